@@ -1,0 +1,1 @@
+"""Few-shot learning on (guided) VAE encoders: episodes, learners, evaluation and the study."""

@@ -1,0 +1,69 @@
+"""Resumable pieces of a study, each in a folder named by a digest of all that it depends on.
+
+A finished cell is never computed again, and a changed configuration never finds a stale one,
+because its digest is another.
+"""
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from guided.files import fingerprint, write_json
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One folder.
+
+    Attributes:
+        folder: where its files go.
+        depends: JSON-able; everything that the cell's content is a function of.
+    """
+
+    folder: Path
+    depends: dict[str, Any]
+
+    @staticmethod
+    def of(parent: Path, name: str, depends: dict[str, Any]) -> "Cell":
+        """The cell of these dependencies; the name only helps who looks into the folder."""
+        return Cell(parent / f"{name}-{fingerprint(depends)}", depends)
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def done(self) -> bool:
+        return self._marker.exists()
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What :meth:`finish` kept; ``seconds`` among it."""
+        facts: dict[str, Any] = json.loads(self._marker.read_text())
+        return facts
+
+    def finish(self, start: float, **facts: Any) -> None:
+        """Mark the cell as done. Written last: a cell without this mark does not count.
+
+        Args:
+            start: ``time.perf_counter()`` when the work on it began.
+            facts: JSON-able results small enough to live in the mark itself.
+        """
+        seconds = round(time.perf_counter() - start, 2)
+        write_json(self._marker, {"seconds": seconds, **facts, "depends": self.depends})
+        self.state_file.unlink(missing_ok=True)
+
+    @property
+    def state_file(self) -> Path:
+        """What training resumes from; it goes when the cell is done."""
+        return self.folder / "state.pt"
+
+    @property
+    def encoder_file(self) -> Path:
+        return self.folder / "encoder.safetensors"
+
+    @property
+    def _marker(self) -> Path:
+        return self.folder / "cell.json"

@@ -1,0 +1,49 @@
+"""``fewshot compare``: run a study and print its answer."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fewshot.commands.common import check_ways, open_run, parse_command
+from fewshot.compare import Study
+from fewshot.data import data_root
+from fewshot.environment import choose_device
+from fewshot.report import markdown_table, verdicts, write_report
+from fewshot.study import StudyConfig
+
+
+@dataclass(frozen=True)
+class CompareConfig(StudyConfig):
+    """Compare guided with unguided encoders: arms x seeds x learners x settings, paired.
+
+    Args:
+        output: run folder; runs/<study> if not given.
+        data_root: where the datasets are.
+        device: auto, cpu or cuda.
+    """
+
+    output: Path | None = None
+    data_root: Path | None = None
+    device: str = "auto"
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run the command."""
+    start = time.perf_counter()
+    config = parse_command(CompareConfig, arguments, "compare")
+    device = choose_device(config.device)
+    dataset = config.dataset(data_root(config.data_root))
+    check_ways(dataset, test=config.settings, validation=config.settings[:1])
+    output = open_run(config.output or Path("runs") / config.study, config, device)
+    splits = dataset.splits()
+    study = Study(config, splits, output, device=device)
+    outcome = study.run()
+    results = write_report(config, outcome, splits, output, device)
+    print(f"\n{markdown_table(results)}")
+    for line in verdicts(results):
+        print(line)
+    print(
+        f"\n{time.perf_counter() - start:.0f} s; results, figures and logs in {output}; "
+        f"tensorboard --logdir {output}/tensorboard"
+    )

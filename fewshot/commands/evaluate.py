@@ -1,0 +1,98 @@
+"""``fewshot evaluate``: errors of learners with one encoder."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from fewshot.commands.common import check_ways, open_run, parse_command
+from fewshot.data import DatasetFactory, data_root
+from fewshot.data.dataset import SplitName
+from fewshot.environment import choose_device
+from fewshot.episodes import EpisodeSampler, Setting
+from fewshot.evaluate import embed_bank, episode_errors
+from fewshot.learners.base import LearnerFactory
+from fewshot.learners.prototypical import Prototypical
+from fewshot.statistics import t_interval
+from guided.backbones import Pixels
+from guided.checkpoint import Encoder
+from guided.files import write_json, write_with
+from guided.randomness import derive_seed
+
+
+@dataclass(frozen=True)
+class EvaluateCommand:
+    """Errors of learners on test episodes, for any encoder checkpoint.
+
+    Args:
+        dataset: where images come from.
+        encoder: a checkpoint; without one, raw pixels.
+        latents: another output than the saved one: all, a slice's name, features.
+        learners: name -> class and settings.
+        settings: shapes of the episodes.
+        episodes: how many for each.
+        split: whose classes.
+        seed: of the episodes.
+        output: run folder.
+        data_root: where the datasets are.
+        device: auto, cpu or cuda.
+    """
+
+    dataset: DatasetFactory
+    encoder: Path | None = None
+    latents: str | None = None
+    learners: dict[str, LearnerFactory] = field(
+        default_factory=lambda: {"prototypical": partial(Prototypical)}
+    )
+    settings: list[Setting] = field(default_factory=lambda: [Setting()])
+    episodes: int = 1000
+    split: SplitName = "test"
+    seed: int = 0
+    output: Path = Path("runs/evaluate")
+    data_root: Path | None = None
+    device: str = "auto"
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run the command."""
+    config = parse_command(EvaluateCommand, arguments, "evaluate")
+    device = choose_device(config.device)
+    dataset = config.dataset(data_root(config.data_root))
+    check_ways(dataset, **{config.split: config.settings})
+    encoder = Encoder.load(config.encoder, config.latents) if config.encoder else None
+    output = open_run(config.output, config, device)
+    bank = getattr(dataset.splits(), config.split)
+    encoder = (encoder or Encoder(Pixels(bank.image_shape), None)).to(device)
+    samplers = {
+        s: EpisodeSampler(bank, s, derive_seed(config.seed, "test", s.label))
+        for s in config.settings
+    }
+    embeddings = embed_bank(encoder, bank, device, description="embed")
+    rows, arrays = [], {}
+    for name, learner in config.learners.items():
+        for setting, sampler in samplers.items():
+            errors = episode_errors(learner(encoder), embeddings, sampler, config.episodes).numpy()
+            arrays[f"{name}|{setting.label}"] = errors
+            interval = t_interval(errors)
+            rows.append(
+                {
+                    "learner": name,
+                    **vars(setting),
+                    "split": config.split,
+                    "episodes": config.episodes,
+                    "error": round(float(errors.mean()), 4),
+                    "error_ci95_episodes": interval and [round(end, 4) for end in interval],
+                }
+            )
+            spread = (
+                f" ± {interval[1] - errors.mean():.2f} (95 % over episodes)" if interval else ""
+            )
+            print(
+                f"{name}, {setting.n_way}-way {setting.n_shot}-shot: error "
+                f"{errors.mean():.2f} %{spread}"
+            )
+    write_with(output / "episodes.npz", lambda handle: np.savez_compressed(handle, **arrays))
+    write_json(output / "results.json", {"rows": rows})
+    print(f"results in {output}")

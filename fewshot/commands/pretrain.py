@@ -1,0 +1,68 @@
+"""``fewshot pretrain``: one encoder."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fewshot.cells import Cell
+from fewshot.commands.common import open_run, parse_command
+from fewshot.compare import labelled
+from fewshot.config import describe
+from fewshot.data import DatasetFactory, data_root
+from fewshot.environment import choose_device, versions
+from guided.pretrain import PretrainConfig, pretrain
+
+
+@dataclass(frozen=True)
+class PretrainCommand:
+    """Train a VAE, guided or not, and write its encoder.
+
+    Args:
+        dataset: where images come from; its training classes are fitted.
+        pretrain: how.
+        seed: of weights, batches and noise.
+        output: run folder; the checkpoint is encoder.safetensors in it.
+        data_root: where the datasets are.
+        device: auto, cpu or cuda.
+    """
+
+    dataset: DatasetFactory
+    pretrain: PretrainConfig = field(default_factory=PretrainConfig)
+    seed: int = 0
+    output: Path = Path("runs/pretrain")
+    data_root: Path | None = None
+    device: str = "auto"
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run the command."""
+    config = parse_command(PretrainCommand, arguments, "pretrain")
+    device = choose_device(config.device)
+    dataset = config.dataset(data_root(config.data_root))
+    output = open_run(config.output, config, device)
+    splits = dataset.splits()
+    depends = {
+        "dataset": describe(config.dataset),
+        "images": [splits.train.digest, splits.validation.digest],
+        "pretrain": describe(config.pretrain),
+        "seed": config.seed,
+        "device": device,
+    }
+    cell = Cell.of(output / "cells", "encoder", depends)
+    trained = pretrain(
+        config.pretrain,
+        labelled(splits.train),
+        labelled(splits.validation),
+        seed=config.seed,
+        device=device,
+        state_file=cell.state_file,
+        log_folder=output / "tensorboard" / cell.name,
+    )
+    file = output / "encoder.safetensors"
+    trained.encoder.save(file, **depends, versions=versions())
+    progress = trained.progress
+    print(
+        f"{progress.step} steps, kept step {progress.best_step}: held-out negative ELBO "
+        f"{progress.best_score:.2f} nats per image\n{file}: {tuple(trained.encoder.input_shape)} "
+        f"images to {trained.encoder.out_dim} latents"
+    )

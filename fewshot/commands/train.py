@@ -1,0 +1,93 @@
+"""``fewshot train``: meta-train a learner, from a checkpoint or from scratch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from fewshot.cells import Cell
+from fewshot.commands.common import check_ways, open_run, parse_command
+from fewshot.config import describe
+from fewshot.data import DatasetFactory, data_root
+from fewshot.environment import choose_device, versions
+from fewshot.learners.base import LearnerFactory
+from fewshot.learners.prototypical import Prototypical
+from fewshot.train import TrainConfig, meta_train
+from guided.backbones import BackboneFactory, Conv4, ImageShape
+from guided.checkpoint import Encoder, digest
+from guided.layout import LatentLayout
+from guided.randomness import seeded_initialisation
+
+
+@dataclass(frozen=True)
+class TrainCommand:
+    """Meta-train a learner on episodes, from any encoder.
+
+    Args:
+        dataset: episodes come from its training classes; the best state is chosen on its
+            validation classes.
+        encoder: a checkpoint to start from; without one, a fresh backbone.
+        backbone: of a fresh encoder.
+        latent_dim: of a fresh encoder.
+        latents: what the learner is fed; see the arms of a study.
+        learner: the class and its settings.
+        train: how.
+        seed: of fresh weights and of the episodes.
+        output: run folder; the checkpoint is encoder.safetensors in it.
+        data_root: where the datasets are.
+        device: auto, cpu or cuda.
+    """
+
+    dataset: DatasetFactory
+    encoder: Path | None = None
+    backbone: BackboneFactory = field(default_factory=lambda: partial(Conv4))
+    latent_dim: int = 64
+    latents: str = "all"
+    learner: LearnerFactory = field(default_factory=lambda: partial(Prototypical))
+    train: TrainConfig = field(default_factory=TrainConfig)
+    seed: int = 0
+    output: Path = Path("runs/train")
+    data_root: Path | None = None
+    device: str = "auto"
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run the command."""
+    config = parse_command(TrainCommand, arguments, "train")
+    device = choose_device(config.device)
+    dataset = config.dataset(data_root(config.data_root))
+    check_ways(dataset, train=[config.train.setting], validation=[config.train.validation])
+    start = Encoder.load(config.encoder, config.latents) if config.encoder else None
+    output = open_run(config.output, config, device)
+    splits = dataset.splits()
+    start = start or _fresh(config, splits.train.image_shape)
+    depends = {
+        "config": describe(config) | {"output": None, "data_root": None, "device": device},
+        "encoder": digest(start),
+        "images": [splits.train.digest, splits.validation.digest],
+    }
+    cell = Cell.of(output / "cells", "train", depends)
+    trained = meta_train(
+        config.train,
+        config.learner,
+        start,
+        splits.train,
+        splits.validation,
+        seed=config.seed,
+        device=device,
+        state_file=cell.state_file,
+        log_folder=output / "tensorboard" / cell.name,
+    )
+    file = output / "encoder.safetensors"
+    trained.encoder.save(file, **depends, versions=versions())
+    progress, shape = trained.progress, config.train.validation
+    print(
+        f"{progress.step} steps, kept step {progress.best_step}: {shape.n_way}-way "
+        f"{shape.n_shot}-shot error {progress.best_score:.2f} % on the validation classes\n{file}"
+    )
+
+
+def _fresh(config: TrainCommand, shape: ImageShape) -> Encoder:
+    layout = LatentLayout({"content": (0, config.latent_dim)})
+    with seeded_initialisation(config.seed, "train", "weights"):
+        return Encoder(config.backbone(shape), layout, config.latents)

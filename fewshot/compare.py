@@ -1,0 +1,323 @@
+"""The study: arms × seeds × learners × settings, paired, in resumable cells."""
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fewshot.cells import Cell
+from fewshot.config import describe
+from fewshot.data.bank import ImageBank
+from fewshot.data.dataset import Splits
+from fewshot.diagnose import diagnose
+from fewshot.environment import versions
+from fewshot.episodes import EpisodeSampler
+from fewshot.evaluate import EpisodeErrors, embed_bank, episode_errors
+from fewshot.study import ArmConfig, LearnerConfig, StudyConfig
+from fewshot.train import meta_train
+from guided.backbones import Pixels
+from guided.checkpoint import Encoder
+from guided.files import write_with
+from guided.pictures import traversal_figure
+from guided.pretrain import LabelledImages, PretrainConfig, build_model, pretrain
+from guided.randomness import derive_seed
+
+FORMAT = 1  # part of every digest: raise it when the same configuration comes to mean new numbers
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Everything that a study computed.
+
+    Attributes:
+        errors: one entry for each arm, seed, latents, learner and setting.
+        encoders: (arm, seed) -> the cell that holds the encoder.
+        diagnostics: what the guidances did to the latents: one dict a measurement.
+        seconds: of computing, summed over cells, those of earlier runs included.
+    """
+
+    errors: list[EpisodeErrors]
+    encoders: dict[tuple[str, int], Cell]
+    diagnostics: list[dict[str, Any]]
+    seconds: float
+
+
+class Study:
+    """Runs a study's cells inside a folder.
+
+    Args:
+        config: what to compare.
+        splits: the dataset's banks.
+        output: the run folder; cells go below ``cells``.
+        device: where to compute.
+        say: receives one line for each finished training.
+
+    Raises:
+        InputError: impossible episodes, or latents that an arm will not have.
+    """
+
+    def __init__(
+        self,
+        config: StudyConfig,
+        splits: Splits,
+        output: Path,
+        *,
+        device: str = "cpu",
+        say: Callable[[str], None] = print,
+    ) -> None:
+        self.config, self.splits, self.output = config, splits, output
+        self.device, self.say = device, say
+        self.samplers = {
+            setting: EpisodeSampler(
+                splits.test, setting, derive_seed(config.episode_seed, "test", setting.label)
+            )
+            for setting in config.settings
+        }
+        self.judge = EpisodeSampler(
+            splits.validation, config.settings[0], derive_seed(config.episode_seed, "selection")
+        )
+        self.first_learner = next(iter(config.learners.values())).learner
+        # The images themselves are covered: another file under the same name is noticed.
+        self._foundation = {
+            "format": FORMAT,
+            "dataset": describe(config.dataset),
+            "images": {name: bank.digest for name, bank in vars(splits).items()},
+            "versions": {k: versions()[k] for k in ("guided-fewshot", "torch")},
+            "device": device,
+        }
+        self._embedded: tuple[tuple[Path, str], Tensor] | None = None
+        # Attribute -> the latents that an arm excites for it.
+        self._excited: dict[str, tuple[int, int]] = {}
+        for arm in config.arms.values():
+            self._check_latents(arm)
+
+    def _check_latents(self, arm: ArmConfig) -> None:
+        """Before anything is trained: does the arm's network have the latents it asks for?"""
+        untrained = self._untrained(arm, seed=0)
+        for latents in arm.latents:
+            untrained.select(latents)
+        slices = untrained.layout.slices if untrained.layout else {}
+        for name, place in slices.items():
+            if name in self.splits.test.targets():
+                self._excited.setdefault(name, place)
+
+    def run(self) -> Outcome:
+        """Compute, or find, every cell."""
+        errors: list[EpisodeErrors] = []
+        encoders: dict[tuple[str, int], Cell] = {}
+        diagnostics: list[dict[str, Any]] = []
+        seconds = 0.0
+        for seed in self.config.seeds:
+            for name, arm in self.config.arms.items():
+                encoder = encoders[name, seed] = self._encoder(name, arm, seed)
+                seconds += encoder.facts["seconds"]
+                for latents, learner in self._conditions(arm):
+                    key = (name, seed, learner, latents)
+                    trained = self._meta_trained(key, arm, encoder)
+                    cell = self._errors(key, trained or encoder)
+                    errors += self._read_errors(cell, key)
+                    seconds += cell.facts["seconds"]
+                    seconds += trained.facts["seconds"] if trained else 0
+                measured = self._diagnosis(name, seed, encoder)
+                diagnostics += measured.facts["measurements"]
+                seconds += measured.facts["seconds"]
+        return Outcome(errors, encoders, diagnostics, seconds)
+
+    def _conditions(self, arm: ArmConfig) -> Iterator[tuple[str, str]]:
+        for latents in arm.latents:
+            for learner in self.config.learners:
+                yield latents, learner
+
+    def _cell(self, name: str, depends: dict[str, Any]) -> Cell:
+        return Cell.of(self.output / "cells", name, depends)
+
+    def _log_folder(self, cell: Cell) -> Path:
+        return self.output / "tensorboard" / cell.name
+
+    def _pretrain_config(self, arm: ArmConfig) -> PretrainConfig:
+        return dataclasses.replace(self.config.pretrain, guidance=arm.guidance)
+
+    def _untrained(self, arm: ArmConfig, seed: int) -> Encoder:
+        if arm.encoder == "pixels":
+            return Encoder(Pixels(self.splits.train.image_shape), None).eval()
+        model = build_model(self._pretrain_config(arm), labelled(self.splits.train), seed)
+        return model.vae.encoder.eval()
+
+    def _encoder(self, name: str, arm: ArmConfig, seed: int) -> Cell:
+        pretrained = arm.encoder == "pretrained"
+        depends = self._foundation | {
+            "cell": "encoder",
+            "encoder": arm.encoder,
+            "guidance": describe(arm.guidance),
+            "pretrain": describe(self.config.pretrain) if arm.encoder != "pixels" else None,
+            "seed": seed,
+            "selection": self._selection(arm) if pretrained else None,
+        }
+        cell = self._cell(f"encoder-{name}-seed{seed}", depends)
+        if cell.done:
+            return cell
+        start = time.perf_counter()
+        history: list[dict[str, float]] = []
+        if pretrained:
+            encoder, history = self._pretrain(name, arm, seed, cell)
+        else:
+            encoder = self._untrained(arm, seed)
+        encoder.save(cell.encoder_file, **depends)
+        cell.finish(start, history=history)
+        return cell
+
+    def _pretrain(
+        self, name: str, arm: ArmConfig, seed: int, cell: Cell
+    ) -> tuple[Encoder, list[dict[str, float]]]:
+        by_error = self.config.select_by == "few_shot_error"
+        trained = pretrain(
+            self._pretrain_config(arm),
+            labelled(self.splits.train),
+            labelled(self.splits.validation),
+            seed=seed,
+            device=self.device,
+            state_file=cell.state_file,
+            log_folder=self._log_folder(cell),
+            score=(lambda e: self._validation_error(e, arm.latents[0])) if by_error else None,
+            description=f"pretrain {name}, seed {seed}",
+        )
+        progress = trained.progress
+        self.say(
+            f"{name}, seed {seed}: {progress.step} steps, kept step {progress.best_step} "
+            f"({self.config.select_by} {progress.best_score:.2f} on the validation classes)"
+        )
+        image = self.splits.validation.images[0].to(self.device)
+        figure = traversal_figure(trained.model, image)
+        figure.savefig(cell.folder / "traversals.png", dpi=100)
+        return trained.encoder, progress.history
+
+    def _selection(self, arm: ArmConfig) -> dict[str, Any]:
+        if self.config.select_by == "negative_elbo":
+            return {"by": "negative_elbo"}
+        return {
+            "by": self.config.select_by,
+            "latents": arm.latents[0],
+            "learner": describe(self.first_learner),
+            "setting": describe(self.config.settings[0]),
+            "episodes": self.config.selection_episodes,
+            "episode_seed": self.config.episode_seed,
+        }
+
+    def _validation_error(self, encoder: Encoder, latents: str) -> float:
+        chosen = encoder.select(latents)
+        embeddings = embed_bank(chosen, self.splits.validation, self.device)
+        n_episodes = self.config.selection_episodes
+        learner = self.first_learner(chosen)
+        return float(episode_errors(learner, embeddings, self.judge, n_episodes).mean())
+
+    def _meta_trained(
+        self, key: tuple[str, int, str, str], arm: ArmConfig, encoder: Cell
+    ) -> Cell | None:
+        """The encoder after meta-training; None for a learner that is only evaluated."""
+        name, seed, learner_name, latents = key
+        learner = self.config.learners[learner_name]
+        if learner.train is None or arm.encoder == "pixels":
+            return None
+        depends = {
+            "cell": "train",
+            "encoder": encoder.name,
+            "latents": latents,
+            "learner": describe(learner),
+        }
+        cell = self._cell(f"train-{name}-seed{seed}-{latents}-{learner_name}", depends)
+        if cell.done:
+            return cell
+        start = time.perf_counter()
+        trained = meta_train(
+            learner.train,
+            learner.learner,
+            Encoder.load(encoder.encoder_file, latents),
+            self.splits.train,
+            self.splits.validation,
+            seed=seed,
+            device=self.device,
+            state_file=cell.state_file,
+            log_folder=self._log_folder(cell),
+            description=f"train {learner_name} on {name}, seed {seed}",
+        )
+        progress = trained.progress
+        self.say(
+            f"{learner_name} trained on {name}, seed {seed}: {progress.step} steps, kept step "
+            f"{progress.best_step} (error {progress.best_score:.2f} on the validation classes)"
+        )
+        trained.encoder.save(cell.encoder_file, **depends)
+        cell.finish(start, history=progress.history)
+        return cell
+
+    def _errors(self, key: tuple[str, int, str, str], source: Cell) -> Cell:
+        name, seed, learner_name, latents = key
+        learner: LearnerConfig = self.config.learners[learner_name]
+        depends = {
+            "cell": "errors",
+            "encoder": source.name,
+            "latents": latents,
+            "learner": describe(learner.learner),
+            "settings": describe(self.config.settings),
+            "episodes": self.config.episodes,
+            "episode_seed": self.config.episode_seed,
+        }
+        cell = self._cell(f"errors-{name}-seed{seed}-{latents}-{learner_name}", depends)
+        if not cell.done:
+            start = time.perf_counter()
+            encoder = load_for(source, latents).to(self.device)
+            embeddings = self._test_embeddings(source, latents, encoder)
+            model = learner.learner(encoder)
+            errors = {
+                setting.label: episode_errors(model, embeddings, sampler, self.config.episodes)
+                for setting, sampler in self.samplers.items()
+            }
+            arrays = {label: values.numpy() for label, values in errors.items()}
+            write_with(cell.folder / "errors.npz", lambda handle: np.savez(handle, **arrays))
+            cell.finish(start)
+        return cell
+
+    def _test_embeddings(self, source: Cell, latents: str, encoder: Encoder) -> Tensor:
+        """Embeddings of the test bank; the last ones are kept, for the arm's next learner."""
+        wanted = (source.folder, latents)
+        if self._embedded is None or self._embedded[0] != wanted:
+            self._embedded = wanted, embed_bank(encoder, self.splits.test, self.device)
+        return self._embedded[1]
+
+    def _read_errors(self, cell: Cell, key: tuple[str, int, str, str]) -> list[EpisodeErrors]:
+        name, seed, learner, latents = key
+        with np.load(cell.folder / "errors.npz") as stored:
+            return [
+                EpisodeErrors(
+                    torch.from_numpy(stored[setting.label]), setting, name, seed, learner, latents
+                )
+                for setting in self.config.settings
+            ]
+
+    def _diagnosis(self, name: str, seed: int, encoder: Cell) -> Cell:
+        depends = {"cell": "diagnosis", "encoder": encoder.name, "slices": describe(self._excited)}
+        cell = self._cell(f"diagnosis-{name}-seed{seed}", depends)
+        if not cell.done:
+            start = time.perf_counter()
+            measurements = diagnose(
+                encoder.encoder_file, self.splits.test, self._excited, self.device
+            )
+            labelled_by = {"arm": name, "seed": seed}
+            cell.finish(start, measurements=[labelled_by | entry for entry in measurements])
+        return cell
+
+
+def load_for(source: Cell, latents: str) -> Encoder:
+    """The encoder of a pretraining cell with these latents, or of a meta-training cell as it is."""
+    trained = source.depends["cell"] == "train"
+    return Encoder.load(source.encoder_file, None if trained else latents)
+
+
+def labelled(bank: ImageBank) -> LabelledImages:
+    """A bank as pretraining takes it."""
+    return LabelledImages(bank.images, bank.targets())

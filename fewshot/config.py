@@ -1,0 +1,104 @@
+"""Typed configuration: YAML and ``--key value`` into dataclasses, and back into plain values."""
+
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import jsonargparse
+
+from guided.errors import InputError
+
+T = TypeVar("T")
+
+
+def parse(config_class: type[T], argv: Sequence[str], prog: str) -> T:
+    """Build a configuration dataclass from ``[file.yaml] [--key value …]``.
+
+    Classes that a configuration may name (datasets, guidances, learners, backbones) must have
+    been imported before.
+
+    Args:
+        config_class: a dataclass; its fields are the keys.
+        argv: the arguments after the command's name.
+        prog: the command's name, for ``--help``.
+
+    Raises:
+        InputError: an unknown key, a value of another type, an unreadable file.
+    """
+    parser = jsonargparse.ArgumentParser(
+        prog=prog, description=(config_class.__doc__ or "").split("\n")[0], exit_on_error=False
+    )
+    parser.add_argument("--config", action="config", help="a YAML file; later arguments override")
+    parser.add_class_arguments(config_class, as_group=False)
+    arguments = list(argv)
+    if arguments and not arguments[0].startswith("-"):
+        _check_file(Path(arguments[0]))
+        arguments.insert(0, "--config")
+    try:
+        parsed = parser.instantiate(parser.parse_args(arguments))
+        parsed.pop("config")
+        return config_class(**vars(parsed))
+    except jsonargparse.ArgumentError as error:
+        raise InputError(_one_line(str(error))) from error
+
+
+def _check_file(path: Path) -> None:
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: is not YAML ({_one_line(str(error))})") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: expected a mapping of keys to values")
+
+
+def _one_line(message: str) -> str:
+    """A parser's nested message as one line: ``arms: guidance: Option 'x' is not accepted``."""
+    parts = []
+    for line in (part.strip() for part in message.splitlines()):
+        if line.startswith("Parser key "):
+            line = line.removeprefix("Parser key ").replace('"', "").rstrip(":") + ":"
+        elif line.startswith(("Problem with given class_path", "Problems parsing")):
+            continue
+        parts.append(line)
+    return " ".join(parts)
+
+
+def describe(value: Any) -> Any:
+    """A configuration as plain JSON-able values: what is saved with a run and identifies it.
+
+    A class to be built later (``functools.partial``) becomes ``{class_path, init_args}``, the form
+    in which a YAML file names it.
+    """
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = dataclasses.fields(value)
+        return {field.name: describe(getattr(value, field.name)) for field in fields}
+    if isinstance(value, functools.partial):
+        # The parser's factories wrap the class; the class is the last positional argument.
+        target = value.args[-1] if value.args else value.func
+        return {"class_path": target.__name__, "init_args": describe(value.keywords)}
+    if isinstance(value, type):
+        return {"class_path": value.__name__, "init_args": {}}
+    if isinstance(value, Mapping):
+        return {str(key): describe(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [describe(item) for item in value]
+    if isinstance(value, Path):
+        return str(value)
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    raise TypeError(f"cannot describe {value!r}: use functools.partial(Class, key=value)")
+
+
+def write_yaml(path: Path, value: Any) -> None:
+    """The described configuration as a YAML file that :func:`parse` reads."""
+    import yaml
+
+    from guided.files import write_bytes
+
+    write_bytes(path, yaml.safe_dump(describe(value), sort_keys=False).encode())

@@ -1,0 +1,123 @@
+"""``ImageBank``: class-labelled images as one immutable uint8 array."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from guided.errors import InputError
+
+
+@dataclass(frozen=True)
+class ImageBank:
+    """Images of several classes, held together and never changed.
+
+    Attributes:
+        images: uint8 ``[N, C, H, W]``, 0 … 255; C is 1 or 3. Rows of a class need not be
+            adjacent; banks from files are sorted by class.
+        labels: int64 ``[N]``, an index into ``class_names``.
+        class_names: one name a class, unique.
+        attributes: name -> int64 ``[N]``, categorical annotations (alphabet, drawer …).
+        factors: name -> float or integer ``[N]``, ground truth of generated images.
+    """
+
+    images: Tensor
+    labels: Tensor
+    class_names: tuple[str, ...]
+    attributes: Mapping[str, Tensor] = field(default_factory=dict)
+    factors: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.images.dtype != torch.uint8 or self.images.ndim != 4:
+            raise InputError(
+                f"images: expected uint8 [N, C, H, W], "
+                f"got {self.images.dtype} {list(self.images.shape)}"
+            )
+        n = len(self.images)
+        columns = {"labels": self.labels, **self.attributes, **self.factors}
+        for name, column in columns.items():
+            if column.shape != (n,):
+                raise InputError(f"{name}: expected [{n}] values, got {list(column.shape)}")
+        if n and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < self.n_classes:
+            raise InputError(f"labels: outside 0 … {self.n_classes - 1}")
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def n_classes(self) -> int:
+        return len(self.class_names)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        _, channels, height, width = self.images.shape
+        return channels, height, width
+
+    @cached_property
+    def class_sizes(self) -> Tensor:
+        """int64 ``[n_classes]``: images in each class."""
+        return torch.bincount(self.labels, minlength=self.n_classes)
+
+    @cached_property
+    def digest(self) -> str:
+        """Short digest of images and labels: what tells one bank from another."""
+        hashed = hashlib.blake2b(self.images.contiguous().numpy(), digest_size=8)
+        hashed.update(self.labels.contiguous().numpy())
+        return hashed.hexdigest()
+
+    def targets(self) -> dict[str, Tensor]:
+        """The attributes and, under ``class``, the labels: what guidance may be shown."""
+        return {"class": self.labels, **self.attributes}
+
+    def classes(self, subset: Sequence[int] | Tensor) -> "ImageBank":
+        """The bank of some classes, relabelled 0 … in the order of ``subset``.
+
+        A view (no pixel is copied) when those classes' rows are one contiguous run, as the splits
+        that come with a dataset are; a copy otherwise.
+        """
+        chosen = torch.as_tensor(subset, dtype=torch.int64)
+        position = torch.full((self.n_classes,), -1)
+        position[chosen] = torch.arange(len(chosen))
+        rows = (position[self.labels] >= 0).nonzero().squeeze(1)
+        names = tuple(self.class_names[i] for i in chosen.tolist())
+        bank = self.rows(rows)
+        return ImageBank(
+            bank.images, position[bank.labels], names, bank.attributes, bank.factors
+        )
+
+    def rows(self, index: Tensor) -> "ImageBank":
+        """The bank of some rows, its classes unchanged; a view when they are one contiguous run."""
+        take: slice | Tensor = index
+        if len(index) and int(index[-1]) - int(index[0]) == len(index) - 1:
+            if bool((index.diff() == 1).all()):
+                take = slice(int(index[0]), int(index[-1]) + 1)
+        return ImageBank(
+            self.images[take],
+            self.labels[take],
+            self.class_names,
+            {name: column[take] for name, column in self.attributes.items()},
+            {name: column[take] for name, column in self.factors.items()},
+        )
+
+    def with_rotations(self) -> "ImageBank":
+        """The bank with every class also turned by 90°, 180° and 270°, as classes of their own.
+
+        Source: Santoro et al. (2016), arXiv:1605.06065, §4.1; used by every Omniglot benchmark.
+        Classes come in four blocks: upright, then each rotation; attributes and factors repeat.
+        """
+        turns = range(4)
+        return ImageBank(
+            torch.cat([torch.rot90(self.images, k, (2, 3)) for k in turns]),
+            torch.cat([self.labels + k * self.n_classes for k in turns]),
+            tuple(
+                name if k == 0 else f"{name}/rotated{90 * k}"
+                for k in turns
+                for name in self.class_names
+            ),
+            {name: column.repeat(4) for name, column in self.attributes.items()},
+            {name: column.repeat(4) for name, column in self.factors.items()},
+        )

@@ -1,0 +1,196 @@
+"""Episodes, in batches, each a pure function of (bank, setting, seed, episode number)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fewshot.data.bank import ImageBank
+from guided.errors import InputError
+from guided.randomness import derive_seed
+
+UInts = NDArray[np.uint64]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The shape of an episode.
+
+    Args:
+        n_way: classes in an episode, at least 2.
+        n_shot: support images per class, at least 1.
+        n_query: query images per class, at least 1.
+    """
+
+    n_way: int = 5
+    n_shot: int = 1
+    n_query: int = 15
+
+    def __post_init__(self) -> None:
+        for name, least in (("n_way", 2), ("n_shot", 1), ("n_query", 1)):
+            if getattr(self, name) < least:
+                raise InputError(f"{name}: expected at least {least}, got {getattr(self, name)}")
+
+    @property
+    def label(self) -> str:
+        return f"{self.n_way}w{self.n_shot}s"
+
+
+@dataclass(frozen=True)
+class Episodes:
+    """A batch of E episodes. The class is the position; labels are implied.
+
+    Attributes:
+        support: ``[E, n_way, n_shot, …]``.
+        query: ``[E, n_way, n_query, …]``; ``…`` is nothing for row numbers, d for embeddings,
+            C, H, W for images.
+    """
+
+    support: Tensor
+    query: Tensor
+
+    def __len__(self) -> int:
+        return len(self.support)
+
+    @property
+    def n_way(self) -> int:
+        return self.support.shape[1]
+
+    @property
+    def n_shot(self) -> int:
+        return self.support.shape[2]
+
+    @property
+    def n_query(self) -> int:
+        return self.query.shape[2]
+
+    def gather(self, table: Tensor) -> "Episodes":
+        """Episodes of row numbers, turned into episodes of the table's rows."""
+        return Episodes(_take(table, self.support), _take(table, self.query))
+
+    def to(self, device: torch.device) -> "Episodes":
+        return Episodes(self.support.to(device), self.query.to(device))
+
+    def map(self, embed: Callable[[Tensor], Tensor]) -> "Episodes":
+        """Apply a function of ``[B, …]`` to all support and query images in one call."""
+        support, query = self.support.flatten(0, 2), self.query.flatten(0, 2)
+        both = embed(torch.cat([support, query]))
+        return Episodes(
+            both[: len(support)].unflatten(0, self.support.shape[:3]),
+            both[len(support) :].unflatten(0, self.query.shape[:3]),
+        )
+
+    def query_labels(self) -> Tensor:
+        """Positions of the queries' classes, int64 ``[n_way * n_query]``, the same for all E."""
+        classes = torch.arange(self.n_way, device=self.query.device)
+        return classes.repeat_interleave(self.n_query)
+
+
+def _take(table: Tensor, rows: Tensor) -> Tensor:
+    return table.index_select(0, rows.flatten()).unflatten(0, rows.shape)
+
+
+class EpisodeSampler:
+    """Draws episodes: n_way classes without replacement, then distinct images of each.
+
+    Episode i depends on the seed and i alone, not on how many are asked for at once, by whom, or
+    in which order. All E episodes are drawn by vectorised arithmetic on counters.
+
+    Args:
+        bank: where the images are.
+        setting: n_way, n_shot, n_query.
+        seed: of the whole list of episodes.
+
+    Raises:
+        InputError: too few classes, or a class has too few images; names it.
+    """
+
+    def __init__(self, bank: ImageBank, setting: Setting, seed: int) -> None:
+        self.setting = setting
+        self._key = np.uint64(derive_seed(seed, "episodes"))
+        needed = setting.n_shot + setting.n_query
+        if bank.n_classes < setting.n_way:
+            raise InputError(
+                f"n_way: {setting.n_way} classes asked for, the set has {bank.n_classes}"
+            )
+        smallest = int(bank.class_sizes.argmin())
+        if int(bank.class_sizes[smallest]) < needed:
+            raise InputError(
+                f"class {bank.class_names[smallest]!r} has {int(bank.class_sizes[smallest])} "
+                f"images; n_shot + n_query needs {needed}"
+            )
+        self._sizes = bank.class_sizes.numpy()
+        self._starts = np.concatenate([[0], self._sizes.cumsum()[:-1]])
+        # Row numbers sorted by class: the images themselves stay where they are.
+        self._rows = bank.labels.argsort(stable=True).numpy()
+
+    def __getitem__(self, episode: int) -> Episodes:
+        """One episode, with E = 1."""
+        return self.batch(episode, episode + 1)
+
+    def batch(self, start: int, stop: int) -> Episodes:
+        """Episodes ``start`` … ``stop - 1`` as row numbers of the bank, int64 on the CPU."""
+        way, shot = self.setting.n_way, self.setting.n_shot
+        images = shot + self.setting.n_query
+        episode = _mix(self._key + np.arange(start, stop, dtype=np.uint64) * _ODD)
+        classes = distinct(_uniform(episode, way), np.full(stop - start, len(self._sizes)))
+        # One stream of random numbers for each (episode, position): disjoint counters.
+        position = np.arange(1, way + 1, dtype=np.uint64) << np.uint64(32)
+        streams = _mix(episode[:, None] + position * _ODD).reshape(-1)
+        chosen = classes.reshape(-1)
+        within = distinct(_uniform(streams, images), self._sizes[chosen])
+        rows = self._rows[self._starts[chosen][:, None] + within]
+        table = torch.from_numpy(rows.reshape(stop - start, way, images))
+        return Episodes(table[..., :shot].contiguous(), table[..., shot:].contiguous())
+
+
+_ODD = np.uint64(0x9E3779B97F4A7C15)
+
+
+def _mix(state: UInts) -> UInts:
+    """SplitMix64's output function (Steele, Lea & Flood 2014, OOPSLA, figure 17)."""
+    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return state ^ (state >> np.uint64(31))
+
+
+def _uniform(streams: UInts, n: int) -> NDArray[np.float64]:
+    """The first n numbers in [0, 1) of SplitMix64 from each stream's state, ``[B, n]``."""
+    counters = np.arange(1, n + 1, dtype=np.uint64) * _ODD
+    bits = _mix(streams[:, None] + counters) >> np.uint64(11)
+    return bits.astype(np.float64) * 2.0**-53
+
+
+def distinct(uniform: NDArray[np.float64], sizes: Ints) -> Ints:
+    """Draw without replacement, every row of a batch from a population of its own size.
+
+    The k-th draw is a uniform rank among the numbers not drawn yet; walking up the numbers drawn
+    before, in ascending order, turns the rank into the number. Costs O(B k²) whatever the sizes.
+
+    Args:
+        uniform: independent numbers in [0, 1), ``[B, k]``.
+        sizes: population sizes, each at least k, ``[B]``.
+
+    Returns:
+        ``[B, k]``: k distinct numbers in [0, size), uniform over ordered k-tuples.
+    """
+    batch, k = uniform.shape
+    drawn = np.empty((k, batch), np.int64)
+    ascending = np.empty((k, batch), np.int64)
+    for i in range(k):
+        number = (uniform[:, i] * (sizes - i)).astype(np.int64)
+        for j in range(i):
+            number += number >= ascending[j]
+        drawn[i] = number
+        # Insert into the ascending list: bubble the new number down from the top.
+        top = number.copy()
+        for j in range(i - 1, -1, -1):
+            below = ascending[j].copy()
+            np.maximum(below, top, out=ascending[j + 1])
+            np.minimum(below, top, out=top)
+        ascending[0] = top
+    return drawn.T

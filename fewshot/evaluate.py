@@ -1,0 +1,81 @@
+"""Errors of one learner over a fixed list of episodes."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from fewshot.data.bank import ImageBank
+from fewshot.episodes import EpisodeSampler, Setting
+from fewshot.learners.base import Learner
+from guided.checkpoint import Encoder
+
+CHUNK_BYTES = 2**24
+"""Embeddings gathered at a time: what a core's caches hold, and no memory to speak of."""
+
+
+@dataclass(frozen=True)
+class EpisodeErrors:
+    """What one learner with one encoder got wrong, episode by episode.
+
+    Attributes:
+        errors: float32 ``[n_episodes]``, the share of wrong queries, in percent.
+        setting: the episodes' shape.
+        arm, seed, learner, latents: whose errors they are.
+    """
+
+    errors: Tensor
+    setting: Setting
+    arm: str
+    seed: int
+    learner: str
+    latents: str
+
+
+@torch.no_grad()
+def embed_bank(
+    encoder: Encoder,
+    bank: ImageBank,
+    device: torch.device | str = "cpu",
+    batch_size: int = 1024,
+    description: str | None = None,
+) -> Tensor:
+    """Embeddings of all images, ``[N, out_dim]``, on the device; the encoder in evaluation mode."""
+    encoder.eval()
+    parts = bank.images.split(batch_size)
+    if description:
+        parts = tqdm(parts, desc=description, leave=False, disable=None)
+    return torch.cat([encoder(part.to(device)) for part in parts])
+
+
+@torch.no_grad()
+def episode_errors(
+    learner: Learner,
+    embeddings: Tensor,
+    sampler: EpisodeSampler,
+    n_episodes: int,
+) -> Tensor:
+    """Error of each of the first episodes, in percent.
+
+    Args:
+        learner: in evaluation mode.
+        embeddings: of the sampler's bank, ``[N, d]``.
+        sampler: the list of episodes.
+        n_episodes: how many.
+
+    Returns:
+        float32 ``[n_episodes]`` on the CPU.
+    """
+    learner.eval()
+    setting = sampler.setting
+    images = setting.n_way * (setting.n_shot + setting.n_query)
+    width = embeddings[0].numel() * embeddings.element_size()
+    chunk = max(1, CHUNK_BYTES // (images * width))
+    errors = []
+    for start in range(0, n_episodes, chunk):
+        rows = sampler.batch(start, min(start + chunk, n_episodes))
+        predicted = learner.logits(rows.to(embeddings.device).gather(embeddings)).argmax(2)
+        wrong = predicted != rows.query_labels().to(embeddings.device)
+        errors.append(100 * wrong.float().mean(1))
+    return torch.cat(errors).cpu()

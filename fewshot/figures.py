@@ -1,0 +1,164 @@
+"""The study's figures, as matplotlib figures that belong to no window."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from fewshot.data.bank import ImageBank
+from fewshot.episodes import EpisodeSampler, Setting
+from fewshot.learners.base import LearnerFactory
+from guided.checkpoint import Encoder
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from fewshot.compare import Outcome
+
+
+def errors_figure(results: dict[str, Any]) -> "Figure":
+    """Mean errors, one panel a setting; bars over seeds where there are several, else episodes."""
+
+    def draw(axes: "Axes", rows: Sequence[dict[str, Any]]) -> None:
+        for i, row in enumerate(rows):
+            interval = row["error_ci95_seeds"] or row["error_ci95_episodes"]
+            _point(axes, i, row["error"], interval, _colour(results, row))
+
+    figure = _panels(results, results["rows"], draw)
+    many = len(results["rows"][0]["seeds"]) > 1
+    figure.suptitle(f"{results['study']}: error in %, 95 % over {'seeds' if many else 'episodes'}")
+    return figure
+
+
+def differences_figure(results: dict[str, Any]) -> "Figure | None":
+    """Paired differences to the baseline; left of the line, the arm is better."""
+    rows = [row for row in results["rows"] if row["paired_with"]]
+    if not rows:
+        return None
+
+    def draw(axes: "Axes", rows: Sequence[dict[str, Any]]) -> None:
+        axes.axvline(0, color="0.6", linewidth=1)
+        for i, row in enumerate(rows):
+            interval = row["paired_difference_ci95"]
+            _point(axes, i, row["paired_difference"], interval, _colour(results, row))
+
+    figure = _panels(results, rows, draw)
+    figure.suptitle(
+        f"{results['study']}: error minus {results['baseline']}'s on the same episodes, points"
+    )
+    return figure
+
+
+def _panels(results: dict[str, Any], rows: Sequence[dict[str, Any]], draw: Any) -> "Figure":
+    from matplotlib.figure import Figure
+
+    settings = list(dict.fromkeys((row["n_way"], row["n_shot"]) for row in rows))
+    by_setting = [[r for r in rows if (r["n_way"], r["n_shot"]) == s] for s in settings]
+    height = 1.2 + 0.26 * max(len(panel) for panel in by_setting)
+    figure = Figure(figsize=(3.2 + 2.8 * len(settings), height), layout="constrained")
+    panels = figure.subplots(1, len(settings), sharey=True, squeeze=False)[0]
+    for axes, (n_way, n_shot), panel in zip(panels, settings, by_setting, strict=True):
+        draw(axes, panel)
+        axes.set_title(f"{n_way}-way {n_shot}-shot", fontsize=10)
+        axes.set_yticks(range(len(panel)), [_label(row) for row in panel], fontsize=8)
+        axes.grid(axis="x", alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[0].invert_yaxis()
+    return figure
+
+
+def _label(row: dict[str, Any]) -> str:
+    latents = "" if row["latents"] == "all" else f" [{row['latents']}]"
+    return f"{row['arm']}{latents} · {row['learner']}"
+
+
+def _colour(results: dict[str, Any], row: dict[str, Any]) -> str:
+    arms = list(dict.fromkeys(r["arm"] for r in results["rows"]))
+    return f"C{arms.index(row['arm']) % 10}"
+
+
+def _point(
+    axes: "Axes", y: int, value: float, interval: Sequence[float] | None, colour: str
+) -> None:
+    if interval:
+        axes.plot(interval, [y, y], color=colour, linewidth=2, solid_capstyle="butt")
+    axes.plot([value], [y], "o", color=colour, markersize=5)
+
+
+def learning_curves_figure(outcome: "Outcome") -> "Figure | None":
+    """Validation score against steps for every pretrained arm; one thin line a seed."""
+    from matplotlib.figure import Figure
+
+    curves = {key: cell.facts["history"] for key, cell in outcome.encoders.items()}
+    curves = {key: history for key, history in curves.items() if history}
+    if not curves:
+        return None
+    arms = list(dict.fromkeys(name for name, _ in curves))
+    figure = Figure(figsize=(8, 3.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for (name, _), history in curves.items():
+        steps = [entry["step"] for entry in history]
+        for axes, key in ((left, "score"), (right, "negative_elbo")):
+            label = name if axes.get_legend_handles_labels()[1].count(name) == 0 else None
+            colour = f"C{arms.index(name)}"
+            axes.plot(steps, [e[key] for e in history], color=colour, linewidth=1, label=label)
+    left.set_ylabel("validation score (lower is better)")
+    right.set_ylabel("validation negative ELBO, nats per image")
+    for axes in (left, right):
+        axes.set_xlabel("step")
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    left.legend(fontsize=8)
+    return figure
+
+
+@torch.no_grad()
+def episode_figure(
+    encoder_file: Path,
+    latents: str,
+    learner: LearnerFactory,
+    bank: ImageBank,
+    setting: Setting,
+    seed: int,
+    n_shown: int = 8,
+) -> "Figure":
+    """The first episode: support on the left, queries on the right, wrong ones framed in red.
+
+    The number under a wrong query is the class (row) that the learner took it for.
+    """
+    from matplotlib.figure import Figure
+
+    rows = EpisodeSampler(bank, setting, seed)[0]
+    episode = rows.gather(bank.images)
+    model = learner(Encoder.load(encoder_file, latents)).eval()
+    predicted = model.logits(episode)[0].argmax(1).view(setting.n_way, setting.n_query).tolist()
+    n_shown = min(n_shown, setting.n_query)
+    shots = min(setting.n_shot, 5)
+    columns = shots + n_shown
+    figure = Figure(figsize=(0.7 * columns + 0.8, 0.8 * setting.n_way + 0.5), layout="constrained")
+    grid = figure.subplots(setting.n_way, columns, squeeze=False)
+    for way in range(setting.n_way):
+        for column in range(columns):
+            axes = grid[way, column]
+            query = column - shots
+            image = episode.support[0, way, column] if query < 0 else episode.query[0, way, query]
+            axes.imshow(image.permute(1, 2, 0).squeeze(-1).numpy(), cmap="gray", vmin=0, vmax=255)
+            axes.set_xticks([])
+            axes.set_yticks([])
+            if query >= 0:
+                _frame(axes, predicted[way][query], way)
+        grid[way, 0].set_ylabel(str(way), rotation=0, labelpad=8)
+    grid[0, 0].set_title("support", fontsize=8)
+    grid[0, shots].set_title("queries", fontsize=8)
+    return figure
+
+
+def _frame(axes: "Axes", predicted: int, true: int) -> None:
+    right = predicted == true
+    for side in axes.spines.values():
+        side.set_edgecolor("tab:green" if right else "tab:red")
+        side.set_linewidth(2)
+    if not right:
+        axes.set_xlabel(str(predicted), fontsize=8, color="tab:red", labelpad=1)

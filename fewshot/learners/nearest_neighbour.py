@@ -1,0 +1,31 @@
+"""Nearest neighbour: the class of the closest support image."""
+
+from torch import Tensor
+
+from fewshot.episodes import Episodes
+from fewshot.learners.base import Learner
+from fewshot.learners.similarity import Metric, similarity
+from guided.checkpoint import Encoder
+
+
+class NearestNeighbour(Learner):
+    """Scores a query by its closeness to the closest support image of each class.
+
+    Source: the baseline of Vinyals et al. (2016), arXiv:1606.04080, table 1. Equal to
+    :class:`Prototypical` at one shot.
+
+    Args:
+        encoder: images to embeddings.
+        metric: squared Euclidean distance or cosine similarity.
+    """
+
+    def __init__(self, encoder: Encoder, *, metric: Metric = "squared_euclidean") -> None:
+        super().__init__(encoder)
+        self.metric: Metric = metric
+
+    def logits(self, episodes: Episodes) -> Tensor:
+        embedded = self.embed(episodes)
+        scores = similarity(
+            embedded.query.flatten(1, 2), embedded.support.flatten(1, 2), self.metric
+        )
+        return scores.unflatten(2, (episodes.n_way, episodes.n_shot)).amax(3)

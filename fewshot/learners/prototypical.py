@@ -1,0 +1,40 @@
+"""Prototypical networks: the nearest class mean."""
+
+from torch import Tensor
+
+from fewshot.episodes import Episodes
+from fewshot.learners.base import Learner
+from fewshot.learners.similarity import Metric, similarity
+from guided.checkpoint import Encoder
+from guided.errors import InputError
+
+
+class Prototypical(Learner):
+    """Scores a query by its closeness to the mean embedding of each class's support.
+
+    Source: Snell et al. (2017), arXiv:1703.05175, equations 1 and 2; with cosine similarity,
+    Chen et al. (2021), arXiv:2003.04390 (Meta-Baseline), equation 2.
+
+    Args:
+        encoder: images to embeddings.
+        metric: squared Euclidean distance or cosine similarity.
+        temperature: divides the scores; without effect on the error of a fixed encoder.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        *,
+        metric: Metric = "squared_euclidean",
+        temperature: float = 1.0,
+    ) -> None:
+        super().__init__(encoder)
+        if not temperature > 0:
+            raise InputError(f"Prototypical.temperature: expected > 0, got {temperature}")
+        self.metric: Metric = metric
+        self.temperature = temperature
+
+    def logits(self, episodes: Episodes) -> Tensor:
+        embedded = self.embed(episodes)
+        prototypes = embedded.support.mean(2)
+        return similarity(embedded.query.flatten(1, 2), prototypes, self.metric) / self.temperature

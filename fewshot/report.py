@@ -1,0 +1,237 @@
+"""From a study's errors to rows, tables and files."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fewshot.compare import Outcome
+from fewshot.config import describe
+from fewshot.data.dataset import Splits
+from fewshot.environment import hardware, versions
+from fewshot.episodes import Setting
+from fewshot.evaluate import EpisodeErrors
+from fewshot.figures import (
+    differences_figure,
+    episode_figure,
+    errors_figure,
+    learning_curves_figure,
+)
+from fewshot.statistics import ci95_over_episodes, ci95_over_seeds, paired_difference
+from fewshot.study import StudyConfig
+from guided.files import write_bytes, write_json, write_with
+from guided.randomness import derive_seed
+from guided.runlog import RunLog
+
+Condition = tuple[str, str, str, Setting]
+"""(arm, learner, latents, setting): what a row of the results is about."""
+
+
+def stack(errors: list[EpisodeErrors]) -> dict[Condition, NDArray[np.float32]]:
+    """Errors ``[seeds, episodes]`` of each condition, seeds in the order in which they ran."""
+    rows: dict[Condition, list[NDArray[np.float32]]] = {}
+    for entry in errors:
+        key = (entry.arm, entry.learner, entry.latents, entry.setting)
+        rows.setdefault(key, []).append(entry.errors.numpy())
+    return {key: np.stack(seeds) for key, seeds in rows.items()}
+
+
+def result_rows(config: StudyConfig, errors: list[EpisodeErrors]) -> list[dict[str, Any]]:
+    """One dict a condition; errors in percent, intervals as ``[low, high]``.
+
+    Each arm but the baseline is paired with it: same learner, setting, seeds and episodes; same
+    latents where the baseline has them, else all of the baseline's first choice.
+    """
+    table = stack(errors)
+    return [_row(config, table, condition) for condition in table]
+
+
+def _row(
+    config: StudyConfig, table: dict[Condition, NDArray[np.float32]], condition: Condition
+) -> dict[str, Any]:
+    name, learner, latents, setting = condition
+    arm, values = config.arms[name], table[condition]
+    row = {
+        "arm": name,
+        "guidance": [entry["class_path"] for entry in describe(arm.guidance)],
+        "learner": learner,
+        "latents": latents,
+        "transductive": False,
+        "batch_norm": "frozen",
+        "meta_trained": config.learners[learner].train is not None and arm.encoder != "pixels",
+        "n_way": setting.n_way,
+        "n_shot": setting.n_shot,
+        "n_query": setting.n_query,
+        "seeds": config.seeds,
+        "episodes": config.episodes,
+        "error": _rounded(values.mean()),
+        "error_ci95_seeds": _interval(ci95_over_seeds(values)),
+        "error_ci95_episodes": _interval(ci95_over_episodes(values)),
+        "paired_with": None,
+        "paired_difference": None,
+        "paired_difference_ci95": None,
+        "relative_reduction": None,
+    }
+    if name != config.baseline:
+        row |= _pairing(config, table, condition)
+    return row
+
+
+def _pairing(
+    config: StudyConfig, table: dict[Condition, NDArray[np.float32]], condition: Condition
+) -> dict[str, Any]:
+    _, learner, latents, setting = condition
+    offered = config.arms[config.baseline].latents
+    partner = (
+        config.baseline,
+        learner,
+        latents if latents in offered else offered[0],
+        setting,
+    )
+    paired = paired_difference(
+        table[condition],
+        table[partner],
+        seed=derive_seed(config.episode_seed, "bootstrap"),
+        resamples=config.resamples,
+    )
+    reduction = paired.relative_reduction
+    return {
+        "paired_with": config.baseline,
+        "paired_difference": _rounded(paired.difference),
+        "paired_difference_ci95": _interval(paired.ci95),
+        "relative_reduction": None if reduction is None else _rounded(reduction),
+    }
+
+
+def _rounded(value: float | np.floating[Any]) -> float:
+    return round(float(value), 4)
+
+
+def _interval(interval: tuple[float, float] | None) -> list[float] | None:
+    return None if interval is None else [_rounded(end) for end in interval]
+
+
+HEADER = (
+    "| arm | latents | learner | setting | error % | 95 % over seeds | 95 % over episodes "
+    "| minus {baseline} | 95 % paired | reduction % |\n|---|---|---|---|---|---|---|---|---|---|"
+)
+
+
+def markdown_table(results: dict[str, Any]) -> str:
+    """The rows as a Markdown table, grouped by setting and learner."""
+    rows = sorted(
+        results["rows"], key=lambda r: (r["n_way"], r["n_shot"], r["learner"])
+    )  # stable: arms stay in the study's order
+    lines = [HEADER.format(baseline=results["baseline"])]
+    for row in rows:
+        cells = [
+            row["arm"],
+            row["latents"],
+            row["learner"],
+            f"{row['n_way']}-way {row['n_shot']}-shot",
+            f"{row['error']:.2f}",
+            _range(row["error_ci95_seeds"]),
+            _range(row["error_ci95_episodes"]),
+            "–" if row["paired_difference"] is None else f"{row['paired_difference']:+.2f}",
+            _range(row["paired_difference_ci95"]),
+            "–" if row["relative_reduction"] is None else f"{row['relative_reduction']:.1f}",
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _range(interval: list[float] | None) -> str:
+    return "–" if interval is None else f"{interval[0]:.2f} … {interval[1]:.2f}"
+
+
+def verdicts(results: dict[str, Any]) -> list[str]:
+    """One sentence for each guided arm, on the study's first learner and setting."""
+    first = results["rows"][0]
+    condition = ("learner", "n_way", "n_shot", "n_query")
+    lines = []
+    for row in results["rows"]:
+        if not row["guidance"] or any(row[key] != first[key] for key in condition):
+            continue
+        low, high = row["paired_difference_ci95"]
+        verb = "lowers" if high < 0 else "raises" if low > 0 else "does not clearly change"
+        lines.append(
+            f"{row['arm']} ({row['latents']}) {verb} the error of {row['paired_with']}: "
+            f"{row['paired_difference']:+.2f} points, 95 % {low:.2f} … {high:.2f} "
+            f"({row['n_way']}-way {row['n_shot']}-shot, {row['learner']}, "
+            f"{len(row['seeds'])} seeds × {row['episodes']} episodes)"
+        )
+    return lines
+
+
+def write_report(
+    config: StudyConfig, outcome: Outcome, splits: Splits, output: Path, device: str
+) -> dict[str, Any]:
+    """Write ``results.json``, ``episodes.npz``, ``table.md``, the figures and TensorBoard's page.
+
+    Returns:
+        The content of ``results.json``.
+    """
+    results = {
+        "study": config.study,
+        "baseline": config.baseline,
+        "rows": result_rows(config, outcome.errors),
+        "diagnostics": outcome.diagnostics,
+        "classes": {name: bank.n_classes for name, bank in vars(splits).items()},
+        "versions": versions(),
+        "hardware": hardware(device),
+        "seconds": round(outcome.seconds, 1),
+        "config": describe(config),
+    }
+    arrays = {
+        "|".join([arm, learner, latents, setting.label]): values
+        for (arm, learner, latents, setting), values in stack(outcome.errors).items()
+    }
+    write_with(output / "episodes.npz", lambda handle: np.savez_compressed(handle, **arrays))
+    table = markdown_table(results)
+    write_bytes(output / "table.md", table.encode())
+    figures = {
+        "errors": errors_figure(results),
+        "paired_differences": differences_figure(results),
+        "learning_curves": learning_curves_figure(outcome),
+    }
+    figures = {name: figure for name, figure in figures.items() if figure is not None}
+    for name, figure in figures.items():
+        write_with(output / f"{name}.png", lambda handle, f=figure: f.savefig(handle, dpi=120))
+    with RunLog(_fresh(output / "tensorboard" / "report")) as log:
+        log.text("table", table)
+        log.text("verdicts", "\n\n".join(verdicts(results)) or "no guided arm")
+        for name, figure in figures.items():
+            log.figure(name, figure)
+        for name, figure in _episode_figures(config, outcome, splits).items():
+            write_with(
+                output / "episodes" / f"{name}.png",
+                lambda handle, f=figure: f.savefig(handle, dpi=100),
+            )
+            log.figure(f"episodes/{name}", figure)
+    write_json(output / "results.json", results)
+    return results
+
+
+def _fresh(folder: Path) -> Path:
+    """Without an earlier report's events, which TensorBoard would show beside the new ones."""
+    for file in folder.glob("events.out.tfevents.*"):
+        file.unlink()
+    return folder
+
+
+def _episode_figures(config: StudyConfig, outcome: Outcome, splits: Splits) -> dict[str, Any]:
+    """One test episode for each arm, first seed, learner and setting, with its predictions."""
+    setting = config.settings[0]
+    learner = next(iter(config.learners.values())).learner
+    return {
+        name: episode_figure(
+            outcome.encoders[name, config.seeds[0]].encoder_file,
+            arm.latents[0],
+            learner,
+            splits.test,
+            setting,
+            derive_seed(config.episode_seed, "test", setting.label),
+        )
+        for name, arm in config.arms.items()
+    }

@@ -1,0 +1,99 @@
+"""What a study is: its configuration, and the checks that need no data."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from fewshot.data.dataset import DatasetFactory
+from fewshot.episodes import Setting
+from fewshot.learners.base import LearnerFactory
+from fewshot.train import TrainConfig
+from guided.errors import InputError
+from guided.guidance.base import GuidanceFactory
+from guided.pretrain import PretrainConfig
+
+
+@dataclass(frozen=True)
+class ArmConfig:
+    """One encoder under comparison.
+
+    Args:
+        encoder: pretrained; random: the same network, untrained; pixels: no network.
+        guidance: strategies that shape a pretrained encoder's latents; none: a plain VAE.
+        latents: what the learners are fed, one after the other: all, a slice's name, features.
+            The first one is what the arm's best state is chosen by.
+    """
+
+    encoder: Literal["pretrained", "random", "pixels"] = "pretrained"
+    guidance: list[GuidanceFactory] = field(default_factory=list)
+    latents: list[str] = field(default_factory=lambda: ["all"])
+
+    def __post_init__(self) -> None:
+        if not self.latents:
+            raise InputError("latents: at least one is needed, e.g. [all]")
+        if self.guidance and self.encoder != "pretrained":
+            raise InputError(f"guidance: an encoder that is {self.encoder} cannot be guided")
+
+
+@dataclass(frozen=True)
+class LearnerConfig:
+    """One learner under comparison.
+
+    Args:
+        learner: the class and its settings.
+        train: meta-train it, from each arm's encoder, before it is evaluated; null: only evaluate.
+    """
+
+    learner: LearnerFactory
+    train: TrainConfig | None = None
+
+
+@dataclass(frozen=True)
+class StudyConfig:
+    """Arms × seeds × learners × settings, on the same episodes.
+
+    Args:
+        study: its name.
+        dataset: where images come from.
+        arms: name -> encoder.
+        learners: name -> learner.
+        pretrain: how every pretrained arm is trained; ``guidance`` is the arm's own.
+        settings: shapes of the test episodes.
+        seeds: one pretraining each.
+        episodes: test episodes for each setting, the same for all.
+        baseline: the arm that the others are paired with.
+        select_by: which state of a pretraining is kept: lowest few-shot error on the validation
+            classes (first learner and setting), or lowest negative ELBO on them.
+        selection_episodes: validation episodes for the former.
+        episode_seed: of the test and the validation episodes.
+        resamples: bootstrap draws.
+    """
+
+    study: str
+    dataset: DatasetFactory
+    arms: dict[str, ArmConfig]
+    learners: dict[str, LearnerConfig]
+    pretrain: PretrainConfig = field(default_factory=PretrainConfig)
+    settings: list[Setting] = field(default_factory=lambda: [Setting()])
+    seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
+    episodes: int = 1000
+    baseline: str = "vae"
+    select_by: Literal["few_shot_error", "negative_elbo"] = "few_shot_error"
+    selection_episodes: int = 300
+    episode_seed: int = 0
+    resamples: int = 2000
+
+    def __post_init__(self) -> None:
+        if self.baseline not in self.arms:
+            raise InputError(f"baseline: no arm is called {self.baseline!r}")
+        for name in ("arms", "learners", "settings", "seeds"):
+            if not getattr(self, name):
+                raise InputError(f"{name}: at least one is needed")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise InputError(f"seeds: {self.seeds} holds one twice")
+        labels = [setting.label for setting in self.settings]
+        if len(set(labels)) < len(labels):
+            raise InputError(f"settings: {', '.join(labels)} holds one twice")
+        if self.pretrain.guidance:
+            raise InputError("pretrain.guidance: belongs to the arms of a study")
+        if self.episodes < 2 or self.selection_episodes < 1:
+            raise InputError(f"episodes: expected at least 2, got {self.episodes}")

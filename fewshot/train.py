@@ -1,0 +1,184 @@
+"""Episodic meta-training: the one training loop of this half."""
+
+import copy
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from fewshot.data.bank import ImageBank
+from fewshot.episodes import Episodes, EpisodeSampler, Setting
+from fewshot.evaluate import embed_bank, episode_errors
+from fewshot.learners.base import LearnerFactory
+from guided.checkpoint import Encoder
+from guided.errors import InputError
+from guided.progress import Progress, ResumableState, check_finite, progress_bar
+from guided.randomness import derive_seed, seeded_initialisation
+from guided.runlog import RunLog
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How a learner is meta-trained.
+
+    Args:
+        setting: shape of the training episodes; more ways than in the test help prototypical
+            networks (Snell et al. 2017, §3.1).
+        steps: optimizer steps.
+        episodes_per_step: episodes averaged in a step.
+        learning_rate: of Adam.
+        halve_every: steps after which the learning rate is halved, again and again; 0: never.
+        freeze_encoder: train only a linear projection of the embeddings.
+        projection: width of that linear map; 0: none.
+        validation: shape of the validation episodes.
+        validation_episodes: how many.
+        validate_every: steps between validations; the best state is kept.
+        patience: validations without improvement after which training stops; 0: never.
+        log_every: steps between logged losses and checks for NaN.
+    """
+
+    setting: Setting = field(default_factory=lambda: Setting(20, 1, 5))
+    steps: int = 1000
+    episodes_per_step: int = 1
+    learning_rate: float = 1e-3
+    halve_every: int = 0
+    freeze_encoder: bool = False
+    projection: int = 0
+    validation: Setting = field(default_factory=Setting)
+    validation_episodes: int = 300
+    validate_every: int = 100
+    patience: int = 0
+    log_every: int = 20
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "episodes_per_step", "validation_episodes", "validate_every"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name}: expected at least 1, got {getattr(self, name)}")
+        if self.freeze_encoder and not self.projection:
+            raise InputError("freeze_encoder: nothing is left to train; set projection, e.g. to 64")
+
+
+@dataclass(frozen=True)
+class MetaTrained:
+    """What meta-training returns: the encoder of the best validation, and the learning curve."""
+
+    encoder: Encoder
+    progress: Progress
+
+
+def meta_train(
+    config: TrainConfig,
+    learner: LearnerFactory,
+    encoder: Encoder,
+    train: ImageBank,
+    validation: ImageBank,
+    *,
+    seed: int,
+    device: torch.device | str = "cpu",
+    state_file: Path | None = None,
+    log_folder: Path | None = None,
+    description: str = "train",
+) -> MetaTrained:
+    """Train an encoder (or a projection of a frozen one) through a learner's episodes.
+
+    Batch norm, where the encoder has it, uses the statistics of a step's images in training and
+    the running ones at evaluation. Step t uses episodes t · episodes_per_step … of one list, a
+    function of the seed: a resumed run sees the same ones.
+
+    Args:
+        config: how.
+        learner: makes the learner around the encoder.
+        encoder: where to start; it is copied, not changed.
+        train: classes to draw episodes from.
+        validation: classes to judge on.
+        seed: of the episodes and of a new projection.
+        device: where to compute.
+        state_file: the resumable state, written at each validation.
+        log_folder: receives TensorBoard curves.
+        description: the progress bar's.
+
+    Raises:
+        InputError: nothing to train, impossible episodes, or a loss that is not finite.
+    """
+    device = torch.device(device)
+    model = learner(_starting_point(config, encoder, seed).to(device))
+    parameters = _trainable(config, model.encoder)
+    optimizer = torch.optim.Adam(parameters, config.learning_rate, fused=True)
+    source = _Source(config, model.encoder, train, device)
+    sampler = EpisodeSampler(train, config.setting, derive_seed(seed, "train"))
+    judge = EpisodeSampler(validation, config.validation, derive_seed(seed, "validation"))
+    best = copy.deepcopy(model.encoder)
+    state = ResumableState({"encoder": model.encoder, "best": best, "optimizer": optimizer})
+    if state_file and state_file.exists():
+        state.restore(state_file)
+    progress, size = state.progress, config.episodes_per_step
+    bar = progress_bar(description, config.steps, progress.step, "step")
+    with bar, RunLog(log_folder, progress.step) as log:
+        while progress.step < config.steps and not progress.exhausted(config.patience):
+            model.train(not config.freeze_encoder)
+            _set_learning_rate(optimizer, config, progress.step)
+            rows = sampler.batch(progress.step * size, (progress.step + 1) * size)
+            loss = model.loss(source.episodes(rows))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            progress.step += 1
+            bar.update()
+            last = progress.step == config.steps
+            if last or progress.step % config.log_every == 0:
+                check_finite({"loss": loss}, progress.step, config.learning_rate)
+                log.scalars("train", {"loss": loss.detach()}, progress.step)
+            if last or progress.step % config.validate_every == 0:
+                embeddings = embed_bank(model.encoder, validation, device)
+                errors = episode_errors(model, embeddings, judge, config.validation_episodes)
+                values = {"score": float(errors.mean())}
+                log.scalars("validation", {"error": values["score"]}, progress.step)
+                if progress.record(values):
+                    best.load_state_dict(model.encoder.state_dict())
+                if state_file:
+                    state.save(state_file)
+    return MetaTrained(best.eval(), progress)
+
+
+def _starting_point(config: TrainConfig, encoder: Encoder, seed: int) -> Encoder:
+    with seeded_initialisation(seed, "train", "projection"):
+        start = encoder.with_projection(config.projection)
+    return start
+
+
+def _trainable(config: TrainConfig, encoder: Encoder) -> list[torch.nn.Parameter]:
+    chosen = encoder.projection if config.freeze_encoder else encoder
+    parameters = list(chosen.parameters()) if chosen else []
+    if not parameters:
+        raise InputError("encoder: it has no parameters to train; set projection")
+    return parameters
+
+
+class _Source:
+    """Episodes of what the trained part reads: images, or a frozen encoder's outputs."""
+
+    def __init__(
+        self, config: TrainConfig, encoder: Encoder, bank: ImageBank, device: torch.device
+    ) -> None:
+        self.device = device
+        self.frozen = config.freeze_encoder
+        self.projection = encoder.projection
+        # A frozen encoder sees every image once, not once an episode.
+        read = encoder.select(encoder.latents)
+        self.table = embed_bank(read, bank, device) if self.frozen else bank.images.to(device)
+
+    def episodes(self, rows: Episodes) -> Episodes:
+        gathered = rows.to(self.device).gather(self.table)
+        return gathered.map(self._project) if self.frozen else gathered
+
+    def _project(self, read: Tensor) -> Tensor:
+        assert self.projection is not None
+        projected: Tensor = self.projection(read)
+        return projected
+
+
+def _set_learning_rate(optimizer: torch.optim.Optimizer, config: TrainConfig, step: int) -> None:
+    if config.halve_every:
+        factor = 0.5 ** (step // config.halve_every)
+        optimizer.param_groups[0]["lr"] = config.learning_rate * factor

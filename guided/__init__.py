@@ -1,0 +1,1 @@
+"""Guided-VAE encoders: images in, encoder checkpoint out."""

@@ -1,0 +1,62 @@
+"""Files appear whole or not at all."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from guided.errors import InputError
+
+
+@contextmanager
+def atomic_write(path: Path | str) -> Iterator[BinaryIO]:
+    """Write ``path`` through a temporary file in the same folder, fsync, then rename.
+
+    A crash at any moment leaves the previous file, or the new one, never a part of it.
+
+    Raises:
+        InputError: the folder cannot be created or written to.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = open(temporary, "wb")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror})") from error
+    try:
+        with handle:
+            yield handle
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+
+
+def write_bytes(path: Path | str, content: bytes) -> None:
+    """:func:`atomic_write` of content that is already in memory."""
+    with atomic_write(path) as handle:
+        handle.write(content)
+
+
+def write_json(path: Path | str, value: Any) -> None:
+    """Write JSON, indented, atomically; NaN is refused because JSON has none."""
+    write_bytes(path, (json.dumps(value, indent=1, allow_nan=False) + "\n").encode())
+
+
+def write_with(path: Path | str, write: Callable[[BinaryIO], object]) -> None:
+    """Let ``write`` (``torch.save``, ``numpy.savez`` …) fill the file, atomically."""
+    with atomic_write(path) as handle:
+        write(handle)
+
+
+def fingerprint(value: Any, length: int = 16) -> str:
+    """A short digest of a JSON-able value: equal values, equal digests, whatever the key order."""
+    text = json.dumps(value, sort_keys=True, allow_nan=False)
+    return hashlib.blake2b(text.encode()).hexdigest()[:length]

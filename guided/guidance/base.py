@@ -1,0 +1,82 @@
+"""What a guidance strategy is: an extra signal that shapes the latents while a VAE trains."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from guided.backbones import ImageShape
+from guided.layout import LatentAllocator
+from guided.vae import Posterior
+
+
+@dataclass(frozen=True)
+class GuidanceContext:
+    """What a strategy is told when it is built.
+
+    Attributes:
+        input_shape: (C, H, W) of the images.
+        latents: hands out slices of the latent vector, in the order of the strategies.
+        categories: attribute -> how many values it takes in the training set. Asking for one is
+            how a strategy uses labels.
+    """
+
+    input_shape: ImageShape
+    latents: LatentAllocator
+    categories: Mapping[str, int]
+
+    @property
+    def latent_dim(self) -> int:
+        return self.latents.latent_dim
+
+
+class Guidance(nn.Module, ABC):
+    """Terms added to the ELBO, and the modules that compute them.
+
+    A strategy's constructor takes a :class:`GuidanceContext` first; its keyword arguments are its
+    configuration. It reserves its latent slices there.
+    """
+
+    @property
+    @abstractmethod
+    def weights(self) -> Mapping[str, float]:
+        """The weight of each term that ``losses`` returns, from the configuration."""
+
+    @property
+    def attributes(self) -> tuple[str, ...]:
+        """The attributes whose labels are used; empty for a strategy without labels."""
+        return ()
+
+    @abstractmethod
+    def losses(
+        self, images: Tensor, posterior: Posterior, z: Tensor, targets: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """The strategy's terms, unweighted, each a scalar in nats per image (batch mean).
+
+        Args:
+            images: float in [0, 1], ``[B, C, H, W]``.
+            posterior: q(z|x) of these images.
+            z: a draw from it, ``[B, latent_dim]``.
+            targets: attribute -> int64 ``[B]``.
+        """
+
+    def adversary_losses(self, z: Tensor, targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What the adversary minimises, with its own optimizer.
+
+        Args:
+            z: a draw, detached: an adversary never moves the encoder; ``[B, latent_dim]``.
+            targets: attribute -> int64 ``[B]``.
+        """
+        return {}
+
+    def adversary_parameters(self) -> Iterable[nn.Parameter]:
+        """The parameters that only ``adversary_losses`` trains."""
+        return ()
+
+    def pictures(self) -> dict[str, Tensor]:
+        """Images worth seeing, name -> ``[n, C, H, W]`` in [0, 1]: a learned basis, say."""
+        return {}
+
+
+GuidanceFactory = Callable[[GuidanceContext], Guidance]

@@ -1,0 +1,125 @@
+"""A VAE and its guidances as one module: what pretraining trains."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from guided.backbones import BackboneFactory, ImageShape
+from guided.errors import InputError
+from guided.guidance.base import Guidance, GuidanceContext, GuidanceFactory
+from guided.layout import LatentAllocator
+from guided.likelihoods import Likelihood
+from guided.vae import VAE, Posterior
+
+
+@dataclass(frozen=True)
+class Objective:
+    """One batch's loss terms, unweighted and weighted, and what they were computed from.
+
+    Attributes:
+        terms: name -> scalar, nats per image.
+        weights: name -> the factor of that term in ``total``.
+        posterior: q(z|x) of the batch.
+        z: the draw that the terms used, ``[B, latent_dim]``.
+    """
+
+    terms: Mapping[str, Tensor]
+    weights: Mapping[str, float]
+    posterior: Posterior
+    z: Tensor
+
+    @property
+    def total(self) -> Tensor:
+        """The weighted sum that the main optimizer minimises."""
+        return torch.stack([self.weights[name] * term for name, term in self.terms.items()]).sum()
+
+
+class GuidedVAE(nn.Module):
+    """A VAE whose latents are shaped by any number of guidances; with none, a plain VAE.
+
+    Args:
+        backbone: makes the encoder's body.
+        likelihood: p(x|z).
+        latent_dim: latents in all; the guidances reserve slices in their order.
+        guidance: makes the strategies.
+        input_shape: (C, H, W) of the images.
+        categories: attribute -> number of values, for supervised guidance.
+        kl_weight: β of β-VAE (Higgins et al. 2017); 1 is the ELBO.
+    """
+
+    def __init__(
+        self,
+        *,
+        backbone: BackboneFactory,
+        likelihood: Likelihood,
+        latent_dim: int,
+        guidance: Sequence[GuidanceFactory],
+        input_shape: ImageShape,
+        categories: Mapping[str, int],
+        kl_weight: float = 1.0,
+    ) -> None:
+        super().__init__()
+        context = GuidanceContext(input_shape, LatentAllocator(latent_dim), categories)
+        body = backbone(input_shape)
+        strategies: list[Guidance] = [build(context) for build in guidance]
+        self.vae = VAE(body, context.latents.layout(), likelihood)
+        self.guidance = nn.ModuleList(strategies)
+        self.kl_weight = kl_weight
+        self._check_terms(strategies)
+
+    def _check_terms(self, strategies: Sequence[Guidance]) -> None:
+        names = ["reconstruction", "kl", *(name for g in strategies for name in g.weights)]
+        for name in names:
+            if names.count(name) > 1:
+                raise InputError(f"guidance: two strategies return a term called {name!r}")
+
+    @property
+    def strategies(self) -> list[Guidance]:
+        return [g for g in self.guidance if isinstance(g, Guidance)]
+
+    @property
+    def attributes(self) -> set[str]:
+        """The attributes whose labels the guidances read."""
+        return {name for g in self.strategies for name in g.attributes}
+
+    def objective(
+        self,
+        images: Tensor,
+        targets: Mapping[str, Tensor],
+        *,
+        kl_warmup: float = 1.0,
+        generator: torch.Generator | None = None,
+    ) -> Objective:
+        """All terms of one batch.
+
+        Args:
+            images: float in [0, 1], ``[B, C, H, W]``.
+            targets: attribute -> int64 ``[B]``.
+            kl_warmup: factor on the KL weight, 0 … 1.
+            generator: of the posterior's draw.
+        """
+        posterior = self.vae.posterior(images)
+        z = posterior.sample(generator)
+        terms = self.vae.losses(images, posterior, z)
+        weights = {"reconstruction": 1.0, "kl": self.kl_weight * kl_warmup}
+        for strategy in self.strategies:
+            terms |= strategy.losses(images, posterior, z, targets)
+            weights |= strategy.weights
+        return Objective(terms, weights, posterior, z)
+
+    def adversary_losses(self, z: Tensor, targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The adversaries' terms for a draw ``[B, latent_dim]``; empty without adversaries."""
+        terms: dict[str, Tensor] = {}
+        for strategy in self.strategies:
+            terms |= strategy.adversary_losses(z.detach(), targets)
+        return terms
+
+    def adversary_parameters(self) -> list[nn.Parameter]:
+        return [p for strategy in self.strategies for p in strategy.adversary_parameters()]
+
+    def main_parameters(self) -> list[nn.Parameter]:
+        """Every parameter that the adversaries' optimizer does not hold."""
+        adversarial = {id(p) for p in self.adversary_parameters()}
+        return [p for p in self.parameters() if id(p) not in adversarial]

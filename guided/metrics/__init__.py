@@ -1,0 +1,1 @@
+"""Measures of what latents hold: functions of plain arrays."""

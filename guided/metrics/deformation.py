@@ -1,0 +1,96 @@
+"""Does a latent follow a deformation that we apply ourselves?"""
+
+import math
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Applied = Literal["rotation", "scale", "shear", "translation_x", "translation_y"]
+
+RANGES: dict[str, float] = {
+    "rotation": math.radians(30),
+    "scale": math.log(1.25),
+    "shear": 0.4,
+    "translation_x": 0.15,
+    "translation_y": 0.15,
+}
+"""The largest amount applied: radians, log factor, slope, half image widths."""
+
+
+def deform(images: Tensor, deformation: Applied, amount: Tensor) -> Tensor:
+    """Images deformed by known amounts, bilinear, 0 outside.
+
+    Args:
+        images: float ``[B, C, H, W]``.
+        deformation: which.
+        amount: ``[B]``; radians counter-clockwise, log of the enlargement, slope, or half image
+            widths to the right or downwards.
+    """
+    zero, one = torch.zeros_like(amount), torch.ones_like(amount)
+    # Output to input coordinates, hence the inverse of what happens to the image.
+    rows = {
+        "rotation": [amount.cos(), -amount.sin(), zero, amount.sin(), amount.cos(), zero],
+        "scale": [(-amount).exp(), zero, zero, zero, (-amount).exp(), zero],
+        "shear": [one, amount, zero, zero, one, zero],
+        "translation_x": [one, zero, -amount, zero, one, zero],
+        "translation_y": [one, zero, zero, zero, one, -amount],
+    }
+    matrix = torch.stack(rows[deformation], 1).view(-1, 2, 3)
+    grid = F.affine_grid(matrix, list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, align_corners=False)
+
+
+@torch.no_grad()
+def deformation_response(
+    encode: Callable[[Tensor], Tensor],
+    images: Tensor,
+    deformation: Applied,
+    steps: int = 13,
+) -> tuple[Tensor, Tensor]:
+    """Latents of images deformed by evenly spaced amounts.
+
+    Args:
+        encode: images to latents ``[B, d]``.
+        images: float in [0, 1], ``[B, C, H, W]``.
+        deformation: which; amounts span ± :data:`RANGES`.
+        steps: amounts.
+
+    Returns:
+        amounts ``[steps]`` and latents ``[steps, B, d]``.
+    """
+    limit = RANGES[deformation]
+    amounts = torch.linspace(-limit, limit, steps, device=images.device)
+    latents = [encode(deform(images, deformation, a.expand(len(images)))) for a in amounts]
+    return amounts, torch.stack(latents)
+
+
+def correlation_within_images(amounts: Tensor, latents: Tensor) -> Tensor:
+    """Pearson correlation of each latent with the amount applied, each image its own origin.
+
+    An image has a pose before we deform it; its latents are centred on their mean over the
+    amounts, then all images are pooled.
+
+    Args:
+        amounts: ``[steps]``.
+        latents: ``[steps, B, d]``.
+
+    Returns:
+        ``[d]``, in [-1, 1]; 0 for a constant latent.
+    """
+    centred = latents - latents.mean(0)
+    return _correlation(amounts, centred)
+
+
+def correlation_across_images(amounts: Tensor, latents: Tensor) -> Tensor:
+    """The same without centring: what is left of it among images of unknown pose."""
+    return _correlation(amounts, latents - latents.mean((0, 1)))
+
+
+def _correlation(amounts: Tensor, centred: Tensor) -> Tensor:
+    applied = (amounts - amounts.mean())[:, None, None]
+    covariance = (applied * centred).mean((0, 1))
+    scale = (applied.square().mean() * centred.square().mean((0, 1))).sqrt()
+    return torch.where(scale > 0, covariance / scale.clamp_min(1e-20), 0.0)

@@ -1,0 +1,302 @@
+"""Pretraining: the one training loop of this half. Images in, encoder checkpoint out.
+
+Every step is a function of (seed, step): its batch and its noise do not depend on what ran
+before. A run that was killed and resumed therefore ends with the same bits as one that was not.
+"""
+
+import copy
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from guided.backbones import BackboneFactory, Conv4
+from guided.checkpoint import Encoder
+from guided.errors import InputError
+from guided.guidance.base import GuidanceFactory
+from guided.guided_vae import GuidedVAE, Objective
+from guided.likelihoods import Bernoulli, Likelihood
+from guided.pictures import log_pictures
+from guided.progress import Progress, ResumableState, Score, check_finite, progress_bar
+from guided.randomness import generator, seeded_initialisation
+from guided.runlog import RunLog
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """How an encoder is pretrained.
+
+    Args:
+        backbone: encoder body and mirrored decoder.
+        latent_dim: latents in all.
+        likelihood: p(x|z): Bernoulli for ink, Gaussian for natural images.
+        guidance: strategies that shape the latents, in the order in which they reserve slices.
+        kl_weight: β; 1 is the ELBO.
+        kl_warmup: steps over which the KL weight rises linearly from 0.
+        steps: optimizer steps.
+        batch_size: images a step.
+        learning_rate: of Adam, for encoder, decoder and guidance.
+        adversary_learning_rate: of Adam, for the adversaries.
+        schedule: constant, or cosine to zero over ``steps``.
+        validate_every: steps between validations; the best state is kept.
+        patience: validations without improvement after which training stops; 0: never.
+        log_every: steps between logged scalars and checks for NaN.
+    """
+
+    backbone: BackboneFactory = field(default_factory=lambda: partial(Conv4))
+    latent_dim: int = 64
+    likelihood: Callable[[], Likelihood] = field(default_factory=lambda: partial(Bernoulli))
+    guidance: list[GuidanceFactory] = field(default_factory=list)
+    kl_weight: float = 1.0
+    kl_warmup: int = 500
+    steps: int = 2000
+    batch_size: int = 128
+    learning_rate: float = 1e-3
+    adversary_learning_rate: float = 1e-3
+    schedule: Literal["constant", "cosine"] = "constant"
+    validate_every: int = 250
+    patience: int = 0
+    log_every: int = 50
+
+    def __post_init__(self) -> None:
+        for name in ("latent_dim", "steps", "validate_every", "log_every"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name}: expected at least 1, got {getattr(self, name)}")
+        if self.batch_size < 2:
+            raise InputError(f"batch_size: batch norm needs at least 2, got {self.batch_size}")
+        if not self.learning_rate > 0:
+            raise InputError(f"learning_rate: expected > 0, got {self.learning_rate}")
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """A training or validation set for this half: no episodes, no class names.
+
+    Attributes:
+        images: uint8 ``[N, C, H, W]``.
+        targets: attribute -> int64 ``[N]``.
+    """
+
+    images: Tensor
+    targets: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def categories(self) -> dict[str, int]:
+        """How many values each attribute takes."""
+        return {name: int(values.max()) + 1 for name, values in self.targets.items()}
+
+    def to(self, device: torch.device) -> "LabelledImages":
+        targets = {name: values.to(device) for name, values in self.targets.items()}
+        return LabelledImages(self.images.to(device), targets)
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """What pretraining returns: the encoder of the best validation, the model as it ended."""
+
+    encoder: Encoder
+    model: GuidedVAE
+    progress: Progress
+
+
+def build_model(config: PretrainConfig, images: LabelledImages, seed: int) -> GuidedVAE:
+    """The untrained model; its weights are a function of the seed alone."""
+    with seeded_initialisation(seed, "pretrain", "weights"):
+        return GuidedVAE(
+            backbone=config.backbone,
+            likelihood=config.likelihood(),
+            latent_dim=config.latent_dim,
+            guidance=config.guidance,
+            input_shape=_shape(images),
+            categories=images.categories(),
+            kl_weight=config.kl_weight,
+        )
+
+
+def _shape(images: LabelledImages) -> tuple[int, int, int]:
+    channels, height, width = images.images.shape[1:]
+    return channels, height, width
+
+
+def pretrain(
+    config: PretrainConfig,
+    train: LabelledImages,
+    validation: LabelledImages,
+    *,
+    seed: int,
+    device: torch.device | str = "cpu",
+    state_file: Path | None = None,
+    log_folder: Path | None = None,
+    score: Score | None = None,
+    description: str = "pretrain",
+) -> Pretrained:
+    """Train a (guided) VAE and keep its best encoder.
+
+    Args:
+        config: how.
+        train: what to fit.
+        validation: held-out classes of the training split; judges, never trains.
+        seed: of weights, batches and noise.
+        device: where to compute.
+        state_file: the resumable state, written at each validation; a run that finds one of the
+            same configuration continues it.
+        log_folder: receives TensorBoard curves and pictures.
+        score: what "best" means; the held-out negative ELBO if not given.
+        description: the progress bar's.
+
+    Raises:
+        InputError: a loss is not finite; the state before it stays on disk.
+    """
+    device = torch.device(device)
+    if len(train.images) < config.batch_size:
+        raise InputError(
+            f"batch_size: {config.batch_size} is more than the {len(train.images)} training images"
+        )
+    model = build_model(config, train, seed).to(device)
+    trainer = _Trainer(config, model)
+    train, validation = train.to(device), validation.to(device)
+    best = copy.deepcopy(model.vae.encoder)
+    state = ResumableState({"model": model, "best": best, **trainer.optimizers})
+    if state_file and state_file.exists():
+        state.restore(state_file)
+    progress = state.progress
+    bar = progress_bar(description, config.steps, progress.step, "step")
+    batches = Batches(len(train.images), config.batch_size, seed, device)
+    with bar, RunLog(log_folder, progress.step) as log:
+        while progress.step < config.steps and not progress.exhausted(config.patience):
+            rows = batches[progress.step]
+            targets = {name: train.targets[name][rows] for name in model.attributes}
+            images = model.vae.encoder.normalised(train.images[rows])
+            noise = generator(seed, "pretrain", "noise", progress.step, device=device)
+            objective, adversary = trainer.step(images, targets, noise, progress.step)
+            progress.step += 1
+            bar.update()
+            last = progress.step == config.steps
+            if last or progress.step % config.log_every == 0:
+                terms = {**objective.terms, **adversary}
+                check_finite(terms, progress.step, config.learning_rate)
+                _log_objective(log, objective, adversary, progress.step)
+            if last or progress.step % config.validate_every == 0:
+                values = _validation(model, validation, seed, score)
+                log.scalars("validation", values, progress.step)
+                if progress.record(values):
+                    best.load_state_dict(model.vae.encoder.state_dict())
+                if state_file:
+                    state.save(state_file)
+        model.eval()
+        if log.active:
+            log_pictures(log, model, validation.images, progress.step)
+    return Pretrained(best.eval(), model, progress)
+
+
+class Batches:
+    """Batch ``step`` of an endless shuffled pass: a function of (seed, step), whole batches only."""
+
+    def __init__(self, n: int, batch_size: int, seed: int, device: torch.device) -> None:
+        self.n, self.batch_size, self.seed, self.device = n, batch_size, seed, device
+        self.per_epoch = n // batch_size
+        self._epoch = -1
+        self._order = torch.empty(0)
+
+    def __getitem__(self, step: int) -> Tensor:
+        """Row numbers, int64 ``[batch_size]``."""
+        epoch, position = divmod(step, self.per_epoch)
+        if epoch != self._epoch:
+            # Drawn on the CPU: the order is the same on every device.
+            order = torch.randperm(self.n, generator=generator(self.seed, "batches", epoch))
+            self._order, self._epoch = order.to(self.device), epoch
+        start = position * self.batch_size
+        return self._order[start : start + self.batch_size]
+
+
+class _Trainer:
+    """The optimizers around a model, and the state file."""
+
+    def __init__(self, config: PretrainConfig, model: GuidedVAE) -> None:
+        self.config, self.model = config, model
+        self.main = torch.optim.Adam(model.main_parameters(), config.learning_rate, fused=True)
+        adversarial = model.adversary_parameters()
+        self.adversary = (
+            torch.optim.Adam(adversarial, config.adversary_learning_rate, fused=True)
+            if adversarial
+            else None
+        )
+
+    @property
+    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        return {"main": self.main} | ({"adversary": self.adversary} if self.adversary else {})
+
+    def step(
+        self, images: Tensor, targets: Mapping[str, Tensor], noise: torch.Generator, step: int
+    ) -> tuple[Objective, dict[str, Tensor]]:
+        self.model.train()
+        warmup = min(1.0, (step + 1) / self.config.kl_warmup) if self.config.kl_warmup else 1.0
+        self._set_learning_rates(step)
+        objective = self.model.objective(images, targets, kl_warmup=warmup, generator=noise)
+        self.main.zero_grad()
+        objective.total.backward()
+        self.main.step()
+        adversary = self.model.adversary_losses(objective.z, targets)
+        if self.adversary and adversary:
+            self.adversary.zero_grad()
+            torch.stack(list(adversary.values())).sum().backward()
+            self.adversary.step()
+        return objective, adversary
+
+    def _set_learning_rates(self, step: int) -> None:
+        if self.config.schedule == "constant":
+            return
+        factor = 0.5 * (1 + math.cos(math.pi * step / self.config.steps))
+        self.main.param_groups[0]["lr"] = self.config.learning_rate * factor
+        if self.adversary:
+            self.adversary.param_groups[0]["lr"] = self.config.adversary_learning_rate * factor
+
+
+def _log_objective(
+    log: RunLog, objective: Objective, adversary: Mapping[str, Tensor], step: int
+) -> None:
+    if not log.active:
+        return
+    terms = {name: term.detach() for name, term in objective.terms.items()}
+    log.scalars("loss", terms, step)
+    weighted = {name: objective.weights[name] * term for name, term in terms.items()}
+    log.scalars("loss_weighted", {**weighted, "total": sum(weighted.values())}, step)
+    log.scalars("loss", {name: term.detach() for name, term in adversary.items()}, step)
+    log.histogram("kl_per_latent", objective.posterior.kl().mean(0).detach(), step)
+
+
+@torch.no_grad()
+def negative_elbo(
+    model: GuidedVAE, images: Tensor, seed: int, batch_size: int = 1024
+) -> dict[str, float]:
+    """Held-out reconstruction, KL and their sum, nats per image, with one draw an image.
+
+    Args:
+        model: a :class:`GuidedVAE`; guidance takes no part.
+        images: uint8 ``[N, C, H, W]``.
+        seed: of the draws.
+        batch_size: images at a time.
+    """
+    model.eval()
+    vae = model.vae
+    noise = generator(seed, "validation", device=images.device)
+    sums: dict[str, float] = {"reconstruction": 0.0, "kl": 0.0}
+    for chunk in images.split(batch_size):
+        batch = vae.encoder.normalised(chunk)
+        posterior = vae.posterior(batch)
+        for name, term in vae.losses(batch, posterior, posterior.sample(noise)).items():
+            sums[name] += float(term) * len(chunk)
+    means = {name: total / len(images) for name, total in sums.items()}
+    return {**means, "negative_elbo": means["reconstruction"] + means["kl"]}
+
+
+def _validation(
+    model: GuidedVAE, validation: LabelledImages, seed: int, score: Score | None
+) -> dict[str, float]:
+    values = negative_elbo(model, validation.images, seed)
+    judged = score(model.vae.encoder.eval()) if score else values["negative_elbo"]
+    return {**values, "score": judged}

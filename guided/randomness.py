@@ -1,0 +1,48 @@
+"""Seeds derived from one root seed, with the purpose of each spelled out."""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+
+
+def derive_seed(root: int, *purpose: str | int) -> int:
+    """A 63-bit seed that depends on the root seed and on what it is for.
+
+    Args:
+        root: the run's seed, >= 0.
+        purpose: words and numbers that say what the seed is for: ``("pretrain", "noise", step)``.
+
+    Returns:
+        An integer in [0, 2**63), independent for different purposes (numpy's ``SeedSequence``).
+    """
+    words = [_word(part) for part in purpose]
+    state = np.random.SeedSequence([root, *words]).generate_state(1, np.uint64)
+    return int(state[0] >> np.uint64(1))
+
+
+def _word(part: str | int) -> int:
+    if isinstance(part, int):
+        return part
+    return int.from_bytes(hashlib.blake2b(part.encode(), digest_size=8).digest(), "little")
+
+
+def generator(
+    root: int, *purpose: str | int, device: torch.device | str = "cpu"
+) -> torch.Generator:
+    """A fresh ``torch.Generator`` on ``device``, seeded by :func:`derive_seed`."""
+    return torch.Generator(device).manual_seed(derive_seed(root, *purpose))
+
+
+@contextmanager
+def seeded_initialisation(root: int, *purpose: str | int) -> Iterator[None]:
+    """Initialise torch modules reproducibly without touching the caller's random state.
+
+    torch's layers draw their initial weights from the global generator and offer no other way;
+    it is seeded inside this block and put back after it.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(root, *purpose))
+        yield

@@ -1,0 +1,71 @@
+"""TensorBoard logs, or none."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+class RunLog:
+    """Writes TensorBoard events under a folder; without a folder every call does nothing.
+
+    Args:
+        folder: where the events go.
+        purge_step: events at this step and later, left by a run that was killed, are hidden.
+    """
+
+    def __init__(self, folder: Path | None, purge_step: int | None = None) -> None:
+        self._writer = None
+        if folder is not None:
+            from torch.utils.tensorboard.writer import SummaryWriter
+
+            self._writer = SummaryWriter(str(folder), purge_step=purge_step)
+
+    @property
+    def active(self) -> bool:
+        """Whether anything is written: pictures need not be drawn otherwise."""
+        return self._writer is not None
+
+    def scalars(self, group: str, values: Mapping[str, float | Tensor], step: int) -> None:
+        """One curve per name, under ``group/name``."""
+        if self._writer is not None:
+            for name, value in values.items():
+                self._writer.add_scalar(f"{group}/{name}", float(value), step)
+
+    def images(self, name: str, images: Tensor, step: int, columns: int = 8) -> None:
+        """A grid of images ``[n, C, H, W]`` in [0, 1]."""
+        if self._writer is not None:
+            from torchvision.utils import make_grid
+
+            grid = make_grid(images.detach().cpu(), nrow=columns, padding=1, pad_value=0.5)
+            self._writer.add_image(name, grid, step)
+
+    def histogram(self, name: str, values: Tensor, step: int) -> None:
+        if self._writer is not None:
+            self._writer.add_histogram(name, values, step)
+
+    def figure(self, name: str, figure: "Figure", step: int = 0) -> None:
+        """A matplotlib figure (closed afterwards)."""
+        if self._writer is not None:
+            self._writer.add_figure(name, figure, step, close=True)
+
+    def text(self, name: str, markdown: str, step: int = 0) -> None:
+        if self._writer is not None:
+            self._writer.add_text(name, markdown, step)
+
+    def __enter__(self) -> "RunLog":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._writer is not None:
+            self._writer.close()

@@ -1,0 +1,75 @@
+"""The variational autoencoder and the ELBO's terms."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from guided.backbones import Backbone
+from guided.checkpoint import Encoder
+from guided.layout import LatentLayout
+from guided.likelihoods import Likelihood
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """q(z|x): a diagonal Gaussian for each image.
+
+    Attributes:
+        mean: ``[B, latent_dim]``.
+        logvar: log variance, ``[B, latent_dim]``.
+    """
+
+    mean: Tensor
+    logvar: Tensor
+
+    def sample(self, generator: torch.Generator | None = None) -> Tensor:
+        """One reparameterised draw, ``[B, latent_dim]`` (Kingma & Welling 2014, §2.4)."""
+        noise = torch.randn(
+            self.mean.shape, generator=generator, device=self.mean.device, dtype=self.mean.dtype
+        )
+        return self.mean + (0.5 * self.logvar).exp() * noise
+
+    def kl(self) -> Tensor:
+        """KL(q(z|x) ‖ N(0, 1)) in nats per latent, ``[B, latent_dim]`` (ibid., appendix B)."""
+        return 0.5 * (self.mean.square() + self.logvar.exp() - 1 - self.logvar)
+
+
+class VAE(nn.Module):
+    """An encoder, the decoder that mirrors it, and a likelihood.
+
+    Source: Kingma & Welling (2014), arXiv:1312.6114.
+
+    Args:
+        backbone: the encoder's body; makes its own decoder.
+        layout: names of the latents.
+        likelihood: p(x|z).
+    """
+
+    def __init__(self, backbone: Backbone, layout: LatentLayout, likelihood: Likelihood) -> None:
+        super().__init__()
+        self.encoder = Encoder(backbone, layout)
+        self.decoder = backbone.decoder(layout.latent_dim)
+        self.likelihood = likelihood
+        self.to(memory_format=torch.channels_last)
+
+    def posterior(self, images: Tensor) -> Posterior:
+        """q(z|x) of images ``[B, C, H, W]``, uint8 or float in [0, 1]."""
+        return Posterior(*self.encoder.moments(images))
+
+    def decode(self, z: Tensor) -> Tensor:
+        """The expected images ``[B, C, H, W]`` of latents ``[B, latent_dim]``."""
+        return self.likelihood.mean(self.decoder(z))
+
+    def losses(self, images: Tensor, posterior: Posterior, z: Tensor) -> dict[str, Tensor]:
+        """The negative ELBO's two terms, nats per image, averaged over the batch.
+
+        Args:
+            images: float in [0, 1], ``[B, C, H, W]``.
+            posterior: q(z|x) of these images.
+            z: a draw from it, ``[B, latent_dim]``.
+        """
+        return {
+            "reconstruction": self.likelihood.nll(self.decoder(z), images).mean(),
+            "kl": posterior.kl().sum(1).mean(),
+        }
