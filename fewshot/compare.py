@@ -23,7 +23,7 @@ from fewshot.study import ArmConfig, LearnerConfig, StudyConfig
 from fewshot.train import meta_train
 from guided.backbones import Pixels
 from guided.checkpoint import Encoder
-from guided.files import write_with
+from guided.files import write_arrays, write_figure
 from guided.pictures import traversal_figure
 from guided.pretrain import LabelledImages, PretrainConfig, build_model, pretrain
 from guided.randomness import derive_seed
@@ -194,7 +194,7 @@ class Study:
         )
         image = self.splits.validation.images[0].to(self.device)
         figure = traversal_figure(trained.model, image)
-        figure.savefig(cell.folder / "traversals.png", dpi=100)
+        write_figure(cell.folder / "traversals.png", figure)
         return trained.encoder, progress.history
 
     def _selection(self, arm: ArmConfig) -> dict[str, Any]:
@@ -278,7 +278,7 @@ class Study:
                 for setting, sampler in self.samplers.items()
             }
             arrays = {label: values.numpy() for label, values in errors.items()}
-            write_with(cell.folder / "errors.npz", lambda handle: np.savez(handle, **arrays))
+            write_arrays(cell.folder / "errors.npz", arrays)
             cell.finish(start)
         return cell
 

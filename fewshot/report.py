@@ -1,7 +1,7 @@
 """From a study's errors to rows, tables and files."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +20,12 @@ from fewshot.figures import (
 )
 from fewshot.statistics import ci95_over_episodes, ci95_over_seeds, paired_difference
 from fewshot.study import StudyConfig
-from guided.files import write_bytes, write_json, write_with
+from guided.files import write_arrays, write_bytes, write_figure, write_json
 from guided.randomness import derive_seed
 from guided.runlog import RunLog
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Condition = tuple[str, str, str, Setting]
 """(arm, learner, latents, setting): what a row of the results is about."""
@@ -187,30 +190,28 @@ def write_report(
         "|".join([arm, learner, latents, setting.label]): values
         for (arm, learner, latents, setting), values in stack(outcome.errors).items()
     }
-    write_with(output / "episodes.npz", lambda handle: np.savez_compressed(handle, **arrays))
+    write_arrays(output / "episodes.npz", arrays)
     table = markdown_table(results)
     write_bytes(output / "table.md", table.encode())
-    figures = {
+    figures = _study_figures(results, outcome)
+    episodes = _episode_figures(config, outcome, splits)
+    with RunLog(_fresh(output / "tensorboard" / "report")) as log:
+        log.text("table", table)
+        log.text("verdicts", "\n\n".join(verdicts(results)) or "no guided arm")
+        for name, figure in {**figures, **episodes}.items():
+            write_figure(output / f"{name}.png", figure)
+            log.figure(name, figure)
+    write_json(output / "results.json", results)
+    return results
+
+
+def _study_figures(results: dict[str, Any], outcome: Outcome) -> "dict[str, Figure]":
+    candidates = {
         "errors": errors_figure(results),
         "paired_differences": differences_figure(results),
         "learning_curves": learning_curves_figure(outcome),
     }
-    figures = {name: figure for name, figure in figures.items() if figure is not None}
-    for name, figure in figures.items():
-        write_with(output / f"{name}.png", lambda handle, f=figure: f.savefig(handle, dpi=120))
-    with RunLog(_fresh(output / "tensorboard" / "report")) as log:
-        log.text("table", table)
-        log.text("verdicts", "\n\n".join(verdicts(results)) or "no guided arm")
-        for name, figure in figures.items():
-            log.figure(name, figure)
-        for name, figure in _episode_figures(config, outcome, splits).items():
-            write_with(
-                output / "episodes" / f"{name}.png",
-                lambda handle, f=figure: f.savefig(handle, dpi=100),
-            )
-            log.figure(f"episodes/{name}", figure)
-    write_json(output / "results.json", results)
-    return results
+    return {name: figure for name, figure in candidates.items() if figure is not None}
 
 
 def _fresh(folder: Path) -> Path:
@@ -220,12 +221,12 @@ def _fresh(folder: Path) -> Path:
     return folder
 
 
-def _episode_figures(config: StudyConfig, outcome: Outcome, splits: Splits) -> dict[str, Any]:
+def _episode_figures(config: StudyConfig, outcome: Outcome, splits: Splits) -> "dict[str, Figure]":
     """One test episode for each arm, first seed, learner and setting, with its predictions."""
     setting = config.settings[0]
     learner = next(iter(config.learners.values())).learner
     return {
-        name: episode_figure(
+        f"episodes/{name}": episode_figure(
             outcome.encoders[name, config.seeds[0]].encoder_file,
             arm.latents[0],
             learner,

@@ -74,7 +74,7 @@ class Conv4(Backbone):
         self.feature_dim = width * size[0] * size[1]
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.body(images).flatten(1)  # type: ignore[no-any-return]
+        return self.body(images).flatten(1)
 
     def decoder(self, latent_dim: int) -> nn.Module:
         width = self.settings["width"]
@@ -158,7 +158,7 @@ class GuidedVAENet(Backbone):
         self.feature_dim = 4 * width * 4 * 4
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.body(images).flatten(1)  # type: ignore[no-any-return]
+        return self.body(images).flatten(1)
 
     def decoder(self, latent_dim: int) -> nn.Module:
         width = self.settings["width"]

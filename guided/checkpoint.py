@@ -76,11 +76,16 @@ class Encoder(nn.Module):
     def _returns_features(self) -> bool:
         return self.head is None or self.latents == "features"
 
-    def moments(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log variance of q(z|x), each ``[B, latent_dim]``."""
+    @property
+    def latent_head(self) -> nn.Linear:
+        """From features to means, then log variances."""
         if self.head is None:
             raise InputError("this encoder has no latents")
-        mean, logvar = self.head(self.backbone(self.normalised(images))).chunk(2, dim=1)
+        return self.head
+
+    def moments(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log variance of q(z|x), each ``[B, latent_dim]``."""
+        mean, logvar = self.latent_head(self.backbone(self.normalised(images))).chunk(2, dim=1)
         return mean, logvar
 
     def forward(self, images: Tensor) -> Tensor:
@@ -91,7 +96,7 @@ class Encoder(nn.Module):
     def read(self, images: Tensor) -> Tensor:
         """The chosen latents or features ``[B, width]``, before any projection."""
         if self._returns_features:
-            return self.backbone(self.normalised(images))  # type: ignore[no-any-return]
+            return self.backbone(self.normalised(images))
         mean, _ = self.moments(images)
         return mean if self.latents == "all" else mean.index_select(1, self.chosen)
 
@@ -146,7 +151,7 @@ class Encoder(nn.Module):
             InputError: the description names a backbone that this program does not have.
         """
         channels, height, width = description["input_shape"]
-        known = {cls.__name__: cls for cls in _subclasses(Backbone)}
+        known = {cls.__name__: cls for cls in _subclasses(Backbone)}  # type: ignore[type-abstract]
         name = description["backbone"]
         if name not in known:
             raise InputError(f"backbone: {name!r} is not one of {', '.join(sorted(known))}")
@@ -189,13 +194,15 @@ class Encoder(nn.Module):
             with safe_open(str(path), framework="pt") as file:
                 metadata = file.metadata() or {}
                 if metadata.get("format") != FORMAT:
-                    raise InputError(f"{path}: is not an encoder checkpoint ({FORMAT!r})")
+                    raise InputError(f"is not an encoder checkpoint ({FORMAT!r})")
                 encoder = Encoder.from_description(json.loads(metadata["encoder"]))
                 weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
             encoder.load_state_dict(weights)
         except FileNotFoundError as error:
             raise InputError(f"{path}: no such encoder checkpoint") from error
-        except (SafetensorError, OSError, KeyError, TypeError, RuntimeError) as error:
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
+        except (SafetensorError, OSError, LookupError, TypeError, ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())
             raise InputError(f"{path}: damaged encoder checkpoint ({reason[:120]})") from error
         encoder.eval()

@@ -3,12 +3,15 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from guided.errors import InputError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @contextmanager
@@ -24,7 +27,7 @@ def atomic_write(path: Path | str) -> Iterator[BinaryIO]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle = open(temporary, "wb")
+        handle = temporary.open("wb")
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror})") from error
     try:
@@ -32,7 +35,7 @@ def atomic_write(path: Path | str) -> Iterator[BinaryIO]:
             yield handle
             handle.flush()
             os.fsync(handle.fileno())
-        os.replace(temporary, path)
+        temporary.replace(path)
     except BaseException:
         with suppress(OSError):
             temporary.unlink()
@@ -54,6 +57,18 @@ def write_with(path: Path | str, write: Callable[[BinaryIO], object]) -> None:
     """Let ``write`` (``torch.save``, ``numpy.savez`` …) fill the file, atomically."""
     with atomic_write(path) as handle:
         write(handle)
+
+
+def write_arrays(path: Path | str, arrays: Mapping[str, Any]) -> None:
+    """Write a compressed ``.npz`` of named numpy arrays, atomically."""
+    import numpy as np
+
+    write_with(path, lambda handle: np.savez_compressed(handle, allow_pickle=False, **arrays))
+
+
+def write_figure(path: Path | str, figure: "Figure", dpi: int = 110) -> None:
+    """Write a matplotlib figure as PNG, atomically."""
+    write_with(path, lambda handle: figure.savefig(handle, dpi=dpi, format="png"))
 
 
 def fingerprint(value: Any, length: int = 16) -> str:

@@ -66,6 +66,8 @@ class GuidedVAE(nn.Module):
         strategies: list[Guidance] = [build(context) for build in guidance]
         self.vae = VAE(body, context.latents.layout(), likelihood)
         self.guidance = nn.ModuleList(strategies)
+        for strategy in strategies:
+            strategy.initialise(self.vae.encoder.latent_head)
         self.kl_weight = kl_weight
         self._check_terms(strategies)
 

@@ -194,7 +194,7 @@ def pretrain(
 
 
 class Batches:
-    """Batch ``step`` of an endless shuffled pass: a function of (seed, step), whole batches only."""
+    """Batch ``step`` of an endless shuffled pass: a function of (seed, step), no short batch."""
 
     def __init__(self, n: int, batch_size: int, seed: int, device: torch.device) -> None:
         self.n, self.batch_size, self.seed, self.device = n, batch_size, seed, device
@@ -228,7 +228,10 @@ class _Trainer:
 
     @property
     def optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        return {"main": self.main} | ({"adversary": self.adversary} if self.adversary else {})
+        optimizers: dict[str, torch.optim.Optimizer] = {"main": self.main}
+        if self.adversary:
+            optimizers["adversary"] = self.adversary
+        return optimizers
 
     def step(
         self, images: Tensor, targets: Mapping[str, Tensor], noise: torch.Generator, step: int

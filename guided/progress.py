@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Never
 
 import torch
 from torch import Tensor, nn
@@ -82,7 +82,7 @@ class ResumableState:
             raise InputError(f"{path}: damaged training state; delete it to start again") from error
 
 
-def progress_bar(description: str, total: int, done: int, unit: str) -> "tqdm[None]":
+def progress_bar(description: str, total: int, done: int, unit: str) -> "tqdm[Never]":
     """A progress bar that disappears when done and stays silent where nobody watches."""
     return tqdm(total=total, initial=done, desc=description, unit=unit, leave=False, disable=None)
 

@@ -32,16 +32,16 @@ def main(arguments: Sequence[str]) -> None:
 def _table(listings: Sequence[Listing]) -> str:
     number = partial("{:,}".format)
     lines = [("dataset", "found", "classes", "images", "where, or how to get it")]
-    for entry in listings:
-        lines.append(
-            (
-                entry.name,
-                "yes" if entry.found else "no",
-                "–" if entry.classes is None else number(entry.classes),
-                "–" if entry.images is None else number(entry.images),
-                entry.where if entry.found else entry.how_to_get,
-            )
+    lines += [
+        (
+            entry.name,
+            "yes" if entry.found else "no",
+            "–" if entry.classes is None else number(entry.classes),
+            "–" if entry.images is None else number(entry.images),
+            entry.where if entry.found else entry.how_to_get,
         )
+        for entry in listings
+    ]
     widths = [max(len(line[i]) for line in lines) for i in range(4)]
     return "\n".join(
         "  ".join([*(cell.ljust(w) for cell, w in zip(line, widths, strict=False)), line[4]])

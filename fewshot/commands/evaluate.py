@@ -5,8 +5,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from fewshot.commands.common import check_ways, open_run, parse_command
 from fewshot.data import DatasetFactory, data_root
 from fewshot.data.dataset import SplitName
@@ -18,7 +16,7 @@ from fewshot.learners.prototypical import Prototypical
 from fewshot.statistics import t_interval
 from guided.backbones import Pixels
 from guided.checkpoint import Encoder
-from guided.files import write_json, write_with
+from guided.files import write_arrays, write_json
 from guided.randomness import derive_seed
 
 
@@ -93,6 +91,6 @@ def main(arguments: Sequence[str]) -> None:
                 f"{name}, {setting.n_way}-way {setting.n_shot}-shot: error "
                 f"{errors.mean():.2f} %{spread}"
             )
-    write_with(output / "episodes.npz", lambda handle: np.savez_compressed(handle, **arrays))
+    write_arrays(output / "episodes.npz", arrays)
     write_json(output / "results.json", {"rows": rows})
     print(f"results in {output}")

@@ -74,6 +74,13 @@ class Guidance(nn.Module, ABC):
         """The parameters that only ``adversary_losses`` trains."""
         return ()
 
+    def initialise(self, head: nn.Linear) -> None:
+        """Adjust how the encoder starts; called once, after it is built.
+
+        Args:
+            head: the encoder's last layer, ``[2 * latent_dim, features]``: means, log variances.
+        """
+
     def pictures(self) -> dict[str, Tensor]:
         """Images worth seeing, name -> ``[n, C, H, W]`` in [0, 1]: a learned basis, say."""
         return {}

@@ -14,16 +14,32 @@ from guided.vae import Posterior
 Deformation = Literal["rotation", "scale", "shear", "translation_x", "translation_y"]
 
 
+GAINS: dict[str, float] = {
+    "rotation": 0.5,
+    "scale": 0.2,
+    "shear": 0.3,
+    "translation_x": 0.15,
+    "translation_y": 0.15,
+}
+"""Where the gains start: what one standard deviation of the latent does."""
+
+INITIAL_LOGVAR = -4.0
+
+
 class DeformablePCA(Guidance):
     """A light decoder paints the content latents on a linear basis and deforms the result.
 
     Source: Guided-VAE (Ding et al., CVPR 2020), §3.1:
     ``L_DPCA = E_q ‖x - τ(z_def) ∘ (z_cont Bᵀ)‖² + Σ_{j≠k} (b_jᵀ b_k)²``.
 
-    Each deformation is one latent; it is the identity at initialisation, because every gain
-    starts at 0. ``rotation``: the angle is gain · z. ``scale``: the axes are scaled by
-    exp(gain · z), one gain an axis. ``shear``, ``translation_x``, ``translation_y``: gain · z, in
-    half image widths.
+    Each deformation is one latent. ``rotation``: the angle is gain · z. ``scale``: the axes are
+    scaled by exp(gain · z), one gain an axis. ``shear``, ``translation_x``, ``translation_y``:
+    gain · z, in half image widths.
+
+    Identity at initialisation: the encoder's means of the deformation latents start at 0, with
+    a small variance. Starting with gains of 0 would do that too, but then the light decoder sends
+    these latents no gradient, the VAE's own decoder claims them for content first, and what they
+    end up with is not the deformation.
 
     Differs from the paper: the basis has a mean image, as PCA and the authors' code have; the
     deformations compose into one affine map, sampled once; scales are exponentials, so that they
@@ -64,7 +80,10 @@ class DeformablePCA(Guidance):
         channels, height, width = context.input_shape
         self.basis = nn.Linear(len(content), channels * height * width)
         self.gains = nn.ParameterDict(
-            {name: nn.Parameter(torch.zeros(2 if name == "scale" else 1)) for name in deformations}
+            {
+                name: nn.Parameter(torch.full((2 if name == "scale" else 1,), GAINS[name]))
+                for name in deformations
+            }
         )
         self.likelihood = likelihood
         self.orthogonality = orthogonality
@@ -73,6 +92,14 @@ class DeformablePCA(Guidance):
     @property
     def weights(self) -> Mapping[str, float]:
         return self._weights
+
+    @torch.no_grad()
+    def initialise(self, head: nn.Linear) -> None:
+        latents = list(self.latent_of.values())
+        means, logvars = latents, [i + head.out_features // 2 for i in latents]
+        head.weight[means + logvars] = 0
+        head.bias[means] = 0
+        head.bias[logvars] = INITIAL_LOGVAR
 
     def affine(self, z: Tensor) -> Tensor:
         """The map from output to input coordinates that z's deformation latents ask for.

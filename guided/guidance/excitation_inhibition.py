@@ -106,7 +106,7 @@ class ExcitationInhibition(Guidance):
         inside = z[:, self._slices[name]]
         classifier = self.classifiers[name.replace(".", "_")]
         if self.cosine_scale is None:
-            return classifier(inside)  # type: ignore[no-any-return]
+            return classifier(inside)
         directions = F.normalize(classifier.weight, dim=1)  # type: ignore[arg-type]
         return self.cosine_scale * F.normalize(inside, dim=1) @ directions.T
 

@@ -1,0 +1,84 @@
+"""The README's result tables: generated from ``runs/published/*.json``, never typed.
+
+``python -m fewshot.readme README.md`` rewrites the text between each pair of markers
+``<!-- results: FILE LEARNER -->`` and ``<!-- end -->``.
+"""
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from guided.files import write_bytes
+
+BLOCK = re.compile(r"(<!-- (results|diagnostics): (\S+) ?(\S*) -->\n)(.*?)(<!-- end -->)", re.S)
+
+
+def results_table(results: dict[str, Any], learner: str) -> str:
+    """One line an arm, one column a setting: error, half width over seeds, paired difference."""
+    rows = [row for row in results["rows"] if row["learner"] == learner]
+    settings = list(dict.fromkeys((row["n_way"], row["n_shot"]) for row in rows))
+    lines = [
+        "| arm (latents) | " + " | ".join(f"{w}-way {s}-shot" for w, s in settings) + " |",
+        "|---|" + "---|" * len(settings),
+    ]
+    for arm, latents in dict.fromkeys((row["arm"], row["latents"]) for row in rows):
+        cells = {
+            (row["n_way"], row["n_shot"]): _cell(row)
+            for row in rows
+            if (row["arm"], row["latents"]) == (arm, latents)
+        }
+        label = arm if latents == "all" else f"{arm} ({latents})"
+        lines.append(f"| {label} | " + " | ".join(cells[s] for s in settings) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(row: dict[str, Any]) -> str:
+    text = f"{row['error']:.1f}"
+    if row["error_ci95_seeds"]:
+        low, high = row["error_ci95_seeds"]
+        text += f" ± {(high - low) / 2:.1f}"
+    if row["paired_difference"] is not None:
+        low, high = row["paired_difference_ci95"]
+        text += f" ({row['paired_difference']:+.1f}: {low:+.1f} … {high:+.1f})"
+    return text
+
+
+def diagnostics_table(results: dict[str, Any]) -> str:
+    """Mean over seeds of each measurement of each arm."""
+    grouped: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for entry in results["diagnostics"]:
+        grouped.setdefault((entry["measure"], entry["arm"]), []).append(entry)
+    lines = ["| measurement | arm | of the latents meant | of the others |", "|---|---|---|---|"]
+    for (measure, arm), entries in grouped.items():
+        own = "slice" if "slice" in entries[0] else "within_images"
+        rest = "rest" if "rest" in entries[0] else "others_within_images_mean"
+        digits = 1 if own == "slice" else 2
+        means = [sum(e[key] for e in entries) / len(entries) for key in (own, rest)]
+        lines.append(f"| {measure} | {arm} | {means[0]:.{digits}f} | {means[1]:.{digits}f} |")
+    return "\n".join(lines) + "\n"
+
+
+def fill(text: str, root: Path) -> str:
+    """The text with every marked block generated anew.
+
+    Args:
+        text: of a Markdown file.
+        root: the folder that the markers' paths start from.
+    """
+
+    def block(match: re.Match[str]) -> str:
+        opening, kind, file, learner, _, closing = match.groups()
+        results = json.loads((root / file).read_text())
+        table = (
+            results_table(results, learner) if kind == "results" else diagnostics_table(results)
+        )
+        return f"{opening}{table}{closing}"
+
+    return BLOCK.sub(block, text)
+
+
+if __name__ == "__main__":
+    readme = Path(sys.argv[1])
+    write_bytes(readme, fill(readme.read_text(), readme.parent).encode())
