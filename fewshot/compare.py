@@ -59,7 +59,7 @@ class Study:
         say: receives one line for each finished training.
 
     Raises:
-        InputError: impossible episodes, or latents that an arm will not have.
+        InputError: impossible episodes or settings, or latents that an arm will not have.
     """
 
     def __init__(
@@ -94,14 +94,18 @@ class Study:
         self._embedded: tuple[tuple[Path, str], Tensor] | None = None
         # Attribute -> the latents that an arm excites for it.
         self._excited: dict[str, tuple[int, int]] = {}
+        for learner in config.learners.values():
+            if learner.train:
+                EpisodeSampler(splits.train, learner.train.setting, seed=0)
+                EpisodeSampler(splits.validation, learner.train.validation, seed=0)
         for arm in config.arms.values():
-            self._check_latents(arm)
+            self._check(arm)
 
-    def _check_latents(self, arm: ArmConfig) -> None:
-        """Before anything is trained: does the arm's network have the latents it asks for?"""
+    def _check(self, arm: ArmConfig) -> None:
+        """Before anything is trained: do its network, its latents and its learners exist?"""
         untrained = self._untrained(arm, seed=0)
-        for latents in arm.latents:
-            untrained.select(latents)
+        for latents, learner in self._conditions(arm):
+            self.config.learners[learner].learner(untrained.select(latents))
         slices = untrained.layout.slices if untrained.layout else {}
         for name, place in slices.items():
             if name in self.splits.test.targets():

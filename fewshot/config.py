@@ -2,7 +2,8 @@
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -81,9 +82,10 @@ def describe(value: Any) -> Any:
     if isinstance(value, functools.partial):
         # The parser's factories wrap the class; the class is the last positional argument.
         target = value.args[-1] if value.args else value.func
-        return {"class_path": target.__name__, "init_args": describe(value.keywords)}
+        settings = {**_defaults(target), **value.keywords}
+        return {"class_path": target.__name__, "init_args": describe(settings)}
     if isinstance(value, type):
-        return {"class_path": value.__name__, "init_args": {}}
+        return {"class_path": value.__name__, "init_args": describe(_defaults(value))}
     if isinstance(value, Mapping):
         return {str(key): describe(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -93,6 +95,12 @@ def describe(value: Any) -> Any:
     if value is None or isinstance(value, str | int | float | bool):
         return value
     raise TypeError(f"cannot describe {value!r}: use functools.partial(Class, key=value)")
+
+
+def _defaults(target: Callable[..., Any]) -> dict[str, Any]:
+    """A class's settings where nothing is said: the parser spells them out, Python does not."""
+    parameters = inspect.signature(target).parameters.values()
+    return {p.name: p.default for p in parameters if p.default is not p.empty}
 
 
 def write_yaml(path: Path, value: Any) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -56,13 +57,19 @@ def _processor() -> str:
 
 
 def choose_device(name: str) -> str:
-    """``auto`` is cuda where there is one, else cpu."""
+    """``auto`` is cuda where there is one, else cpu.
+
+    Raises:
+        InputError: no such device here.
+    """
     import torch
 
     from guided.errors import InputError
 
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
+        raise InputError(f"device: expected auto, cpu or cuda, got {name!r}")
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise InputError(f"device: {name} asked for, this machine has no usable CUDA device")
     return name

@@ -88,6 +88,8 @@ class StudyConfig:
         for name in ("arms", "learners", "settings", "seeds"):
             if not getattr(self, name):
                 raise InputError(f"{name}: at least one is needed")
+        if min(self.seeds) < 0:
+            raise InputError(f"seeds: expected >= 0, got {min(self.seeds)}")
         if len(set(self.seeds)) < len(self.seeds):
             raise InputError(f"seeds: {self.seeds} holds one twice")
         labels = [setting.label for setting in self.settings]

@@ -52,9 +52,12 @@ class TrainConfig:
     log_every: int = 20
 
     def __post_init__(self) -> None:
-        for name in ("steps", "episodes_per_step", "validation_episodes", "validate_every"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name}: expected at least 1, got {getattr(self, name)}")
+        positive = ("steps", "episodes_per_step", "validation_episodes", "validate_every")
+        for name, least in (*((name, 1) for name in (*positive, "log_every")), ("projection", 0)):
+            if getattr(self, name) < least:
+                raise InputError(f"{name}: expected at least {least}, got {getattr(self, name)}")
+        if not self.learning_rate > 0:
+            raise InputError(f"learning_rate: expected > 0, got {self.learning_rate}")
         if self.freeze_encoder and not self.projection:
             raise InputError("freeze_encoder: nothing is left to train; set projection, e.g. to 64")
 

@@ -202,7 +202,7 @@ class Encoder(nn.Module):
             raise InputError(f"{path}: no such encoder checkpoint") from error
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
-        except (SafetensorError, OSError, LookupError, TypeError, ValueError, RuntimeError) as error:
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())
             raise InputError(f"{path}: damaged encoder checkpoint ({reason[:120]})") from error
         encoder.eval()

@@ -15,6 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from guided.augment import Augmentation
 from guided.backbones import BackboneFactory, Conv4
 from guided.checkpoint import Encoder
 from guided.errors import InputError
@@ -36,6 +37,7 @@ class PretrainConfig:
         latent_dim: latents in all.
         likelihood: p(x|z): Bernoulli for ink, Gaussian for natural images.
         guidance: strategies that shape the latents, in the order in which they reserve slices.
+        augmentation: random deformations of the training images; guidance is not told.
         kl_weight: β; 1 is the ELBO.
         kl_warmup: steps over which the KL weight rises linearly from 0.
         steps: optimizer steps.
@@ -45,13 +47,14 @@ class PretrainConfig:
         schedule: constant, or cosine to zero over ``steps``.
         validate_every: steps between validations; the best state is kept.
         patience: validations without improvement after which training stops; 0: never.
-        log_every: steps between logged scalars and checks for NaN.
+        log_every: steps between logged scalars; they, and every validation, check for NaN.
     """
 
     backbone: BackboneFactory = field(default_factory=lambda: partial(Conv4))
     latent_dim: int = 64
     likelihood: Callable[[], Likelihood] = field(default_factory=lambda: partial(Bernoulli))
     guidance: list[GuidanceFactory] = field(default_factory=list)
+    augmentation: Augmentation = field(default_factory=Augmentation)
     kl_weight: float = 1.0
     kl_warmup: int = 500
     steps: int = 2000
@@ -64,13 +67,15 @@ class PretrainConfig:
     log_every: int = 50
 
     def __post_init__(self) -> None:
-        for name in ("latent_dim", "steps", "validate_every", "log_every"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name}: expected at least 1, got {getattr(self, name)}")
+        positive = ("latent_dim", "steps", "validate_every", "log_every")
+        for name, least in (*((name, 1) for name in positive), ("kl_warmup", 0), ("patience", 0)):
+            if getattr(self, name) < least:
+                raise InputError(f"{name}: expected at least {least}, got {getattr(self, name)}")
         if self.batch_size < 2:
             raise InputError(f"batch_size: batch norm needs at least 2, got {self.batch_size}")
-        if not self.learning_rate > 0:
-            raise InputError(f"learning_rate: expected > 0, got {self.learning_rate}")
+        for name in ("learning_rate", "adversary_learning_rate"):
+            if not getattr(self, name) > 0:
+                raise InputError(f"{name}: expected > 0, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True)
@@ -171,17 +176,24 @@ def pretrain(
             rows = batches[progress.step]
             targets = {name: train.targets[name][rows] for name in model.attributes}
             images = model.vae.encoder.normalised(train.images[rows])
+            chance = generator(seed, "pretrain", "augmentation", progress.step, device=device)
+            images = config.augmentation(images, chance)
             noise = generator(seed, "pretrain", "noise", progress.step, device=device)
             objective, adversary = trainer.step(images, targets, noise, progress.step)
             progress.step += 1
             bar.update()
             last = progress.step == config.steps
-            if last or progress.step % config.log_every == 0:
+            logs = last or progress.step % config.log_every == 0
+            validates = last or progress.step % config.validate_every == 0
+            if logs or validates:
                 terms = {**objective.terms, **adversary}
                 check_finite(terms, progress.step, config.learning_rate)
+            if logs:
                 _log_objective(log, objective, adversary, progress.step)
-            if last or progress.step % config.validate_every == 0:
+            if validates:
                 values = _validation(model, validation, seed, score)
+                # Also when only a gradient was not finite, and the weights are no longer.
+                check_finite(values, progress.step, config.learning_rate)
                 log.scalars("validation", values, progress.step)
                 if progress.record(values):
                     best.load_state_dict(model.vae.encoder.state_dict())

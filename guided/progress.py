@@ -37,7 +37,7 @@ class Progress:
     def record(self, values: Mapping[str, float]) -> bool:
         """Enter a validation (``values["score"]``); says whether it is the best so far."""
         self.history.append({"step": self.step, **values})
-        if values["score"] >= self.best_score:
+        if not values["score"] < self.best_score:  # nor when it is NaN
             return False
         self.best_score, self.best_step = values["score"], self.step
         return True
@@ -87,15 +87,16 @@ def progress_bar(description: str, total: int, done: int, unit: str) -> "tqdm[Ne
     return tqdm(total=total, initial=done, desc=description, unit=unit, leave=False, disable=None)
 
 
-def check_finite(terms: Mapping[str, Tensor], step: int, learning_rate: float) -> None:
+def check_finite(terms: Mapping[str, Tensor | float], step: int, learning_rate: float) -> None:
     """Refuse to go on with a loss that is NaN or infinite; names the term.
 
     Raises:
         InputError: a term is not finite.
     """
     for name, term in terms.items():
-        if not bool(term.isfinite()):
+        value = float(term.detach() if isinstance(term, Tensor) else term)
+        if not math.isfinite(value):
             raise InputError(
-                f"{name}: the loss is {float(term)} at step {step}; "
+                f"{name}: the loss is {value} at step {step}; "
                 f"lower learning_rate ({learning_rate:g}) or the term's weight"
             )

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
+from guided.errors import InputError
+
 
 def derive_seed(root: int, *purpose: str | int) -> int:
     """A 63-bit seed that depends on the root seed and on what it is for.
@@ -17,7 +19,12 @@ def derive_seed(root: int, *purpose: str | int) -> int:
 
     Returns:
         An integer in [0, 2**63), independent for different purposes (numpy's ``SeedSequence``).
+
+    Raises:
+        InputError: a negative root.
     """
+    if root < 0:
+        raise InputError(f"seed: expected >= 0, got {root}")
     words = [_word(part) for part in purpose]
     state = np.random.SeedSequence([root, *words]).generate_state(1, np.uint64)
     return int(state[0] >> np.uint64(1))
@@ -40,9 +47,10 @@ def generator(
 def seeded_initialisation(root: int, *purpose: str | int) -> Iterator[None]:
     """Initialise torch modules reproducibly without touching the caller's random state.
 
-    torch's layers draw their initial weights from the global generator and offer no other way;
-    it is seeded inside this block and put back after it.
+    torch's layers draw their initial weights from the global generator of the CPU and offer no
+    other way; it is seeded inside this block and put back after it.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(root, *purpose))
+        # torch.manual_seed would also seed every GPU, which nothing here puts back.
+        torch.default_generator.manual_seed(derive_seed(root, *purpose))
         yield

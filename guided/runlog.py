@@ -16,14 +16,16 @@ class RunLog:
 
     Args:
         folder: where the events go.
-        purge_step: events at this step and later, left by a run that was killed, are hidden.
+        steps_done: of the run that is resumed; events of later steps, which it wrote before it was
+            killed, are hidden.
     """
 
-    def __init__(self, folder: Path | None, purge_step: int | None = None) -> None:
+    def __init__(self, folder: Path | None, steps_done: int | None = None) -> None:
         self._writer = None
         if folder is not None:
             from torch.utils.tensorboard.writer import SummaryWriter
 
+            purge_step = None if steps_done is None else steps_done + 1
             self._writer = SummaryWriter(str(folder), purge_step=purge_step)
 
     @property

@@ -16,6 +16,7 @@ from fewshot.learners.prototypical import Prototypical
 from fewshot.statistics import t_interval
 from guided.backbones import Pixels
 from guided.checkpoint import Encoder
+from guided.errors import InputError
 from guided.files import write_arrays, write_json
 from guided.randomness import derive_seed
 
@@ -51,6 +52,16 @@ class EvaluateCommand:
     output: Path = Path("runs/evaluate")
     data_root: Path | None = None
     device: str = "auto"
+
+    def __post_init__(self) -> None:
+        for name in ("learners", "settings"):
+            if not getattr(self, name):
+                raise InputError(f"{name}: at least one is needed")
+        if self.episodes < 1:
+            raise InputError(f"episodes: expected at least 1, got {self.episodes}")
+        labels = [setting.label for setting in self.settings]
+        if len(set(labels)) < len(labels):
+            raise InputError(f"settings: {', '.join(labels)} holds one twice")
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -65,8 +65,8 @@ class ImageBank:
     @cached_property
     def digest(self) -> str:
         """Short digest of images and labels: what tells one bank from another."""
-        hashed = hashlib.blake2b(self.images.contiguous().numpy(), digest_size=8)
-        hashed.update(self.labels.contiguous().numpy())
+        hashed = hashlib.blake2b(self.images.contiguous().numpy().data, digest_size=8)
+        hashed.update(self.labels.contiguous().numpy().data)
         return hashed.hexdigest()
 
     def targets(self) -> dict[str, Tensor]:
@@ -85,16 +85,13 @@ class ImageBank:
         rows = (position[self.labels] >= 0).nonzero().squeeze(1)
         names = tuple(self.class_names[i] for i in chosen.tolist())
         bank = self.rows(rows)
-        return ImageBank(
-            bank.images, position[bank.labels], names, bank.attributes, bank.factors
-        )
+        return ImageBank(bank.images, position[bank.labels], names, bank.attributes, bank.factors)
 
     def rows(self, index: Tensor) -> "ImageBank":
         """The bank of some rows, its classes unchanged; a view when they are one contiguous run."""
         take: slice | Tensor = index
-        if len(index) and int(index[-1]) - int(index[0]) == len(index) - 1:
-            if bool((index.diff() == 1).all()):
-                take = slice(int(index[0]), int(index[-1]) + 1)
+        if len(index) and bool((index.diff() == 1).all()):
+            take = slice(int(index[0]), int(index[-1]) + 1)
         return ImageBank(
             self.images[take],
             self.labels[take],

@@ -64,28 +64,20 @@ class ExcitationInhibition(Guidance):
             categories = context.categories[name]
             inside = context.latents.take(name, width)
             self._slices[name] = slice(inside[0], inside[-1] + 1)
-            # Names of submodules may not contain dots, which attribute names may.
-            key = name.replace(".", "_")
+            key = _module_name(name)
             self.classifiers[key] = nn.Linear(width, categories, bias=not cosine)
-            self.adversaries[key] = nn.Sequential(
-                nn.Linear(context.latent_dim - width, hidden),
-                nn.LeakyReLU(0.2),
-                nn.Linear(hidden, hidden),
-                nn.LeakyReLU(0.2),
-                nn.Linear(hidden, categories),
-            )
+            if inhibition:
+                self.adversaries[key] = _adversary(
+                    name, context.latent_dim - width, hidden, categories
+                )
         self._excitation, self._inhibition = excitation, inhibition
 
     @property
     def weights(self) -> Mapping[str, float]:
-        return {
-            f"{kind}/{name}": weight
-            for name in self._slices
-            for kind, weight in (
-                ("excitation", self._excitation),
-                ("inhibition", self._inhibition),
-            )
-        }
+        kinds = {"excitation": self._excitation}
+        if self._inhibition:
+            kinds["inhibition"] = self._inhibition
+        return {f"{kind}/{name}": weight for name in self._slices for kind, weight in kinds.items()}
 
     @property
     def attributes(self) -> tuple[str, ...]:
@@ -104,7 +96,7 @@ class ExcitationInhibition(Guidance):
     def predict(self, name: str, z: Tensor) -> Tensor:
         """Logits ``[B, categories]`` of an attribute, from its own slice."""
         inside = z[:, self._slices[name]]
-        classifier = self.classifiers[name.replace(".", "_")]
+        classifier = self.classifiers[_module_name(name)]
         if self.cosine_scale is None:
             return classifier(inside)
         directions = F.normalize(classifier.weight, dim=1)  # type: ignore[arg-type]
@@ -115,7 +107,7 @@ class ExcitationInhibition(Guidance):
         return torch.cat([z[:, : inside.start], z[:, inside.stop :]], 1)
 
     def _divergence_from_uniform(self, name: str, z: Tensor) -> Tensor:
-        adversary = self.adversaries[name.replace(".", "_")]
+        adversary = self.adversaries[_module_name(name)]
         # Detached weights: this term moves the encoder, never the adversary.
         frozen = {key: value.detach() for key, value in adversary.named_parameters()}
         logits = functional_call(adversary, frozen, self._others(name, z))
@@ -128,7 +120,7 @@ class ExcitationInhibition(Guidance):
             return {}
         return {
             f"adversary/{name}": F.cross_entropy(
-                self.adversaries[name.replace(".", "_")](self._others(name, z.detach())),
+                self.adversaries[_module_name(name)](self._others(name, z.detach())),
                 targets[name],
             )
             for name in self._slices
@@ -136,3 +128,23 @@ class ExcitationInhibition(Guidance):
 
     def adversary_parameters(self) -> Iterable[nn.Parameter]:
         return self.adversaries.parameters()
+
+
+def _module_name(attribute: str) -> str:
+    """A name for a submodule: without dots, and none that ``nn.Module`` has (``type``, say)."""
+    return "of " + attribute.replace(".", "·")
+
+
+def _adversary(attribute: str, others: int, hidden: int, categories: int) -> nn.Module:
+    if not others:
+        raise InputError(
+            f"ExcitationInhibition.attributes: {attribute!r} takes every latent; "
+            "inhibition needs others"
+        )
+    return nn.Sequential(
+        nn.Linear(others, hidden),
+        nn.LeakyReLU(0.2),
+        nn.Linear(hidden, hidden),
+        nn.LeakyReLU(0.2),
+        nn.Linear(hidden, categories),
+    )

@@ -1,0 +1,43 @@
+"""Images to measure with: Omniglot where it is, something of the same shape where it is not."""
+
+import argparse
+
+import torch
+
+from fewshot.data import Dataset, ImageBank, data_root
+from fewshot.data.glyphs import Glyphs
+from fewshot.data.omniglot import Omniglot
+from fewshot.data.dataset import SplitName
+
+DATASETS = ("omniglot", "glyphs", "random")
+CLASSES = {"train": 1100, "validation": 100, "test": 423}  # Omniglot's
+
+
+def add_dataset_argument(parser: argparse.ArgumentParser, fallback: str) -> None:
+    """``--dataset``: Omniglot's 1100/100/423 split if it is found, else ``fallback``."""
+    found = Omniglot(data_root()).listing().found
+    parser.add_argument("--dataset", choices=DATASETS, default="omniglot" if found else fallback)
+
+
+def load_bank(name: str, split: SplitName) -> ImageBank:
+    """One split of a dataset; prints what it is."""
+    if name == "random":
+        bank = _noise(CLASSES[split])
+    else:
+        bank = getattr(_dataset(name).splits(), split)
+    shape = "×".join(map(str, bank.image_shape))
+    print(f"images: {name}, {split}: {bank.n_classes} classes, {len(bank)} images of {shape}")
+    return bank
+
+
+def _dataset(name: str) -> Dataset:
+    return Omniglot(data_root(), split="random") if name == "omniglot" else Glyphs(data_root())
+
+
+def _noise(n_classes: int, n_images: int = 20) -> ImageBank:
+    shape = (n_classes * n_images, 1, 28, 28)
+    images = torch.randint(256, shape, generator=torch.Generator().manual_seed(0))
+    names = tuple(f"noise {i}" for i in range(n_classes))
+    return ImageBank(
+        images.to(torch.uint8), torch.arange(n_classes).repeat_interleave(n_images), names
+    )

@@ -1,0 +1,179 @@
+"""Episodes a second: this package's sampler against learn2learn's TaskDataset.
+
+Both draw 1-shot episodes with 15 queries a class from the same training classes and deliver the
+support and query images as contiguous uint8 tensors ``[E, n_way, n_shot or n_query, C, H, W]``:
+ours 64 episodes at a time, learn2learn one at a time, as it does. One thread, taking turns,
+medians of processor time.
+
+The peer is learn2learn as it is installed (its data classes are compiled) and as its examples use
+it: FusedNWaysKShots, LoadData, RemapLabels, ConsecutiveLabels, every task drawn afresh
+(num_tasks=-1). It is spared what costs it time elsewhere: images lie decoded in one tensor, no
+transform is applied to an image, its index of labels is made beforehand. Labels are plain
+integers, as in its Omniglot; those of its own in-memory dataset, OnDeviceDataset, are tensors,
+which RemapLabels compares one by one: that is timed too, for the table.
+
+The last line is the smaller ratio of 5-way and 20-way, with plain integers.
+"""
+
+import argparse
+import warnings
+from collections.abc import Callable
+from itertools import count
+
+import torch
+from _data import add_dataset_argument, load_bank
+from _timing import Contender, keep_freed_memory, print_table, rates
+from torch import Tensor
+from torch.utils.data import Dataset, TensorDataset
+
+from fewshot.data import ImageBank
+from fewshot.episodes import Episodes, EpisodeSampler, Setting
+
+BATCH = 64
+OURS, PEER = 10 * BATCH, 32  # episodes in one run
+
+Draws = tuple[Callable[[], object], Callable[[], Episodes]]
+"""Draws one run's episodes; draws them and delivers their images (the last batch is returned)."""
+
+
+def ours(bank: ImageBank, setting: Setting) -> Draws:
+    sampler = EpisodeSampler(bank, setting, seed=0)
+    starts = count(step=BATCH)  # shared by all runs: no episode is drawn twice
+
+    def draw() -> Episodes:
+        start = next(starts)
+        return sampler.batch(start, start + BATCH)
+
+    def sample() -> None:
+        for _ in range(OURS // BATCH):
+            draw()
+
+    def deliver() -> Episodes:
+        for _ in range(OURS // BATCH):
+            episodes = draw().gather(bank.images)
+        return episodes
+
+    return sample, deliver
+
+
+class InMemory(Dataset):
+    """Rows of a tensor and their labels: the quickest dataset that learn2learn can be given."""
+
+    def __init__(self, images: Tensor, labels: Tensor) -> None:
+        self.images, self.labels = images, labels.tolist()
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, row: int) -> tuple[Tensor, int]:
+        return self.images[row], self.labels[row]
+
+
+def peer(
+    bank: ImageBank, setting: Setting, dataset: Callable[[Tensor, Tensor], Dataset] = InMemory
+) -> Draws:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import learn2learn as l2l
+    data = l2l.data.MetaDataset(dataset(bank.images, bank.labels))
+    transforms = l2l.data.transforms
+    images = setting.n_shot + setting.n_query
+    tasks = l2l.data.TaskDataset(
+        data,
+        [
+            transforms.FusedNWaysKShots(data, n=setting.n_way, k=images),
+            transforms.LoadData(data),
+            transforms.RemapLabels(data),
+            transforms.ConsecutiveLabels(data),
+        ],
+        num_tasks=-1,
+    )
+
+    def sample() -> None:
+        for _ in range(PEER):
+            tasks.sample_task_description()
+
+    def deliver() -> Episodes:
+        for _ in range(PEER):
+            flat, _ = tasks.sample()
+            classes = flat.unflatten(0, (1, setting.n_way, images))
+            support, query = classes.split([setting.n_shot, setting.n_query], dim=2)
+            episode = Episodes(support.contiguous(), query.contiguous())
+        return episode
+
+    return sample, deliver
+
+
+def check(bank: ImageBank, setting: Setting) -> None:
+    """Ours and the peer's deliver proper episodes in the same memory layout.
+
+    Raises:
+        RuntimeError: one of them does not.
+    """
+    # "Images" that hold their row number, four bytes each.
+    numbers = torch.arange(len(bank), dtype=torch.int32).view(torch.uint8).view(-1, 1, 1, 4)
+    numbered = ImageBank(numbers, bank.labels, bank.class_names)
+    for make in (ours, peer):
+        episodes = make(numbered, setting)[1]()
+        rows = torch.cat([episodes.support, episodes.query], 2).view(torch.int32).flatten(2).long()
+        distinct_images = len(episodes.query_labels()) + setting.n_way * setting.n_shot
+        labels = bank.labels[rows]
+        for episode, classes in zip(rows, labels, strict=True):
+            proper = (
+                (classes == classes[:, :1]).all()
+                and len(classes.unique()) == setting.n_way
+                and len(episode.unique()) == distinct_images
+            )
+            if not proper:
+                raise RuntimeError(f"{make.__name__}: not an episode of {setting}: {episode}")
+        for images, n in ((episodes.support, setting.n_shot), (episodes.query, setting.n_query)):
+            layout = (images.dtype, images.is_contiguous(), *images.shape[1:3])
+            if layout != (torch.uint8, True, setting.n_way, n):
+                raise RuntimeError(f"{make.__name__}: delivers {layout}")
+
+
+def compare(bank: ImageBank, setting: Setting, repeats: int) -> dict[str, float]:
+    our_sample, our_deliver = ours(bank, setting)
+    peer_sample, peer_deliver = peer(bank, setting)
+    # What OnDeviceDataset is once it has read its source.
+    _, peer_deliver_tensors = peer(bank, setting, TensorDataset)
+    return rates(
+        [
+            Contender("ours", OURS, our_deliver),
+            Contender("peer", PEER, peer_deliver),
+            Contender("ours, rows", OURS, our_sample),
+            Contender("peer, rows", PEER, peer_sample),
+            Contender("peer, OnDeviceDataset", PEER, peer_deliver_tensors),
+        ],
+        repeats,
+        processor_time=True,
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Episodes a second, against learn2learn's.")
+    add_dataset_argument(parser, fallback="random")
+    parser.add_argument("--repeats", type=int, default=15)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    bank = load_bank(arguments.dataset, "train")
+    rows, ratios = [], []
+    for n_way in (5, 20):
+        setting = Setting(n_way=n_way, n_shot=1, n_query=15)
+        check(bank, setting)
+        rate = compare(bank, setting, arguments.repeats)
+        for what, our, their in (
+            ("images", "ours", "peer"),
+            ("images, OnDeviceDataset", "ours", "peer, OnDeviceDataset"),
+            ("row numbers only", "ours, rows", "peer, rows"),
+        ):
+            ratio = rate[our] / rate[their]
+            rows.append((f"{n_way}-way 1-shot, {what}", rate[our], rate[their], ratio))
+        ratios.append(rate["ours"] / rate["peer"])
+    print_table(("episodes a second", "ours", "learn2learn", "ratio"), rows)
+    print(f"ratio {min(ratios):.1f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,234 @@
+"""Images a second of pretraining, each arm, against a textbook VAE loop with the same network.
+
+Ours is ``guided.pretrain.pretrain`` as it is, its steps timed from the first validation (so that
+setting up does not count) to the last; validation is on two images. The textbook loop is what
+tutorials show: a torchvision-style dataset of PIL images with ``ToTensor``, a ``DataLoader``, Adam
+with its defaults, the default memory layout; the same layers, batch size and precision. Its
+dataset lies in memory. All take turns, medians of the clock's seconds.
+
+Before, both models are given the same weights, batch and noise: their losses and gradients must
+agree.
+
+Then, for each arm: the floating-point operations of one step (convolutions and matrix products
+forward, backward and in the adversary, by torch's FlopCounterMode), what that makes a second, and
+as a share of the rate of a large float32 matrix product, which takes its turn with the others.
+
+The last line is the ratio of the unguided arm to the textbook loop without worker processes.
+"""
+
+import argparse
+import copy
+from collections.abc import Callable, Iterator
+from functools import partial
+from time import perf_counter
+
+import torch
+import torch.nn.functional as F
+from _data import add_dataset_argument, load_bank
+from _timing import Contender, print_table, rates
+from PIL import Image
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from torch.utils.flop_counter import FlopCounterMode
+from torchvision.transforms import ToTensor
+
+from fewshot.data import ImageBank
+from guided.backbones import Conv4
+from guided.checkpoint import Encoder
+from guided.guidance.base import GuidanceFactory
+from guided.guidance.deformable_pca import DeformablePCA
+from guided.guidance.excitation_inhibition import ExcitationInhibition
+from guided.pretrain import LabelledImages, PretrainConfig, build_model, pretrain
+from guided.vae import VAE
+
+ARMS: dict[str, list[GuidanceFactory]] = {
+    "unguided": [],
+    "DeformablePCA": [partial(DeformablePCA)],
+    "ExcitationInhibition": [partial(ExcitationInhibition, attributes={"class": 32})],
+}
+BATCH = 128
+WARM_UP, STEPS = 10, 30  # of one run; only the latter are timed
+MATRIX = 2048  # rows and columns
+
+
+class TextbookVAE(nn.Module):
+    """The same layers, with the same weights, in the default memory layout."""
+
+    def __init__(self, vae: VAE) -> None:
+        super().__init__()
+        vae = copy.deepcopy(vae).to(memory_format=torch.contiguous_format)
+        self.encoder, self.moments = vae.encoder.backbone.body, vae.encoder.head
+        # Without the one layer that is not torch's: it sets our memory layout.
+        self.decoder = nn.Sequential(
+            *(layer for layer in vae.decoder if type(layer).__module__.startswith("torch."))
+        )
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        mean, logvar = self.moments(self.encoder(images).flatten(1)).chunk(2, dim=1)
+        z = mean + torch.exp(0.5 * logvar) * torch.randn_like(mean)
+        return self.decoder(z), mean, logvar
+
+
+def textbook_loss(vae: TextbookVAE, images: Tensor) -> Tensor:
+    decoded, mean, logvar = vae(images)
+    reconstruction = F.binary_cross_entropy_with_logits(decoded, images, reduction="sum")
+    kl = -0.5 * torch.sum(1 + logvar - mean.pow(2) - logvar.exp())
+    return (reconstruction + kl) / len(images)
+
+
+class Pictures(Dataset):
+    """PIL images in memory, in the manner of torchvision's MNIST."""
+
+    def __init__(self, bank: ImageBank) -> None:
+        self.pixels = bank.images.permute(0, 2, 3, 1).squeeze(3)
+        self.labels = bank.labels
+        self.transform = ToTensor()
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        image, label = Image.fromarray(self.pixels[index].numpy()), int(self.labels[index])
+        return self.transform(image), label
+
+
+def forever(loader: DataLoader) -> Iterator[tuple[Tensor, Tensor]]:
+    while True:
+        yield from loader
+
+
+def train_textbook(vae: TextbookVAE, loader: DataLoader) -> float:
+    """Seconds of ``STEPS`` steps."""
+    vae.train()
+    optimizer = torch.optim.Adam(vae.parameters(), lr=1e-3)
+    running_loss = 0.0
+    for step, (images, _) in enumerate(forever(loader)):
+        if step == WARM_UP:
+            start = perf_counter()
+        if step == WARM_UP + STEPS:
+            break
+        optimizer.zero_grad()
+        loss = textbook_loss(vae, images)
+        loss.backward()
+        optimizer.step()
+        running_loss += loss.item()
+    return perf_counter() - start
+
+
+def train_ours(config: PretrainConfig, images: LabelledImages) -> float:
+    """Seconds of ``STEPS`` steps."""
+    marks: list[float] = []
+
+    def mark(encoder: Encoder) -> float:
+        marks.append(perf_counter())
+        return 0.0
+
+    pretrain(config, images, LabelledImages(images.images[:2]), seed=0, score=mark)
+    return marks[-1] - marks[0]
+
+
+def check(config: PretrainConfig, images: LabelledImages) -> None:
+    """Ours and the textbook loop's model have the same loss and the same gradient.
+
+    In double precision: batch norm and ReLU make much of single precision's rounding errors.
+
+    Raises:
+        RuntimeError: they do not.
+    """
+    model = build_model(config, images, seed=0).double().train()
+    textbook = TextbookVAE(model.vae).train()
+    batch = images.images[:BATCH].double() / 255
+    objective = model.objective(batch, {}, generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(0)
+    loss = textbook_loss(textbook, batch)
+    for total in (objective.total, loss):
+        total.backward()
+    gradients = [m.weight.grad for m in (model.vae.encoder.head, textbook.moments)]
+    for name, (a, b) in {"loss": (objective.total, loss), "gradient": gradients}.items():
+        if not torch.allclose(a, b, rtol=1e-8, atol=1e-8):
+            raise RuntimeError(f"{name}: ours is {a}, the textbook loop's {b}")
+
+
+def operations(config: PretrainConfig, images: LabelledImages) -> float:
+    """Floating-point operations of a training step, per image."""
+    model = build_model(config, images, seed=0).train()
+    batch = images.images[:BATCH].float() / 255
+    targets = {name: values[:BATCH] for name, values in images.targets.items()}
+    with FlopCounterMode(display=False) as counter:
+        objective = model.objective(batch, targets)
+        objective.total.backward()
+        for loss in model.adversary_losses(objective.z, targets).values():
+            loss.backward()
+    return counter.get_total_flops() / BATCH
+
+
+def matrix_product() -> Callable[[], Tensor]:
+    a, b = torch.randn(2, MATRIX, MATRIX).unbind()
+    out = torch.empty_like(a)
+    return lambda: torch.mm(a, b, out=out)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Pretraining, against a textbook loop.")
+    add_dataset_argument(parser, fallback="glyphs")
+    parser.add_argument("--width", type=int, default=64, help="channels of Conv4")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=5)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    bank = load_bank(arguments.dataset, "train")
+    images = LabelledImages(bank.images, bank.targets())
+    configs = {
+        arm: PretrainConfig(
+            backbone=partial(Conv4, width=arguments.width),
+            guidance=guidance,
+            batch_size=BATCH,
+            steps=WARM_UP + STEPS,
+            validate_every=WARM_UP,
+        )
+        for arm, guidance in ARMS.items()
+    }
+    check(configs["unguided"], images)
+    textbook = TextbookVAE(build_model(configs["unguided"], images, seed=0).vae)
+
+    def loop(workers: int) -> Contender:
+        loader = DataLoader(
+            Pictures(bank),
+            BATCH,
+            shuffle=True,
+            drop_last=True,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+        )
+        name = f"textbook loop, {workers} workers"
+        return Contender(name, BATCH * STEPS, lambda: train_textbook(textbook, loader))
+
+    arms = [
+        Contender(arm, BATCH * STEPS, partial(train_ours, config, images))
+        for arm, config in configs.items()
+    ]
+    product = Contender("matrix product", 2 * MATRIX**3, matrix_product())
+    loops = [loop(workers) for workers in (0, 2)]
+    rate = rates([arms[0], loops[0], *arms[1:], loops[1], product], arguments.repeats)
+    report(rate, {arm: operations(config, images) for arm, config in configs.items()})
+
+
+def report(rate: dict[str, float], flops: dict[str, float]) -> None:
+    alone = rate["textbook loop, 0 workers"]
+    peak = rate.pop("matrix product")
+    rows = []
+    for name, images in rate.items():
+        per_image = flops.get(name, flops["unguided"])
+        achieved = images * per_image
+        rows.append(
+            (name, images, images / alone, per_image / 1e6, achieved / 1e9, 100 * achieved / peak)
+        )
+    print_table(
+        ("pretraining", "images/s", "ratio", "MFLOP/image", "GFLOP/s", "% of matrix product"), rows
+    )
+    print(f"float32 product of {MATRIX}×{MATRIX} matrices: {peak / 1e9:.0f} GFLOP/s")
+    print(f"ratio {rate['unguided'] / alone:.2f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,202 @@
+"""Image files, in folders or inside zip archives, found and decoded the same way."""
+
+import hashlib
+import io
+import os
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fewshot.data.cache import identity
+from guided.errors import InputError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
+EIGHT_BIT = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """One image: ``name`` is its path, with ``/``, inside a folder or a zip archive."""
+
+    container: Path
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.container / self.name}"
+
+    @property
+    def parts(self) -> list[str]:
+        """The folders that it is in, then the file's own name."""
+        return self.name.split("/")
+
+
+def open_archive(path: Path, remedy: str) -> zipfile.ZipFile:
+    """A zip archive, opened for reading.
+
+    Raises:
+        InputError: it is missing, truncated or something else; ``remedy`` says what to do.
+    """
+    try:
+        return zipfile.ZipFile(path)
+    except (OSError, zipfile.BadZipFile) as error:
+        raise InputError(
+            f"{path}: expected a complete zip archive, this is none "
+            f"(an interrupted download, a web page?); {remedy}"
+        ) from error
+
+
+def find_images(container: Path, remedy: str = "replace it") -> list[ImageFile]:
+    """The images below a folder or in a zip archive, folder by folder, each in order of names.
+
+    Hidden files and macOS's ``__MACOSX`` are left out.
+
+    Raises:
+        InputError: the archive cannot be opened; ends with ``remedy``.
+    """
+    if container.is_dir():
+        names = list(_names_below(container))
+    else:
+        with open_archive(container, remedy) as archive:
+            names = archive.namelist()
+    files = [ImageFile(container, name) for name in names if _is_image(name)]
+    return sorted(files, key=lambda file: file.parts)
+
+
+def _names_below(folder: Path) -> Iterator[str]:
+    for path, _, names in os.walk(folder, followlinks=True):
+        prefix = Path(path).relative_to(folder)
+        yield from ((prefix / name).as_posix() for name in names)
+
+
+def _is_image(name: str) -> bool:
+    hidden = any(part.startswith((".", "__MACOSX")) for part in name.split("/"))
+    return name.lower().endswith(SUFFIXES) and not hidden
+
+
+def state(files: Sequence[ImageFile]) -> list[Any]:
+    """What tells one state of these images from another, JSON-able, for the cache's key."""
+    containers = sorted({file.container for file in files})
+    archives = [container for container in containers if container.is_file()]
+    loose = [file for file in files if file.container not in archives]
+    # Only the containers' paths are resolved: resolving every image's takes seconds.
+    stats = [(file.name, (file.container / file.name).stat()) for file in loose]
+    return [
+        identity(archives),
+        [str(container.resolve()) for container in containers],
+        [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats],
+    ]
+
+
+def decode(
+    files: Sequence[ImageFile], *, size: tuple[int, int], channels: int, invert: bool, title: str
+) -> tuple[Tensor, Tensor]:
+    """Decode images to one size, showing progress on a terminal.
+
+    The largest centred part with the target's aspect ratio is resized with Lanczos's filter
+    (the shorter side is resized, what then sticks out of the longer one is cut). Orientation
+    noted by a camera (EXIF) is applied; transparency is laid over white; grey images are repeated
+    over three channels.
+
+    Args:
+        files: N images; the archives that hold them can be opened.
+        size: (H, W).
+        channels: 1 or 3.
+        invert: 255 minus each value, so that ink on white paper is 255 on 0.
+        title: of the progress bar.
+
+    Returns:
+        images: uint8 ``[N, channels, H, W]``.
+        digests: int64 ``[N]``, of the files' bytes: equal for identical files.
+
+    Raises:
+        InputError: an image cannot be decoded, has over 8 bits a channel, or has colours where
+            one channel is expected; names it.
+    """
+    from tqdm import tqdm
+
+    images = np.empty((len(files), channels, *size), np.uint8)
+    digests = np.empty(len(files), np.int64)
+    with ExitStack() as stack:
+        archives = {
+            path: stack.enter_context(zipfile.ZipFile(path))
+            for path in {file.container for file in files}
+            if path.is_file()
+        }
+        # One thread: with several, small images take longer (Python's lock), not less.
+        for row, file in enumerate(tqdm(files, desc=title, disable=None, leave=False)):
+            content = _read(file, archives)
+            digest = hashlib.blake2b(content, digest_size=8).digest()
+            digests[row] = int.from_bytes(digest, "little", signed=True)
+            pixels = _pixels(_load(file, content), file, size, channels)
+            images[row] = 255 - pixels if invert else pixels
+    return torch.from_numpy(images), torch.from_numpy(digests)
+
+
+def _read(file: ImageFile, archives: dict[Path, zipfile.ZipFile]) -> bytes:
+    archive = archives.get(file.container)
+    try:
+        return archive.read(file.name) if archive else (file.container / file.name).read_bytes()
+    # zipfile raises zlib's errors, EOFError and NotImplementedError for damaged entries.
+    except Exception as error:
+        raise InputError(f"{file}: cannot be read ({error})") from error
+
+
+def _load(file: ImageFile, content: bytes) -> "Image":
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    try:
+        image: Image.Image = Image.open(io.BytesIO(content))
+        image.load()
+    # Pillow's decoders raise SyntaxError, struct.error and others for damaged files.
+    except Exception as error:
+        # Pillow's own words for "not an image" name a buffer's address, nothing else.
+        reason = "not an image" if isinstance(error, UnidentifiedImageError) else error
+        raise InputError(f"{file}: expected an image, cannot be decoded ({reason})") from error
+    with suppress(Exception):  # damaged camera notes do not make an image useless
+        image = ImageOps.exif_transpose(image)
+    return image
+
+
+def _pixels(
+    image: "Image", file: ImageFile, size: tuple[int, int], channels: int
+) -> NDArray[np.uint8]:
+    """uint8 ``[channels, H, W]``."""
+    from PIL import Image, ImageOps
+
+    if image.mode not in EIGHT_BIT:
+        raise InputError(f"{file}: is {image.mode}, expected 8 bits a channel: convert it")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        paper = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(paper, image).convert("RGB")
+    if channels == 3:
+        image = image.convert("RGB")
+    elif image.mode not in ("1", "L"):
+        image = _grey(image, file)
+    else:
+        image = image.convert("L")
+    height, width = size
+    image = ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
+    return np.asarray(image).reshape(height, width, channels).transpose(2, 0, 1)
+
+
+def _grey(image: "Image", file: ImageFile) -> "Image":
+    """The first of three equal channels."""
+    mode = image.mode
+    red, green, blue = image.convert("RGB").split()
+    if not red.tobytes() == green.tobytes() == blue.tobytes():
+        raise InputError(
+            f"{file}: is {mode} with colours, expected grey: set channels: 3 or convert it"
+        )
+    return red

@@ -1,0 +1,211 @@
+"""Small banks of known structure, small encoders, and a study that takes seconds."""
+
+import copy
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from fewshot.cli import main
+from fewshot.data.bank import ImageBank
+from fewshot.episodes import Episodes
+from guided.backbones import Conv4, Pixels
+from guided.checkpoint import Encoder
+from guided.layout import LatentLayout
+from guided.randomness import seeded_initialisation
+
+SHAPE = (1, 16, 16)
+
+STUDY: dict[str, Any] = {
+    "study": "tiny",
+    "dataset": {
+        "class_path": "Glyphs",
+        "init_args": {
+            "n_alphabets": 4,
+            "n_characters": 5,
+            "n_drawers": 8,
+            "size": 16,
+            "validation_alphabets": 1,
+            "test_alphabets": 1,
+        },
+    },
+    "arms": {
+        "pixels": {"encoder": "pixels"},
+        "random": {"encoder": "random"},
+        "vae": {},
+        "guided": {
+            "guidance": [
+                {
+                    "class_path": "ExcitationInhibition",
+                    "init_args": {"attributes": {"class": 4}, "excitation": 10},
+                }
+            ],
+            "latents": ["all", "class"],
+        },
+    },
+    "learners": {"prototypical": {"learner": {"class_path": "Prototypical"}}},
+    "pretrain": {
+        "backbone": {"class_path": "Conv4", "init_args": {"width": 4}},
+        "latent_dim": 8,
+        "kl_warmup": 2,
+        "steps": 8,
+        "batch_size": 16,
+        "validate_every": 2,
+        "log_every": 4,
+    },
+    "settings": [{"n_way": 3, "n_shot": 1, "n_query": 4}],
+    "seeds": [0, 1],
+    "episodes": 20,
+    "selection_episodes": 10,
+    "resamples": 200,
+}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Nets of four channels gain nothing from threads, and other test processes may want them."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def cache(shared_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Generated datasets go to a temporary folder, once for all tests."""
+    monkeypatch.setenv("FEWSHOT_CACHE", str(shared_cache))
+
+
+def prototype_bank(
+    n_classes: int = 12,
+    sizes: int | list[int] = 20,
+    *,
+    noise: float = 40.0,
+    seed: int = 0,
+    shuffled: bool = False,
+) -> ImageBank:
+    """Each class is one pattern of 4 × 4 blocks; its images differ by pixel noise."""
+    rng = np.random.default_rng(seed)
+    counts = [sizes] * n_classes if isinstance(sizes, int) else sizes
+    labels = np.repeat(np.arange(n_classes), counts)
+    if shuffled:
+        rng.shuffle(labels)
+    patterns = rng.uniform(60, 195, (n_classes, 4, 4)).repeat(4, 1).repeat(4, 2)
+    images = patterns[labels] + noise * rng.standard_normal((len(labels), 16, 16))
+    return ImageBank(
+        torch.from_numpy(images.clip(0, 255).astype(np.uint8))[:, None],
+        torch.from_numpy(labels),
+        tuple(f"class {i}" for i in range(n_classes)),
+    )
+
+
+@pytest.fixture(scope="session")
+def make_bank() -> Callable[..., ImageBank]:
+    return prototype_bank
+
+
+@pytest.fixture(scope="session")
+def bank() -> ImageBank:
+    return prototype_bank()
+
+
+@pytest.fixture
+def encoder() -> Encoder:
+    """A network with slices and batch norm that has seen images, in evaluation mode."""
+    with seeded_initialisation(3, "test"), torch.no_grad():
+        layout = LatentLayout({"class": (0, 3), "content": (3, 8)})
+        made = Encoder(Conv4(SHAPE, width=8), layout).train()
+        for _ in range(20):
+            made(torch.rand(64, 1, 4, 4).repeat_interleave(4, 2).repeat_interleave(4, 3))
+    return made.eval()
+
+
+@pytest.fixture
+def pixels() -> Encoder:
+    return Encoder(Pixels(SHAPE), None).eval()
+
+
+def random_episodes(
+    e: int = 6, way: int = 4, shot: int = 3, query: int = 2, d: int = 10, seed: int = 0
+) -> Episodes:
+    """Embeddings in float64 whose classes overlap: some queries are wrong."""
+    rng = np.random.default_rng(seed)
+    centres = rng.standard_normal((e, way, 1, d))
+    support = centres + rng.standard_normal((e, way, shot, d))
+    queries = centres + rng.standard_normal((e, way, query, d))
+    return Episodes(torch.from_numpy(support), torch.from_numpy(queries))
+
+
+@pytest.fixture(scope="session")
+def make_episodes() -> Callable[..., Episodes]:
+    return random_episodes
+
+
+@pytest.fixture
+def study() -> dict[str, Any]:
+    """The tiny study's configuration as plain values, to be changed and written."""
+    return copy.deepcopy(STUDY)
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[[Any], str]:
+    """Write a configuration; returns its path as the command line takes it."""
+
+    def to_file(config: Any, name: str = "config.yaml") -> str:
+        path = tmp_path / name
+        path.write_text(config if isinstance(config, str) else yaml.safe_dump(config))
+        return str(path)
+
+    return to_file
+
+
+@pytest.fixture
+def fails(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Callable[..., str]:
+    """Run a command that must exit with 2 and one line; returns the line.
+
+    Nothing may have been written to ``--output`` unless ``writes`` says so.
+    """
+
+    def run(*arguments: str, writes: bool = False) -> str:
+        output = tmp_path / "must-not-exist"
+        where = [] if "--output" in arguments else ["--output", str(output)]
+        assert main([*arguments, *where]) == 2
+        printed = capsys.readouterr()
+        assert printed.err.count("\n") == 1, printed.err
+        assert printed.err.startswith(f"fewshot {arguments[0]}: ")
+        assert writes or not output.exists()
+        return printed.err
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def python() -> Callable[[str], str]:
+    """Run a program in a fresh interpreter; returns what it prints."""
+
+    def run(program: str, *arguments: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-c", program, *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run

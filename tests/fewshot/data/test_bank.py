@@ -1,0 +1,108 @@
+import pytest
+import torch
+
+from fewshot.data import ImageBank
+from guided.errors import InputError
+
+
+@pytest.fixture
+def bank() -> ImageBank:
+    """Four classes of three distinct 2x3 images; image i is filled with 10 i, but for a corner."""
+    images = torch.arange(12).mul(10).to(torch.uint8)[:, None, None, None].repeat(1, 1, 2, 3)
+    images[:, 0, 0, 0] = 255
+    return ImageBank(
+        images,
+        torch.arange(12) // 3,
+        ("a", "b", "c", "d"),
+        {"drawer": torch.arange(12) % 3},
+        {"angle": torch.arange(12) / 12},
+    )
+
+
+def test_describes_itself(bank: ImageBank) -> None:
+    assert len(bank) == 12
+    assert bank.n_classes == 4
+    assert bank.image_shape == (1, 2, 3)
+    assert bank.class_sizes.tolist() == [3, 3, 3, 3]
+    targets = bank.targets()
+    assert targets.keys() == {"class", "drawer"}
+    assert torch.equal(targets["class"], bank.labels)
+
+
+def test_classes_in_one_run_share_memory(bank: ImageBank) -> None:
+    view = bank.classes([1, 2])
+    assert view.images.data_ptr() == bank.images[3:].data_ptr()
+    assert view.attributes["drawer"].data_ptr() == bank.attributes["drawer"][3:].data_ptr()
+    assert view.images[:, 0, 1, 1].tolist() == [30, 40, 50, 60, 70, 80]
+    assert view.labels.tolist() == [0, 0, 0, 1, 1, 1]
+    assert view.class_names == ("b", "c")
+
+
+def test_classes_apart_are_copied(bank: ImageBank) -> None:
+    chosen = bank.classes(torch.tensor([3, 0]))
+    assert chosen.images[:, 0, 1, 1].tolist() == [0, 10, 20, 90, 100, 110]
+    assert chosen.labels.tolist() == [1, 1, 1, 0, 0, 0], "relabelled in the subset's order"
+    assert chosen.class_names == ("d", "a")
+    assert chosen.attributes["drawer"].tolist() == [0, 1, 2, 0, 1, 2]
+    assert chosen.factors["angle"].tolist() == pytest.approx([i / 12 for i in (0, 1, 2, 9, 10, 11)])
+    chosen.images.zero_()
+    assert bank.images[11, 0, 1, 1] == 110
+
+
+def test_classes_in_one_run_keep_the_subsets_order(bank: ImageBank) -> None:
+    swapped = bank.classes([2, 1])
+    names = [swapped.class_names[label] for label in swapped.labels.tolist()]
+    assert names == ["b", "b", "b", "c", "c", "c"]
+    assert swapped.images.data_ptr() == bank.images[3:].data_ptr()
+
+
+def test_rows(bank: ImageBank) -> None:
+    view = bank.rows(torch.tensor([4, 5, 6]))
+    assert view.images.data_ptr() == bank.images[4:].data_ptr()
+    assert view.class_names == bank.class_names
+    assert view.labels.tolist() == [1, 1, 2]
+    copy = bank.rows(torch.tensor([6, 4, 4]))
+    assert copy.images[:, 0, 1, 1].tolist() == [60, 40, 40]
+    # As long as a run from the first to the last would be, but not one.
+    assert bank.rows(torch.tensor([4, 4, 6])).labels.tolist() == [1, 1, 2]
+
+
+def test_no_rows_is_an_empty_bank(bank: ImageBank) -> None:
+    assert bank.rows(torch.tensor([], dtype=torch.int64)).images.shape == (0, 1, 2, 3)
+
+
+def test_rotations_are_classes_of_their_own() -> None:
+    images = torch.arange(4, dtype=torch.uint8).reshape(1, 1, 2, 2).repeat(2, 1, 1, 1)
+    images[1] += 10
+    bank = ImageBank(images, torch.tensor([0, 1]), ("a", "b"), {"drawer": torch.tensor([4, 5])})
+    turned = bank.with_rotations()
+    assert turned.class_names[:4] == ("a", "b", "a/rotated90", "b/rotated90")
+    assert turned.labels.tolist() == [0, 1, 2, 3, 4, 5, 6, 7]
+    assert turned.attributes["drawer"].tolist() == [4, 5] * 4
+    flat = turned.images.flatten(1).tolist()
+    assert flat[0::2] == [[0, 1, 2, 3], [1, 3, 0, 2], [3, 2, 1, 0], [2, 0, 3, 1]]
+    assert flat[1] == [10, 11, 12, 13]
+    assert flat[7] == [12, 10, 13, 11]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"images": torch.zeros(2, 1, 2, 2)}, "images: expected uint8"),
+        ({"images": torch.zeros(2, 2, 2, dtype=torch.uint8)}, "images: expected uint8"),
+        ({"labels": torch.tensor([0])}, r"labels: expected \[2\]"),
+        ({"labels": torch.tensor([0, 2])}, "labels: outside 0 … 1"),
+        ({"labels": torch.tensor([-1, 0])}, "labels: outside 0 … 1"),
+        ({"attributes": {"drawer": torch.zeros(3)}}, "drawer: expected"),
+        ({"factors": {"angle": torch.zeros(2, 1)}}, "angle: expected"),
+    ],
+)
+def test_inconsistent_columns_are_refused(change: dict[str, object], message: str) -> None:
+    good = {
+        "images": torch.zeros(2, 1, 2, 2, dtype=torch.uint8),
+        "labels": torch.tensor([0, 1]),
+        "class_names": ("a", "b"),
+    }
+    ImageBank(**good)
+    with pytest.raises(InputError, match=message):
+        ImageBank(**{**good, **change})

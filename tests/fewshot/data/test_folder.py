@@ -1,0 +1,387 @@
+import os
+import shutil
+import warnings
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from fewshot.config import parse
+from fewshot.data import DatasetFactory, ImageBank, folder
+from fewshot.data.folder import ImageFolder, SharedImagesWarning
+from guided.errors import InputError
+
+Same = Callable[[ImageBank, ImageBank], bool]
+
+
+def picture(seed: int, mode: str = "L", size: tuple[int, int] = (40, 30)) -> Image.Image:
+    """Smooth noise of one mode, ``size`` is (width, height)."""
+    bands = {"L": 1, "RGB": 3, "RGBA": 4}[mode]
+    coarse = np.random.default_rng(seed).integers(0, 256, (4, 4, bands)).astype(np.uint8)
+    return Image.fromarray(coarse.squeeze()).resize(size, Image.Resampling.BICUBIC)
+
+
+def make_classes(root: Path, names: str, n_images: int = 3, first: int = 0) -> None:
+    for c, name in enumerate(names.split()):
+        (root / name).mkdir(parents=True)
+        for i in range(n_images):
+            picture(first + 100 * c + i).save(root / name / f"{i}.png")
+
+
+@pytest.fixture
+def classes(tmp_path: Path) -> Path:
+    """Eight classes of three grey images."""
+    make_classes(tmp_path / "own", "a b c d e f g h")
+    return tmp_path / "own"
+
+
+@pytest.fixture
+def divided(tmp_path: Path) -> Path:
+    """The same with split folders; names are not in the splits' order."""
+    for split, names, first in (("train", "m n o", 0), ("val", "z b", 1000), ("test", "a", 2000)):
+        make_classes(tmp_path / "divided" / split, names, first=first)
+    return tmp_path / "divided"
+
+
+def opened(path: Path, **options: Any) -> ImageFolder:
+    return ImageFolder(Path("nowhere"), path=path, **options)
+
+
+def names(dataset: ImageFolder) -> list[tuple[str, ...]]:
+    splits = dataset.splits()
+    return [bank.class_names for bank in (splits.train, splits.validation, splits.test)]
+
+
+def test_classes_are_divided_by_the_seed(classes: Path) -> None:
+    first = names(opened(classes))
+    assert [len(part) for part in first] == [5, 1, 2]
+    assert sorted(name for part in first for name in part) == list("abcdefgh")
+    assert all(list(part) == sorted(part) for part in first)
+    assert names(opened(classes)) == first
+    assert any(names(opened(classes, split_seed=seed)) != first for seed in range(1, 5))
+    assert [len(part) for part in names(opened(classes, validation=0.5, test=0.25))] == [2, 4, 2]
+    assert [len(part) for part in names(opened(classes, validation=0.01, test=0.01))] == [6, 1, 1]
+
+
+def test_split_folders_are_the_splits(divided: Path) -> None:
+    assert names(opened(divided)) == [("m", "n", "o"), ("b", "z"), ("a",)]
+    (divided / "val").rename(divided / "validation")
+    assert names(opened(divided)) == [("m", "n", "o"), ("b", "z"), ("a",)]
+    splits = opened(divided).splits()
+    assert splits.validation.labels.tolist() == [0, 0, 0, 1, 1, 1]
+    assert splits.test.targets().keys() == {"class"}
+
+
+def test_split_folders_leave_nothing_to_draw(divided: Path) -> None:
+    with pytest.raises(InputError, match=r"divided has split folders"):
+        opened(divided, split_seed=1).splits()
+
+
+@pytest.mark.parametrize("layout", ["classes", "divided"])
+def test_archives_give_the_same_bank(
+    layout: str, tmp_path: Path, request: pytest.FixtureRequest, same: Same
+) -> None:
+    source = request.getfixturevalue(layout)
+    expected = opened(source).splits()
+    one = Path(shutil.make_archive(str(tmp_path / "one"), "zip", source))
+    (tmp_path / "parts").mkdir()
+    images = sorted(source.glob("**/*.png"))
+    for part in range(2):
+        with zipfile.ZipFile(tmp_path / "parts" / f"part-{part}.zip", "w") as archive:
+            for path in images[part::2]:
+                archive.write(path, path.relative_to(source))
+    for path in (one, tmp_path / "parts"):
+        splits = opened(path).splits()
+        for name in ("train", "validation", "test"):
+            assert same(getattr(splits, name), getattr(expected, name))
+
+
+def only(path: Path, **options: Any) -> torch.Tensor:
+    """What becomes of the class ``c``'s first image, ``[C, H, W]``."""
+    dataset = opened(path, **options)
+    bank = dataset._build(folder._find(path))
+    return bank.images[bank.labels == bank.class_names.index("c")][0]
+
+
+def test_decoding_is_pillows(classes: Path) -> None:
+    image = picture(7, size=(60, 30))
+    image.save(classes / "c" / "0.png")
+    # The shorter side resized, then the middle.
+    expected = np.asarray(image.resize((20, 10), Image.Resampling.LANCZOS))[:, 5:15]
+    assert np.array_equal(only(classes, size=10)[0], expected)
+    assert np.array_equal(only(classes, size=10, invert=True)[0], 255 - expected)
+    whole = image.resize((20, 10), Image.Resampling.LANCZOS)
+    assert np.array_equal(only(classes, size=(10, 20))[0], whole)
+    assert np.array_equal(only(classes, size=(30, 60))[0], image)
+    assert torch.equal(only(classes, channels=3), only(classes).expand(3, -1, -1))
+
+
+def test_colours(classes: Path) -> None:
+    image = picture(7, "RGB", (30, 30))
+    image.save(classes / "c" / "0.png")
+    found = only(classes, size=30, channels=3)
+    assert np.array_equal(found.permute(1, 2, 0), image)
+    with pytest.raises(InputError) as caught:
+        opened(classes).splits()
+    assert str(caught.value) == (
+        f"{classes / 'c' / '0.png'}: is RGB with colours, expected grey: "
+        "set channels: 3 or convert it"
+    )
+
+
+def test_grey_in_disguise(classes: Path) -> None:
+    image = picture(7, "L", (30, 30))
+    for mode in ("RGB", "RGBA"):
+        image.convert(mode).save(classes / "c" / "0.png")
+        assert np.array_equal(only(classes, size=30)[0], image)
+    palette = image.quantize(16)
+    palette.save(classes / "c" / "0.png")
+    assert np.array_equal(only(classes, size=30)[0], palette.convert("L"))
+
+
+def test_one_bit_images(classes: Path) -> None:
+    image = picture(7, "L", (30, 30)).convert("1")
+    image.save(classes / "c" / "0.png")
+    assert np.array_equal(only(classes, size=30)[0] == 255, image)
+
+
+def test_transparency_is_laid_over_white(classes: Path) -> None:
+    pixels = np.zeros((30, 30, 4), np.uint8)  # black everywhere …
+    pixels[10:20, 10:20, 3] = 255  # … but opaque in the middle only
+    Image.fromarray(pixels).save(classes / "c" / "0.png")
+    found = only(classes, size=30)[0]
+    assert (found[10:20, 10:20] == 0).all()
+    assert found.sum() == 255 * (900 - 100)
+
+
+def test_cameras_orientation_is_applied(classes: Path) -> None:
+    image = picture(7, "L", (30, 30))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn a quarter clockwise
+    image.save(classes / "c" / "0.png", exif=exif)
+    assert np.array_equal(only(classes, size=30)[0], np.rot90(np.asarray(image), -1))
+
+
+def test_sixteen_bits_are_refused(classes: Path) -> None:
+    Image.fromarray(np.full((30, 30), 40_000, np.uint16)).save(classes / "c" / "0.png")
+    with pytest.raises(InputError, match=r"c/0.png: is I;16, expected 8 bits a channel"):
+        opened(classes).splits()
+
+
+@pytest.mark.parametrize("content", [b"", b"<html></html>", b"\x89PNG\r\n\x1a\n broken"])
+def test_undecodable_image(classes: Path, content: bytes) -> None:
+    (classes / "c" / "1.png").write_bytes(content)
+    with pytest.raises(InputError, match=r"own/c/1.png: expected an image") as caught:
+        opened(classes).splits()
+    assert "\n" not in str(caught.value)
+
+
+def test_truncated_image(classes: Path) -> None:
+    path = classes / "c" / "1.jpg"
+    picture(7, "L", (300, 300)).save(path)
+    path.write_bytes(path.read_bytes()[:-1000])
+    with pytest.raises(InputError, match=r"own/c/1.jpg: expected an image.*truncated"):
+        opened(classes).splits()
+
+
+def fails(path: Path, *words: str) -> None:
+    with pytest.raises(InputError) as caught:
+        opened(path).splits()
+    assert "\n" not in str(caught.value)
+    for word in words:
+        assert word in str(caught.value)
+    listing = opened(path).listing()
+    assert not listing.found
+    assert listing.where == str(caught.value)
+
+
+def test_missing_path(tmp_path: Path) -> None:
+    fails(tmp_path / "no", "ImageFolder.path", str(tmp_path / "no"), "<class>/<image>")
+
+
+def test_folder_without_classes(tmp_path: Path) -> None:
+    fails(tmp_path, str(tmp_path), "<class>/<image>", "found none")
+
+
+def test_class_without_images(classes: Path, divided: Path) -> None:
+    (classes / "empty").mkdir()
+    (classes / "empty" / "notes.txt").write_text("no image")
+    fails(classes, f"{classes / 'empty'}: expected a class's images, found none")
+    (divided / "val" / "empty").mkdir()
+    fails(divided, f"{divided / 'val' / 'empty'}: expected a class's images, found none")
+
+
+def test_hidden_files_are_left_out(classes: Path) -> None:
+    (classes / ".cache").mkdir()
+    (classes / "a" / "._0.png").write_bytes(b"no image")
+    assert opened(classes).listing().images == 24
+
+
+@pytest.mark.parametrize("name", ["cover.png", "a/b/0.png"])
+def test_image_outside_a_class_folder(classes: Path, name: str) -> None:
+    (classes / name).parent.mkdir(exist_ok=True)
+    picture(0).save(classes / name)
+    fails(classes, f"{classes / name}: expected <class>/<image>")
+
+
+def test_class_beside_split_folders(divided: Path) -> None:
+    make_classes(divided, "stray")
+    fails(divided, f"{divided / 'stray' / '0.png'}: expected <class>/<image>")
+
+
+def test_missing_split(divided: Path) -> None:
+    shutil.rmtree(divided / "val")
+    fails(divided, str(divided), "expected train/, val/ and test/, has no validation images")
+
+
+def test_class_in_two_splits(divided: Path) -> None:
+    make_classes(divided / "test", "n", first=5000)
+    fails(divided, "the class n is in test/ and in train/, expected it in one split")
+
+
+def test_too_few_classes(tmp_path: Path) -> None:
+    make_classes(tmp_path / "two", "a b")
+    with pytest.raises(InputError, match=r"two: has 2 classes, expected at least 3"):
+        opened(tmp_path / "two").splits()
+
+
+def test_truncated_archive(tmp_path: Path, classes: Path) -> None:
+    path = Path(shutil.make_archive(str(tmp_path / "own"), "zip", classes))
+    path.write_bytes(path.read_bytes()[:-100])
+    fails(path, f"{path}: expected a complete zip archive")
+
+
+def test_images_shared_between_splits(divided: Path) -> None:
+    shutil.copy(divided / "train" / "n" / "1.png", divided / "val" / "b" / "copy.png")
+    shutil.copy(divided / "train" / "m" / "0.png", divided / "test" / "a" / "copy.png")
+    shutil.copy(divided / "train" / "m" / "0.png", divided / "train" / "m" / "copy.png")
+    for _ in range(2):  # also when the bank comes from the cache
+        with pytest.warns(SharedImagesWarning) as caught:
+            opened(divided).splits()
+        assert [str(warning.message) for warning in caught] == [
+            f"{divided}: 2 byte-identical images in two splits, such as "
+            "train/n/1.png (train) and val/b/copy.png (validation)"
+        ]
+
+
+def test_copies_within_a_split_are_no_concern(divided: Path) -> None:
+    shutil.copy(divided / "train" / "m" / "0.png", divided / "train" / "n" / "copy.png")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        opened(divided).splits()
+
+
+def test_decoded_once_until_a_source_changes(
+    classes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = opened(classes).splits().train
+    with monkeypatch.context() as patch:
+        patch.setattr(folder, "decode", None)
+        opened(classes, split_seed=3).splits()
+    name = first.class_names[0]
+    picture(9999).save(classes / name / "0.png")
+    os.utime(classes / name / "0.png", ns=(1, 1))
+    second = opened(classes).splits().train
+    assert not torch.equal(first.images[0], second.images[0])
+    assert torch.equal(first.images[1:], second.images[1:])
+    picture(1).save(classes / name / "3.png")
+    assert len(opened(classes).splits().train) == len(first) + 1
+
+
+def test_each_way_of_decoding_is_cached_apart(classes: Path) -> None:
+    seen = [
+        opened(classes, **options).splits().test.images
+        for options in ({}, {"size": 10}, {"channels": 3}, {"invert": True}, {})
+    ]
+    assert [tuple(images.shape[1:]) for images in seen] == [
+        *((1, 28, 28), (1, 10, 10), (3, 28, 28), (1, 28, 28), (1, 28, 28))
+    ]
+    assert torch.equal(seen[0], 255 - seen[3])
+    assert torch.equal(seen[0], seen[4])
+
+
+def test_relative_paths(classes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    here = ImageFolder(tmp_path / "elsewhere", path=Path("own"))
+    assert here.listing().images == 24
+    make_classes(tmp_path / "elsewhere" / "own", "x y z")
+    assert here.listing().images == 24, "the working directory comes first"
+    monkeypatch.chdir(tmp_path / "elsewhere" / "own")
+    assert here.listing().images == 9
+
+
+@pytest.mark.usefixtures("no_decoding")
+def test_listing(classes: Path, divided: Path) -> None:
+    for path, n_classes in ((classes, 8), (divided, 6)):
+        found = opened(path).listing()
+        assert (found.name, found.found, found.where) == ("folder", True, str(path))
+        assert (found.classes, found.images) == (n_classes, 3 * n_classes)
+        assert str(path) in found.how_to_get
+
+
+def test_nothing_to_download(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"folder: cannot be downloaded; put a folder of images"):
+        opened(tmp_path).download()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"size": 0}, "ImageFolder.size: expected at least 1 pixel, got 0"),
+        ({"size": (28, -1)}, "ImageFolder.size"),
+        ({"channels": 4}, "ImageFolder.channels: expected 1 or 3, got 4"),
+        ({"validation": 0.0}, r"ImageFolder.validation: expected a fraction"),
+        ({"test": 1.5}, r"ImageFolder.test: expected a fraction"),
+        ({"test": float("nan")}, r"ImageFolder.test: expected a fraction"),
+        ({"validation": 0.5, "test": 0.5}, "expected less than 1, got 1"),
+        ({"split_seed": -1}, "ImageFolder.split_seed: expected >= 0"),
+    ],
+)
+def test_impossible_settings(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        opened(Path("own"), **options)
+
+
+@dataclass
+class Study:
+    dataset: DatasetFactory
+
+
+def test_can_be_named_in_a_configuration(tmp_path: Path) -> None:
+    (tmp_path / "study.yaml").write_text(
+        "dataset:\n"
+        "  class_path: ImageFolder\n"
+        "  init_args: {path: own, size: [20, 30], channels: 3, invert: true}\n"
+    )
+    dataset = parse(Study, [str(tmp_path / "study.yaml")], "study").dataset(tmp_path)
+    assert isinstance(dataset, ImageFolder)
+    assert (dataset.path, dataset.size, dataset.channels) == (Path("own"), (20, 30), 3)
+    with pytest.raises(InputError, match="channels"):
+        parse(Study, ["--dataset=ImageFolder", "--dataset.path=x", "--dataset.channels=2"], "study")
+
+
+def test_real_shared_image_is_found(real: Callable[[str], Path], tmp_path: Path) -> None:
+    root = real("mini-imagenet")
+    parts = sorted((root / "mini-imagenet").glob("*.zip"))
+    if len(parts) != 3:
+        pytest.skip("needs the three archives of 100 images a class")
+    listing = ImageFolder(root, path=Path("mini-imagenet"), channels=3, size=84).listing()
+    assert (listing.classes, listing.images) == (100, 30_000)
+    chosen = ("train/n04389033/", "val/n02950826/", "test/n01930112/")
+    for part in parts:
+        with zipfile.ZipFile(part) as source, zipfile.ZipFile(tmp_path / part.name, "w") as few:
+            for name in source.namelist():
+                if name.startswith(chosen):
+                    few.writestr(name, source.read(name))
+    with pytest.warns(
+        SharedImagesWarning, match=r"1 byte-identical .*train/n04389033.* and val/n02950826"
+    ):
+        splits = opened(tmp_path, channels=3, size=84).splits()
+    assert [bank.class_sizes.tolist() for bank in (splits.train, splits.test)] == [[300], [300]]
+    assert splits.train.image_shape == (3, 84, 84)

@@ -1,0 +1,271 @@
+"""Episodes: every one a function of (seed, number), every draw uniform."""
+
+import itertools
+import math
+import random
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import chisquare
+
+from fewshot.data.bank import ImageBank
+from fewshot.episodes import Episodes, EpisodeSampler, Setting, _uniform, distinct
+from guided.errors import InputError
+from guided.randomness import derive_seed
+
+MASK = 2**64 - 1
+ODD = 0x9E3779B97F4A7C15
+SIZES = [9, 12, 7, 15, 8, 20]
+
+
+def mix(state):
+    state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & MASK
+    state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & MASK
+    return state ^ (state >> 31)
+
+
+def draws(state, population, k):
+    """k of a list without replacement: the rank-th of those left, again and again."""
+    left = list(population)
+    drawn = []
+    for i in range(1, k + 1):
+        u = (mix((state + i * ODD) & MASK) >> 11) / 2**53
+        drawn.append(left.pop(int(u * len(left))))
+    return drawn
+
+
+def episode_by_hand(bank, setting, seed, number):
+    """The sampler in plain integers, lists and loops."""
+    rows_of = [[r for r, c in enumerate(bank.labels.tolist()) if c == k] for k in range(len(SIZES))]
+    state = mix((derive_seed(seed, "episodes") + number * ODD) & MASK)
+    support, query = [], []
+    for position, c in enumerate(draws(state, range(bank.n_classes), setting.n_way), start=1):
+        stream = mix((state + ((position << 32) * ODD)) & MASK)
+        rows = draws(stream, rows_of[c], setting.n_shot + setting.n_query)
+        support.append(rows[: setting.n_shot])
+        query.append(rows[setting.n_shot :])
+    return support, query
+
+
+@pytest.fixture(scope="module")
+def uneven(make_bank):
+    return make_bank(len(SIZES), SIZES, shuffled=True)
+
+
+@pytest.fixture(scope="module")
+def many(uneven):
+    """20 000 episodes of an uneven bank in arbitrary row order."""
+    return EpisodeSampler(uneven, Setting(3, 2, 2), seed=5).batch(0, 20_000)
+
+
+@pytest.mark.parametrize("setting", [Setting(3, 2, 4), Setting(6, 1, 1), Setting(2, 3, 4)])
+def test_equals_a_plain_implementation(uneven, setting):
+    sampler = EpisodeSampler(uneven, setting, seed=9)
+    batch = sampler.batch(0, 40)
+    for number in range(40):
+        support, query = episode_by_hand(uneven, setting, 9, number)
+        assert batch.support[number].tolist() == support
+        assert batch.query[number].tolist() == query
+
+
+def test_random_numbers_are_splitmix64():
+    # The first outputs of seed 1234567, published with the generator's reference code.
+    known = [6457827717110365317, 3203168211198807973, 9817491932198370423]
+    drawn = _uniform(np.array([1234567], np.uint64), 3)[0]
+    assert drawn.tolist() == [(output >> 11) / 2**53 for output in known]
+
+
+def test_one_episode_forever():
+    """Written down: another process, platform or version draws the same episode."""
+    images = torch.zeros(60, 1, 1, 1, dtype=torch.uint8)
+    six = ImageBank(images, torch.arange(60) % 6, tuple("abcdef"))
+    one = EpisodeSampler(six, Setting(3, 1, 2), seed=7)[11]
+    assert one.support.tolist() == [[[23], [39], [25]]]
+    assert one.query.tolist() == [[[53, 11], [21, 45], [43, 19]]]
+
+
+@pytest.mark.parametrize("bounds", [(0, 50), (13, 14), (17, 31), (1_000_000, 1_000_005)])
+def test_batching_does_not_matter(uneven, bounds):
+    sampler = EpisodeSampler(uneven, Setting(4, 2, 3), seed=1)
+    batch = sampler.batch(*bounds)
+    assert len(batch) == bounds[1] - bounds[0]
+    for offset, number in enumerate(range(*bounds)):
+        one = sampler[number]
+        assert torch.equal(one.support[0], batch.support[offset])
+        assert torch.equal(one.query[0], batch.query[offset])
+
+
+def test_depends_on_the_seed_alone(uneven):
+    def drawn(seed):
+        return EpisodeSampler(uneven, Setting(3, 2, 2), seed).batch(5, 25).query
+
+    before = torch.random.get_rng_state()
+    first = drawn(3)
+    assert torch.equal(before, torch.random.get_rng_state())
+    torch.manual_seed(99)
+    random.seed(99)
+    assert torch.equal(first, drawn(3))
+    assert not torch.equal(first, drawn(4))
+
+
+def test_rows_are_distinct_and_of_the_right_class(uneven, many):
+    rows = torch.cat([many.support, many.query], 2)
+    labels = uneven.labels[rows]
+    assert (labels == labels[..., :1]).all(), "one class a position"
+    classes = labels[..., 0].sort(1).values
+    assert (classes.diff(dim=1) > 0).all(), "distinct classes"
+    assert (rows.sort(2).values.diff(dim=2) > 0).all(), "support and query are disjoint"
+
+
+def expect_uniform(counts):
+    assert chisquare(counts).pvalue > 0.001, counts
+
+
+def test_classes_are_uniform_and_so_are_their_ordered_pairs(uneven, many):
+    classes = uneven.labels[many.support[..., 0]].numpy()
+    for position in range(3):
+        expect_uniform(np.bincount(classes[:, position], minlength=6))
+    pairs = classes[:, 0] * 6 + classes[:, 1]
+    counts = np.bincount(pairs, minlength=36).reshape(6, 6)
+    assert counts.diagonal().sum() == 0
+    expect_uniform(counts[~np.eye(6, dtype=bool)])
+    # One episode says nothing about the next.
+    following = classes[:-1, 0] * 6 + classes[1:, 0]
+    expect_uniform(np.bincount(following, minlength=36))
+
+
+def test_images_are_uniform_within_their_class(uneven, many):
+    rows = torch.cat([many.support, many.query], 2)
+    for c, size in enumerate(SIZES):
+        members = (uneven.labels == c).nonzero().squeeze(1)
+        taken = rows[uneven.labels[rows[..., 0]] == c]
+        within = torch.searchsorted(members, taken)
+        for column in within.T:
+            expect_uniform(np.bincount(column, minlength=size))
+        # Support image and first query image: every ordered pair of different ones.
+        pairs = np.bincount(within[:, 0] * size + within[:, 2], minlength=size * size)
+        expect_uniform(pairs.reshape(size, size)[~np.eye(size, dtype=bool)])
+
+
+def test_positions_draw_their_images_independently(uneven, many):
+    """Images of two positions, as halves of their classes: every combination alike."""
+    labels = uneven.labels[many.support[..., 0]]
+    rank = torch.zeros(len(uneven), dtype=torch.int64)
+    for c in range(uneven.n_classes):
+        members = (uneven.labels == c).nonzero().squeeze(1)
+        rank[members] = torch.arange(len(members))
+    even = (uneven.class_sizes[labels[:, :2]] % 2 == 0).all(1)
+    half = 2 * rank[many.support[..., 0]] // uneven.class_sizes[labels]
+    expect_uniform(np.bincount(half[even, 0] * 2 + half[even, 1], minlength=4))
+
+
+@pytest.mark.parametrize(("size", "k"), [(1, 1), (2, 2), (5, 3), (6, 2), (5, 5), (4, 1)])
+def test_distinct_maps_ranks_one_to_one_onto_ordered_tuples(size, k):
+    """Each k-tuple of ranks is equally likely; each gives another tuple: all are, exactly."""
+    ranks = np.array(list(itertools.product(*(range(size - i) for i in range(k)))))
+    left = size - np.arange(k)
+    lowest, highest = ranks / left, np.nextafter((ranks + 1) / left, 0)
+    for uniform in (lowest + 1e-12, (ranks + 0.5) / left, highest - 1e-12):
+        drawn = distinct(uniform, np.full(len(ranks), size))
+        assert sorted(map(tuple, drawn.tolist())) == sorted(itertools.permutations(range(size), k))
+
+
+def test_distinct_over_many_sizes():
+    rng = np.random.default_rng(0)
+    sizes = rng.integers(7, 400, 5000)
+    drawn = distinct(rng.random((5000, 7)), sizes)
+    assert (drawn >= 0).all()
+    assert (drawn < sizes[:, None]).all()
+    assert (np.diff(np.sort(drawn, 1), axis=1) > 0).all()
+    first = np.floor(distinct(rng.random((5000, 7)), sizes)[:, 0] / sizes * 7)
+    assert len(np.unique(first)) == 7
+
+
+def test_distinct_at_the_ends_of_the_unit_interval():
+    sizes = np.arange(3, 300)
+    top = distinct(np.full((len(sizes), 3), np.nextafter(1, 0)), sizes)
+    assert top.tolist() == [[n - 1, n - 2, n - 3] for n in sizes]
+    bottom = distinct(np.zeros((len(sizes), 3)), sizes)
+    assert bottom.tolist() == [[0, 1, 2]] * len(sizes)
+
+
+def test_distinct_is_uniform_over_ordered_tuples():
+    drawn = distinct(np.random.default_rng(1).random((60_000, 3)), np.full(60_000, 5))
+    counts = np.bincount(drawn @ [25, 5, 1], minlength=125)
+    assert (counts > 0).sum() == math.perm(5, 3)
+    expect_uniform(counts[counts > 0])
+
+
+@pytest.mark.parametrize("way", [2, 5, 6])
+@pytest.mark.parametrize("shot", [1, 3])
+@pytest.mark.parametrize("query", [1, 4])
+def test_shapes_for_any_setting(uneven, way, shot, query):
+    batch = EpisodeSampler(uneven, Setting(way, shot, query), seed=0).batch(2, 9)
+    assert batch.support.shape == (7, way, shot)
+    assert batch.query.shape == (7, way, query)
+    assert (batch.n_way, batch.n_shot, batch.n_query, len(batch)) == (way, shot, query, 7)
+    assert batch.support.dtype == torch.int64
+
+
+def test_a_whole_class_can_be_used_up(make_bank):
+    """As many images as the class has: support and query are the class."""
+    small = make_bank(3, [4, 4, 4], shuffled=True)
+    batch = EpisodeSampler(small, Setting(3, 1, 3), seed=0).batch(0, 20)
+    rows = torch.cat([batch.support, batch.query], 2).flatten(1).sort(1).values
+    assert (rows == torch.arange(12)).all()
+
+
+def test_too_few_classes(uneven):
+    with pytest.raises(InputError, match=r"n_way: 7 classes asked for, the set has 6"):
+        EpisodeSampler(uneven, Setting(7, 1, 1), seed=0)
+
+
+def test_a_class_with_too_few_images(uneven):
+    with pytest.raises(InputError, match=r"class 'class 2' has 7 images; .* needs 8"):
+        EpisodeSampler(uneven, Setting(2, 3, 5), seed=0)
+
+
+def test_a_class_without_images(make_bank):
+    empty = make_bank(3, [5, 0, 5])
+    with pytest.raises(InputError, match=r"class 'class 1' has 0 images"):
+        EpisodeSampler(empty, Setting(2, 1, 1), seed=0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"), [((1, 1, 1), "n_way"), ((2, 0, 1), "n_shot"), ((2, 1, 0), "n_query")]
+)
+def test_impossible_settings(arguments, name):
+    with pytest.raises(InputError, match=f"^{name}: expected at least"):
+        Setting(*arguments)
+
+
+def test_gather_takes_the_rows(uneven):
+    rows = EpisodeSampler(uneven, Setting(3, 2, 4), seed=0).batch(0, 5)
+    images = rows.gather(uneven.images)
+    assert images.support.shape == (5, 3, 2, 1, 16, 16)
+    assert images.query.shape == (5, 3, 4, 1, 16, 16)
+    for e, c, i in itertools.product(range(5), range(3), range(2)):
+        assert torch.equal(images.support[e, c, i], uneven.images[rows.support[e, c, i]])
+        assert torch.equal(images.query[e, c, i + 2], uneven.images[rows.query[e, c, i + 2]])
+
+
+def test_map_embeds_everything_in_one_call(uneven):
+    calls = []
+
+    def embed(images):
+        calls.append(images.shape)
+        return images.float().flatten(1)[:, 40:45] + 1
+
+    images = EpisodeSampler(uneven, Setting(3, 2, 4), seed=0).batch(0, 5).gather(uneven.images)
+    embedded = images.map(embed)
+    assert calls == [(5 * 3 * (2 + 4), 1, 16, 16)]
+    assert torch.equal(embedded.support, images.support.float().flatten(3)[..., 40:45] + 1)
+    assert torch.equal(embedded.query, images.query.float().flatten(3)[..., 40:45] + 1)
+
+
+def test_query_labels_follow_the_flattened_queries():
+    episodes = Episodes(torch.zeros(2, 3, 1, 4), torch.zeros(2, 3, 2, 4))
+    assert episodes.query_labels().tolist() == [0, 0, 1, 1, 2, 2]
+    position = torch.arange(3).view(1, 3, 1).expand(2, 3, 2).flatten(1, 2)
+    assert (position == episodes.query_labels()).all()

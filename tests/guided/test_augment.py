@@ -1,0 +1,115 @@
+"""Random deformations, read back from images whose pixels say where they are."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from torch import Tensor
+
+from guided.augment import Augmentation
+
+N = 16
+
+
+def rng(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def maps(augmentation: Augmentation, rows: int = 2000) -> np.ndarray:
+    """The affine map ``[rows, 2, 3]`` from output to input that each image met.
+
+    Bilinear interpolation of a ramp is exact, so a deformed ramp says where its pixels came from.
+    """
+    axis = (torch.arange(N, dtype=torch.float64) + 0.5) * 2 / N - 1  # half image widths
+    ramps = torch.stack([axis.expand(N, N), axis[:, None].expand(N, N)])
+    deformed = augmentation(ramps.float().expand(rows, 2, N, N), rng())
+    middle = slice(N // 2 - 2, N // 2 + 2)  # far from where the outside fades in
+    x, y = ramps[:, middle, middle].flatten(1).numpy()
+    design = np.stack([x, y, np.ones_like(x)], 1)
+    found = deformed[..., middle, middle].flatten(2).double().numpy()
+    solution = [np.linalg.lstsq(design, image.T, rcond=None)[0].T for image in found]
+    return np.stack(solution)
+
+
+def assert_uniform(values: np.ndarray, limit: float) -> None:
+    assert np.abs(values).max() <= limit * (1 + 1e-4)
+    assert stats.kstest(values, stats.uniform(-limit, 2 * limit).cdf).pvalue > 1e-3
+
+
+def test_nothing_is_the_default_and_draws_nothing() -> None:
+    images, chance = torch.rand(2, 1, N, N), rng()
+    assert not Augmentation().active
+    assert Augmentation()(images, chance) is images
+    assert torch.equal(chance.get_state(), rng().get_state())
+
+
+@pytest.mark.parametrize("name", ["rotation", "scale", "shear", "translation"])
+def test_every_limit_makes_it_active(name: str) -> None:
+    images = torch.rand(2, 1, N, N)
+    augmentation = Augmentation(**{name: 0.3})
+    assert augmentation.active
+    assert not torch.equal(augmentation(images, rng()), images)
+
+
+def test_rotation_is_uniform_in_degrees() -> None:
+    matrices = maps(Augmentation(rotation=30))
+    angles = np.arctan2(matrices[:, 1, 0], matrices[:, 0, 0])
+    expected = np.zeros_like(matrices)
+    expected[:, 0, 0] = expected[:, 1, 1] = np.cos(angles)
+    expected[:, 1, 0], expected[:, 0, 1] = np.sin(angles), -np.sin(angles)
+    np.testing.assert_allclose(matrices, expected, atol=1e-5)
+    assert_uniform(angles, math.radians(30))
+
+
+def test_scale_is_uniform_in_its_logarithm() -> None:
+    matrices = maps(Augmentation(scale=0.4))
+    sizes = matrices[:, 0, 0]
+    np.testing.assert_allclose(matrices, sizes[:, None, None] * np.eye(2, 3), atol=1e-5)
+    assert_uniform(np.log(sizes), 0.4)
+
+
+def test_shear_is_a_uniform_slope() -> None:
+    matrices = maps(Augmentation(shear=0.5))
+    slopes = matrices[:, 0, 1].copy()
+    matrices[:, 0, 1] = 0
+    np.testing.assert_allclose(matrices, np.broadcast_to(np.eye(2, 3), matrices.shape), atol=1e-5)
+    assert_uniform(slopes, 0.5)
+
+
+def test_translation_is_uniform_and_independent_along_both_axes() -> None:
+    matrices = maps(Augmentation(translation=0.25))
+    right, down = matrices[:, 0, 2], matrices[:, 1, 2]
+    np.testing.assert_allclose(matrices[:, :, :2], np.tile(np.eye(2), (2000, 1, 1)), atol=1e-5)
+    assert_uniform(right, 0.25)
+    assert_uniform(down, 0.25)
+    assert abs(np.corrcoef(right, down)[0, 1]) < 5 / 2000**0.5
+
+
+def test_all_together_compose_and_are_independent() -> None:
+    """matrix = rotation · slant · size, taken apart again."""
+    matrices = maps(Augmentation(rotation=25, scale=0.2, shear=0.3, translation=0.15))
+    angles = np.arctan2(matrices[:, 1, 0], matrices[:, 0, 0])
+    sizes = np.hypot(matrices[:, 0, 0], matrices[:, 1, 0])
+    along = np.stack([np.cos(angles), np.sin(angles)], 1)
+    slopes = (along * matrices[:, :, 1]).sum(1) / sizes
+    parts = [angles, np.log(sizes), slopes, matrices[:, 0, 2], matrices[:, 1, 2]]
+    limits = [math.radians(25), 0.2, 0.3, 0.15, 0.15]
+    for values, limit in zip(parts, limits, strict=True):
+        assert_uniform(values, limit)
+    np.testing.assert_allclose(np.linalg.det(matrices[:, :, :2]), sizes**2, rtol=1e-4)
+    assert np.abs(np.corrcoef(parts) - np.eye(5)).max() < 5 / 2000**0.5
+
+
+def deformed(seed: int) -> Tensor:
+    images = torch.rand(4, 3, N, N, generator=rng(9))
+    return Augmentation(rotation=20, shear=0.2)(images, rng(seed))
+
+
+def test_a_function_of_the_generator_that_keeps_shape_and_range() -> None:
+    assert torch.equal(deformed(1), deformed(1))
+    assert not torch.equal(deformed(1), deformed(2))
+    assert deformed(1).shape == (4, 3, N, N)
+    assert deformed(1).min() >= 0
+    assert deformed(1).max() <= 1 + 1e-6

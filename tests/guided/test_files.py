@@ -1,0 +1,108 @@
+"""Files appear whole or not at all."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+
+from guided.errors import InputError
+from guided.files import (
+    atomic_write,
+    fingerprint,
+    write_arrays,
+    write_bytes,
+    write_figure,
+    write_json,
+)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_write_makes_folders_and_replaces_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b" / "file"
+    for content in (b"first, long", b"second"):
+        write_bytes(path, content)
+        assert path.read_bytes() == content
+    assert names(path.parent) == ["file"]
+
+
+def test_nothing_is_there_before_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    write_bytes(path, b"old")
+    with atomic_write(path) as handle:
+        handle.write(b"new")
+        handle.flush()
+        assert path.read_bytes() == b"old"
+    assert path.read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_a_failure_inside_leaves_the_old_file_and_no_other(
+    tmp_path: Path, error: type[BaseException]
+) -> None:
+    path = tmp_path / "file"
+    write_bytes(path, b"old")
+    with pytest.raises(error), atomic_write(path) as handle:
+        handle.write(b"half of the ne")
+        raise error
+    assert path.read_bytes() == b"old"
+    assert names(tmp_path) == ["file"]
+
+
+def test_a_failure_inside_leaves_no_new_file(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), atomic_write(tmp_path / "file") as handle:
+        handle.write(b"half")
+        raise RuntimeError
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("below", ["file/new", "file/folder/new"])
+def test_a_folder_that_cannot_be_written_is_an_input_error(tmp_path: Path, below: str) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(InputError, match=f"{below}: cannot be written") as caught:
+        write_bytes(tmp_path / below, b"")
+    assert "\n" not in str(caught.value)
+
+
+def test_json_round_trip_and_refusal_of_nan(tmp_path: Path) -> None:
+    path = tmp_path / "file.json"
+    value = {"error": 1.25, "names": ["ä", None, True]}
+    write_json(path, value)
+    assert json.loads(path.read_text()) == value
+    with pytest.raises(ValueError, match="JSON compliant"):
+        write_json(path, {"error": float("nan")})
+    assert json.loads(path.read_text()) == value
+
+
+def test_arrays_round_trip_without_pickles(tmp_path: Path) -> None:
+    arrays = {"a": np.arange(6, dtype=np.uint8).reshape(2, 3), "b": np.float32([0.5])}
+    write_arrays(tmp_path / "file.npz", arrays)
+    with np.load(tmp_path / "file.npz", allow_pickle=False) as read:
+        assert set(read.files) == {"a", "b"}
+        for name, array in arrays.items():
+            assert read[name].dtype == array.dtype
+            np.testing.assert_array_equal(read[name], array)
+    with pytest.raises(ValueError, match="allow_pickle"):
+        write_arrays(tmp_path / "other.npz", {"a": np.array([object()])})
+    assert names(tmp_path) == ["file.npz"]
+
+
+def test_figure_is_a_png_of_the_resolution_asked_for(tmp_path: Path) -> None:
+    write_figure(tmp_path / "figure", Figure(figsize=(2, 1)), dpi=50)
+    with Image.open(tmp_path / "figure") as image:
+        assert (image.format, image.size) == ("PNG", (100, 50))
+
+
+def test_fingerprint_ignores_key_order_and_nothing_else() -> None:
+    value = {"a": 1, "b": [1, 2], "c": {"d": "x"}}
+    assert fingerprint(value) == fingerprint(dict(reversed(value.items())))
+    others = [{**value, "a": 2}, {**value, "b": [2, 1]}, {**value, "e": None}]
+    digests = {fingerprint(v) for v in (value, *others)}
+    assert len(digests) == 4
+    assert {len(d) for d in digests} == {16}
+    assert len(fingerprint(value, length=8)) == 8

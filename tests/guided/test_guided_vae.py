@@ -1,0 +1,179 @@
+"""A VAE and its guidances as one module."""
+
+from collections.abc import Mapping
+from functools import partial
+
+import pytest
+import torch
+from torch import Tensor
+
+from guided.backbones import Conv4
+from guided.errors import InputError
+from guided.guidance.base import Guidance, GuidanceContext, GuidanceFactory
+from guided.guidance.deformable_pca import DeformablePCA
+from guided.guidance.excitation_inhibition import ExcitationInhibition
+from guided.guided_vae import GuidedVAE
+from guided.likelihoods import Gaussian
+from guided.vae import Posterior
+
+DPCA = partial(DeformablePCA, deformations=("rotation", "scale"), orthogonality_weight=0.1)
+EXCITE = partial(ExcitationInhibition, attributes={"class": 3}, excitation=2.0, hidden=4)
+
+
+def build(*guidance: GuidanceFactory, kl_weight: float = 1.0) -> GuidedVAE:
+    torch.manual_seed(0)
+    return GuidedVAE(
+        backbone=partial(Conv4, width=4),
+        likelihood=Gaussian(),
+        latent_dim=8,
+        guidance=guidance,
+        input_shape=(1, 16, 16),
+        categories={"class": 4, "drawer": 2},
+        kl_weight=kl_weight,
+    )
+
+
+def batch() -> tuple[Tensor, dict[str, Tensor]]:
+    rng = torch.Generator().manual_seed(0)
+    images = torch.rand(6, 1, 16, 16, generator=rng)
+    return images, {"class": torch.randint(0, 4, (6,), generator=rng)}
+
+
+def noise() -> torch.Generator:
+    return torch.Generator().manual_seed(7)
+
+
+def test_guidances_reserve_slices_in_their_order() -> None:
+    layout = build(DPCA, EXCITE).vae.encoder.layout
+    assert layout is not None
+    slices = {"rotation": (0, 1), "scale": (1, 2), "class": (2, 5), "content": (5, 8)}
+    assert layout.slices == slices
+    layout = build(EXCITE, DPCA).vae.encoder.layout
+    assert layout is not None
+    assert list(layout.slices.items())[:2] == [("class", (0, 3)), ("rotation", (3, 4))]
+
+
+def test_deformations_are_read_where_they_were_reserved() -> None:
+    model = build(EXCITE, DPCA)
+    guidance = model.strategies[1]
+    assert isinstance(guidance, DeformablePCA)
+    assert guidance.latent_of == {"rotation": 3, "scale": 4}
+    assert guidance.content.tolist() == [0, 1, 2, 5, 6, 7]
+    mean = model.vae.posterior(batch()[0]).mean
+    assert not mean[:, 3:5].any()
+    assert mean[:, guidance.content].all()
+
+
+def test_plain_vae_has_two_terms_and_only_content() -> None:
+    model = build()
+    objective = model.objective(*batch(), generator=noise())
+    assert set(objective.terms) == {"reconstruction", "kl"}
+    assert model.vae.encoder.layout is not None
+    assert model.vae.encoder.layout.slices == {"content": (0, 8)}
+    assert model.attributes == set()
+    assert model.adversary_parameters() == []
+    assert model.adversary_losses(objective.z, {}) == {}
+
+
+def test_terms_of_the_objective_are_those_of_its_parts() -> None:
+    model = build(DPCA, EXCITE)
+    images, targets = batch()
+    objective = model.objective(images, targets, generator=noise())
+    z = model.vae.posterior(images).sample(noise())
+    torch.testing.assert_close(objective.z, z)
+    expected = model.vae.losses(images, objective.posterior, objective.z)
+    for strategy in model.strategies:
+        expected |= strategy.losses(images, objective.posterior, objective.z, targets)
+    assert set(objective.terms) == {
+        "reconstruction",
+        "kl",
+        "deformable_pca",
+        "orthogonality",
+        "excitation/class",
+        "inhibition/class",
+    }
+    assert set(expected) == set(objective.terms) == set(objective.weights)
+    for name, term in expected.items():
+        torch.testing.assert_close(objective.terms[name], term)
+
+
+def test_total_is_the_weighted_sum() -> None:
+    model = build(DPCA, EXCITE, kl_weight=4.0)
+    objective = model.objective(*batch(), kl_warmup=0.25, generator=noise())
+    terms = {name: term.item() for name, term in objective.terms.items()}
+    expected = (
+        terms["reconstruction"]
+        + 4.0 * 0.25 * terms["kl"]
+        + terms["deformable_pca"]
+        + 0.1 * terms["orthogonality"]
+        + 2.0 * terms["excitation/class"]
+        + terms["inhibition/class"]
+    )
+    assert objective.total.item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_parameters_are_split_between_the_two_optimizers() -> None:
+    model = build(DPCA, EXCITE)
+    main = {id(p) for p in model.main_parameters()}
+    adversary = {id(p) for p in model.adversary_parameters()}
+    assert main.isdisjoint(adversary)
+    assert main | adversary == {id(p) for p in model.parameters()}
+    assert adversary
+    assert id(model.vae.likelihood.log_scale) in main
+
+
+def test_main_and_adversary_losses_move_only_their_own_parameters() -> None:
+    model = build(DPCA, EXCITE)
+    images, targets = batch()
+    objective = model.objective(images, targets, generator=noise())
+    objective.total.backward()
+    assert all(p.grad is None for p in model.adversary_parameters())
+    assert all(p.grad is not None for p in model.main_parameters())
+    model.zero_grad()
+    sum(model.adversary_losses(objective.z, targets).values(), torch.zeros(())).backward()
+    assert all(p.grad is not None for p in model.adversary_parameters())
+    assert all(p.grad is None for p in model.main_parameters())
+
+
+def test_attributes_are_those_that_guidances_read() -> None:
+    both = partial(ExcitationInhibition, attributes={"class": 2, "drawer": 1})
+    assert build(DPCA, both).attributes == {"class", "drawer"}
+
+
+def test_two_guidances_that_want_the_same_slice_are_refused() -> None:
+    with pytest.raises(InputError, match="'rotation' is asked for twice"):
+        build(DPCA, DPCA)
+    with pytest.raises(InputError, match="'class' is asked for twice"):
+        build(EXCITE, EXCITE)
+
+
+def test_two_terms_of_the_same_name_are_refused() -> None:
+    other = partial(DeformablePCA, deformations=("shear",))
+    with pytest.raises(InputError, match="a term called 'deformable_pca'"):
+        build(DPCA, other)
+
+
+class _Reconstruction(Guidance):
+    """Claims a name that the ELBO has."""
+
+    def __init__(self, context: GuidanceContext) -> None:
+        super().__init__()
+
+    @property
+    def weights(self) -> Mapping[str, float]:
+        return {"kl": 1.0}
+
+    def losses(
+        self, images: Tensor, posterior: Posterior, z: Tensor, targets: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
+        return {"kl": z.sum()}
+
+
+def test_a_term_cannot_hide_one_of_the_elbo() -> None:
+    with pytest.raises(InputError, match="a term called 'kl'"):
+        build(_Reconstruction)
+
+
+def test_more_latents_than_there_are_is_refused() -> None:
+    with pytest.raises(InputError, match="'class' asks for 7 latents, 6 of latent_dim 8"):
+        build(DPCA, partial(ExcitationInhibition, attributes={"class": 7}))

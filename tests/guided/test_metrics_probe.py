@@ -1,0 +1,93 @@
+"""A linear probe on data whose answer is known."""
+
+import numpy as np
+import pytest
+from scipy.special import ndtr
+
+from guided.metrics.probe import linear_probe_error
+
+
+def blobs(
+    rows: int = 600, categories: int = 4, spread: float = 0.1, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Category k around the k-th unit vector."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(rows) % categories
+    return np.eye(categories)[labels] + spread * rng.normal(size=(rows, categories)), labels
+
+
+def test_separable_categories_are_read_without_error() -> None:
+    assert linear_probe_error(*blobs(), seed=0) == 0
+
+
+def test_random_labels_are_read_at_chance() -> None:
+    features, labels = blobs(rows=4000)
+    shuffled = np.random.default_rng(1).permutation(labels)
+    # 1000 held-out rows, chance 75 %: three standard errors are 4.1 points.
+    assert linear_probe_error(features, shuffled, seed=0) == pytest.approx(75, abs=4.1)
+
+
+def test_two_gaussians_are_read_at_the_bayes_error() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.arange(8000) % 2
+    features = rng.normal(size=(8000, 1)) + 2 * labels[:, None]
+    bayes = 100 * ndtr(-1)  # half the distance of the means is one standard deviation: 15.9 %
+    # 2000 held-out rows: three standard errors are 2.5 points.
+    assert linear_probe_error(features, labels, seed=0) == pytest.approx(bayes, abs=2.5)
+
+
+def test_what_is_not_linear_is_not_read() -> None:
+    rng = np.random.default_rng(0)
+    features = rng.choice([-1.0, 1.0], size=(2000, 2))
+    labels = (features.prod(1) > 0).astype(int)  # exclusive or
+    assert linear_probe_error(features, labels, seed=0) > 40
+
+
+def test_scale_and_offset_of_a_latent_do_not_matter() -> None:
+    features, labels = blobs(spread=0.6)
+    error = linear_probe_error(features, labels, seed=0)
+    moved = linear_probe_error(features * [1e-4, 1, 1e4, 1] + [0, 50, 0, -1], labels, seed=0)
+    assert 0 < error < 50
+    assert moved == error
+
+
+def test_label_values_do_not_matter() -> None:
+    features, labels = blobs(spread=0.6)
+    names = np.array([17, -3, 1000, 4])
+    assert linear_probe_error(features, names[labels], seed=0) == linear_probe_error(
+        features, np.argsort(np.argsort(names))[labels], seed=0
+    )
+
+
+def test_the_same_seed_gives_the_same_number() -> None:
+    features, labels = blobs(spread=0.8)
+    errors = [linear_probe_error(features, labels, seed=seed) for seed in (0, 0, 1, 2, 3)]
+    assert errors[0] == errors[1]
+    assert len(set(errors)) > 1
+
+
+def test_at_most_so_many_categories_are_drawn() -> None:
+    """Two of forty categories, at random: chance rises from 97.5 to 50 % of error."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(8000) % 40
+    features = rng.normal(size=(8000, 2))
+    errors = [
+        linear_probe_error(features, labels, seed=seed, max_categories=2) for seed in range(3)
+    ]
+    assert np.mean(errors) == pytest.approx(50, abs=9)  # 3 × 100 held-out rows
+    assert linear_probe_error(features, labels, seed=0) > 90
+
+
+def test_the_held_out_share_is_what_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    from sklearn.pipeline import Pipeline
+
+    held_out: list[np.ndarray] = []
+    score = Pipeline.score
+
+    def recording(self: Pipeline, x: np.ndarray, y: np.ndarray) -> float:
+        held_out.append(y)
+        return float(score(self, x, y))
+
+    monkeypatch.setattr(Pipeline, "score", recording)
+    linear_probe_error(*blobs(rows=400), seed=0, test_share=0.1)
+    assert np.bincount(held_out[0]).tolist() == [10, 10, 10, 10]  # of each category

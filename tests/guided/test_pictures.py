@@ -1,0 +1,145 @@
+"""Pictures of what a VAE has learned."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import Tensor
+
+from guided.backbones import Conv4
+from guided.guidance.deformable_pca import DeformablePCA
+from guided.guidance.excitation_inhibition import ExcitationInhibition
+from guided.guided_vae import GuidedVAE
+from guided.likelihoods import Bernoulli
+from guided.pictures import (
+    labelled_rows,
+    log_pictures,
+    reconstructions,
+    traversal,
+    traversal_figure,
+)
+from guided.runlog import RunLog
+
+DPCA = partial(DeformablePCA, deformations=("rotation", "scale"))
+EXCITE = partial(ExcitationInhibition, attributes={"class": 2}, hidden=4)
+
+
+def build(*guidance: Callable[..., object], channels: int = 1) -> GuidedVAE:
+    torch.manual_seed(0)
+    return GuidedVAE(
+        backbone=partial(Conv4, width=4),
+        likelihood=Bernoulli(),
+        latent_dim=8,
+        guidance=guidance,  # type: ignore[arg-type]
+        input_shape=(channels, 16, 16),
+        categories={"class": 3},
+    ).eval()
+
+
+def row_labels(figure: object) -> list[str]:
+    (axes,) = figure.axes  # type: ignore[attr-defined]
+    return [label.get_text() for label in axes.get_yticklabels()]
+
+
+def sheet(figure: object) -> np.ndarray:
+    (axes,) = figure.axes  # type: ignore[attr-defined]
+    return np.asarray(axes.images[0].get_array())
+
+
+def test_reconstructions_follow_their_inputs(make_images: Callable[..., Tensor]) -> None:
+    model = build()
+    images = make_images(3)
+    pictures = reconstructions(model.vae, images)
+    torch.testing.assert_close(pictures[:3], images.float() / 255)
+    torch.testing.assert_close(pictures[3:], model.vae.decode(model.vae.encoder(images)))
+
+
+def test_traversal_moves_one_latent_a_row() -> None:
+    z = torch.arange(5.0)
+    codes = traversal(z, [3, 1], torch.tensor([-1.0, 0.5]))
+    assert codes.tolist() == [
+        [[0, 1, 2, -1, 4], [0, 1, 2, 0.5, 4]],
+        [[0, -1, 2, 3, 4], [0, 0.5, 2, 3, 4]],
+    ]
+    assert z.tolist() == [0, 1, 2, 3, 4]
+
+
+def test_labelled_rows_lie_where_their_labels_are() -> None:
+    images = torch.rand(2, 3, 1, 4, 5)
+    figure = labelled_rows(images, ["rotation", "content 0"], ["-1", "0", "1"])
+    assert row_labels(figure) == ["rotation", "content 0"]
+    assert sheet(figure).shape == (8, 15)
+    for row in range(2):
+        for column in range(3):
+            part = sheet(figure)[4 * row : 4 * row + 4, 5 * column : 5 * column + 5]
+            np.testing.assert_array_equal(part, images[row, column, 0].numpy())
+
+
+def test_colour_stays_colour() -> None:
+    images = torch.rand(1, 2, 3, 4, 5)
+    np.testing.assert_array_equal(
+        sheet(labelled_rows(images, ["a"], ["0", "1"]))[:, 5:], images[0, 1].permute(1, 2, 0)
+    )
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_traversal_figure_shows_named_latents_first(
+    channels: int, make_images: Callable[..., Tensor]
+) -> None:
+    model = build(DPCA, EXCITE, channels=channels)
+    figure = traversal_figure(model, make_images(1, channels)[0])
+    labels = row_labels(figure)
+    assert labels[:4] == ["rotation", "scale", "class 0", "class 1"]
+    assert sorted(labels[4:]) == ["content 0", "content 1", "content 2", "content 3"]
+    assert sheet(figure).shape[:2] == (8 * 16, 9 * 16)
+    assert row_labels(traversal_figure(model, make_images(1, channels)[0], rows=3)) == labels[:3]
+
+
+def test_unnamed_latents_come_by_what_their_posterior_says(
+    make_images: Callable[..., Tensor],
+) -> None:
+    model = build()
+    with torch.no_grad():
+        model.vae.encoder.latent_head.weight.zero_()
+        # KL grows with the mean: latents 6, 2 and 0 say most, in this order.
+        model.vae.encoder.latent_head.bias.copy_(torch.tensor([1, 0, 2, 0, 0, 0, 3, 0] + [0] * 8))
+    figure = traversal_figure(model, make_images(1)[0], rows=3)
+    assert row_labels(figure) == ["content 6", "content 2", "content 0"]
+    codes = traversal(model.vae.encoder(make_images(1))[0], [6, 2, 0], torch.linspace(-3, 3, 9))
+    with torch.no_grad():
+        expected = model.vae.decode(codes.flatten(0, 1)).unflatten(0, (3, 9))[1, 8, 0]
+    np.testing.assert_allclose(sheet(figure)[16:32, -16:], expected, atol=1e-6)
+
+
+def test_light_traversal_is_the_light_decoders(make_images: Callable[..., Tensor]) -> None:
+    model = build(DPCA)
+    (guidance,) = model.strategies
+    assert isinstance(guidance, DeformablePCA)
+    figure = traversal_figure(model, make_images(1)[0], light=True)
+    code = model.vae.encoder(make_images(1)).detach()
+    code[0, 0] = 3.0
+    with torch.no_grad():
+        expected = guidance.render(code)[0, 0].clamp(0, 1)
+    np.testing.assert_allclose(sheet(figure)[:16, -16:], expected, atol=1e-6)
+
+
+def test_pictures_of_a_model_are_logged(make_images: Callable[..., Tensor], tmp_path: Path) -> None:
+    with RunLog(tmp_path) as log:
+        log_pictures(log, build(DPCA), make_images(20), 5)
+    events = EventAccumulator(str(tmp_path))
+    events.Reload()
+    assert set(events.Tags()["images"]) == {
+        "inputs",
+        "reconstructions",
+        "traversals",
+        "traversals_light_decoder",
+        "principal_components",
+    }
+    (inputs,), (both,) = events.Images("inputs"), events.Images("reconstructions")
+    assert (inputs.step, both.step) == (5, 5)
+    assert (inputs.height, inputs.width) == (2 * 17 + 1, 8 * 17 + 1)
+    assert (both.height, both.width) == (2 * 17 + 1, 16 * 17 + 1)
