@@ -5,9 +5,9 @@ import argparse
 import torch
 
 from fewshot.data import Dataset, ImageBank, data_root
+from fewshot.data.dataset import SplitName
 from fewshot.data.glyphs import Glyphs
 from fewshot.data.omniglot import Omniglot
-from fewshot.data.dataset import SplitName
 
 DATASETS = ("omniglot", "glyphs", "random")
 CLASSES = {"train": 1100, "validation": 100, "test": 423}  # Omniglot's

@@ -20,12 +20,12 @@ import argparse
 import copy
 from collections.abc import Callable, Iterator
 from functools import partial
-from time import perf_counter
+from time import perf_counter, process_time
 
 import torch
 import torch.nn.functional as F
 from _data import add_dataset_argument, load_bank
-from _timing import Contender, print_table, rates
+from _timing import Contender, keep_freed_memory, print_table, rates
 from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
@@ -47,8 +47,11 @@ ARMS: dict[str, list[GuidanceFactory]] = {
     "ExcitationInhibition": [partial(ExcitationInhibition, attributes={"class": 32})],
 }
 BATCH = 128
-WARM_UP, STEPS = 10, 30  # of one run; only the latter are timed
+WARM_UP, STEPS = 5, 20  # of one run; only the latter are timed
+PRODUCT = "matrix product"
 MATRIX = 2048  # rows and columns
+
+Clock = Callable[[], float]
 
 
 class TextbookVAE(nn.Module):
@@ -97,14 +100,14 @@ def forever(loader: DataLoader) -> Iterator[tuple[Tensor, Tensor]]:
         yield from loader
 
 
-def train_textbook(vae: TextbookVAE, loader: DataLoader) -> float:
+def train_textbook(vae: TextbookVAE, loader: DataLoader, clock: Clock) -> float:
     """Seconds of ``STEPS`` steps."""
     vae.train()
     optimizer = torch.optim.Adam(vae.parameters(), lr=1e-3)
     running_loss = 0.0
     for step, (images, _) in enumerate(forever(loader)):
         if step == WARM_UP:
-            start = perf_counter()
+            start = clock()
         if step == WARM_UP + STEPS:
             break
         optimizer.zero_grad()
@@ -112,15 +115,15 @@ def train_textbook(vae: TextbookVAE, loader: DataLoader) -> float:
         loss.backward()
         optimizer.step()
         running_loss += loss.item()
-    return perf_counter() - start
+    return clock() - start
 
 
-def train_ours(config: PretrainConfig, images: LabelledImages) -> float:
+def train_ours(config: PretrainConfig, images: LabelledImages, clock: Clock) -> float:
     """Seconds of ``STEPS`` steps."""
     marks: list[float] = []
 
     def mark(encoder: Encoder) -> float:
-        marks.append(perf_counter())
+        marks.append(clock())
         return 0.0
 
     pretrain(config, images, LabelledImages(images.images[:2]), seed=0, score=mark)
@@ -174,48 +177,53 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=64, help="channels of Conv4")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument(
+        "--processor-time",
+        action="store_true",
+        help="for a machine that is busy, with --threads 1; leaves out the loop with workers",
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
+    keep_freed_memory()
+    clock = process_time if arguments.processor_time else perf_counter
     bank = load_bank(arguments.dataset, "train")
     images = LabelledImages(bank.images, bank.targets())
-    configs = {
-        arm: PretrainConfig(
-            backbone=partial(Conv4, width=arguments.width),
-            guidance=guidance,
-            batch_size=BATCH,
-            steps=WARM_UP + STEPS,
-            validate_every=WARM_UP,
-        )
-        for arm, guidance in ARMS.items()
-    }
+    configs = {arm: configuration(guidance, arguments.width) for arm, guidance in ARMS.items()}
     check(configs["unguided"], images)
     textbook = TextbookVAE(build_model(configs["unguided"], images, seed=0).vae)
 
+    def ours(arm: str) -> Contender:
+        return Contender(arm, BATCH * STEPS, lambda: train_ours(configs[arm], images, clock))
+
     def loop(workers: int) -> Contender:
         loader = DataLoader(
-            Pictures(bank),
-            BATCH,
-            shuffle=True,
-            drop_last=True,
-            num_workers=workers,
-            persistent_workers=workers > 0,
+            Pictures(bank), BATCH, shuffle=True, drop_last=True, num_workers=workers
         )
         name = f"textbook loop, {workers} workers"
-        return Contender(name, BATCH * STEPS, lambda: train_textbook(textbook, loader))
+        return Contender(name, BATCH * STEPS, lambda: train_textbook(textbook, loader, clock))
 
-    arms = [
-        Contender(arm, BATCH * STEPS, partial(train_ours, config, images))
-        for arm, config in configs.items()
-    ]
-    product = Contender("matrix product", 2 * MATRIX**3, matrix_product())
-    loops = [loop(workers) for workers in (0, 2)]
-    rate = rates([arms[0], loops[0], *arms[1:], loops[1], product], arguments.repeats)
+    first, *others = map(ours, configs)
+    contenders = [first, loop(0), *others]
+    if not arguments.processor_time:
+        contenders.append(loop(2))
+    contenders.append(Contender(PRODUCT, 2 * MATRIX**3, matrix_product()))
+    rate = rates(contenders, arguments.repeats, processor_time=arguments.processor_time)
     report(rate, {arm: operations(config, images) for arm, config in configs.items()})
+
+
+def configuration(guidance: list[GuidanceFactory], width: int) -> PretrainConfig:
+    return PretrainConfig(
+        backbone=partial(Conv4, width=width),
+        guidance=guidance,
+        batch_size=BATCH,
+        steps=WARM_UP + STEPS,
+        validate_every=WARM_UP,
+    )
 
 
 def report(rate: dict[str, float], flops: dict[str, float]) -> None:
     alone = rate["textbook loop, 0 workers"]
-    peak = rate.pop("matrix product")
+    peak = rate.pop(PRODUCT)
     rows = []
     for name, images in rate.items():
         per_image = flops.get(name, flops["unguided"])

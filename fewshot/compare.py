@@ -15,7 +15,7 @@ from fewshot.cells import Cell
 from fewshot.config import describe
 from fewshot.data.bank import ImageBank
 from fewshot.data.dataset import Splits
-from fewshot.diagnose import diagnose
+from fewshot.diagnose import diagnose, excited_slices
 from fewshot.environment import versions
 from fewshot.episodes import EpisodeSampler
 from fewshot.evaluate import EpisodeErrors, embed_bank, episode_errors
@@ -24,7 +24,7 @@ from fewshot.train import meta_train
 from guided.backbones import Pixels
 from guided.checkpoint import Encoder
 from guided.files import write_arrays, write_figure
-from guided.pictures import traversal_figure
+from guided.pictures import traversal_figures
 from guided.pretrain import LabelledImages, PretrainConfig, build_model, pretrain
 from guided.randomness import derive_seed
 
@@ -106,10 +106,7 @@ class Study:
         untrained = self._untrained(arm, seed=0)
         for latents, learner in self._conditions(arm):
             self.config.learners[learner].learner(untrained.select(latents))
-        slices = untrained.layout.slices if untrained.layout else {}
-        for name, place in slices.items():
-            if name in self.splits.test.targets():
-                self._excited.setdefault(name, place)
+        self._excited = excited_slices(untrained, self.splits.test) | self._excited
 
     def run(self) -> Outcome:
         """Compute, or find, every cell."""
@@ -197,8 +194,8 @@ class Study:
             f"({self.config.select_by} {progress.best_score:.2f} on the validation classes)"
         )
         image = self.splits.validation.images[0].to(self.device)
-        figure = traversal_figure(trained.model, image)
-        write_figure(cell.folder / "traversals.png", figure)
+        for title, figure in traversal_figures(trained.model, image).items():
+            write_figure(cell.folder / f"{title}.png", figure)
         return trained.encoder, progress.history
 
     def _selection(self, arm: ArmConfig) -> dict[str, Any]:
@@ -309,7 +306,7 @@ class Study:
         if not cell.done:
             start = time.perf_counter()
             measurements = diagnose(
-                encoder.encoder_file, self.splits.test, self._excited, self.device
+                Encoder.load(encoder.encoder_file), self.splits.test, self._excited, self.device
             )
             labelled_by = {"arm": name, "seed": seed}
             cell.finish(start, measurements=[labelled_by | entry for entry in measurements])

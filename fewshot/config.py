@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import inspect
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -58,6 +59,18 @@ def _check_file(path: Path) -> None:
         raise InputError(f"{path}: expected a mapping of keys to values")
 
 
+# The parser's way of putting it -> a reader's.
+PLAINER = (
+    (r"Type collections\.abc\.Callable\[.*?\] expects a function or a callable class: ", ""),
+    (r"Expected a dot import path string: (\S+)", r"no class is called '\1'"),
+    (r'Parser key "([\w.]+)":', r"\1:"),
+    (r"\.? Got value: Namespace\(.*", ""),
+    (r"Expected an? <class '(\w+)'>", r"expected \1"),
+    (r"Expected an? typing\.Literal", "expected one of "),
+    (r"\. Got value: ", ", got "),
+)
+
+
 def _one_line(message: str) -> str:
     """A parser's nested message as one line: ``arms: guidance: Option 'x' is not accepted``."""
     parts = []
@@ -67,7 +80,10 @@ def _one_line(message: str) -> str:
         elif line.startswith(("Problem with given class_path", "Problems parsing")):
             continue
         parts.append(line)
-    return " ".join(parts)
+    text = " ".join(parts)
+    for pattern, plain in PLAINER:
+        text = re.sub(pattern, plain, text)
+    return text
 
 
 def describe(value: Any) -> Any:
@@ -80,8 +96,7 @@ def describe(value: Any) -> Any:
         fields = dataclasses.fields(value)
         return {field.name: describe(getattr(value, field.name)) for field in fields}
     if isinstance(value, functools.partial):
-        # The parser's factories wrap the class; the class is the last positional argument.
-        target = value.args[-1] if value.args else value.func
+        target = made_by(value)
         settings = {**_defaults(target), **value.keywords}
         return {"class_path": target.__name__, "init_args": describe(settings)}
     if isinstance(value, type):
@@ -95,6 +110,14 @@ def describe(value: Any) -> Any:
     if value is None or isinstance(value, str | int | float | bool):
         return value
     raise TypeError(f"cannot describe {value!r}: use functools.partial(Class, key=value)")
+
+
+def made_by(factory: Any) -> Any:
+    """The class that a factory (``functools.partial``, or the class itself) will build."""
+    if not isinstance(factory, functools.partial):
+        return factory
+    # The parser's factories wrap the class; the class is the last positional argument.
+    return factory.args[-1] if factory.args else factory.func
 
 
 def _defaults(target: Callable[..., Any]) -> dict[str, Any]:

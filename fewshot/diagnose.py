@@ -1,7 +1,6 @@
 """What guidance did to an encoder's latents, in numbers, on classes it never saw."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, get_args
 
 import torch
@@ -21,26 +20,32 @@ N_IMAGES = 256
 
 
 def diagnose(
-    encoder_file: Path,
+    encoder: Encoder,
     bank: ImageBank,
     slices: Mapping[str, tuple[int, int]],
     device: str = "cpu",
     seed: int = 0,
 ) -> list[dict[str, Any]]:
-    """All measurements that apply to an encoder.
+    """All measurements that apply to an encoder and can be made on these images.
 
     Args:
-        encoder_file: the checkpoint.
+        encoder: with all its latents.
         bank: held-out images.
         slices: attribute -> the latents that some arm excites for it; every encoder with latents
             is probed at the same places, so that guided and unguided ones compare.
         device: where to encode.
         seed: of the probes' splits.
     """
-    encoder = Encoder.load(encoder_file).to(device)
     if encoder.layout is None:
         return []
+    encoder = encoder.to(device).eval()
     return _deformations(encoder, bank, device) + _probes(encoder, bank, slices, device, seed)
+
+
+def excited_slices(encoder: Encoder, bank: ImageBank) -> dict[str, tuple[int, int]]:
+    """Attribute -> its latents, for the slices that are named after an attribute of the bank."""
+    slices = encoder.layout.slices if encoder.layout else {}
+    return {name: place for name, place in slices.items() if name in bank.targets()}
 
 
 def _deformations(encoder: Encoder, bank: ImageBank, device: str) -> list[dict[str, Any]]:
@@ -57,6 +62,8 @@ def _deformations(encoder: Encoder, bank: ImageBank, device: str) -> list[dict[s
         across = correlation_across_images(amounts, latents).abs()
         own = layout.indices(name)[0]
         others = layout.complement(name)
+        if not others:
+            continue
         measured.append(
             {
                 "measure": f"correlation of a latent with an applied {name}",
@@ -85,12 +92,21 @@ def _probes(
         labels = bank.targets()[name].numpy()
         inside = list(range(start, stop))
         outside = [i for i in range(latents.shape[1]) if i not in set(inside)]
+        try:
+            own, rest = (
+                linear_probe_error(latents[:, part], labels, seed=seed)
+                for part in (inside, outside)
+            )
+        except ValueError:
+            # Held-out classes of one category, categories of too few images, a slice of all
+            # latents: nothing to measure, and no reason to lose a study that is trained.
+            continue
         measured.append(
             {
                 "measure": f"linear probe of {name}, error in percent",
                 "latents": [start, stop],
-                "slice": round(linear_probe_error(latents[:, inside], labels, seed=seed), 3),
-                "rest": round(linear_probe_error(latents[:, outside], labels, seed=seed), 3),
+                "slice": round(own, 3),
+                "rest": round(rest, 3),
             }
         )
     return measured

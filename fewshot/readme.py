@@ -71,9 +71,7 @@ def fill(text: str, root: Path) -> str:
     def block(match: re.Match[str]) -> str:
         opening, kind, file, learner, _, closing = match.groups()
         results = json.loads((root / file).read_text())
-        table = (
-            results_table(results, learner) if kind == "results" else diagnostics_table(results)
-        )
+        table = results_table(results, learner) if kind == "results" else diagnostics_table(results)
         return f"{opening}{table}{closing}"
 
     return BLOCK.sub(block, text)

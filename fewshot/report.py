@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fewshot.compare import Outcome
-from fewshot.config import describe
+from fewshot.config import describe, made_by
 from fewshot.data.dataset import Splits
 from fewshot.environment import hardware, versions
 from fewshot.episodes import Setting
@@ -55,13 +55,14 @@ def _row(
 ) -> dict[str, Any]:
     name, learner, latents, setting = condition
     arm, values = config.arms[name], table[condition]
+    learner_class = made_by(config.learners[learner].learner)
     row = {
         "arm": name,
         "guidance": [entry["class_path"] for entry in describe(arm.guidance)],
         "learner": learner,
         "latents": latents,
-        "transductive": False,
-        "batch_norm": "frozen",
+        "transductive": learner_class.transductive,
+        "batch_norm": learner_class.batch_norm,
         "meta_trained": config.learners[learner].train is not None and arm.encoder != "pixels",
         "n_way": setting.n_way,
         "n_shot": setting.n_shot,
@@ -154,7 +155,9 @@ def verdicts(results: dict[str, Any]) -> list[str]:
     condition = ("learner", "n_way", "n_shot", "n_query")
     lines = []
     for row in results["rows"]:
-        if not row["guidance"] or any(row[key] != first[key] for key in condition):
+        if not row["guidance"] or not row["paired_with"]:
+            continue
+        if any(row[key] != first[key] for key in condition):
             continue
         low, high = row["paired_difference_ci95"]
         verb = "lowers" if high < 0 else "raises" if low > 0 else "does not clearly change"

@@ -100,24 +100,29 @@ def labelled_rows(images: Tensor, row_labels: list[str], column_labels: list[str
     return figure
 
 
+def traversal_figures(model: GuidedVAE, image: Tensor) -> "dict[str, Figure]":
+    """Name -> figure: through the VAE's decoder and, with deformable PCA, through its own."""
+    figures = {"traversals": traversal_figure(model, image)}
+    if any(isinstance(strategy, DeformablePCA) for strategy in model.strategies):
+        figures["traversals_light_decoder"] = traversal_figure(model, image, light=True)
+    return figures
+
+
 def log_pictures(log: RunLog, model: GuidedVAE, images: Tensor, step: int) -> None:
     """Inputs, reconstructions, traversals and the guidances' own pictures.
 
     Args:
         log: where to.
-        model: trained.
+        model: in evaluation mode.
         images: uint8 ``[N, C, H, W]``, held out.
         step: of the log.
     """
-    model.eval()
     spread = torch.linspace(0, len(images) - 1, min(16, len(images))).long()
     chosen = images[spread.to(images.device)]
     log.images("inputs", chosen.float() / 255, step)
     log.images("reconstructions", reconstructions(model.vae, chosen), step, columns=len(chosen))
-    log.figure("traversals", traversal_figure(model, chosen[0]), step)
+    for name, figure in traversal_figures(model, chosen[0]).items():
+        log.figure(name, figure, step)
     for strategy in model.strategies:
         for name, pictures in strategy.pictures().items():
             log.images(name, pictures, step)
-        if isinstance(strategy, DeformablePCA):
-            figure = traversal_figure(model, chosen[0], light=True)
-            log.figure("traversals_light_decoder", figure, step)

@@ -9,7 +9,10 @@ from fewshot.commands.common import open_run, parse_command
 from fewshot.compare import labelled
 from fewshot.config import describe
 from fewshot.data import DatasetFactory, data_root
+from fewshot.diagnose import diagnose, excited_slices
 from fewshot.environment import choose_device, versions
+from guided.files import write_figure, write_json
+from guided.pictures import traversal_figures
 from guided.pretrain import PretrainConfig, pretrain
 
 
@@ -60,9 +63,19 @@ def main(arguments: Sequence[str]) -> None:
     )
     file = output / "encoder.safetensors"
     trained.encoder.save(file, **depends, versions=versions())
+    for name, figure in traversal_figures(trained.model, splits.test.images[0].to(device)).items():
+        write_figure(output / f"{name}.png", figure)
+    measured = diagnose(
+        trained.encoder, splits.test, excited_slices(trained.encoder, splits.test), device
+    )
     progress = trained.progress
+    write_json(output / "results.json", {"history": progress.history, "diagnostics": measured})
+    cell.state_file.unlink()
     print(
         f"{progress.step} steps, kept step {progress.best_step}: held-out negative ELBO "
         f"{progress.best_score:.2f} nats per image\n{file}: {tuple(trained.encoder.input_shape)} "
         f"images to {trained.encoder.out_dim} latents"
     )
+    for entry in measured:
+        values = ", ".join(f"{key} {value}" for key, value in entry.items() if key != "measure")
+        print(f"{entry['measure']}: {values}")

@@ -5,16 +5,16 @@ characters, each drawn once by each of its alphabet's drawers, as hard to tell a
 pixels. What a file cannot give, it has: how each drawing was turned, slanted, scaled and placed.
 """
 
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from fewshot.data.bank import ImageBank
 from fewshot.data.cache import cached_bank
-from fewshot.data.dataset import Dataset, Listing, Splits
+from fewshot.data.dataset import Dataset, Listing, SplitName, Splits
 from fewshot.data.strokes import (
     MAX_CHARACTERS,
     N_STROKES,
@@ -169,6 +169,9 @@ class Glyphs(Dataset):
         seed: of everything, >= 0.
         validation_alphabets: how many are held out for choices, 1 or more.
         test_alphabets: how many are held out for results, 1 or more.
+        split: hold out whole ``alphabets``: characters nobody has seen; or the last fifths of the
+            ``drawers`` of all alphabets: new drawings of known characters, for looking at what
+            latents do rather than for few-shot errors.
     """
 
     name: ClassVar[str] = "glyphs"
@@ -184,6 +187,7 @@ class Glyphs(Dataset):
         seed: int = 0,
         validation_alphabets: int = 3,
         test_alphabets: int = 5,
+        split: Literal["alphabets", "drawers"] = "alphabets",
     ) -> None:
         super().__init__(root)
         self.n_alphabets = _within("n_alphabets", n_alphabets, 3)
@@ -193,6 +197,9 @@ class Glyphs(Dataset):
         self.seed = _within("seed", seed, 0)
         self.validation_alphabets = _within("validation_alphabets", validation_alphabets, 1)
         self.test_alphabets = _within("test_alphabets", test_alphabets, 1)
+        self.split = split
+        if split == "drawers":
+            _within("n_drawers", n_drawers, 5)
         if validation_alphabets + test_alphabets >= n_alphabets:
             raise InputError(
                 f"Glyphs.test_alphabets: {test_alphabets} leaves no alphabet for training "
@@ -209,10 +216,29 @@ class Glyphs(Dataset):
             "seed": self.seed,
         }
         bank = cached_bank(self.name, settings, self._build)
-        test = self.n_alphabets - self.test_alphabets
-        validation = test - self.validation_alphabets
-        bounds = [self.n_characters * a for a in (0, validation, test, self.n_alphabets)]
+        return self._by_drawer(bank) if self.split == "drawers" else self._by_alphabet(bank)
+
+    def _by_drawer(self, bank: ImageBank) -> Splits:
+        fifth = self.n_drawers // 5
+        bounds = [0, self.n_drawers - 2 * fifth, self.n_drawers - fifth, self.n_drawers]
+        drawer = bank.attributes["drawer"]
+        parts = [(start <= drawer) & (drawer < stop) for start, stop in pairwise(bounds)]
+        return Splits(*(bank.rows(part.nonzero().squeeze(1)) for part in parts))
+
+    def _by_alphabet(self, bank: ImageBank) -> Splits:
+        bounds = [0, *accumulate(self.class_counts().values())]
         return Splits(*(bank.classes(range(start, stop)) for start, stop in pairwise(bounds)))
+
+    def class_counts(self) -> dict[SplitName, int]:
+        if self.split == "drawers":
+            every = self.n_alphabets * self.n_characters
+            return {"train": every, "validation": every, "test": every}
+        held_out = self.validation_alphabets + self.test_alphabets
+        return {
+            "train": self.n_characters * (self.n_alphabets - held_out),
+            "validation": self.n_characters * self.validation_alphabets,
+            "test": self.n_characters * self.test_alphabets,
+        }
 
     def listing(self) -> Listing:
         classes = self.n_alphabets * self.n_characters

@@ -57,7 +57,7 @@ def open_archive(path: Path, remedy: str) -> zipfile.ZipFile:
 
 
 def find_images(container: Path, remedy: str = "replace it") -> list[ImageFile]:
-    """The images below a folder or in a zip archive, folder by folder, each in order of names.
+    """The images below a folder or in a zip archive, in order of names.
 
     Hidden files and macOS's ``__MACOSX`` are left out.
 
@@ -69,8 +69,7 @@ def find_images(container: Path, remedy: str = "replace it") -> list[ImageFile]:
     else:
         with open_archive(container, remedy) as archive:
             names = archive.namelist()
-    files = [ImageFile(container, name) for name in names if _is_image(name)]
-    return sorted(files, key=lambda file: file.parts)
+    return [ImageFile(container, name) for name in sorted(names) if _is_image(name)]
 
 
 def _names_below(folder: Path) -> Iterator[str]:

@@ -1,11 +1,15 @@
 """Small banks of known structure, small encoders, and a study that takes seconds."""
 
+import contextlib
 import copy
+import io
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -209,3 +213,43 @@ def python() -> Callable[[str], str]:
         return done.stdout
 
     return run
+
+
+@pytest.fixture(scope="session")
+def finished(
+    shared_cache: Path, tmp_path_factory: pytest.TempPathFactory
+) -> SimpleNamespace:
+    """A study that ran to its end through the command line; nobody may change its folder.
+
+    ``config``: plain values; ``file``, ``folder``: where they and the run are; ``printed``;
+    ``results``: of results.json; ``arrays``: of episodes.npz.
+    """
+    base = tmp_path_factory.mktemp("study")
+    config = copy.deepcopy(STUDY)
+    config["settings"].append({"n_way": 2, "n_shot": 3, "n_query": 2})
+    config["learners"]["trained"] = {
+        "learner": {"class_path": "Prototypical", "init_args": {"metric": "cosine"}},
+        "train": {
+            "setting": {"n_way": 5, "n_shot": 1, "n_query": 3},
+            "steps": 3,
+            "learning_rate": 0.01,
+            "validation": {"n_way": 3, "n_shot": 1, "n_query": 3},
+            "validation_episodes": 6,
+            "validate_every": 1,
+        },
+    }
+    (base / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    printed = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
+        patch.setenv("FEWSHOT_CACHE", str(shared_cache))
+        assert main(["compare", str(base / "config.yaml"), "--output", str(base / "run")]) == 0
+    with np.load(base / "run" / "episodes.npz") as stored:
+        arrays = {key: stored[key] for key in stored}
+    return SimpleNamespace(
+        config=config,
+        file=base / "config.yaml",
+        folder=base / "run",
+        printed=printed.getvalue(),
+        results=json.loads((base / "run" / "results.json").read_text()),
+        arrays=arrays,
+    )

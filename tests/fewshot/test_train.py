@@ -76,10 +76,8 @@ def plain_loop(settings, encoder, train, seed):
         optimizer.zero_grad()
         drawn = [sampler[number + i] for i in range(settings.episodes_per_step)]
         number += settings.episodes_per_step
-        both = torch.cat([torch.cat([d.support.flatten() for d in drawn])] + [
-            torch.cat([d.query.flatten() for d in drawn])
-        ])
-        embedded = model(train.images[both])
+        rows = [d.support.flatten() for d in drawn] + [d.query.flatten() for d in drawn]
+        embedded = model(train.images[torch.cat(rows)])
         n_support = sum(d.support.numel() for d in drawn)
         supports = embedded[:n_support].chunk(len(drawn))
         queries = embedded[n_support:].chunk(len(drawn))

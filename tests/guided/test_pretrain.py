@@ -410,5 +410,5 @@ def test_a_loss_that_is_no_number_stops_and_spares_the_state_before(
 
 def test_the_term_that_is_no_number_is_named(data: Any) -> None:
     poisoned = replace(PLAIN, guidance=[partial(Poison, step=3)])
-    with pytest.raises(InputError, match="^poison: the loss is nan at step 3"):
+    with pytest.raises(InputError, match=r"^poison: the loss is nan at step 3"):
         pretrain(poisoned, *data, seed=0)

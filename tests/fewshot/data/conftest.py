@@ -1,11 +1,15 @@
+import io
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from fewshot.data import ImageBank
+from fewshot.data import ImageBank, omniglot
 
 
 @pytest.fixture(autouse=True)
@@ -59,3 +63,63 @@ def same() -> Callable[[ImageBank, ImageBank], bool]:
         )
 
     return equal
+
+
+CHARACTERS = {
+    "images_background": {"Latin": [1, 2, 3], "Hebrew": [1, 2], "Greek": [1, 2], "N_Ko": [1]},
+    "images_evaluation": {"Kannada": [1, 2], "Gurmukhi": [41, 42], "Angelic": [1]},
+}
+DRAWERS = 3
+
+
+def drawing(seed: int) -> bytes:
+    """Black strokes on white, one bit a pixel, as in Omniglot."""
+    pixels = np.full((105, 105), True)
+    rows, columns = np.random.default_rng(seed).integers(25, 80, (2, 3))
+    for row, column in zip(rows, columns, strict=True):
+        pixels[row - 5 : row + 5, 10:column] = False
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "png")
+    return buffer.getvalue()
+
+
+def make_folders(root: Path) -> None:
+    seed = 0
+    for part, alphabets in CHARACTERS.items():
+        for alphabet, characters in alphabets.items():
+            for character in characters:
+                folder = root / part / alphabet / f"character{character:02}"
+                folder.mkdir(parents=True)
+                for drawer in range(1, DRAWERS + 1):
+                    seed += 1
+                    (folder / f"{character:04}_{drawer:02}.png").write_bytes(drawing(seed))
+
+
+@pytest.fixture(scope="session")
+def make_zips() -> Callable[[Path, Path], None]:
+    """``make_zips(root, source)``: Omniglot's two archives from a folder with its two folders."""
+
+    def make(root: Path, source: Path) -> None:
+        root.mkdir(parents=True, exist_ok=True)
+        for part in CHARACTERS:
+            shutil.make_archive(str(root / part), "zip", source, part)
+
+    return make
+
+
+@pytest.fixture
+def extracted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A small Omniglot in folders, which passes for complete."""
+    counts = {
+        part: DRAWERS * sum(map(len, alphabets.values())) for part, alphabets in CHARACTERS.items()
+    }
+    monkeypatch.setattr(omniglot, "PARTS", counts)
+    make_folders(tmp_path / "extracted")
+    return tmp_path / "extracted"
+
+
+@pytest.fixture
+def zipped(tmp_path: Path, extracted: Path, make_zips: Callable[[Path, Path], None]) -> Path:
+    """The small Omniglot in its two archives."""
+    make_zips(tmp_path / "data" / "omniglot", extracted)
+    return tmp_path / "data"

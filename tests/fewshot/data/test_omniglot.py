@@ -1,14 +1,6 @@
-import functools
-import hashlib
-import http.server
 import io
-import os
-import shutil
-import threading
-import urllib.error
-import urllib.request
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -22,10 +14,6 @@ from guided.errors import InputError
 
 Same = Callable[[ImageBank, ImageBank], bool]
 
-CHARACTERS = {
-    "images_background": {"Latin": [1, 2, 3], "Hebrew": [1, 2], "Greek": [1, 2], "N_Ko": [1]},
-    "images_evaluation": {"Kannada": [1, 2], "Gurmukhi": [41, 42], "Angelic": [1]},
-}
 DRAWERS = 3
 NAMES = (
     *("Greek/character01", "Greek/character02", "Hebrew/character01", "Hebrew/character02"),
@@ -35,72 +23,12 @@ NAMES = (
 )
 
 
-def drawing(seed: int) -> bytes:
-    """Black strokes on white, one bit a pixel, as in Omniglot."""
-    pixels = np.full((105, 105), True)
-    rows, columns = np.random.default_rng(seed).integers(25, 80, (2, 3))
-    for row, column in zip(rows, columns, strict=True):
-        pixels[row - 5 : row + 5, 10:column] = False
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "png")
-    return buffer.getvalue()
-
-
-def make_folders(root: Path) -> None:
-    seed = 0
-    for part, alphabets in CHARACTERS.items():
-        for alphabet, characters in alphabets.items():
-            for character in characters:
-                folder = root / part / alphabet / f"character{character:02}"
-                folder.mkdir(parents=True)
-                for drawer in range(1, DRAWERS + 1):
-                    seed += 1
-                    (folder / f"{character:04}_{drawer:02}.png").write_bytes(drawing(seed))
-
-
-def make_zips(root: Path, source: Path) -> None:
-    root.mkdir(parents=True, exist_ok=True)
-    for part in CHARACTERS:
-        shutil.make_archive(str(root / part), "zip", source, part)
-
-
-@pytest.fixture
-def extracted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A small Omniglot in folders, which passes for complete."""
-    counts = {
-        part: DRAWERS * sum(map(len, alphabets.values())) for part, alphabets in CHARACTERS.items()
-    }
-    monkeypatch.setattr(omniglot, "PARTS", counts)
-    make_folders(tmp_path / "extracted")
-    return tmp_path / "extracted"
-
-
-@pytest.fixture
-def root(tmp_path: Path, extracted: Path) -> Path:
-    """The small Omniglot in its two archives."""
-    make_zips(tmp_path / "data" / "omniglot", extracted)
-    return tmp_path / "data"
-
-
 def everything(root: Path) -> ImageBank:
     return Omniglot(root, validation_alphabets=1)._bank()
 
 
-def test_all_sources_give_the_same_bank(
-    tmp_path: Path, root: Path, extracted: Path, same: Same
-) -> None:
-    zipped = everything(root)
-    make_zips(tmp_path / "torchvision" / "omniglot-py", extracted)
-    mixed = tmp_path / "mixed"
-    make_zips(mixed, extracted)
-    (mixed / "images_background.zip").unlink()
-    shutil.copytree(extracted / "images_background", mixed / "images_background")
-    for other in (extracted, tmp_path / "torchvision", mixed):
-        assert same(everything(other), zipped)
-
-
-def test_the_whole_bank(root: Path) -> None:
-    bank = everything(root)
+def test_the_whole_bank(zipped: Path) -> None:
+    bank = everything(zipped)
     assert bank.class_names == NAMES
     assert bank.image_shape == (1, 28, 28)
     assert bank.labels.tolist() == [i for i in range(len(NAMES)) for _ in range(DRAWERS)]
@@ -112,8 +40,8 @@ def test_the_whole_bank(root: Path) -> None:
     assert bank.images.amax((1, 2, 3)).min() == 255, "ink is 255"
 
 
-def test_decoding_is_pillows(root: Path, extracted: Path) -> None:
-    train = Omniglot(root, size=20, split="vinyals").splits().train
+def test_decoding_is_pillows(zipped: Path, extracted: Path) -> None:
+    train = Omniglot(zipped, size=20, split="vinyals").splits().train
     row = int((train.labels == train.class_names.index("Latin/character02")).nonzero()[1])
     path = extracted / "images_background/Latin/character02/0002_02.png"
     image = Image.open(path).convert("L").resize((20, 20), Image.Resampling.LANCZOS)
@@ -121,8 +49,8 @@ def test_decoding_is_pillows(root: Path, extracted: Path) -> None:
     assert train.attributes["drawer"][row] == 1
 
 
-def test_at_their_own_size_drawings_are_exact(root: Path, extracted: Path) -> None:
-    bank = Omniglot(root, size=105, validation_alphabets=1)._bank()
+def test_at_their_own_size_drawings_are_exact(zipped: Path, extracted: Path) -> None:
+    bank = Omniglot(zipped, size=105, validation_alphabets=1)._bank()
     path = extracted / "images_background/Greek/character01/0001_01.png"
     assert np.array_equal(bank.images[0, 0] == 0, np.asarray(Image.open(path)))
     assert set(bank.images.unique().tolist()) == {0, 255}
@@ -132,24 +60,24 @@ def named(splits: Splits) -> list[set[str]]:
     return [set(bank.class_names) for bank in (splits.train, splits.validation, splits.test)]
 
 
-def test_lake_holds_out_alphabets(root: Path) -> None:
+def test_lake_holds_out_alphabets(zipped: Path) -> None:
     held_out = set()
     for seed in range(12):
-        splits = Omniglot(root, validation_alphabets=2, split_seed=seed).splits()
+        splits = Omniglot(zipped, validation_alphabets=2, split_seed=seed).splits()
         train, validation, test = named(splits)
         assert test == set(NAMES[8:])
         assert train | validation == set(NAMES[:8])
         alphabets = {name.split("/")[0] for name in validation}
         assert len(alphabets) == 2
         assert alphabets.isdisjoint(name.split("/")[0] for name in train)
-        again = Omniglot(root, validation_alphabets=2, split_seed=seed).splits()
+        again = Omniglot(zipped, validation_alphabets=2, split_seed=seed).splits()
         assert named(again) == [train, validation, test]
         held_out.add(frozenset(alphabets))
     assert len(held_out) > 1, "the seed has no effect"
 
 
-def test_vinyals_divides_one_alphabet(root: Path) -> None:
-    train, validation, test = named(Omniglot(root, split="vinyals").splits())
+def test_vinyals_divides_one_alphabet(zipped: Path) -> None:
+    train, validation, test = named(Omniglot(zipped, split="vinyals").splits())
     assert validation == {"Hebrew/character01", "Hebrew/character02"}
     assert test == {"Gurmukhi/character42", "Kannada/character01", "Kannada/character02"}
     assert train == set(NAMES) - validation - test
@@ -170,9 +98,9 @@ def test_shuffled_split() -> None:
     ("rotations", "factors"),
     [("none", (1, 1, 1)), ("train", (4, 1, 1)), ("test", (1, 4, 4)), ("all", (4, 4, 4))],
 )
-def test_rotations(root: Path, rotations: omniglot.Rotations, factors: tuple[int, ...]) -> None:
-    upright = Omniglot(root, split="vinyals").splits()
-    turned = Omniglot(root, split="vinyals", rotations=rotations).splits()
+def test_rotations(zipped: Path, rotations: omniglot.Rotations, factors: tuple[int, ...]) -> None:
+    upright = Omniglot(zipped, split="vinyals").splits()
+    turned = Omniglot(zipped, split="vinyals", rotations=rotations).splits()
     for name, factor in zip(("train", "validation", "test"), factors, strict=True):
         before, after = getattr(upright, name), getattr(turned, name)
         assert after.n_classes == factor * before.n_classes
@@ -200,133 +128,39 @@ def test_impossible_settings(tmp_path: Path, options: dict[str, object], message
         Omniglot(tmp_path, **options)
 
 
-def fails(root: Path, *words: str) -> None:
-    """Splitting and listing both report it, in one line that has all the words."""
-    with pytest.raises(InputError) as caught:
-        Omniglot(root, validation_alphabets=1).splits()
-    message = str(caught.value)
-    assert "\n" not in message
-    for word in (*words, "fewshot data --download omniglot"):
-        assert word in message
-    assert not Omniglot(root).listing().found
-
-
-def test_missing_everything(tmp_path: Path) -> None:
-    fails(tmp_path, str(tmp_path / "omniglot" / "images_background.zip"), "not found")
-
-
-def test_missing_one_archive(root: Path) -> None:
-    (root / "omniglot" / "images_evaluation.zip").unlink()
-    fails(root, str(root / "omniglot" / "images_evaluation.zip"), "not found")
-
-
-def test_truncated_archive(root: Path) -> None:
-    path = root / "omniglot" / "images_evaluation.zip"
-    path.write_bytes(path.read_bytes()[:-400])
-    fails(root, str(path), "expected a complete zip archive")
-
-
-def test_web_page_instead_of_archive(root: Path) -> None:
-    path = root / "omniglot" / "images_background.zip"
-    path.write_text("<!DOCTYPE html><html>Not Found</html>")
-    fails(root, str(path), "expected a complete zip archive")
-
-
-def test_archive_without_images(root: Path) -> None:
-    path = root / "omniglot" / "images_background.zip"
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("strokes/Greek/character01/0001_01.txt", "1,2,3")
-    fails(root, str(path), "has 0 images, expected the 24 of images_background/<alphabet>")
-
-
-def test_interrupted_extraction(extracted: Path) -> None:
-    shutil.rmtree(extracted / "images_evaluation" / "Kannada" / "character02")
-    fails(extracted, str(extracted / "images_evaluation"), "has 12 images, expected the 15")
-
-
-def test_swapped_archives(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = root / "omniglot"
-    (folder / "images_background.zip").rename(folder / "other.zip")
-    (folder / "images_evaluation.zip").rename(folder / "images_background.zip")
-    (folder / "other.zip").rename(folder / "images_evaluation.zip")
-    monkeypatch.setattr(omniglot, "PARTS", {"images_background": 15, "images_evaluation": 24})
-    with pytest.raises(InputError, match="the alphabet Angelic is not one of images_background"):
-        Omniglot(root).splits()
-
-
-@pytest.mark.parametrize("name", ["Greek/character01/drawing.png", "0001_01.png"])
-def test_another_layout(extracted: Path, name: str) -> None:
-    path = extracted / "images_background" / "Greek" / "character01" / "0001_01.png"
-    path.rename(extracted / "images_background" / name)
-    with pytest.raises(InputError, match=rf"{name}: expected <alphabet>/<character>"):
-        Omniglot(extracted).splits()
-
-
-def test_undecodable_image(extracted: Path) -> None:
-    path = extracted / "images_background" / "Latin" / "character02" / "0002_03.png"
-    path.write_bytes(path.read_bytes()[:-30])
-    with pytest.raises(InputError, match=r"Latin/character02/0002_03.png: expected an image"):
-        Omniglot(extracted).splits()
-
-
-def test_damaged_entry_of_an_archive(root: Path) -> None:
-    path = root / "omniglot" / "images_background.zip"
-    with zipfile.ZipFile(path) as archive:
-        entry = archive.getinfo("images_background/Latin/character02/0002_03.png")
-    content = bytearray(path.read_bytes())
-    middle = entry.header_offset + 30 + len(entry.filename) + entry.compress_size // 2
-    content[middle] ^= 0xFF
-    path.write_bytes(content)
-    with pytest.raises(InputError, match=r"Latin/character02/0002_03.png: cannot be read"):
-        Omniglot(root, validation_alphabets=1).splits()
-
-
-def test_what_macs_add_is_left_out(extracted: Path, same: Same) -> None:
-    before = everything(extracted)
-    (extracted / "images_background" / "Latin" / "._character01.png").write_bytes(b"no image")
-    (extracted / "images_background" / "__MACOSX").mkdir()
-    (extracted / "images_background" / "__MACOSX" / "0001_01.png").write_bytes(b"no image")
-    assert same(everything(extracted), before)
-
-
-@pytest.mark.parametrize("source", ["root", "extracted"])
+@pytest.mark.parametrize("source", ["zipped", "extracted"])
 def test_decoded_once_until_a_source_changes(
-    source: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+    source: str,
+    extracted: Path,
+    make_zips: Callable[[Path, Path], None],
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    folder = request.getfixturevalue(source)
-    first = everything(folder)
+    root = request.getfixturevalue(source)
+    first = everything(root)
     with monkeypatch.context() as patch:
         patch.setattr(omniglot, "decode", None)
-        everything(folder)
-    path = next(folder.glob("**/Greek/character01/0001_01.png"), None)
-    if path:
-        path.write_bytes(drawing(1000))
-    else:
-        archive = next(folder.glob("**/images_background.zip"))
-        status = archive.stat()
-        os.utime(archive, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
-        monkeypatch.setattr(omniglot, "decode", counted := Counted(omniglot.decode))
-    second = everything(folder)
-    if path:
-        assert not torch.equal(first.images[0], second.images[0])
-        assert torch.equal(first.images[1:], second.images[1:])
-    else:
-        assert counted.calls == 1
+        everything(root)
+    path = extracted / "images_background" / "Greek" / "character01" / "0001_01.png"
+    path.write_bytes(path.with_name("0001_02.png").read_bytes())
+    if source == "zipped":
+        make_zips(root / "omniglot", extracted)
+    second = everything(root)
+    assert not torch.equal(first.images[0], second.images[0])
+    assert torch.equal(second.images[0], first.images[1])
+    assert torch.equal(first.images[1:], second.images[1:])
 
 
-class Counted:
-    def __init__(self, function: Callable[..., object]) -> None:
-        self.function = function
-        self.calls = 0
-
-    def __call__(self, *args: object, **kwargs: object) -> object:
-        self.calls += 1
-        return self.function(*args, **kwargs)
+def test_each_size_is_cached_apart(zipped: Path) -> None:
+    shapes = [
+        Omniglot(zipped, size=n, split="vinyals").splits().test.image_shape for n in (9, 8, 9)
+    ]
+    assert shapes == [(1, 9, 9), (1, 8, 8), (1, 9, 9)]
 
 
 @pytest.mark.usefixtures("no_decoding")
-def test_listing(tmp_path: Path, root: Path, extracted: Path) -> None:
-    for folder, where in ((root, root / "omniglot"), (extracted, extracted)):
+def test_listing(tmp_path: Path, zipped: Path, extracted: Path) -> None:
+    for folder, where in ((zipped, zipped / "omniglot"), (extracted, extracted)):
         found = Omniglot(folder).listing()
         assert (found.name, found.found, found.where) == ("omniglot", True, str(where))
         assert (found.classes, found.images) == (len(NAMES), len(NAMES) * DRAWERS)
@@ -334,78 +168,6 @@ def test_listing(tmp_path: Path, root: Path, extracted: Path) -> None:
     assert (nothing.found, nothing.classes, nothing.images) == (False, None, None)
     assert nothing.where == str(tmp_path / "omniglot")
     assert nothing.how_to_get == "fewshot data --download omniglot"
-
-
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *args: object) -> None:
-        pass
-
-
-@pytest.fixture
-def server(tmp_path: Path, extracted: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder with the small archives, where torchvision goes for the real ones."""
-    from torchvision import datasets
-
-    folder = tmp_path / "server"
-    make_zips(folder, extracted)
-    digests = {
-        part: hashlib.md5((folder / f"{part}.zip").read_bytes()).hexdigest() for part in CHARACTERS
-    }
-    handler = functools.partial(Quiet, directory=str(folder))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as listening:
-        thread = threading.Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        address = f"http://127.0.0.1:{listening.server_port}"
-        monkeypatch.setattr(datasets.Omniglot, "zips_md5", digests)
-        monkeypatch.setattr(datasets.Omniglot, "download_url_prefix", address)
-        yield folder
-        listening.shutdown()
-        thread.join()
-
-
-@pytest.mark.usefixtures("server")
-def test_download(tmp_path: Path, extracted: Path, same: Same) -> None:
-    dataset = Omniglot(tmp_path / "new", download=True, validation_alphabets=1)
-    downloaded = dataset.splits()
-    assert dataset.listing().found
-    local = Omniglot(extracted, validation_alphabets=1).splits()
-    assert same(downloaded.train, local.train)
-    assert same(downloaded.test, local.test)
-
-
-@pytest.mark.usefixtures("server")
-def test_download_completes_half_a_dataset(tmp_path: Path) -> None:
-    Omniglot(tmp_path / "new").download()
-    (tmp_path / "new" / "omniglot-py" / "images_evaluation.zip").unlink()
-    shutil.rmtree(tmp_path / "new" / "omniglot-py" / "images_evaluation")
-    assert not Omniglot(tmp_path / "new").listing().found
-    Omniglot(tmp_path / "new").download()
-    assert Omniglot(tmp_path / "new").listing().found
-
-
-def test_download_of_what_is_there_asks_nobody(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(urllib.request, "urlopen", None)
-    Omniglot(root).download()
-
-
-def test_failed_download_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def unreachable(*args: object, **kwargs: object) -> None:
-        raise urllib.error.URLError("Name or service\nnot known")
-
-    monkeypatch.setattr(urllib.request, "urlopen", unreachable)
-    with pytest.raises(InputError) as caught:
-        Omniglot(tmp_path, download=True).splits()
-    message = str(caught.value)
-    assert "omniglot: download failed" in message
-    assert "Name or service not known" in message
-    assert f"github.com/brendenlake/omniglot/tree/master/python into {tmp_path}" in message
-    assert "\n" not in message
-
-
-def test_download_of_something_else(server: Path, tmp_path: Path) -> None:
-    (server / "images_background.zip").write_text("<html></html>")
-    with pytest.raises(InputError, match="omniglot: download failed"):
-        Omniglot(tmp_path / "new").download()
 
 
 @pytest.fixture
