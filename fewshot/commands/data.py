@@ -27,6 +27,7 @@ def main(arguments: Sequence[str]) -> None:
         datasets[options.download](root).download()
     print(f"data root: {root}{'' if root.is_dir() else ' (no such folder)'}\n")
     print(_table([cls(root).listing() for _, cls in sorted(datasets.items())]))
+    print("\nyour own images: a folder of class folders, `class_path: ImageFolder` in a config")
 
 
 def _table(listings: Sequence[Listing]) -> str:

@@ -67,6 +67,7 @@ class ImageFolder(Dataset):
     """
 
     name: ClassVar[str] = "folder"
+    listed: ClassVar[bool] = False
 
     def __init__(
         self,

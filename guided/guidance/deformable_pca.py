@@ -55,6 +55,8 @@ class DeformablePCA(Guidance):
         orthogonality: penalise the basis' inner products by their square or absolute value.
         weight: of the light decoder's reconstruction error (0.5 in the authors' code).
         orthogonality_weight: of the orthogonality term.
+        gains: where gains start, by deformation, if not at :data:`GAINS`. A larger one makes the
+            light decoder discover a deformation sooner.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class DeformablePCA(Guidance):
         orthogonality: Literal["square", "absolute"] = "square",
         weight: float = 1.0,
         orthogonality_weight: float = 1.0,
+        gains: dict[str, float] | None = None,
     ) -> None:
         super().__init__()
         if not deformations:
@@ -79,9 +82,12 @@ class DeformablePCA(Guidance):
         self.register_buffer("content", torch.tensor(content), persistent=False)
         channels, height, width = context.input_shape
         self.basis = nn.Linear(len(content), channels * height * width)
+        for name in set(gains or {}) - set(deformations):
+            raise InputError(f"DeformablePCA.gains: {name!r} is not among the deformations")
+        start = {**GAINS, **(gains or {})}
         self.gains = nn.ParameterDict(
             {
-                name: nn.Parameter(torch.full((2 if name == "scale" else 1,), GAINS[name]))
+                name: nn.Parameter(torch.full((2 if name == "scale" else 1,), start[name]))
                 for name in deformations
             }
         )

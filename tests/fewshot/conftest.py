@@ -56,11 +56,12 @@ STUDY: dict[str, Any] = {
     },
     "learners": {"prototypical": {"learner": {"class_path": "Prototypical"}}},
     "pretrain": {
-        "backbone": {"class_path": "Conv4", "init_args": {"width": 4}},
+        "backbone": {"class_path": "Conv4", "init_args": {"width": 8}},
         "latent_dim": 8,
         "kl_warmup": 2,
         "steps": 8,
-        "batch_size": 16,
+        "batch_size": 32,
+        "learning_rate": 0.003,
         "validate_every": 2,
         "log_every": 4,
     },
@@ -74,7 +75,7 @@ STUDY: dict[str, Any] = {
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> Iterator[None]:
-    """Nets of four channels gain nothing from threads, and other test processes may want them."""
+    """Nets of eight channels gain nothing from threads, and other test processes may want them."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

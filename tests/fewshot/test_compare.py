@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from matplotlib.figure import Figure
 
 import fewshot.compare
+import fewshot.train
 from fewshot.cli import main
 from fewshot.commands.common import parse_command
 from fewshot.commands.compare import CompareConfig
@@ -146,9 +146,9 @@ def test_arms_of_a_seed_start_from_the_same_backbone(finished):
     study = Study(config, splits_of(config), finished.folder, say=str)
     for seed in (0, 1):
         (folder,) = (finished.folder / "cells").glob(f"encoder-random-seed{seed}-*")
-        saved = Encoder.load(folder / "encoder.safetensors").state_dict()
+        saved = Encoder.load(folder / "encoder.safetensors").backbone.state_dict()
         for name in ("vae", "guided"):
-            start = study._untrained(config.arms[name], seed).state_dict()
+            start = study._untrained(config.arms[name], seed).backbone.state_dict()
             assert all(torch.equal(start[key], saved[key]) for key in saved)
 
 
@@ -222,7 +222,7 @@ def shallow():
 
         monkeypatch.setattr(fewshot.compare, "pretrain", pretrain)
         monkeypatch.setattr(fewshot.compare, "meta_train", meta_train)
-        monkeypatch.setattr(fewshot.compare, "traversal_figure", lambda *_: Figure((1, 1)))
+        monkeypatch.setattr(fewshot.compare, "traversal_figures", lambda *_: {})
         monkeypatch.setattr(fewshot.compare, "diagnose", lambda *_: [])
         return trained
 

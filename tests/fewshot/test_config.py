@@ -120,7 +120,7 @@ def test_arguments_override_the_file(write, study):
         "--baseline=random",
     )
     assert config.pretrain.steps == 3
-    assert config.pretrain.batch_size == 16, "what is not overridden stays the file's"
+    assert config.pretrain.batch_size == 32, "what is not overridden stays the file's"
     assert config.seeds == [4, 5]
     assert describe(config.settings) == [{"n_way": 2, "n_shot": 1, "n_query": 3}]
     assert describe(config.dataset)["init_args"]["size"] == 12
