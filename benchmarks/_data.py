@@ -4,7 +4,7 @@ import argparse
 
 import torch
 
-from fewshot.data import Dataset, ImageBank, data_root
+from fewshot.data import ImageBank, Splits, data_root
 from fewshot.data.dataset import SplitName
 from fewshot.data.glyphs import Glyphs
 from fewshot.data.omniglot import Omniglot
@@ -21,17 +21,16 @@ def add_dataset_argument(parser: argparse.ArgumentParser, fallback: str) -> None
 
 def load_bank(name: str, split: SplitName) -> ImageBank:
     """One split of a dataset; prints what it is."""
-    if name == "random":
-        bank = _noise(CLASSES[split])
-    else:
-        bank = getattr(_dataset(name).splits(), split)
-    shape = "×".join(map(str, bank.image_shape))
+    bank = _noise(CLASSES[split]) if name == "random" else getattr(_splits(name), split)
+    shape = " x ".join(map(str, bank.image_shape))
     print(f"images: {name}, {split}: {bank.n_classes} classes, {len(bank)} images of {shape}")
     return bank
 
 
-def _dataset(name: str) -> Dataset:
-    return Omniglot(data_root(), split="random") if name == "omniglot" else Glyphs(data_root())
+def _splits(name: str) -> Splits:
+    root = data_root()
+    dataset = Omniglot(root, split="random") if name == "omniglot" else Glyphs(root)
+    return dataset.splits()
 
 
 def _noise(n_classes: int, n_images: int = 20) -> ImageBank:

@@ -71,5 +71,5 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None
 
 def _cell(value: object) -> str:
     if isinstance(value, float):
-        return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+        return f"{value:,.0f}" if abs(value) >= 100 else f"{value:#.3g}"
     return str(value)

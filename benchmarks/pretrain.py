@@ -3,11 +3,10 @@
 Ours is ``guided.pretrain.pretrain`` as it is, its steps timed from the first validation (so that
 setting up does not count) to the last; validation is on two images. The textbook loop is what
 tutorials show: a torchvision-style dataset of PIL images with ``ToTensor``, a ``DataLoader``, Adam
-with its defaults, the default memory layout; the same layers, batch size and precision. Its
+with its defaults, the default memory layout; the same network, batch size and precision. Its
 dataset lies in memory. All take turns, medians of the clock's seconds.
 
-Before, both models are given the same weights, batch and noise: their losses and gradients must
-agree.
+Given the same weights, batch and noise, both must have the same loss and gradient.
 
 Then, for each arm: the floating-point operations of one step (convolutions and matrix products
 forward, backward and in the adversary, by torch's FlopCounterMode), what that makes a second, and
@@ -39,7 +38,6 @@ from guided.guidance.base import GuidanceFactory
 from guided.guidance.deformable_pca import DeformablePCA
 from guided.guidance.excitation_inhibition import ExcitationInhibition
 from guided.pretrain import LabelledImages, PretrainConfig, build_model, pretrain
-from guided.vae import VAE
 
 ARMS: dict[str, list[GuidanceFactory]] = {
     "unguided": [],
@@ -55,21 +53,40 @@ Clock = Callable[[], float]
 
 
 class TextbookVAE(nn.Module):
-    """The same layers, with the same weights, in the default memory layout."""
+    """The network that ``Conv4`` and its decoder are, written down in torch's layers."""
 
-    def __init__(self, vae: VAE) -> None:
+    def __init__(self, channels: int, size: int, width: int, latent_dim: int) -> None:
         super().__init__()
-        vae = copy.deepcopy(vae).to(memory_format=torch.contiguous_format)
-        self.encoder, self.moments = vae.encoder.backbone.body, vae.encoder.head
-        # Without the one layer that is not torch's: it sets our memory layout.
+        encoder, decoder = [], []
+        for i in range(4):
+            wider, half = channels if i == 0 else width, (size + 1) // 2
+            encoder += [
+                nn.Conv2d(wider, width, 3, stride=2, padding=1, bias=False),
+                nn.BatchNorm2d(width),
+                nn.ReLU(),
+            ]
+            extra = size - (2 * half - 1)
+            up = nn.ConvTranspose2d(
+                width, wider, 3, stride=2, padding=1, output_padding=extra, bias=i == 0
+            )
+            decoder = [up, *([nn.BatchNorm2d(width), nn.ReLU()] if i else []), *decoder]
+            size = half
+        features = width * size * size
+        self.encoder = nn.Sequential(*encoder, nn.Flatten())
+        self.moments = nn.Linear(features, 2 * latent_dim)
         self.decoder = nn.Sequential(
-            *(layer for layer in vae.decoder if type(layer).__module__.startswith("torch."))
+            nn.Linear(latent_dim, features), nn.Unflatten(1, (width, size, size)), *decoder
         )
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        mean, logvar = self.moments(self.encoder(images).flatten(1)).chunk(2, dim=1)
+        mean, logvar = self.moments(self.encoder(images)).chunk(2, dim=1)
         z = mean + torch.exp(0.5 * logvar) * torch.randn_like(mean)
         return self.decoder(z), mean, logvar
+
+
+def textbook(config: PretrainConfig, images: LabelledImages, width: int) -> TextbookVAE:
+    channels, size = images.images.shape[1:3]
+    return TextbookVAE(channels, size, width, config.latent_dim)
 
 
 def textbook_loss(vae: TextbookVAE, images: Tensor) -> Tensor:
@@ -130,23 +147,25 @@ def train_ours(config: PretrainConfig, images: LabelledImages, clock: Clock) -> 
     return marks[-1] - marks[0]
 
 
-def check(config: PretrainConfig, images: LabelledImages) -> None:
-    """Ours and the textbook loop's model have the same loss and the same gradient.
+def check(config: PretrainConfig, images: LabelledImages, vae: TextbookVAE) -> None:
+    """With the same weights, batch and noise, both have the same loss and gradient.
 
     In double precision: batch norm and ReLU make much of single precision's rounding errors.
 
     Raises:
         RuntimeError: they do not.
     """
-    model = build_model(config, images, seed=0).double().train()
-    textbook = TextbookVAE(model.vae).train()
+    model, vae = build_model(config, images, seed=0).double(), copy.deepcopy(vae).double()
+    with torch.no_grad():
+        for mine, its in zip(model.parameters(), vae.parameters(), strict=True):
+            its.copy_(mine)
     batch = images.images[:BATCH].double() / 255
     objective = model.objective(batch, {}, generator=torch.Generator().manual_seed(0))
     torch.manual_seed(0)
-    loss = textbook_loss(textbook, batch)
+    loss = textbook_loss(vae, batch)
     for total in (objective.total, loss):
         total.backward()
-    gradients = [m.weight.grad for m in (model.vae.encoder.head, textbook.moments)]
+    gradients = [next(m.parameters()).grad for m in (model, vae)]
     for name, (a, b) in {"loss": (objective.total, loss), "gradient": gradients}.items():
         if not torch.allclose(a, b, rtol=1e-8, atol=1e-8):
             raise RuntimeError(f"{name}: ours is {a}, the textbook loop's {b}")
@@ -183,14 +202,16 @@ def main() -> None:
         help="for a machine that is busy, with --threads 1; leaves out the loop with workers",
     )
     arguments = parser.parse_args()
+    if arguments.processor_time and arguments.threads > 1:
+        parser.error("--processor-time: adds up what the threads take; needs --threads 1")
     torch.set_num_threads(arguments.threads)
     keep_freed_memory()
     clock = process_time if arguments.processor_time else perf_counter
     bank = load_bank(arguments.dataset, "train")
     images = LabelledImages(bank.images, bank.targets())
     configs = {arm: configuration(guidance, arguments.width) for arm, guidance in ARMS.items()}
-    check(configs["unguided"], images)
-    textbook = TextbookVAE(build_model(configs["unguided"], images, seed=0).vae)
+    vae = textbook(configs["unguided"], images, arguments.width)
+    check(configs["unguided"], images, vae)
 
     def ours(arm: str) -> Contender:
         return Contender(arm, BATCH * STEPS, lambda: train_ours(configs[arm], images, clock))
@@ -200,7 +221,7 @@ def main() -> None:
             Pictures(bank), BATCH, shuffle=True, drop_last=True, num_workers=workers
         )
         name = f"textbook loop, {workers} workers"
-        return Contender(name, BATCH * STEPS, lambda: train_textbook(textbook, loader, clock))
+        return Contender(name, BATCH * STEPS, lambda: train_textbook(vae, loader, clock))
 
     first, *others = map(ours, configs)
     contenders = [first, loop(0), *others]
@@ -234,7 +255,7 @@ def report(rate: dict[str, float], flops: dict[str, float]) -> None:
     print_table(
         ("pretraining", "images/s", "ratio", "MFLOP/image", "GFLOP/s", "% of matrix product"), rows
     )
-    print(f"float32 product of {MATRIX}×{MATRIX} matrices: {peak / 1e9:.0f} GFLOP/s")
+    print(f"float32 product of {MATRIX} x {MATRIX} matrices: {peak / 1e9:.0f} GFLOP/s")
     print(f"ratio {rate['unguided'] / alone:.2f}")
 
 

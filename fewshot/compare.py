@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from fewshot.cells import Cell
 from fewshot.config import describe
@@ -26,6 +27,7 @@ from guided.checkpoint import Encoder
 from guided.files import write_arrays, write_figure
 from guided.pictures import traversal_figures
 from guided.pretrain import LabelledImages, PretrainConfig, build_model, pretrain
+from guided.progress import progress_bar
 from guided.randomness import derive_seed
 
 FORMAT = 1  # part of every digest: raise it when the same configuration comes to mean new numbers
@@ -69,7 +71,7 @@ class Study:
         output: Path,
         *,
         device: str = "cpu",
-        say: Callable[[str], None] = print,
+        say: Callable[[str], object] = tqdm.write,
     ) -> None:
         self.config, self.splits, self.output = config, splits, output
         self.device, self.say = device, say
@@ -114,8 +116,10 @@ class Study:
         encoders: dict[tuple[str, int], Cell] = {}
         diagnostics: list[dict[str, Any]] = []
         seconds = 0.0
-        for seed in self.config.seeds:
-            for name, arm in self.config.arms.items():
+        pairs = [(seed, name) for seed in self.config.seeds for name in self.config.arms]
+        with progress_bar(self.config.study, len(pairs), 0, "encoder") as bar:
+            for seed, name in pairs:
+                arm = self.config.arms[name]
                 encoder = encoders[name, seed] = self._encoder(name, arm, seed)
                 seconds += encoder.facts["seconds"]
                 for latents, learner in self._conditions(arm):
@@ -128,6 +132,7 @@ class Study:
                 measured = self._diagnosis(name, seed, encoder)
                 diagnostics += measured.facts["measurements"]
                 seconds += measured.facts["seconds"]
+                bar.update()
         return Outcome(errors, encoders, diagnostics, seconds)
 
     def _conditions(self, arm: ArmConfig) -> Iterator[tuple[str, str]]:

@@ -70,7 +70,6 @@ def main(arguments: Sequence[str]) -> None:
     )
     progress = trained.progress
     write_json(output / "results.json", {"history": progress.history, "diagnostics": measured})
-    cell.state_file.unlink()
     print(
         f"{progress.step} steps, kept step {progress.best_step}: held-out negative ELBO "
         f"{progress.best_score:.2f} nats per image\n{file}: {tuple(trained.encoder.input_shape)} "

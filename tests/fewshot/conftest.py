@@ -177,9 +177,7 @@ def write(tmp_path: Path) -> Callable[[Any], str]:
 
 
 @pytest.fixture
-def fails(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Callable[..., str]:
+def fails(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[..., str]:
     """Run a command that must exit with 2 and one line; returns the line.
 
     Nothing may have been written to ``--output`` unless ``writes`` says so.
@@ -217,9 +215,7 @@ def python() -> Callable[[str], str]:
 
 
 @pytest.fixture(scope="session")
-def finished(
-    shared_cache: Path, tmp_path_factory: pytest.TempPathFactory
-) -> SimpleNamespace:
+def finished(shared_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     """A study that ran to its end through the command line; nobody may change its folder.
 
     ``config``: plain values; ``file``, ``folder``: where they and the run are; ``printed``;

@@ -155,7 +155,11 @@ MISTAKES = {
     "mistyped number": (("pretrain", "steps"), "many", "pretrain.steps: expected int, got many"),
     "fraction for a whole number": (("episodes",), 2.5, "episodes: expected int, got 2.5"),
     "mistyped list": (("seeds",), 3, "seeds: expected list, got 3"),
-    "unknown choice": (("arms", "random", "encoder"), "randomly", "encoder: expected .*, got randomly"),
+    "unknown choice": (
+        ("arms", "random", "encoder"),
+        "randomly",
+        "encoder: expected .*, got randomly",
+    ),
     "unknown dataset": (("dataset", "class_path"), "Glyphz", "dataset: no class .* 'Glyphz'"),
     "unknown learner": ((*LEARNER, "class_path"), "Proto", "learner: no class is called 'Proto'"),
     "unknown guidance": ((*GUIDANCE, "class_path"), "Guide", "guidance: no class .* 'Guide'"),

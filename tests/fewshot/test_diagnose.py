@@ -4,21 +4,12 @@ import pytest
 import torch
 
 from fewshot.data.bank import ImageBank
-from fewshot.diagnose import diagnose
+from fewshot.diagnose import diagnose, excited_slices
 from guided.backbones import Pixels
 from guided.checkpoint import Encoder
 from guided.layout import LatentLayout
 
 SHAPE = (1, 16, 16)
-
-
-@pytest.fixture
-def save(tmp_path):
-    def to_file(encoder):
-        encoder.save(tmp_path / "encoder.safetensors")
-        return tmp_path / "encoder.safetensors"
-
-    return to_file
 
 
 def linear_encoder(readers: torch.Tensor, layout: LatentLayout) -> Encoder:
@@ -31,24 +22,24 @@ def linear_encoder(readers: torch.Tensor, layout: LatentLayout) -> Encoder:
     return encoder
 
 
-def test_probes_find_the_class_where_it_is(save, make_bank):
+def test_probes_find_the_class_where_it_is(make_bank):
     bank = make_bank(6, 40)
     means = torch.stack([bank.images[bank.labels == c].float().mean(0).flatten() for c in range(6)])
     # What tells the classes apart, and six directions with none of it.
     patterns = torch.linalg.svd((means - means.mean(0)) / 255, full_matrices=True).Vh
     layout = LatentLayout({"class": (0, 5), "content": (5, 11)})
-    file = save(linear_encoder(torch.cat([patterns[:5], patterns[-6:]]), layout))
-    (entry,) = diagnose(file, bank, {"class": (0, 5)})
+    encoder = linear_encoder(torch.cat([patterns[:5], patterns[-6:]]), layout)
+    (entry,) = diagnose(encoder, bank, {"class": (0, 5)})
     assert entry["measure"] == "linear probe of class, error in percent"
     assert entry["latents"] == [0, 5]
     assert entry["slice"] < 5
     assert entry["rest"] > 60, "chance is 83"
     # The same encoder probed at the other place: every encoder is read where it is told to be.
-    (other,) = diagnose(file, bank, {"class": (5, 11)})
+    (other,) = diagnose(encoder, bank, {"class": (5, 11)})
     assert (other["slice"], other["rest"]) == (entry["rest"], entry["slice"])
 
 
-def test_a_latent_that_measures_a_translation(save):
+def test_a_latent_that_measures_a_translation():
     """The ink's centre moves with the image; the amount of ink does not."""
     images = torch.zeros(10, 1, 16, 16, dtype=torch.uint8)
     for i in range(10):
@@ -57,7 +48,7 @@ def test_a_latent_that_measures_a_translation(save):
     x = torch.linspace(-1, 1, 16).repeat(16)
     y = torch.linspace(-1, 1, 16).repeat_interleave(16)
     layout = LatentLayout({"translation_x": (0, 1), "content": (1, 3)})
-    (entry,) = diagnose(save(linear_encoder(torch.stack([x, y, x * 0 + 1]), layout)), bank, {})
+    (entry,) = diagnose(linear_encoder(torch.stack([x, y, x * 0 + 1]), layout), bank, {})
     assert entry["measure"] == "correlation of a latent with an applied translation_x"
     assert entry["latent"] == "translation_x"
     assert entry["within_images"] > 0.98
@@ -66,7 +57,7 @@ def test_a_latent_that_measures_a_translation(save):
     assert entry["others_within_images_mean"] <= entry["others_within_images_max"]
 
 
-def test_each_latent_is_measured_by_its_own_deformation(save):
+def test_each_latent_is_measured_by_its_own_deformation():
     bank = ImageBank(
         torch.randint(0, 256, (6, 1, 16, 16), generator=torch.Generator().manual_seed(0)).byte(),
         torch.zeros(6, dtype=torch.int64),
@@ -74,12 +65,12 @@ def test_each_latent_is_measured_by_its_own_deformation(save):
     )
     layout = LatentLayout({"scale": (0, 1), "rotation": (1, 2), "content": (2, 4)})
     readers = torch.randn(4, 256, generator=torch.Generator().manual_seed(1))
-    measured = diagnose(save(linear_encoder(readers, layout)), bank, {})
+    measured = diagnose(linear_encoder(readers, layout), bank, {})
     assert {entry["latent"] for entry in measured} == {"scale", "rotation"}
 
 
-def test_without_latents_there_is_nothing_to_diagnose(save, bank):
-    assert diagnose(save(Encoder(Pixels(SHAPE), None)), bank, {"class": (0, 3)}) == []
+def test_without_latents_there_is_nothing_to_diagnose(bank):
+    assert diagnose(Encoder(Pixels(SHAPE), None), bank, {"class": (0, 3)}) == []
 
 
 @pytest.mark.parametrize(
@@ -90,18 +81,22 @@ def test_without_latents_there_is_nothing_to_diagnose(save, bank):
         ([0, 1] * 6, (0, 4)),  # no latents left to compare with
     ],
 )
-def test_what_cannot_be_measured_is_left_out(save, labels, place):
+def test_what_cannot_be_measured_is_left_out(labels, place):
     images = torch.randint(0, 256, (12, 1, 16, 16), generator=torch.Generator().manual_seed(0))
     bank = ImageBank(
         images.byte(), torch.arange(12) % 3, ("a", "b", "c"), {"kind": torch.tensor(labels)}
     )
     readers = torch.randn(4, 256, generator=torch.Generator().manual_seed(1))
-    file = save(linear_encoder(readers, LatentLayout({"content": (0, 4)})))
-    assert diagnose(file, bank, {"kind": place}) == []
+    encoder = linear_encoder(readers, LatentLayout({"content": (0, 4)}))
+    assert diagnose(encoder, bank, {"kind": place}) == []
 
 
-def test_a_single_latent_has_no_others(save, bank):
-    file = save(linear_encoder(torch.ones(1, 256), LatentLayout({"rotation": (0, 1)})))
-    assert diagnose(file, bank, {}) == []
+def test_a_single_latent_has_no_others(bank):
+    encoder = linear_encoder(torch.ones(1, 256), LatentLayout({"rotation": (0, 1)}))
+    assert diagnose(encoder, bank, {}) == []
 
 
+def test_excited_slices_are_those_named_after_an_attribute(bank):
+    layout = LatentLayout({"rotation": (0, 1), "class": (1, 3), "content": (3, 5)})
+    assert excited_slices(Encoder(Pixels(SHAPE), layout), bank) == {"class": (1, 3)}
+    assert excited_slices(Encoder(Pixels(SHAPE), None), bank) == {}

@@ -53,11 +53,11 @@ def test_auto_takes_the_accelerator_if_there_is_one(monkeypatch, available, devi
 
 def test_cuda_where_there_is_none(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(InputError, match="^device: cuda:1 asked for, this machine has no usable"):
+    with pytest.raises(InputError, match=r"^device: cuda:1 asked for, this machine has no usable"):
         choose_device("cuda:1")
 
 
 @pytest.mark.parametrize("name", ["tpu", "cudas", "cpu:x", ""])
 def test_unknown_device(name):
-    with pytest.raises(InputError, match="^device: expected auto, cpu or cuda, got"):
+    with pytest.raises(InputError, match=r"^device: expected auto, cpu or cuda, got"):
         choose_device(name)

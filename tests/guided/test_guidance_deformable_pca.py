@@ -235,11 +235,15 @@ def test_gradients_of_latents_gains_and_basis_numerically(likelihood: str) -> No
 
 
 def test_binary_images_and_saturated_pixels_stay_finite() -> None:
-    guidance = build(*ALL, likelihood="bernoulli").float()
-    images = (torch.rand(4, 1, SIZE, SIZE) > 0.5).float()
-    for size in (1.0, 1e3):  # 1e3: the sigmoid is 0 or 1 to the last bit
-        guidance.basis.bias.data = size * torch.randn(SIZE * SIZE)
-        z = code(guidance, rows=4, rotation=0.5, scale=0.5, translation_x=0.7).float()
+    size, rows = 31, 100  # a size at which interpolated ones overshoot 1 by a rounding error
+    guidance = build(*ALL, size=(size, size), likelihood="bernoulli").float()
+    images = (torch.rand(rows, 1, size, size) > 0.5).float()
+    noise = torch.randn(size * size)
+    z = code(guidance, rows, scale=0.2, translation_x=0.1).float()
+    z[:, 0] = torch.linspace(-3, 3, rows)
+    # 1e3: the sigmoid is 0 or 1 to the last bit.
+    for bias in (noise, 1e3 * noise, torch.full_like(noise, 1e3)):
+        guidance.basis.bias.data = bias
         terms = losses(guidance, images, z.requires_grad_())
         gradients = torch.autograd.grad(
             terms["deformable_pca"], [z, guidance.basis.weight, *guidance.gains.values()]

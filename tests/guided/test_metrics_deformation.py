@@ -133,11 +133,12 @@ def test_correlation_of_known_latents(correlation: Correlation) -> None:
     follows = amounts[:, None].expand(13, 400)
     noise = torch.randn(13, 400, generator=torch.Generator().manual_seed(0))
     constant = torch.full((13, 400), 0.1)
-    latents = torch.stack([follows, -3 * follows + 7, constant, noise, follows.abs()], 2)
+    latents = torch.stack([follows, -3 * follows + 7, constant, noise, follows.abs(), 0 * noise], 2)
     correlations = correlation(amounts, latents)
     torch.testing.assert_close(correlations[:3], torch.tensor([1.0, -1.0, 0.0]))
     assert 0 < abs(correlations[3]) < 5 / (13 * 400) ** 0.5
     assert abs(correlations[4]) < 1e-6  # even in the amount
+    assert correlations[5] == 0
 
 
 def random_response() -> tuple[Tensor, Tensor]:

@@ -18,8 +18,6 @@ from torch.distributions import Bernoulli, Normal, kl_divergence
 from guided.augment import Augmentation
 from guided.backbones import Conv4
 from guided.checkpoint import Encoder
-from guided.errors import InputError
-from guided.guidance.base import Guidance, GuidanceContext
 from guided.guidance.deformable_pca import DeformablePCA
 from guided.guidance.excitation_inhibition import ExcitationInhibition
 from guided.pretrain import (
@@ -31,7 +29,6 @@ from guided.pretrain import (
     pretrain,
 )
 from guided.randomness import generator
-from guided.vae import Posterior
 
 Scalars = Callable[[Path], dict[str, dict[int, float]]]
 State = dict[str, Tensor]
@@ -333,82 +330,3 @@ def test_the_log_holds_curves_and_pictures(
         "principal_components",
     }
     assert events.Tags()["histograms"] == ["kl_per_latent"]
-
-
-# --- what is refused -------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        ("latent_dim", 0),
-        ("steps", 0),
-        ("validate_every", 0),
-        ("log_every", -1),
-        ("batch_size", 1),
-        ("kl_warmup", -5),
-        ("patience", -1),
-        ("learning_rate", 0.0),
-        ("learning_rate", math.nan),
-        ("adversary_learning_rate", -1.0),
-    ],
-)
-def test_impossible_settings_name_their_key(key: str, value: Any) -> None:
-    with pytest.raises(InputError, match=f"^{key}: .*got {value}"):
-        replace(PLAIN, **{key: value})
-
-
-def test_a_batch_larger_than_the_data_is_refused(data: Any) -> None:
-    with pytest.raises(InputError, match="batch_size: 21 is more than the 20 training images"):
-        pretrain(replace(PLAIN, batch_size=21), *data, seed=0)
-
-
-def test_an_attribute_without_labels_is_refused(data: Any) -> None:
-    with pytest.raises(InputError, match="the data have no 'class'"):
-        pretrain(GUIDED, LabelledImages(data[0].images), data[1], seed=0)
-
-
-class Poison(Guidance):
-    """Its loss, or only its gradient, is not a number at the call it is told."""
-
-    def __init__(self, context: GuidanceContext, *, step: int, gradient: bool = False) -> None:
-        super().__init__()
-        self.step, self.gradient, self.calls = step, gradient, 0
-
-    @property
-    def weights(self) -> Mapping[str, float]:
-        return {"poison": 1.0}
-
-    def losses(
-        self, images: Tensor, posterior: Posterior, z: Tensor, targets: Mapping[str, Tensor]
-    ) -> dict[str, Tensor]:
-        self.calls += 1
-        if self.calls != self.step:
-            return {"poison": 0 * z.sum()}
-        return {"poison": (0 * z.sum()).sqrt() if self.gradient else z.sum() * math.nan}
-
-
-@pytest.mark.parametrize("log_every", [1, 100])
-@pytest.mark.parametrize("gradient", [False, True])
-@pytest.mark.parametrize("step", [3, 4])
-def test_a_loss_that_is_no_number_stops_and_spares_the_state_before(
-    step: int, gradient: bool, log_every: int, data: Any, tmp_path: Path
-) -> None:
-    """Whether or not the poisoned step is logged, or is the one that is validated."""
-    path = tmp_path / "state"
-    config = replace(PLAIN, log_every=log_every)
-    poisoned = replace(config, guidance=[partial(Poison, step=step, gradient=gradient)])
-    with pytest.raises(
-        InputError, match=r"^[a-z_]+: the loss is nan at step [345];.*learning_rate"
-    ):
-        pretrain(poisoned, *data, seed=0, state_file=path)
-    healthy = replace(config, guidance=[partial(Poison, step=-1)])
-    resumed = pretrain(healthy, *data, seed=0, state_file=path)
-    assert_same(resumed.model.state_dict(), pretrain(healthy, *data, seed=0).model.state_dict())
-    assert [entry["step"] for entry in resumed.progress.history] == [2, 4, 6]
-
-
-def test_the_term_that_is_no_number_is_named(data: Any) -> None:
-    poisoned = replace(PLAIN, guidance=[partial(Poison, step=3)])
-    with pytest.raises(InputError, match=r"^poison: the loss is nan at step 3"):
-        pretrain(poisoned, *data, seed=0)

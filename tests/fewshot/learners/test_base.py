@@ -101,10 +101,7 @@ def test_episodes_do_not_see_each_other(learner, episodes):
 def test_loss_is_the_queries_cross_entropy(learner, episodes):
     probabilities = learner.logits(episodes).detach().double().softmax(2)
     nats = [
-        -probabilities[e, 3 * c + q, c].log()
-        for e in range(5)
-        for c in range(4)
-        for q in range(3)
+        -probabilities[e, 3 * c + q, c].log() for e in range(5) for c in range(4) for q in range(3)
     ]
     assert float(learner.loss(episodes).detach()) == pytest.approx(float(sum(nats)) / 60, rel=1e-4)
 

@@ -1,0 +1,209 @@
+"""``fewshot evaluate``: its numbers, its files, its refusals."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from fewshot.cli import main
+from fewshot.data.glyphs import Glyphs
+from fewshot.episodes import EpisodeSampler, Setting
+from fewshot.learners.prototypical import Prototypical
+from guided.backbones import Pixels
+from guided.checkpoint import Encoder
+from guided.randomness import derive_seed
+
+pytestmark = pytest.mark.usefixtures("cache")
+
+
+@pytest.fixture
+def config(study):
+    """Of pixels, on the tiny study's dataset."""
+    return {
+        "dataset": study["dataset"],
+        "learners": {
+            "cosine": {"class_path": "Prototypical", "init_args": {"metric": "cosine"}},
+            "nearest": {"class_path": "NearestNeighbour"},
+        },
+        "settings": [
+            {"n_way": 3, "n_shot": 1, "n_query": 4},
+            {"n_way": 4, "n_shot": 3, "n_query": 2},
+        ],
+        "episodes": 15,
+    }
+
+
+@pytest.fixture
+def run(tmp_path, write, config, capsys):
+    """Run the command; returns what it printed, its rows and its per-episode errors."""
+
+    def evaluate(*arguments):
+        output = tmp_path / "run"
+        assert main(["evaluate", write(config), "--output", str(output), *arguments]) == 0
+        with np.load(output / "episodes.npz") as stored:
+            arrays = {key: stored[key] for key in stored}
+        rows = json.loads((output / "results.json").read_text())["rows"]
+        return capsys.readouterr().out, rows, arrays
+
+    return evaluate
+
+
+def test_print_rows_and_episodes_agree(run):
+    printed, rows, arrays = run()
+    assert len(rows) == len(arrays) == 4
+    for row in rows:
+        errors = arrays[f"{row['learner']}|{row['n_way']}w{row['n_shot']}s"]
+        assert errors.shape == (15,)
+        assert row["error"] == pytest.approx(errors.mean(), abs=1e-4)
+        low, high = row["error_ci95_episodes"]
+        assert (low + high) / 2 == pytest.approx(row["error"], abs=1e-3)
+        line = (
+            f"{row['learner']}, {row['n_way']}-way {row['n_shot']}-shot: "
+            f"error {row['error']:.2f} % ± {(high - low) / 2:.2f} (95 % over episodes)"
+        )
+        assert line in printed
+        assert (row["split"], row["episodes"]) == ("test", 15)
+
+
+@pytest.mark.parametrize("split", ["test", "validation", "train"])
+def test_pixels_of_any_split_by_a_plain_loop(run, config, split):
+    _, _, arrays = run("--split", split, "--seed", "3")
+    bank = getattr(Glyphs(None, **config["dataset"]["init_args"]).splits(), split)
+    sampler = EpisodeSampler(bank, Setting(3, 1, 4), derive_seed(3, "test", "3w1s"))
+    model = Prototypical(Encoder(Pixels(bank.image_shape), None), metric="cosine")
+    for i, error in enumerate(arrays["cosine|3w1s"]):
+        predicted = model.logits(sampler[i].gather(bank.images))[0].argmax(1)
+        wrong = predicted != torch.arange(3).repeat_interleave(4)
+        assert error == pytest.approx(100 * float(wrong.float().mean()))
+
+
+@pytest.mark.parametrize("latents", ["all", "class"])
+def test_an_encoder_of_a_study_has_the_errors_of_the_study(finished, run, latents):
+    (folder,) = (finished.folder / "cells").glob("encoder-guided-seed1-*")
+    _, _, arrays = run(
+        "--encoder",
+        str(folder / "encoder.safetensors"),
+        "--latents",
+        latents,
+        "--episodes",
+        "20",
+        "--learners",
+        "{p: {class_path: Prototypical}}",
+    )
+    expected = finished.arrays[f"guided|prototypical|{latents}|3w1s"][1]
+    assert np.array_equal(arrays["p|3w1s"], expected)
+
+
+def test_one_episode_has_no_interval(run):
+    printed, rows, _ = run("--episodes", "1")
+    assert rows[0]["error_ci95_episodes"] is None
+    assert "±" not in printed
+
+
+def test_images_of_ones_own(run, config, image_folder):
+    config["dataset"] = image_folder([6, 6, 6, 6])
+    _, rows, _ = run("--episodes", "40")
+    # Noise has no classes: chance is two thirds.
+    assert rows[0]["error"] == pytest.approx(200 / 3, abs=12)
+
+
+def refused(fails, write, config, *arguments, **options):
+    return fails("evaluate", write(config), *arguments, **options)
+
+
+def test_a_class_with_too_few_images(fails, write, config, image_folder):
+    config["dataset"] = image_folder([6, 6, 3, 6])
+    line = refused(fails, write, config, writes=True)
+    assert "class 's2' has 3 images; n_shot + n_query needs 5" in line
+
+
+def test_more_ways_than_classes_before_anything_is_read(fails, write, config, monkeypatch):
+    def splits(_):
+        raise AssertionError("read")
+
+    monkeypatch.setattr(Glyphs, "splits", splits)
+    line = refused(fails, write, config, "--settings", "[{n_way: 6}]")
+    assert "n_way: 6 classes asked for, the test set of glyphs has 5" in line
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    path = tmp_path / "encoder.safetensors"
+    Encoder(Pixels((1, 16, 16)), None).save(path)
+    return path
+
+
+def test_a_missing_checkpoint(fails, write, config):
+    line = refused(fails, write, config, "--encoder", "nowhere.safetensors")
+    assert "nowhere.safetensors: no such encoder checkpoint" in line
+
+
+def break_header(path):
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+
+
+def web_page(path):
+    path.write_text("<!DOCTYPE html><html>404</html>" * 20)
+
+
+def other_tensors(path):
+    save_file({"weight": torch.zeros(2)}, path)
+
+
+def bad_description(path):
+    save_file(
+        {}, path, metadata={"format": "guided-fewshot encoder 1", "encoder": "{", "provenance": ""}
+    )
+
+
+@pytest.mark.parametrize("damage", [break_header, web_page, other_tensors, bad_description])
+def test_a_damaged_checkpoint(fails, write, config, checkpoint, damage):
+    damage(checkpoint)
+    line = refused(fails, write, config, "--encoder", str(checkpoint))
+    assert re.search(r"encoder\.safetensors: (damaged|is not an) encoder checkpoint", line)
+
+
+def test_a_checkpoint_of_another_input_shape(fails, write, config, checkpoint):
+    config["dataset"]["init_args"]["size"] = 12
+    line = refused(fails, write, config, "--encoder", str(checkpoint), writes=True)
+    assert "images of shape (1, 12, 12) given to an encoder made for (1, 16, 16)" in line
+
+
+def test_latents_that_the_encoder_has_not(fails, write, config, checkpoint):
+    line = refused(fails, write, config, "--encoder", str(checkpoint), "--latents", "content")
+    assert "latents: 'content', but this encoder has none" in line
+
+
+def test_output_below_a_file(fails, write, config, tmp_path):
+    (tmp_path / "file").write_text("")
+    line = refused(fails, write, config, "--output", str(tmp_path / "file" / "run"))
+    assert "output: " in line
+    assert "cannot be created (Not a directory)" in line
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("--episodes=0", "episodes: expected at least 1, got 0"),
+        ("--learners={}", "learners: at least one is needed"),
+        ("--settings=[]", "settings: at least one is needed"),
+        ("--split=tests", "split: expected one of"),
+    ],
+)
+def test_impossible_settings(fails, write, config, argument, message):
+    assert message in refused(fails, write, config, argument)
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("--seed=-1", "seed: expected >= 0, got -1"),
+        ("--learners={x: {class_path: Ridge, init_args: {penalty: 0}}}", "Ridge.penalty: expected"),
+    ],
+)
+def test_settings_that_only_their_user_finds_impossible(fails, write, config, argument, message):
+    assert message in refused(fails, write, config, argument, writes=True)

@@ -1,0 +1,119 @@
+"""``fewshot train``: from a checkpoint, or from nothing, to a checkpoint."""
+
+import re
+import shutil
+
+import pytest
+import torch
+
+from fewshot.cli import main
+from fewshot.data.glyphs import Glyphs
+from fewshot.episodes import EpisodeSampler, Setting
+from fewshot.evaluate import embed_bank, episode_errors
+from fewshot.learners.prototypical import Prototypical
+from guided.checkpoint import Encoder, provenance
+from guided.randomness import derive_seed
+
+pytestmark = pytest.mark.usefixtures("cache")
+
+
+@pytest.fixture
+def config(study):
+    return {
+        "dataset": study["dataset"],
+        "backbone": {"class_path": "Conv4", "init_args": {"width": 8}},
+        "latent_dim": 6,
+        "train": {
+            "setting": {"n_way": 5, "n_shot": 1, "n_query": 3},
+            "steps": 4,
+            "validation": {"n_way": 3, "n_shot": 2, "n_query": 4},
+            "validation_episodes": 10,
+            "validate_every": 2,
+        },
+    }
+
+
+@pytest.fixture
+def run(tmp_path, write, config, capsys):
+    def train(name="run", *arguments):
+        output = tmp_path / name
+        assert main(["train", write(config), "--output", str(output), *arguments]) == 0
+        return capsys.readouterr().out, Encoder.load(output / "encoder.safetensors")
+
+    return train
+
+
+def test_printed_error_is_the_checkpoints(run, config):
+    printed, encoder = run("run", "--seed=2")
+    found = re.match(
+        r"4 steps, kept step (\d): 3-way 2-shot error (\S+) % on the validation classes\n", printed
+    )
+    assert int(found[1]) in (2, 4)
+    validation = Glyphs(None, **config["dataset"]["init_args"]).splits().validation
+    sampler = EpisodeSampler(validation, Setting(3, 2, 4), derive_seed(2, "validation"))
+    errors = episode_errors(Prototypical(encoder), embed_bank(encoder, validation), sampler, 10)
+    assert float(found[2]) == pytest.approx(float(errors.mean()), abs=0.006)
+    assert encoder.out_dim == 6
+
+
+def same(one, other):
+    return all(torch.equal(one.state_dict()[k], v) for k, v in other.state_dict().items())
+
+
+def test_fresh_weights_are_the_seeds(run):
+    _, first = run("a", "--seed=0")
+    torch.manual_seed(5)
+    _, again = run("b", "--seed=0")
+    _, other = run("c", "--seed=1")
+    assert same(first, again)
+    assert not same(first, other)
+
+
+def test_from_a_studys_encoder_with_a_projection(run, config, finished, tmp_path):
+    (folder,) = (finished.folder / "cells").glob("encoder-guided-seed0-*")
+    config["encoder"] = str(folder / "encoder.safetensors")
+    config["latents"] = "class"
+    config["train"] |= {"freeze_encoder": True, "projection": 5}
+    _, trained = run()
+    start = Encoder.load(config["encoder"])
+    assert same(trained.backbone, start.backbone)
+    assert (trained.latents, trained.out_dim) == ("class", 5)
+    facts = provenance(tmp_path / "run" / "encoder.safetensors")
+    assert facts["config"]["train"]["projection"] == 5
+
+
+def test_another_starting_point_is_another_training(run, config, finished, tmp_path):
+    """The same configuration and path, other weights in the file: nothing is resumed."""
+    config["encoder"] = str(tmp_path / "start.safetensors")
+    trained = []
+    for seed in (0, 1):
+        (file,) = (finished.folder / "cells").glob(f"encoder-vae-seed{seed}-*/*.safetensors")
+        shutil.copy(file, config["encoder"])
+        trained.append(run()[1])
+    assert not same(trained[0], trained[1])
+
+
+def test_a_frozen_encoder_needs_a_projection(fails, write, config):
+    config["train"] |= {"freeze_encoder": True}
+    line = fails("train", write(config))
+    assert "freeze_encoder: nothing is left to train; set projection" in line
+
+
+def test_more_ways_than_classes_before_anything_is_read(fails, write, config, monkeypatch):
+    def splits(_):
+        raise AssertionError("read")
+
+    monkeypatch.setattr(Glyphs, "splits", splits)
+    config["train"]["setting"]["n_way"] = 11
+    line = fails("train", write(config))
+    assert "n_way: 11 classes asked for, the train set of glyphs has 10" in line
+    config["train"]["setting"]["n_way"] = 5
+    config["train"]["validation"]["n_way"] = 6
+    line = fails("train", write(config))
+    assert "n_way: 6 classes asked for, the validation set of glyphs has 5" in line
+
+
+def test_a_loss_that_explodes_is_one_line(fails, write, config):
+    config["train"] |= {"learning_rate": 1e30, "log_every": 1}
+    line = fails("train", write(config), writes=True)
+    assert "loss: the loss is" in line

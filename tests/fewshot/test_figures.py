@@ -1,0 +1,89 @@
+"""The study's figures: what is drawn is what was measured."""
+
+import copy
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.colors import to_rgba
+
+from fewshot.episodes import EpisodeSampler, Setting
+from fewshot.figures import differences_figure, episode_figure, errors_figure
+from fewshot.learners.prototypical import Prototypical
+from guided.backbones import Pixels
+from guided.checkpoint import Encoder
+
+
+def markers(axes):
+    return [line.get_xdata()[0] for line in axes.lines if line.get_marker() == "o"]
+
+
+def bars(axes):
+    return [list(line.get_xdata()) for line in axes.lines if line.get_linewidth() == 2]
+
+
+def in_panel(results, n_way):
+    return [row for row in results["rows"] if row["n_way"] == n_way]
+
+
+def test_errors_are_drawn_with_their_interval_over_seeds(finished):
+    figure = errors_figure(finished.results)
+    assert "over seeds" in figure.get_suptitle()
+    for axes, n_way in zip(figure.axes, (3, 2), strict=True):
+        rows = in_panel(finished.results, n_way)
+        assert markers(axes) == [row["error"] for row in rows]
+        assert bars(axes) == [row["error_ci95_seeds"] for row in rows]
+        assert axes.get_title() == f"{n_way}-way {1 if n_way == 3 else 3}-shot"
+    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert "guided [class] · trained" in labels
+    assert "vae · prototypical" in labels
+
+
+def test_one_seed_is_drawn_with_its_interval_over_episodes(finished):
+    results = copy.deepcopy(finished.results)
+    for row in results["rows"]:
+        row["seeds"], row["error_ci95_seeds"] = [0], None
+    figure = errors_figure(results)
+    assert "over episodes" in figure.get_suptitle()
+    expected = [row["error_ci95_episodes"] for row in in_panel(results, 3)]
+    assert bars(figure.axes[0]) == expected
+
+
+def test_differences_are_drawn_without_the_baseline(finished):
+    figure = differences_figure(finished.results)
+    for axes, n_way in zip(figure.axes, (3, 2), strict=True):
+        rows = [row for row in in_panel(finished.results, n_way) if row["arm"] != "vae"]
+        assert markers(axes) == [row["paired_difference"] for row in rows]
+        assert bars(axes) == [row["paired_difference_ci95"] for row in rows]
+
+
+def test_a_study_of_the_baseline_alone_has_no_differences(finished):
+    rows = [row for row in finished.results["rows"] if row["arm"] == "vae"]
+    assert differences_figure(finished.results | {"rows": rows}) is None
+
+
+@pytest.mark.parametrize("n_query", [3, 12])
+def test_wrong_queries_are_framed_in_red(tmp_path, make_bank, n_query):
+    bank = make_bank(noise=150.0)
+    Encoder(Pixels((1, 16, 16)), None).save(tmp_path / "pixels.safetensors")
+    setting = Setting(4, 2, n_query)
+    figure = episode_figure(
+        tmp_path / "pixels.safetensors", "all", partial(Prototypical), bank, setting, seed=3
+    )
+    episode = EpisodeSampler(bank, setting, 3)[0].gather(bank.images.float().flatten(1))
+    prototypes = episode.support[0].mean(1)
+    predicted = torch.cdist(episode.query[0].flatten(0, 1), prototypes).argmin(1).view(4, n_query)
+    shown = min(n_query, 8)
+    grid = np.array(figure.axes).reshape(4, 2 + shown)
+    n_wrong = 0
+    for way in range(4):
+        for query in range(shown):
+            axes, guess = grid[way, 2 + query], int(predicted[way, query])
+            colour = to_rgba("tab:green" if guess == way else "tab:red")
+            assert axes.spines["left"].get_edgecolor() == colour
+            assert axes.get_xlabel() == ("" if guess == way else str(guess))
+            n_wrong += guess != way
+    assert 0 < n_wrong < 4 * shown
+    image = EpisodeSampler(bank, setting, 3)[0].gather(bank.images).query[0, 1, 2, 0]
+    assert np.array_equal(grid[1, 4].images[0].get_array(), image.numpy())
