@@ -107,13 +107,12 @@ def test_equals_a_plain_loop(banks, encoder, halve_every):
 
 def test_keeps_the_best_validation(banks, encoder):
     """The score is the error of the kept encoder on the first validation episodes."""
-    # A learning rate that spoils what it finds.
-    trained = meta_train(config(learning_rate=1.0), PROTOTYPICAL, encoder, *banks, seed=0)
+    trained = meta_train(SHORT, PROTOTYPICAL, encoder, *banks, seed=1)
     progress = trained.progress
-    assert progress.best_step < progress.step == 7
+    assert progress.best_step < progress.step == 7, "a seed whose last state is not its best"
     assert [entry["step"] for entry in progress.history] == [2, 4, 6, 7]
     assert progress.best_score == min(entry["score"] for entry in progress.history)
-    judge = EpisodeSampler(banks[1], SHORT.validation, derive_seed(0, "validation"))
+    judge = EpisodeSampler(banks[1], SHORT.validation, derive_seed(1, "validation"))
     embeddings = embed_bank(trained.encoder, banks[1])
     errors = episode_errors(Prototypical(trained.encoder), embeddings, judge, 8)
     assert float(errors.mean()) == progress.best_score
