@@ -169,7 +169,8 @@ def distinct(uniform: NDArray[np.float64], sizes: Ints) -> Ints:
     """Draw without replacement, every row of a batch from a population of its own size.
 
     The k-th draw is a uniform rank among the numbers not drawn yet; walking up the numbers drawn
-    before, in ascending order, turns the rank into the number. Costs O(B k²) whatever the sizes.
+    before, in ascending order, turns the rank into the number. Costs O(B k²) whatever the sizes,
+    which must be below 2³¹.
 
     Args:
         uniform: independent numbers in [0, 1), ``[B, k]``.
@@ -179,18 +180,16 @@ def distinct(uniform: NDArray[np.float64], sizes: Ints) -> Ints:
         ``[B, k]``: k distinct numbers in [0, size), uniform over ordered k-tuples.
     """
     batch, k = uniform.shape
-    drawn = np.empty((k, batch), np.int64)
-    ascending = np.empty((k, batch), np.int64)
-    for i in range(k):
-        number = (uniform[:, i] * (sizes - i)).astype(np.int64)
-        for j in range(i):
-            number += number >= ascending[j]
-        drawn[i] = number
-        # Insert into the ascending list: bubble the new number down from the top.
-        top = number.copy()
-        for j in range(i - 1, -1, -1):
-            below = ascending[j].copy()
-            np.maximum(below, top, out=ascending[j + 1])
-            np.minimum(below, top, out=top)
-        ascending[0] = top
-    return drawn.T
+    ranks = (uniform * (sizes[:, None] - np.arange(k))).astype(np.int32).T.copy()
+    order = np.arange(k, dtype=np.int32)[:, None]
+    drawn = np.empty((k, batch), np.int32)
+    # What is drawn so far, ascending, with a sentinel at either end.
+    ascending = np.full((k + 1, batch), np.iinfo(np.int32).max, np.int32)
+    ascending[0] = -1
+    for i, rank in enumerate(ranks):
+        lower, upper = ascending[: i + 1], ascending[1 : i + 2]
+        # The j-th smallest number drawn is passed if at most `rank` undrawn ones lie below it.
+        passed = upper[:i] <= rank + order[:i]
+        number = drawn[i] = rank + passed.view(np.int8).sum(0, dtype=np.int32)
+        upper[...] = np.maximum(lower, np.minimum(upper, number))  # insert, keeping the order
+    return drawn.T.astype(np.int64)

@@ -11,7 +11,7 @@ from fewshot.episodes import EpisodeSampler, Setting
 from fewshot.learners.base import Learner
 from guided.checkpoint import Encoder
 
-CHUNK_BYTES = 2**24
+CHUNK_BYTES = 2**22
 """Embeddings gathered at a time: what a core's caches hold, and no memory to speak of."""
 
 

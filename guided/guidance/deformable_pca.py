@@ -1,5 +1,6 @@
 """Unsupervised guidance: some latents deform, the others paint (deformable PCA)."""
 
+import math
 from collections.abc import Mapping
 from typing import Literal
 
@@ -24,6 +25,7 @@ GAINS: dict[str, float] = {
 """Where the gains start: what one standard deviation of the latent does."""
 
 INITIAL_LOGVAR = -4.0
+INITIAL_NOISE = 0.07  # of the deformation itself: radians, log factor …
 
 
 class DeformablePCA(Guidance):
@@ -105,7 +107,12 @@ class DeformablePCA(Guidance):
         means, logvars = latents, [i + head.out_features // 2 for i in latents]
         head.weight[means + logvars] = 0
         head.bias[means] = 0
-        head.bias[logvars] = INITIAL_LOGVAR
+        head.bias[logvars] = torch.tensor([self._initial_logvar(name) for name in self.latent_of])
+
+    def _initial_logvar(self, name: str) -> float:
+        """Small, and smaller under a large gain, which would amplify the posterior's noise."""
+        gain = float(self.gains[name].detach().abs().max())
+        return min(INITIAL_LOGVAR, 2 * math.log(INITIAL_NOISE / max(gain, INITIAL_NOISE)))
 
     def affine(self, z: Tensor) -> Tensor:
         """The map from output to input coordinates that z's deformation latents ask for.
