@@ -11,7 +11,7 @@ from torch import Tensor
 Applied = Literal["rotation", "scale", "shear", "translation_x", "translation_y"]
 
 RANGES: dict[str, float] = {
-    "rotation": math.radians(30),
+    "rotation": math.radians(20),
     "scale": math.log(1.25),
     "shear": 0.4,
     "translation_x": 0.15,
