@@ -129,10 +129,11 @@ def meta_train(
             progress.step += 1
             bar.update()
             last = progress.step == config.steps
-            if last or progress.step % config.log_every == 0:
+            judged = last or progress.step % config.validate_every == 0
+            if judged or progress.step % config.log_every == 0:
                 check_finite({"loss": loss}, progress.step, config.learning_rate)
                 log.scalars("train", {"loss": loss.detach()}, progress.step)
-            if last or progress.step % config.validate_every == 0:
+            if judged:
                 embeddings = embed_bank(model.encoder, validation, device)
                 errors = episode_errors(model, embeddings, judge, config.validation_episodes)
                 values = {"score": float(errors.mean())}

@@ -252,7 +252,9 @@ class Glyphs(Dataset):
         )
 
     def _build(self) -> ImageBank:
-        alphabets = range(self.n_alphabets)
+        from tqdm import tqdm
+
+        alphabets = tqdm(range(self.n_alphabets), desc="draw glyphs", leave=False, disable=None)
         images, factors = zip(
             *(
                 draw_alphabet(self.seed, a, self.n_characters, self.n_drawers, self.size)
@@ -267,7 +269,7 @@ class Glyphs(Dataset):
             labels,
             tuple(
                 f"alphabet{a:02}/character{c:02}"
-                for a in alphabets
+                for a in range(self.n_alphabets)
                 for c in range(self.n_characters)
             ),
             {

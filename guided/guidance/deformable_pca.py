@@ -36,7 +36,8 @@ class DeformablePCA(Guidance):
 
     Each deformation is one latent. ``rotation``: the angle is gain · z. ``scale``: the axes are
     scaled by exp(gain · z), one gain an axis. ``shear``, ``translation_x``, ``translation_y``:
-    gain · z, in half image widths.
+    gain · z, in half image widths. Amounts are those of the map from output to input coordinates:
+    a positive scale shrinks what is painted, a positive translation moves it left or up.
 
     Identity at initialisation: the encoder's means of the deformation latents start at 0, with
     a small variance. Starting with gains of 0 would do that too, but then the light decoder sends
