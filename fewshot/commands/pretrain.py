@@ -1,5 +1,6 @@
 """``fewshot pretrain``: one encoder."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +11,7 @@ from fewshot.compare import labelled
 from fewshot.config import describe
 from fewshot.data import DatasetFactory, data_root
 from fewshot.diagnose import diagnose, excited_slices
-from fewshot.environment import choose_device, versions
+from fewshot.environment import choose_device, hardware, versions
 from guided.files import write_figure, write_json
 from guided.pictures import traversal_figures
 from guided.pretrain import PretrainConfig, pretrain
@@ -39,6 +40,7 @@ class PretrainCommand:
 
 def main(arguments: Sequence[str]) -> None:
     """Run the command."""
+    start = time.perf_counter()
     config = parse_command(PretrainCommand, arguments, "pretrain")
     device = choose_device(config.device)
     dataset = config.dataset(data_root(config.data_root))
@@ -69,7 +71,16 @@ def main(arguments: Sequence[str]) -> None:
         trained.encoder, splits.test, excited_slices(trained.encoder, splits.test), device
     )
     progress = trained.progress
-    write_json(output / "results.json", {"history": progress.history, "diagnostics": measured})
+    strategies = [entry["class_path"] for entry in describe(config.pretrain.guidance)]
+    results = {
+        "diagnostics": [{"arm": " + ".join(strategies) or "unguided", **m} for m in measured],
+        "history": progress.history,
+        "seconds": round(time.perf_counter() - start, 1),
+        "versions": versions(),
+        "hardware": hardware(device),
+        "config": describe(config),
+    }
+    write_json(output / "results.json", results)
     print(
         f"{progress.step} steps, kept step {progress.best_step}: held-out negative ELBO "
         f"{progress.best_score:.2f} nats per image\n{file}: {tuple(trained.encoder.input_shape)} "
