@@ -22,6 +22,7 @@ from fewshot.compare import Study, labelled
 from fewshot.data.bank import ImageBank
 from fewshot.data.dataset import Splits
 from fewshot.episodes import EpisodeSampler, Setting
+from fewshot.evaluate import embed_bank, episode_errors
 from fewshot.learners.prototypical import Prototypical
 from guided.checkpoint import Encoder, provenance
 from guided.errors import InputError
@@ -90,6 +91,25 @@ def test_errors_are_those_of_the_saved_encoders(finished, arm, latents, learner)
             errors.append(100 * float(wrong.float().mean()))
         stored = finished.arrays[f"{arm}|{learner}|{latents}|3w1s"][row]
         np.testing.assert_allclose(stored, errors, rtol=1e-6)
+
+
+def test_each_latents_have_embeddings_of_their_own(write, study, shallow, monkeypatch, tmp_path):
+    """With one learner, the latents of an arm follow one another, and embeddings are kept."""
+    shallow(monkeypatch)
+    study["learners"]["nearest"] = {"learner": {"class_path": "NearestNeighbour"}}
+    config = parsed(write(study))
+    splits = splits_of(config)
+    outcome = Study(config, splits, tmp_path / "run", say=str).run()
+    sampler = EpisodeSampler(splits.test, Setting(3, 1, 4), derive_seed(0, "test", "3w1s"))
+    guided = [entry for entry in outcome.errors if entry.arm == "guided"]
+    assert len(guided) == 2 * 2 * 2
+    for entry in guided:
+        encoder = Encoder.load(outcome.encoders["guided", entry.seed].encoder_file, entry.latents)
+        # At one shot, the nearest neighbour and the nearest prototype are the same.
+        embeddings = embed_bank(encoder, splits.test)
+        expected = episode_errors(Prototypical(encoder), embeddings, sampler, 20)
+        assert torch.equal(entry.errors, expected)
+    assert len({tuple(entry.errors.tolist()) for entry in guided}) == 4
 
 
 def test_every_condition_is_there(finished):
@@ -399,7 +419,7 @@ def started(arguments):
 
 
 def kill_when(process, happened):
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not happened():
         assert process.is_alive(), "it ended before it could be killed"
         assert time.monotonic() < deadline
