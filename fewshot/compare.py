@@ -25,7 +25,7 @@ from fewshot.train import meta_train
 from guided.backbones import Pixels
 from guided.checkpoint import Encoder
 from guided.files import write_arrays, write_figure
-from guided.pictures import traversal_figures
+from guided.pictures import spaced, traversal_figures
 from guided.pretrain import LabelledImages, PretrainConfig, build_model, pretrain
 from guided.progress import progress_bar
 from guided.randomness import derive_seed
@@ -198,8 +198,8 @@ class Study:
             f"{name}, seed {seed}: {progress.step} steps, kept step {progress.best_step} "
             f"({self.config.select_by} {progress.best_score:.2f} on the validation classes)"
         )
-        image = self.splits.validation.images[0].to(self.device)
-        for title, figure in traversal_figures(trained.model, image).items():
+        images = spaced(self.splits.validation.images, 256).to(self.device)
+        for title, figure in traversal_figures(trained.model, images).items():
             write_figure(cell.folder / f"{title}.png", figure)
         return trained.encoder, progress.history
 

@@ -97,6 +97,7 @@ def learning_curves_figure(outcome: "Outcome") -> "Figure | None":
         return None
     arms = list(dict.fromkeys(name for name, _ in curves))
     figure = Figure(figsize=(8, 3.2), layout="constrained")
+    figure.suptitle("on the validation classes", fontsize=10)
     left, right = figure.subplots(1, 2)
     for (name, _), history in curves.items():
         steps = [entry["step"] for entry in history]
@@ -104,8 +105,8 @@ def learning_curves_figure(outcome: "Outcome") -> "Figure | None":
             label = name if axes.get_legend_handles_labels()[1].count(name) == 0 else None
             colour = f"C{arms.index(name)}"
             axes.plot(steps, [e[key] for e in history], color=colour, linewidth=1, label=label)
-    left.set_ylabel("validation score (lower is better)")
-    right.set_ylabel("validation negative ELBO, nats per image")
+    left.set_ylabel("score (lower is better)")
+    right.set_ylabel("negative ELBO, nats per image")
     for axes in (left, right):
         axes.set_xlabel("step")
         axes.grid(alpha=0.3)

@@ -33,19 +33,33 @@ def traversal(z: Tensor, latents: list[int], values: Tensor) -> Tensor:
     Args:
         z: the code, ``[latent_dim]``.
         latents: which latents to move.
-        values: ``[n]``, in standard deviations of the prior.
+        values: ``[n]``, or ``[len(latents), n]`` for each latent its own.
 
     Returns:
         ``[len(latents), n, latent_dim]``.
     """
     codes = z.expand(len(latents), len(values), -1).clone()
     for row, latent in enumerate(latents):
-        codes[row, :, latent] = values
+        codes[row, :, latent] = values if values.ndim == 1 else values[row]
     return codes
 
 
+@torch.no_grad()
+def spread(vae: VAE, images: Tensor) -> Tensor:
+    """Standard deviation of each latent over images: of the aggregate posterior, ``[latent_dim]``.
+
+    1 for a latent that follows the prior; a latent that is much narrower means nothing at 1.
+    """
+    posterior = vae.posterior(images)
+    return (posterior.mean.var(0, correction=0) + posterior.logvar.exp().mean(0)).sqrt()
+
+
 def traversal_figure(
-    model: GuidedVAE, image: Tensor, rows: int = 10, light: bool = False
+    model: GuidedVAE,
+    image: Tensor,
+    rows: int = 10,
+    light: bool = False,
+    unit: Tensor | None = None,
 ) -> "Figure":
     """Each row moves one latent of one image's code from -3 to 3; labelled by the latent's role.
 
@@ -54,13 +68,16 @@ def traversal_figure(
         image: uint8 or float, ``[C, H, W]``.
         rows: how many latents: the named slices first, then those whose posterior says most (KL).
         light: through deformable PCA's light decoder instead of the VAE's decoder.
+        unit: what 1 means for each latent, ``[latent_dim]``; the prior's deviation if not given.
     """
     vae = model.vae
     with torch.no_grad():
         posterior = vae.posterior(image[None])
     latents = _order(model, posterior.kl()[0])[:rows]
     values = torch.linspace(-3, 3, 9, device=image.device)
-    codes = traversal(posterior.mean[0], latents, values).flatten(0, 1)
+    scale = torch.ones_like(posterior.mean[0]) if unit is None else unit
+    steps = scale[latents, None] * values
+    codes = traversal(posterior.mean[0], latents, steps).flatten(0, 1)
     with torch.no_grad():
         decoded = _light_decoder(model).render(codes).clamp(0, 1) if light else vae.decode(codes)
     labels = vae.encoder.layout.labels() if vae.encoder.layout else []
@@ -100,12 +117,22 @@ def labelled_rows(images: Tensor, row_labels: list[str], column_labels: list[str
     return figure
 
 
-def traversal_figures(model: GuidedVAE, image: Tensor) -> "dict[str, Figure]":
-    """Name -> figure: through the VAE's decoder and, with deformable PCA, through its own."""
-    figures = {"traversals": traversal_figure(model, image)}
+def traversal_figures(model: GuidedVAE, images: Tensor) -> "dict[str, Figure]":
+    """Name -> figure: through the VAE's decoder and, with deformable PCA, through its own.
+
+    The middle image's code is moved, in units of each latent's :func:`spread` over all of them.
+    """
+    image, unit = images[len(images) // 2], spread(model.vae, images)
+    figures = {"traversals": traversal_figure(model, image, unit=unit)}
     if any(isinstance(strategy, DeformablePCA) for strategy in model.strategies):
-        figures["traversals_light_decoder"] = traversal_figure(model, image, light=True)
+        figures["traversals_light_decoder"] = traversal_figure(model, image, light=True, unit=unit)
     return figures
+
+
+def spaced(images: Tensor, n: int) -> Tensor:
+    """At most n of the images, evenly spaced: a few of most classes."""
+    rows = torch.linspace(0, len(images) - 1, min(n, len(images)), device=images.device)
+    return images[rows.long()]
 
 
 def log_pictures(log: RunLog, model: GuidedVAE, images: Tensor, step: int) -> None:
@@ -117,11 +144,10 @@ def log_pictures(log: RunLog, model: GuidedVAE, images: Tensor, step: int) -> No
         images: uint8 ``[N, C, H, W]``, held out.
         step: of the log.
     """
-    spread = torch.linspace(0, len(images) - 1, min(16, len(images))).long()
-    chosen = images[spread.to(images.device)]
+    chosen = spaced(images, 16)
     log.images("inputs", chosen.float() / 255, step)
     log.images("reconstructions", reconstructions(model.vae, chosen), step, columns=len(chosen))
-    for name, figure in traversal_figures(model, chosen[0]).items():
+    for name, figure in traversal_figures(model, spaced(images, 256)).items():
         log.figure(name, figure, step)
     for strategy in model.strategies:
         for name, pictures in strategy.pictures().items():

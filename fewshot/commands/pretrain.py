@@ -13,7 +13,7 @@ from fewshot.data import DatasetFactory, data_root
 from fewshot.diagnose import diagnose, excited_slices
 from fewshot.environment import choose_device, hardware, versions
 from guided.files import write_figure, write_json
-from guided.pictures import traversal_figures
+from guided.pictures import spaced, traversal_figures
 from guided.pretrain import PretrainConfig, pretrain
 
 
@@ -65,7 +65,8 @@ def main(arguments: Sequence[str]) -> None:
     )
     file = output / "encoder.safetensors"
     trained.encoder.save(file, **depends, versions=versions())
-    for name, figure in traversal_figures(trained.model, splits.test.images[0].to(device)).items():
+    images = spaced(splits.test.images, 256).to(device)
+    for name, figure in traversal_figures(trained.model, images).items():
         write_figure(output / f"{name}.png", figure)
     measured = diagnose(
         trained.encoder, splits.test, excited_slices(trained.encoder, splits.test), device

@@ -19,6 +19,7 @@ from guided.pictures import (
     labelled_rows,
     log_pictures,
     reconstructions,
+    spread,
     traversal,
     traversal_figure,
 )
@@ -143,3 +144,19 @@ def test_pictures_of_a_model_are_logged(make_images: Callable[..., Tensor], tmp_
     assert (inputs.step, both.step) == (5, 5)
     assert (inputs.height, inputs.width) == (2 * 17 + 1, 8 * 17 + 1)
     assert (both.height, both.width) == (2 * 17 + 1, 16 * 17 + 1)
+
+
+def test_spread_is_the_aggregate_posteriors(make_images: Callable[..., Tensor]) -> None:
+    model = build()
+    images = make_images(64)
+    found = spread(model.vae, images)
+    posterior = model.vae.posterior(images)
+    generator = torch.Generator().manual_seed(0)
+    draws = torch.cat([posterior.sample(generator) for _ in range(300)])
+    torch.testing.assert_close(found, draws.std(0), rtol=0.03, atol=0)
+
+
+def test_each_latent_can_have_its_own_steps() -> None:
+    codes = traversal(torch.zeros(3), [2, 0], torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
+    assert codes[0, :, 2].tolist() == [1, 2] and codes[1, :, 0].tolist() == [3, 4]
+    assert codes.count_nonzero() == 4
