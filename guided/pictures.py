@@ -38,7 +38,7 @@ def traversal(z: Tensor, latents: list[int], values: Tensor) -> Tensor:
     Returns:
         ``[len(latents), n, latent_dim]``.
     """
-    codes = z.expand(len(latents), len(values), -1).clone()
+    codes = z.expand(len(latents), values.shape[-1], -1).clone()
     for row, latent in enumerate(latents):
         codes[row, :, latent] = values if values.ndim == 1 else values[row]
     return codes
