@@ -30,7 +30,8 @@ def test_published_results_say_how_they_were_made(file):
     results = json.loads(file.read_text())
     assert results["versions"]["git"], "made outside a checkout"
     assert not results["versions"]["git"].endswith("dirty"), "made from uncommitted code"
-    assert results["hardware"]["processor"] and results["seconds"] > 0
+    assert results["hardware"]["processor"]
+    assert "rows" not in results or results["seconds"] > 0
     assert all(len(row["seeds"]) >= 3 and row["episodes"] >= 600 for row in results.get("rows", []))
 
 

@@ -1,6 +1,5 @@
 """``fewshot pretrain``: one encoder."""
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,7 +39,6 @@ class PretrainCommand:
 
 def main(arguments: Sequence[str]) -> None:
     """Run the command."""
-    start = time.perf_counter()
     config = parse_command(PretrainCommand, arguments, "pretrain")
     device = choose_device(config.device)
     dataset = config.dataset(data_root(config.data_root))
@@ -76,7 +74,6 @@ def main(arguments: Sequence[str]) -> None:
     results = {
         "diagnostics": [{"arm": " + ".join(strategies) or "unguided", **m} for m in measured],
         "history": progress.history,
-        "seconds": round(time.perf_counter() - start, 1),
         "versions": versions(),
         "hardware": hardware(device),
         "config": describe(config),
