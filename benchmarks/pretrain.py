@@ -193,7 +193,7 @@ def matrix_product() -> Callable[[], Tensor]:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Pretraining, against a textbook loop.")
     add_dataset_argument(parser, fallback="glyphs")
-    parser.add_argument("--width", type=int, default=32, help="channels of Conv4; 32 in the quickstart")
+    parser.add_argument("--width", type=int, default=32, help="of Conv4; 32: the quickstart's")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument(
