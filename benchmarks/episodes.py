@@ -2,8 +2,8 @@
 
 Both draw 1-shot episodes with 15 queries a class from the same training classes and deliver the
 support and query images as contiguous uint8 tensors ``[E, n_way, n_shot or n_query, C, H, W]``:
-ours 64 episodes at a time, learn2learn one at a time, as it does. One thread, taking turns,
-medians of processor time.
+ours as many episodes at a time as make 20,480 images, learn2learn one at a time, as it does. One
+thread, taking turns, medians of processor time.
 
 The peer is learn2learn as it is installed (its data classes are compiled) and as its examples use
 it: FusedNWaysKShots, LoadData, RemapLabels, ConsecutiveLabels, every task drawn afresh
@@ -29,27 +29,33 @@ from torch.utils.data import Dataset, TensorDataset
 from fewshot.data import ImageBank
 from fewshot.episodes import Episodes, EpisodeSampler, Setting
 
-BATCH = 64
-OURS, PEER = 10 * BATCH, 32  # episodes in one run
+IMAGES = 20_480  # in one of our batches: 256 episodes of 5 ways, 64 of 20
+BATCHES, PEER = 10, 32  # of ours, episodes of theirs, in one run
 
 Draws = tuple[Callable[[], object], Callable[[], Episodes]]
 """Draws one run's episodes; draws them and delivers their images (the last batch is returned)."""
 
 
+def batch_size(setting: Setting) -> int:
+    """Episodes in one of our batches."""
+    return IMAGES // (setting.n_way * (setting.n_shot + setting.n_query))
+
+
 def ours(bank: ImageBank, setting: Setting) -> Draws:
     sampler = EpisodeSampler(bank, setting, seed=0)
-    starts = count(step=BATCH)  # shared by all runs: no episode is drawn twice
+    size = batch_size(setting)
+    starts = count(step=size)  # shared by all runs: no episode is drawn twice
 
     def draw() -> Episodes:
         start = next(starts)
-        return sampler.batch(start, start + BATCH)
+        return sampler.batch(start, start + size)
 
     def sample() -> None:
-        for _ in range(OURS // BATCH):
+        for _ in range(BATCHES):
             draw()
 
     def deliver() -> Episodes:
-        for _ in range(OURS // BATCH):
+        for _ in range(BATCHES):
             episodes = draw().gather(bank.images)
         return episodes
 
@@ -139,9 +145,9 @@ def compare(bank: ImageBank, setting: Setting, repeats: int) -> dict[str, float]
     _, peer_deliver_tensors = peer(bank, setting, TensorDataset)
     return rates(
         [
-            Contender("ours", OURS, our_deliver),
+            Contender("ours", BATCHES * batch_size(setting), our_deliver),
             Contender("peer", PEER, peer_deliver),
-            Contender("ours, rows", OURS, our_sample),
+            Contender("ours, rows", BATCHES * batch_size(setting), our_sample),
             Contender("peer, rows", PEER, peer_sample),
             Contender("peer, OnDeviceDataset", PEER, peer_deliver_tensors),
         ],
