@@ -30,7 +30,7 @@ from guided.pretrain import LabelledImages, PretrainConfig, build_model, pretrai
 from guided.progress import progress_bar
 from guided.randomness import derive_seed
 
-FORMAT = 1  # part of every digest: raise it when the same configuration comes to mean new numbers
+FORMAT = 2  # part of every digest: raise it when the same configuration comes to mean new numbers
 
 
 @dataclass(frozen=True)

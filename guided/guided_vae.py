@@ -11,6 +11,7 @@ from guided.errors import InputError
 from guided.guidance.base import Guidance, GuidanceContext, GuidanceFactory
 from guided.layout import LatentAllocator
 from guided.likelihoods import Likelihood
+from guided.randomness import seeded_initialisation
 from guided.vae import VAE, Posterior
 
 
@@ -63,7 +64,10 @@ class GuidedVAE(nn.Module):
         super().__init__()
         context = GuidanceContext(input_shape, LatentAllocator(latent_dim), categories)
         body = backbone(input_shape)
-        strategies: list[Guidance] = [build(context) for build in guidance]
+        # From a random stream of their own: the VAE starts with the weights that it would have
+        # without them, so that the arms of one seed differ in nothing but their guidance.
+        with seeded_initialisation(torch.initial_seed(), "guidance"):
+            strategies: list[Guidance] = [build(context) for build in guidance]
         self.vae = VAE(body, context.latents.layout(), likelihood)
         self.guidance = nn.ModuleList(strategies)
         for strategy in strategies:

@@ -25,8 +25,8 @@ def derive_seed(root: int, *purpose: str | int) -> int:
     """
     if root < 0:
         raise InputError(f"seed: expected >= 0, got {root}")
-    words = [_word(part) for part in purpose]
-    state = np.random.SeedSequence([root, *words]).generate_state(1, np.uint64)
+    words = tuple(_word(part) for part in purpose)
+    state = np.random.SeedSequence(root, spawn_key=words).generate_state(1, np.uint64)
     return int(state[0] >> np.uint64(1))
 
 

@@ -81,8 +81,8 @@ def test_one_episode_forever():
     images = torch.zeros(60, 1, 1, 1, dtype=torch.uint8)
     six = ImageBank(images, torch.arange(60) % 6, tuple("abcdef"))
     one = EpisodeSampler(six, Setting(3, 1, 2), seed=7)[11]
-    assert one.support.tolist() == [[[23], [39], [25]]]
-    assert one.query.tolist() == [[[53, 11], [21, 45], [43, 19]]]
+    assert one.support.tolist() == [[[54], [31], [10]]]
+    assert one.query.tolist() == [[[6, 24], [1, 55], [16, 4]]]
 
 
 @pytest.mark.parametrize("bounds", [(0, 50), (13, 14), (17, 31), (1_000_000, 1_000_005)])

@@ -64,6 +64,14 @@ def test_deformations_are_read_where_they_were_reserved() -> None:
     assert mean[:, guidance.content].all()
 
 
+def test_guidance_leaves_the_initial_weights_of_the_vae_alone() -> None:
+    plain, excited, deformed = build().vae, build(EXCITE).vae, build(DPCA).vae
+    for name, weight in plain.state_dict().items():
+        assert torch.equal(weight, excited.state_dict()[name]), name
+        if not name.startswith("encoder.head"):  # deformations start as the identity
+            assert torch.equal(weight, deformed.state_dict()[name]), name
+
+
 def test_plain_vae_has_two_terms_and_only_content() -> None:
     model = build()
     objective = model.objective(*batch(), generator=noise())

@@ -13,7 +13,7 @@ from guided.randomness import derive_seed, generator, seeded_initialisation
 def test_derived_seeds_are_what_they_were() -> None:
     """Pinned: another value would silently change every published number."""
     assert derive_seed(0) == 7896617691693857887
-    assert derive_seed(7, "pretrain", "noise", 3) == 6781121070368346340
+    assert derive_seed(7, "pretrain", "noise", 3) == 4335014630444908652
 
 
 def test_derived_seeds_differ_by_root_purpose_and_order() -> None:
@@ -24,6 +24,7 @@ def test_derived_seeds_differ_by_root_purpose_and_order() -> None:
         ("a", "b"),
         ("b", "a"),
         ("ab",),
+        ("a", 0),
         ("a", 1),
         (0, "a"),
         ("a", 1, 2),

@@ -213,7 +213,7 @@ def test_decoded_once_until_a_source_changes(
     second = opened(classes).splits().train
     assert not torch.equal(first.images[0], second.images[0])
     assert torch.equal(first.images[1:], second.images[1:])
-    picture(1).save(classes / name / "3.png")
+    picture(8888).save(classes / name / "3.png")
     assert len(opened(classes).splits().train) == len(first) + 1
 
 

@@ -161,7 +161,7 @@ def test_slant_is_the_lean_of_the_ink(splits: Splits) -> None:
     a = within_classes(lean, bank)[tall]
     b = within_classes(bank.factors["slant"], bank)[tall]
     assert tall.sum() > 200
-    assert correlation(a, b) > 0.55
+    assert correlation(a, b) > 0.5
     assert float(a @ b / (b @ b)) == pytest.approx(1, abs=0.1)
 
 
