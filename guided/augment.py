@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from guided.errors import InputError
+
 
 @dataclass(frozen=True)
 class Augmentation:
@@ -17,12 +19,19 @@ class Augmentation:
         scale: largest change of size, as the log of a factor.
         shear: largest slope.
         translation: largest shift along each axis, in half image widths.
+        views: copies of each image in a batch, each deformed on its own; for guidance that
+            compares them.
     """
 
     rotation: float = 0.0
     scale: float = 0.0
     shear: float = 0.0
     translation: float = 0.0
+    views: int = 1
+
+    def __post_init__(self) -> None:
+        if self.views < 1:
+            raise InputError(f"views: expected at least 1, got {self.views}")
 
     @property
     def active(self) -> bool:
@@ -30,12 +39,13 @@ class Augmentation:
         return any((self.rotation, self.scale, self.shear, self.translation))
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Deformed images, bilinear, 0 outside.
+        """Deformed images ``[views * B, C, H, W]``, one view of all after the other; 0 outside.
 
         Args:
             images: float ``[B, C, H, W]``, background 0.
             generator: on the images' device.
         """
+        images = torch.cat([images] * self.views) if self.views > 1 else images
         if not self.active:
             return images
         amount = 2 * torch.rand(5, len(images), generator=generator, device=images.device) - 1

@@ -48,6 +48,7 @@ class GuidedVAE(nn.Module):
         input_shape: (C, H, W) of the images.
         categories: attribute -> number of values, for supervised guidance.
         kl_weight: β of β-VAE (Higgins et al. 2017); 1 is the ELBO.
+        views: differently deformed copies of each image in a training batch.
     """
 
     def __init__(
@@ -60,9 +61,10 @@ class GuidedVAE(nn.Module):
         input_shape: ImageShape,
         categories: Mapping[str, int],
         kl_weight: float = 1.0,
+        views: int = 1,
     ) -> None:
         super().__init__()
-        context = GuidanceContext(input_shape, LatentAllocator(latent_dim), categories)
+        context = GuidanceContext(input_shape, LatentAllocator(latent_dim), categories, views)
         body = backbone(input_shape)
         # From a random stream of their own: the VAE starts with the weights that it would have
         # without them, so that the arms of one seed differ in nothing but their guidance.

@@ -119,6 +119,7 @@ def build_model(config: PretrainConfig, images: LabelledImages, seed: int) -> Gu
             input_shape=_shape(images),
             categories=images.categories(),
             kl_weight=config.kl_weight,
+            views=config.augmentation.views,
         )
 
 
@@ -174,7 +175,8 @@ def pretrain(
     with bar, RunLog(log_folder, progress.step) as log:
         while progress.step < config.steps and not progress.exhausted(config.patience):
             rows = batches[progress.step]
-            targets = {name: train.targets[name][rows] for name in model.attributes}
+            labels = rows.repeat(config.augmentation.views)
+            targets = {name: train.targets[name][labels] for name in model.attributes}
             images = model.vae.encoder.normalised(train.images[rows])
             chance = generator(seed, "pretrain", "augmentation", progress.step, device=device)
             images = config.augmentation(images, chance)

@@ -20,11 +20,13 @@ class GuidanceContext:
         latents: hands out slices of the latent vector, in the order of the strategies.
         categories: attribute -> how many values it takes in the training set. Asking for one is
             how a strategy uses labels.
+        views: differently deformed copies of each image in a batch, one after the other.
     """
 
     input_shape: ImageShape
     latents: LatentAllocator
     categories: Mapping[str, int]
+    views: int = 1
 
     @property
     def latent_dim(self) -> int:

@@ -58,6 +58,11 @@ class DeformablePCA(Guidance):
         orthogonality: penalise the basis' inner products by their square or absolute value.
         weight: of the light decoder's reconstruction error (0.5 in the authors' code).
         orthogonality_weight: of the orthogonality term.
+        exchange: render each view's content under the other view's deformation. With two views
+            (``augmentation.views: 2``), content then cannot hold what differs between them.
+        blur: standard deviation, in pixels, of a Gaussian that smooths the light decoder's error
+            before it is squared; 0: as in the paper. Thin strokes that do not overlap attract
+            each other only when they are smoothed, as in image registration.
         gains: where gains start, by deformation, if not at :data:`GAINS`. A larger one makes the
             light decoder discover a deformation sooner.
     """
@@ -71,11 +76,22 @@ class DeformablePCA(Guidance):
         orthogonality: Literal["square", "absolute"] = "square",
         weight: float = 1.0,
         orthogonality_weight: float = 1.0,
+        exchange: bool = False,
+        blur: float = 0.0,
         gains: dict[str, float] | None = None,
     ) -> None:
         super().__init__()
         if not deformations:
             raise InputError("DeformablePCA.deformations: at least one is needed")
+        if exchange and context.views != 2:
+            raise InputError(
+                f"DeformablePCA.exchange: needs augmentation.views 2, got {context.views}"
+            )
+        if blur < 0 or (blur and likelihood != "gaussian"):
+            raise InputError(
+                f"DeformablePCA.blur: expected 0, or more with likelihood gaussian; got {blur}"
+            )
+        self.exchange, self.blur = exchange, blur
         self.input_shape = context.input_shape
         self.latent_of = {name: context.latents.take(name)[0] for name in deformations}
         content = sorted(set(range(context.latent_dim)) - set(self.latent_of.values()))
@@ -146,25 +162,41 @@ class DeformablePCA(Guidance):
         canvas: Tensor = flat.view(-1, *self.input_shape)
         return canvas.sigmoid() if self.likelihood == "bernoulli" else canvas
 
-    def render(self, z: Tensor) -> Tensor:
-        """The light decoder: τ(z_def) ∘ (z_cont Bᵀ), ``[B, C, H, W]``; outside is 0."""
-        canvas = self.canvas(z)
+    def render(self, z: Tensor, content: Tensor | None = None) -> Tensor:
+        """The light decoder: τ(z_def) ∘ (z_cont Bᵀ), ``[B, C, H, W]``; outside is 0.
+
+        Args:
+            z: ``[B, latent_dim]``, whose deformation latents are read.
+            content: whose content latents are read, if not ``z``'s own.
+        """
+        canvas = self.canvas(z if content is None else content)
         grid = F.affine_grid(self.affine(z), list(canvas.shape), align_corners=False)
         return F.grid_sample(canvas, grid, align_corners=False)
 
     def losses(
         self, images: Tensor, posterior: Posterior, z: Tensor, targets: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
-        rendered = self.render(z)
+        # The batch holds one view of every image, then the other of every image.
+        content = z.roll(len(z) // 2, 0) if self.exchange else z
+        rendered = self.render(z, content)
         if self.likelihood == "bernoulli":
             # Interpolation can overshoot [0, 1] by a rounding error, which the loss refuses.
             pixelwise = F.binary_cross_entropy(rendered.clamp(0, 1), images, reduction="none")
         else:
-            pixelwise = (images - rendered).square()
+            pixelwise = self._smooth(images - rendered).square()
         return {
             "deformable_pca": pixelwise.flatten(1).sum(1).mean(),
             "orthogonality": self._orthogonality(),
         }
+
+    def _smooth(self, difference: Tensor) -> Tensor:
+        if not self.blur:
+            return difference
+        # Here, for its import takes as long as torch's own.
+        from torchvision.transforms.functional import gaussian_blur
+
+        size = 2 * math.ceil(2.5 * self.blur) + 1
+        return gaussian_blur(difference, [size, size], [self.blur, self.blur])
 
     def _orthogonality(self) -> Tensor:
         basis = self.basis.weight

@@ -9,6 +9,7 @@ from scipy import stats
 from torch import Tensor
 
 from guided.augment import Augmentation
+from guided.errors import InputError
 
 N = 16
 
@@ -43,6 +44,16 @@ def test_nothing_is_the_default_and_draws_nothing() -> None:
     assert not Augmentation().active
     assert Augmentation()(images, chance) is images
     assert torch.equal(chance.get_state(), rng().get_state())
+
+
+def test_views_are_copies_deformed_on_their_own() -> None:
+    images = torch.rand(3, 1, N, N)
+    assert torch.equal(Augmentation(views=2)(images, rng()), torch.cat([images, images]))
+    first, second = Augmentation(rotation=20, views=2)(images, rng()).chunk(2)
+    assert not torch.isclose(first, second).all((1, 2, 3)).any()
+    assert torch.equal(first, Augmentation(rotation=20, views=2)(images, rng())[:3])
+    with pytest.raises(InputError, match="views: expected at least 1, got 0"):
+        Augmentation(views=0)
 
 
 @pytest.mark.parametrize("name", ["rotation", "scale", "shear", "translation"])

@@ -24,11 +24,15 @@ CONTENT = 3
 
 
 def build(
-    *deformations: str, channels: int = 1, size: tuple[int, int] = (SIZE, SIZE), **settings: Any
+    *deformations: str,
+    channels: int = 1,
+    size: tuple[int, int] = (SIZE, SIZE),
+    views: int = 1,
+    **settings: Any,
 ) -> DeformablePCA:
     torch.manual_seed(0)
     latents = LatentAllocator(len(deformations) + CONTENT)
-    context = GuidanceContext((channels, *size), latents, {})
+    context = GuidanceContext((channels, *size), latents, {}, views)
     return DeformablePCA(context, deformations=deformations, **settings).double()  # type: ignore[arg-type]
 
 
@@ -186,6 +190,30 @@ def test_losses_are_the_papers_formula() -> None:
     assert terms["orthogonality"].item() == pytest.approx(orthogonality, rel=1e-9)
 
 
+def test_exchanged_content_is_deformed_as_the_other_view() -> None:
+    guidance = build("rotation", exchange=True, views=2)
+    z = code(guidance, rows=6, rotation=0.3)
+    z[3:, 0] *= -1
+    other = z[[3, 4, 5, 0, 1, 2]]
+    other[:, 0] = z[:, 0]
+    images = guidance.render(other).detach()
+    assert losses(guidance, images, z)["deformable_pca"].item() == 0
+    assert losses(guidance, guidance.render(z).detach(), z)["deformable_pca"].item() > 1
+
+
+def test_blur_smooths_the_error_before_it_is_squared() -> None:
+    guidance = build("rotation", blur=1.2, channels=2)
+    z = code(guidance, rows=3)
+    images = np.random.default_rng(0).random((3, 2, SIZE, SIZE))
+    images[..., :5, :] = images[..., 11:, :] = images[..., :5] = images[..., 11:] = 0
+    guidance.basis.weight.data.zero_()
+    guidance.basis.bias.data.zero_()
+    smooth = ndimage.gaussian_filter(images, 1.2, axes=(2, 3), truncate=2.5, mode="mirror")
+    expected = np.square(smooth).sum((1, 2, 3)).mean()
+    terms = losses(guidance, torch.from_numpy(images), z)
+    assert terms["deformable_pca"].item() == pytest.approx(expected, rel=1e-6)
+
+
 def test_bernoulli_and_absolute_forms() -> None:
     guidance = build("rotation", likelihood="bernoulli", orthogonality="absolute")
     z = code(guidance, rows=4)
@@ -309,6 +337,12 @@ def test_impossible_settings_are_refused() -> None:
         build("rotation", "rotation")
     with pytest.raises(InputError, match="no latent is left for the content"):
         DeformablePCA(GuidanceContext((1, 8, 8), LatentAllocator(2), {}))
+    with pytest.raises(InputError, match="exchange: needs augmentation.views 2, got 1"):
+        build("rotation", exchange=True)
+    with pytest.raises(InputError, match=r"blur: expected 0, or more .* got -1"):
+        build("rotation", blur=-1)
+    with pytest.raises(InputError, match=r"blur: .* with likelihood gaussian"):
+        build("rotation", blur=1, likelihood="bernoulli")
 
 
 def test_pictures_are_the_components_by_norm() -> None:

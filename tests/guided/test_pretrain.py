@@ -20,6 +20,7 @@ from guided.backbones import Conv4
 from guided.checkpoint import Encoder
 from guided.guidance.deformable_pca import DeformablePCA
 from guided.guidance.excitation_inhibition import ExcitationInhibition
+from guided.guided_vae import GuidedVAE, Objective
 from guided.pretrain import (
     Batches,
     LabelledImages,
@@ -207,6 +208,23 @@ def test_untrained_weights_are_a_function_of_the_seed(data: Any) -> None:
 def test_guided_and_unguided_arms_start_from_the_same_body(data: Any) -> None:
     plain, guided = (build_model(config, data[0], 0) for config in (PLAIN, GUIDED))
     assert_same(plain.vae.encoder.backbone.state_dict(), guided.vae.encoder.backbone.state_dict())
+
+
+def test_each_view_keeps_its_images_labels(data: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[Tensor, Tensor]] = []
+    whole = GuidedVAE.objective
+
+    def spy(model: GuidedVAE, images: Tensor, targets: State, **settings: Any) -> Objective:
+        seen.append((images, targets["class"]))
+        return whole(model, images, targets, **settings)
+
+    monkeypatch.setattr(GuidedVAE, "objective", spy)
+    pretrain(replace(GUIDED, augmentation=Augmentation(views=2)), *data, seed=0)
+    assert len(seen) == GUIDED.steps
+    for images, labels in seen:
+        assert images.shape[0] == 2 * GUIDED.batch_size
+        assert torch.equal(*images.chunk(2))
+        assert torch.equal(*labels.chunk(2))
 
 
 # --- what is kept ----------------------------------------------------------------------------
