@@ -65,5 +65,10 @@ class Cell:
         return self.folder / "encoder.safetensors"
 
     @property
+    def learner_file(self) -> Path:
+        """The weights of a meta-trained learner that are not its encoder's."""
+        return self.folder / "learner.safetensors"
+
+    @property
     def _marker(self) -> Path:
         return self.folder / "cell.json"

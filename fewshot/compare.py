@@ -19,8 +19,9 @@ from fewshot.data.dataset import Splits
 from fewshot.diagnose import diagnose, excited_slices
 from fewshot.environment import versions
 from fewshot.episodes import EpisodeSampler
-from fewshot.evaluate import EpisodeErrors, embed_bank, episode_errors
-from fewshot.study import ArmConfig, LearnerConfig, StudyConfig
+from fewshot.evaluate import EpisodeErrors, episode_errors, table_for
+from fewshot.learners.base import Learner
+from fewshot.study import ArmConfig, LearnerConfig, StudyConfig, is_meta_trained
 from fewshot.train import meta_train
 from guided.backbones import Pixels
 from guided.checkpoint import Encoder
@@ -216,19 +217,18 @@ class Study:
         }
 
     def _validation_error(self, encoder: Encoder, latents: str) -> float:
-        chosen = encoder.select(latents)
-        embeddings = embed_bank(chosen, self.splits.validation, self.device)
+        learner = self.first_learner(encoder.select(latents))
+        table = table_for(learner, self.splits.validation, self.device)
         n_episodes = self.config.selection_episodes
-        learner = self.first_learner(chosen)
-        return float(episode_errors(learner, embeddings, self.judge, n_episodes).mean())
+        return float(episode_errors(learner, table, self.judge, n_episodes).mean())
 
     def _meta_trained(
         self, key: tuple[str, int, str, str], arm: ArmConfig, encoder: Cell
     ) -> Cell | None:
-        """The encoder after meta-training; None for a learner that is only evaluated."""
+        """The learner after meta-training; None for one that is only evaluated."""
         name, seed, learner_name, latents = key
         learner = self.config.learners[learner_name]
-        if learner.train is None or arm.encoder == "pixels":
+        if learner.train is None or not is_meta_trained(arm, learner):
             return None
         depends = {
             "cell": "train",
@@ -258,6 +258,7 @@ class Study:
             f"{progress.best_step} (error {progress.best_score:.2f} on the validation classes)"
         )
         trained.encoder.save(cell.encoder_file, **depends)
+        trained.learner.save(cell.learner_file)
         cell.finish(start, history=progress.history)
         return cell
 
@@ -277,10 +278,13 @@ class Study:
         if not cell.done:
             start = time.perf_counter()
             encoder = load_for(source, latents).to(self.device)
-            embeddings = self._test_embeddings(source, latents, encoder)
             model = learner.learner(encoder)
+            if source.learner_file.exists():
+                model.restore(source.learner_file)
+            model.to(self.device)
+            table = self._test_table(source, latents, model)
             errors = {
-                setting.label: episode_errors(model, embeddings, sampler, self.config.episodes)
+                setting.label: episode_errors(model, table, sampler, self.config.episodes)
                 for setting, sampler in self.samplers.items()
             }
             arrays = {label: values.numpy() for label, values in errors.items()}
@@ -288,11 +292,13 @@ class Study:
             cell.finish(start)
         return cell
 
-    def _test_embeddings(self, source: Cell, latents: str, encoder: Encoder) -> Tensor:
-        """Embeddings of the test bank; the last ones are kept, for the arm's next learner."""
+    def _test_table(self, source: Cell, latents: str, learner: Learner) -> Tensor:
+        """What test episodes are gathered from; embeddings are kept, for the arm's next learner."""
+        if learner.reads_images:
+            return table_for(learner, self.splits.test, self.device)
         wanted = (source.folder, latents)
         if self._embedded is None or self._embedded[0] != wanted:
-            self._embedded = wanted, embed_bank(encoder, self.splits.test, self.device)
+            self._embedded = wanted, table_for(learner, self.splits.test, self.device)
         return self._embedded[1]
 
     def _read_errors(self, cell: Cell, key: tuple[str, int, str, str]) -> list[EpisodeErrors]:

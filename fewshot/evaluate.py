@@ -14,6 +14,9 @@ from guided.checkpoint import Encoder
 CHUNK_BYTES = 2**22
 """Embeddings gathered at a time: what a core's caches hold, and no memory to speak of."""
 
+CHUNK_IMAGES = 2**12
+"""Images gathered at a time, for a learner that reads them."""
+
 
 @dataclass(frozen=True)
 class EpisodeErrors:
@@ -49,18 +52,25 @@ def embed_bank(
     return torch.cat([encoder(part.to(device)) for part in parts])
 
 
+def table_for(learner: Learner, bank: ImageBank, device: torch.device | str = "cpu") -> Tensor:
+    """What a learner's episodes are gathered from: all embeddings, or the images themselves."""
+    if learner.reads_images:
+        return bank.images.to(device)
+    return embed_bank(learner.encoder, bank, device)
+
+
 @torch.no_grad()
 def episode_errors(
     learner: Learner,
-    embeddings: Tensor,
+    table: Tensor,
     sampler: EpisodeSampler,
     n_episodes: int,
 ) -> Tensor:
     """Error of each of the first episodes, in percent.
 
     Args:
-        learner: in evaluation mode.
-        embeddings: of the sampler's bank, ``[N, d]``.
+        learner: is put into evaluation mode.
+        table: of :func:`table_for`, of the sampler's bank.
         sampler: the list of episodes.
         n_episodes: how many.
 
@@ -70,12 +80,13 @@ def episode_errors(
     learner.eval()
     setting = sampler.setting
     images = setting.n_way * (setting.n_shot + setting.n_query)
-    width = embeddings[0].numel() * embeddings.element_size()
-    chunk = max(1, CHUNK_BYTES // (images * width))
+    width = table[0].numel() * table.element_size()
+    at_once = CHUNK_IMAGES if learner.reads_images else CHUNK_BYTES // width
+    chunk = max(1, at_once // images)
     errors = []
     for start in range(0, n_episodes, chunk):
         rows = sampler.batch(start, min(start + chunk, n_episodes))
-        predicted = learner.logits(rows.to(embeddings.device).gather(embeddings)).argmax(2)
-        wrong = predicted != rows.query_labels().to(embeddings.device)
+        predicted = learner.logits(rows.to(table.device).gather(table)).argmax(2)
+        wrong = predicted != rows.query_labels().to(table.device)
         errors.append(100 * wrong.float().mean(1))
     return torch.cat(errors).cpu()

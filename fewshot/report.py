@@ -19,7 +19,7 @@ from fewshot.figures import (
     learning_curves_figure,
 )
 from fewshot.statistics import ci95_over_episodes, ci95_over_seeds, paired_difference
-from fewshot.study import StudyConfig
+from fewshot.study import StudyConfig, is_meta_trained
 from guided.files import write_arrays, write_bytes, write_figure, write_json
 from guided.randomness import derive_seed
 from guided.runlog import RunLog
@@ -55,15 +55,16 @@ def _row(
 ) -> dict[str, Any]:
     name, learner, latents, setting = condition
     arm, values = config.arms[name], table[condition]
-    learner_class = made_by(config.learners[learner].learner)
+    factory = config.learners[learner].learner
+    batch_norm = describe(factory)["init_args"]["batch_norm"]
     row = {
         "arm": name,
         "guidance": [entry["class_path"] for entry in describe(arm.guidance)],
         "learner": learner,
         "latents": latents,
-        "transductive": learner_class.transductive,
-        "batch_norm": learner_class.batch_norm,
-        "meta_trained": config.learners[learner].train is not None and arm.encoder != "pixels",
+        "transductive": made_by(factory).transductive or batch_norm == "transductive",
+        "batch_norm": batch_norm,
+        "meta_trained": is_meta_trained(arm, config.learners[learner]),
         "n_way": setting.n_way,
         "n_shot": setting.n_shot,
         "n_query": setting.n_query,

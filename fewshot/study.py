@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from fewshot.config import made_by
 from fewshot.data.dataset import DatasetFactory
 from fewshot.episodes import Setting
 from fewshot.learners.base import LearnerFactory
@@ -45,6 +46,13 @@ class LearnerConfig:
 
     learner: LearnerFactory
     train: TrainConfig | None = None
+
+
+def is_meta_trained(arm: ArmConfig, learner: LearnerConfig) -> bool:
+    """Whether a learner is trained on an arm: there must be something to train."""
+    return learner.train is not None and (
+        arm.encoder != "pixels" or made_by(learner.learner).needs_training
+    )
 
 
 @dataclass(frozen=True)
@@ -95,6 +103,9 @@ class StudyConfig:
         labels = [setting.label for setting in self.settings]
         if len(set(labels)) < len(labels):
             raise InputError(f"settings: {', '.join(labels)} holds one twice")
+        for name, learner in self.learners.items():
+            if made_by(learner.learner).needs_training and learner.train is None:
+                raise InputError(f"learners.{name}.train: missing; untrained it answers at random")
         if self.pretrain.guidance:
             raise InputError("pretrain.guidance: belongs to the arms of a study")
         if self.episodes < 2 or self.selection_episodes < 1:

@@ -5,12 +5,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from fewshot.data.bank import ImageBank
 from fewshot.episodes import Episodes, EpisodeSampler, Setting
-from fewshot.evaluate import embed_bank, episode_errors
-from fewshot.learners.base import LearnerFactory
+from fewshot.evaluate import embed_bank, episode_errors, table_for
+from fewshot.learners.base import Learner, LearnerFactory
 from guided.checkpoint import Encoder
 from guided.errors import InputError
 from guided.progress import Progress, ResumableState, check_finite, progress_bar
@@ -29,7 +28,7 @@ class TrainConfig:
         episodes_per_step: episodes averaged in a step.
         learning_rate: of Adam.
         halve_every: steps after which the learning rate is halved, again and again; 0: never.
-        freeze_encoder: train only a linear projection of the embeddings.
+        freeze_encoder: train only the learner's own weights, and a projection if there is one.
         projection: width of that linear map; 0: none.
         validation: shape of the validation episodes.
         validation_episodes: how many.
@@ -58,16 +57,18 @@ class TrainConfig:
                 raise InputError(f"{name}: expected at least {least}, got {getattr(self, name)}")
         if not self.learning_rate > 0:
             raise InputError(f"learning_rate: expected > 0, got {self.learning_rate}")
-        if self.freeze_encoder and not self.projection:
-            raise InputError("freeze_encoder: nothing is left to train; set projection, e.g. to 64")
 
 
 @dataclass(frozen=True)
 class MetaTrained:
-    """What meta-training returns: the encoder of the best validation, and the learning curve."""
+    """What meta-training returns: the learner of the best validation, and the learning curve."""
 
-    encoder: Encoder
+    learner: Learner
     progress: Progress
+
+    @property
+    def encoder(self) -> Encoder:
+        return self.learner.encoder
 
 
 def meta_train(
@@ -83,11 +84,10 @@ def meta_train(
     log_folder: Path | None = None,
     description: str = "train",
 ) -> MetaTrained:
-    """Train an encoder (or a projection of a frozen one) through a learner's episodes.
+    """Train a learner, its encoder included (or a projection of a frozen one), by its episodes.
 
-    Batch norm, where the encoder has it, uses the statistics of a step's images in training and
-    the running ones at evaluation. Step t uses episodes t · episodes_per_step … of one list, a
-    function of the seed: a resumed run sees the same ones.
+    Batch norm, where the encoder has it, follows the learner's policy. Step t uses episodes
+    t · episodes_per_step … of one list, a function of the seed: a resumed run sees the same ones.
 
     Args:
         config: how.
@@ -105,14 +105,14 @@ def meta_train(
         InputError: nothing to train, impossible episodes, or a loss that is not finite.
     """
     device = torch.device(device)
-    model = learner(_starting_point(config, encoder, seed).to(device))
-    parameters = _trainable(config, model.encoder)
+    model = _starting_point(config, learner, encoder, seed).to(device)
+    parameters = _trainable(config, model)
     optimizer = torch.optim.Adam(parameters, config.learning_rate, fused=True)
-    source = _Source(config, model.encoder, train, device)
+    source = _Source(config, model, train, device)
     sampler = EpisodeSampler(train, config.setting, derive_seed(seed, "train"))
     judge = EpisodeSampler(validation, config.validation, derive_seed(seed, "validation"))
-    best = copy.deepcopy(model.encoder)
-    state = ResumableState({"encoder": model.encoder, "best": best, "optimizer": optimizer})
+    best = copy.deepcopy(model)
+    state = ResumableState({"learner": model, "best": best, "optimizer": optimizer})
     if state_file and state_file.exists():
         state.restore(state_file)
     progress, size = state.progress, config.episodes_per_step
@@ -134,28 +134,37 @@ def meta_train(
                 check_finite({"loss": loss}, progress.step, config.learning_rate)
                 log.scalars("train", {"loss": loss.detach()}, progress.step)
             if judged:
-                embeddings = embed_bank(model.encoder, validation, device)
-                errors = episode_errors(model, embeddings, judge, config.validation_episodes)
+                table = table_for(model, validation, device)
+                errors = episode_errors(model, table, judge, config.validation_episodes)
                 values = {"score": float(errors.mean())}
                 log.scalars("validation", {"error": values["score"]}, progress.step)
                 if progress.record(values):
-                    best.load_state_dict(model.encoder.state_dict())
+                    best.load_state_dict(model.state_dict())
                 if state_file:
                     state.save(state_file)
     return MetaTrained(best.eval(), progress)
 
 
-def _starting_point(config: TrainConfig, encoder: Encoder, seed: int) -> Encoder:
+def _starting_point(
+    config: TrainConfig, learner: LearnerFactory, encoder: Encoder, seed: int
+) -> Learner:
     with seeded_initialisation(seed, "train", "projection"):
         start = encoder.with_projection(config.projection)
-    return start
+    with seeded_initialisation(seed, "train", "learner"):
+        return learner(start)
 
 
-def _trainable(config: TrainConfig, encoder: Encoder) -> list[torch.nn.Parameter]:
-    chosen = encoder.projection if config.freeze_encoder else encoder
-    parameters = list(chosen.parameters()) if chosen else []
+def _trainable(config: TrainConfig, model: Learner) -> list[torch.nn.Parameter]:
+    encoder = model.encoder
+    if config.freeze_encoder:
+        if model.reads_images:
+            raise InputError("freeze_encoder: needs a learner of embeddings; this one reads images")
+        encoder.requires_grad_(False)
+        if encoder.projection:
+            encoder.projection.requires_grad_(True)
+    parameters = [p for p in model.parameters() if p.requires_grad]
     if not parameters:
-        raise InputError("encoder: it has no parameters to train; set projection")
+        raise InputError("train: nothing is left to train; set projection, e.g. to 64")
     return parameters
 
 
@@ -163,23 +172,18 @@ class _Source:
     """Episodes of what the trained part reads: images, or a frozen encoder's outputs."""
 
     def __init__(
-        self, config: TrainConfig, encoder: Encoder, bank: ImageBank, device: torch.device
+        self, config: TrainConfig, model: Learner, bank: ImageBank, device: torch.device
     ) -> None:
         self.device = device
         self.frozen = config.freeze_encoder
-        self.projection = encoder.projection
+        self.projection = model.encoder.projection
         # A frozen encoder sees every image once, not once an episode.
-        read = encoder.select(encoder.latents)
+        read = model.encoder.select(model.encoder.latents)
         self.table = embed_bank(read, bank, device) if self.frozen else bank.images.to(device)
 
     def episodes(self, rows: Episodes) -> Episodes:
         gathered = rows.to(self.device).gather(self.table)
-        return gathered.map(self._project) if self.frozen else gathered
-
-    def _project(self, read: Tensor) -> Tensor:
-        assert self.projection is not None
-        projected: Tensor = self.projection(read)
-        return projected
+        return gathered.map(self.projection) if self.frozen and self.projection else gathered
 
 
 def _set_learning_rate(optimizer: torch.optim.Optimizer, config: TrainConfig, step: int) -> None:

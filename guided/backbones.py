@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from guided.errors import InputError
+from guided.normalisation import BatchNorm2d
 
 ImageShape = tuple[int, int, int]
 """(C, H, W)."""
@@ -88,7 +89,7 @@ class Conv4(Backbone):
         for before, after in steps[:-1]:
             layers += [
                 _upsample(width, width, before, after, bias=False),
-                nn.BatchNorm2d(width),
+                BatchNorm2d(width),
                 nn.ReLU(inplace=True),
             ]
         layers.append(_upsample(width, self.input_shape[0], *steps[-1], bias=True))
@@ -100,7 +101,7 @@ def _block(channels: int, width: int, downsample: str) -> list[nn.Module]:
     # No bias: batch norm subtracts it again.
     block: list[nn.Module] = [
         nn.Conv2d(channels, width, 3, stride=stride, padding=1, bias=False),
-        nn.BatchNorm2d(width),
+        BatchNorm2d(width),
         nn.ReLU(inplace=True),
     ]
     return [*block, nn.MaxPool2d(2)] if downsample == "pool" else block

@@ -6,11 +6,12 @@ from functools import partial
 from pathlib import Path
 
 from fewshot.commands.common import check_ways, open_run, parse_command
+from fewshot.config import made_by
 from fewshot.data import DatasetFactory, data_root
 from fewshot.data.dataset import SplitName
 from fewshot.environment import choose_device
 from fewshot.episodes import EpisodeSampler, Setting
-from fewshot.evaluate import embed_bank, episode_errors
+from fewshot.evaluate import embed_bank, episode_errors, table_for
 from fewshot.learners.base import LearnerFactory
 from fewshot.learners.prototypical import Prototypical
 from fewshot.statistics import t_interval
@@ -30,6 +31,7 @@ class EvaluateCommand:
         encoder: a checkpoint; without one, raw pixels.
         latents: another output than the saved one: all, a slice's name, features.
         learners: name -> class and settings.
+        weights: name of a learner -> its own weights, learner.safetensors of fewshot train.
         settings: shapes of the episodes.
         episodes: how many for each.
         split: whose classes.
@@ -45,6 +47,7 @@ class EvaluateCommand:
     learners: dict[str, LearnerFactory] = field(
         default_factory=lambda: {"prototypical": partial(Prototypical)}
     )
+    weights: dict[str, Path] = field(default_factory=dict)
     settings: list[Setting] = field(default_factory=lambda: [Setting()])
     episodes: int = 1000
     split: SplitName = "test"
@@ -57,6 +60,12 @@ class EvaluateCommand:
         for name in ("learners", "settings"):
             if not getattr(self, name):
                 raise InputError(f"{name}: at least one is needed")
+        for name in self.weights:
+            if name not in self.learners:
+                raise InputError(f"weights: no learner is called {name!r}")
+        for name, learner in self.learners.items():
+            if made_by(learner).needs_training and name not in self.weights:
+                raise InputError(f"weights: {name!r} answers at random without them")
         if self.episodes < 1:
             raise InputError(f"episodes: expected at least 1, got {self.episodes}")
         labels = [setting.label for setting in self.settings]
@@ -80,9 +89,14 @@ def main(arguments: Sequence[str]) -> None:
     }
     embeddings = embed_bank(encoder, bank, device, description="embed")
     rows, arrays = [], {}
-    for name, learner in config.learners.items():
+    for name, factory in config.learners.items():
+        learner = factory(encoder)
+        if name in config.weights:
+            learner.restore(config.weights[name])
+        learner.to(device)
+        table = table_for(learner, bank, device) if learner.reads_images else embeddings
         for setting, sampler in samplers.items():
-            errors = episode_errors(learner(encoder), embeddings, sampler, config.episodes).numpy()
+            errors = episode_errors(learner, table, sampler, config.episodes).numpy()
             arrays[f"{name}|{setting.label}"] = errors
             interval = t_interval(errors)
             rows.append(

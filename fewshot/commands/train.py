@@ -33,7 +33,8 @@ class TrainCommand:
         learner: the class and its settings.
         train: how.
         seed: of fresh weights and of the episodes.
-        output: run folder; the checkpoint is encoder.safetensors in it.
+        output: run folder; the checkpoint is encoder.safetensors in it, beside
+            learner.safetensors if the learner has weights of its own.
         data_root: where the datasets are.
         device: auto, cpu or cuda.
     """
@@ -80,6 +81,8 @@ def main(arguments: Sequence[str]) -> None:
     )
     file = output / "encoder.safetensors"
     trained.encoder.save(file, **depends, versions=versions())
+    if trained.learner.own_state():
+        trained.learner.save(output / "learner.safetensors")
     progress, shape = trained.progress, config.train.validation
     print(
         f"{progress.step} steps, kept step {progress.best_step}: {shape.n_way}-way "

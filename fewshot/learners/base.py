@@ -2,13 +2,18 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from pathlib import Path
 from typing import ClassVar, Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fewshot.episodes import Episodes
 from guided.checkpoint import Encoder
+from guided.errors import InputError
+from guided.files import write_bytes
+from guided.normalisation import group_statistics
 
 BatchNormPolicy = Literal["frozen", "support", "transductive"]
 
@@ -18,25 +23,41 @@ class Learner(nn.Module, ABC):
 
     A learner's constructor takes the encoder first; its keyword arguments are its configuration.
 
+    Args:
+        encoder: images to embeddings.
+        batch_norm: where batch norm takes its statistics. ``frozen``: from training (in
+            meta-training: from the step's images). ``support``: from the episode's support.
+            ``transductive``: from support and queries.
+
     Attributes:
         transductive: whether a query's logits depend on the other queries.
-        batch_norm: where batch norm takes its statistics at evaluation; ``frozen``: from
-            training.
+        adapts_encoder: whether an episode changes the encoder, so that no embedding can be
+            computed before the episode is known.
+        needs_training: whether it has weights without which it answers at random.
     """
 
-    transductive: ClassVar[bool] = False
-    batch_norm: ClassVar[BatchNormPolicy] = "frozen"
+    transductive: bool = False
+    adapts_encoder: ClassVar[bool] = False
+    needs_training: ClassVar[bool] = False
 
-    def __init__(self, encoder: Encoder) -> None:
+    def __init__(self, encoder: Encoder, batch_norm: BatchNormPolicy = "frozen") -> None:
         super().__init__()
         self.encoder = encoder
+        self.batch_norm: BatchNormPolicy = batch_norm
+        self.transductive = type(self).transductive or batch_norm == "transductive"
+
+    @property
+    def reads_images(self) -> bool:
+        """Whether ``logits`` needs images: embeddings of them depend on the episode."""
+        return self.adapts_encoder or self.batch_norm != "frozen"
 
     @abstractmethod
     def logits(self, episodes: Episodes) -> Tensor:
         """Class scores, ``[E, n_way * n_query, n_way]``.
 
         Args:
-            episodes: of images (uint8 or float in [0, 1]) or of the encoder's embeddings.
+            episodes: of images (uint8 or float in [0, 1]), or of the encoder's embeddings, unless
+                ``reads_images``.
         """
 
     def loss(self, episodes: Episodes) -> Tensor:
@@ -47,7 +68,56 @@ class Learner(nn.Module, ABC):
 
     def embed(self, episodes: Episodes) -> Episodes:
         """Episodes of embeddings; those that are embeddings already pass through."""
-        return episodes if episodes.support.ndim == 4 else episodes.map(self.encoder)
+        if episodes.support.ndim == 4:
+            return episodes
+        if self.batch_norm == "frozen":
+            return episodes.map(self.encoder)
+        n_support = episodes.n_way * episodes.n_shot
+        images = torch.cat([episodes.support.flatten(1, 2), episodes.query.flatten(1, 2)], 1)
+        reference = n_support if self.batch_norm == "support" else None
+        with group_statistics(len(episodes), reference):
+            embedded = self.encoder(images.flatten(0, 1)).unflatten(0, images.shape[:2])
+        return Episodes(
+            embedded[:, :n_support].unflatten(1, episodes.support.shape[1:3]),
+            embedded[:, n_support:].unflatten(1, episodes.query.shape[1:3]),
+        )
+
+    def own_parameters(self) -> list[nn.Parameter]:
+        """The parameters that are not the encoder's: a classifier, a scale, learning rates …"""
+        return [p for name, p in self.named_parameters() if not name.startswith("encoder.")]
+
+    def own_state(self) -> dict[str, Tensor]:
+        """Weights and buffers that are not the encoder's."""
+        return {k: v for k, v in self.state_dict().items() if not k.startswith("encoder.")}
+
+    def save(self, path: Path) -> None:
+        """Write :meth:`own_state` as safetensors; the encoder has a file of its own."""
+        from safetensors.torch import save
+
+        state = {name: value.cpu().contiguous() for name, value in self.own_state().items()}
+        write_bytes(path, save(state, {"learner": type(self).__name__}))
+
+    def restore(self, path: Path) -> "Learner":
+        """Read what :meth:`save` wrote; returns itself.
+
+        Raises:
+            InputError: the file is missing, damaged, or of a learner of another kind or shape.
+        """
+        from safetensors import SafetensorError
+        from safetensors.torch import load
+
+        try:
+            state = load(path.read_bytes())
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+        except SafetensorError as error:
+            raise InputError(f"{path}: is not a safetensors file ({error})") from error
+        shapes = {name: tuple(value.shape) for name, value in self.own_state().items()}
+        found = {name: tuple(value.shape) for name, value in state.items()}
+        if shapes != found:
+            raise InputError(f"{path}: weights {found}, {type(self).__name__} expects {shapes}")
+        self.load_state_dict(state, strict=False)
+        return self
 
 
 LearnerFactory = Callable[[Encoder], Learner]

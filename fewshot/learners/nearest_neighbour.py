@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from fewshot.episodes import Episodes
-from fewshot.learners.base import Learner
+from fewshot.learners.base import BatchNormPolicy, Learner
 from fewshot.learners.similarity import Metric, similarity
 from guided.checkpoint import Encoder
 
@@ -17,10 +17,17 @@ class NearestNeighbour(Learner):
     Args:
         encoder: images to embeddings.
         metric: squared Euclidean distance or cosine similarity.
+        batch_norm: where batch norm takes its statistics; see :class:`Learner`.
     """
 
-    def __init__(self, encoder: Encoder, *, metric: Metric = "squared_euclidean") -> None:
-        super().__init__(encoder)
+    def __init__(
+        self,
+        encoder: Encoder,
+        *,
+        metric: Metric = "squared_euclidean",
+        batch_norm: BatchNormPolicy = "frozen",
+    ) -> None:
+        super().__init__(encoder, batch_norm)
         self.metric: Metric = metric
 
     def logits(self, episodes: Episodes) -> Tensor:

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from fewshot.episodes import Episodes
-from fewshot.learners.base import Learner
+from fewshot.learners.base import BatchNormPolicy, Learner
 from fewshot.learners.similarity import Metric, similarity
 from guided.checkpoint import Encoder
 from guided.errors import InputError
@@ -19,6 +19,7 @@ class Prototypical(Learner):
         encoder: images to embeddings.
         metric: squared Euclidean distance or cosine similarity.
         temperature: divides the scores; without effect on the error of a fixed encoder.
+        batch_norm: where batch norm takes its statistics; see :class:`Learner`.
     """
 
     def __init__(
@@ -27,8 +28,9 @@ class Prototypical(Learner):
         *,
         metric: Metric = "squared_euclidean",
         temperature: float = 1.0,
+        batch_norm: BatchNormPolicy = "frozen",
     ) -> None:
-        super().__init__(encoder)
+        super().__init__(encoder, batch_norm)
         if not temperature > 0:
             raise InputError(f"Prototypical.temperature: expected > 0, got {temperature}")
         self.metric: Metric = metric

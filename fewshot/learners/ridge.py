@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from fewshot.episodes import Episodes
-from fewshot.learners.base import Learner
+from fewshot.learners.base import BatchNormPolicy, Learner
 from guided.checkpoint import Encoder
 from guided.errors import InputError
 
@@ -21,10 +21,13 @@ class Ridge(Learner):
     Args:
         encoder: images to embeddings.
         penalty: λ as a multiple of the centred support's mean squared norm, > 0.
+        batch_norm: where batch norm takes its statistics; see :class:`Learner`.
     """
 
-    def __init__(self, encoder: Encoder, *, penalty: float = 1.0) -> None:
-        super().__init__(encoder)
+    def __init__(
+        self, encoder: Encoder, *, penalty: float = 1.0, batch_norm: BatchNormPolicy = "frozen"
+    ) -> None:
+        super().__init__(encoder, batch_norm)
         if not penalty > 0:
             raise InputError(f"Ridge.penalty: expected > 0, got {penalty}")
         self.penalty = penalty

@@ -241,15 +241,22 @@ def test_trained_encoder_survives_its_file(tmp_path, banks, encoder, projection)
     assert torch.equal(loaded(images), trained(images))
 
 
-def test_without_parameters_there_is_nothing_to_train(banks, pixels):
-    with pytest.raises(InputError, match=r"no parameters to train; set projection"):
+def test_without_parameters_there_is_nothing_to_train(banks, pixels, encoder):
+    with pytest.raises(InputError, match=r"^train: nothing is left to train; set projection"):
         meta_train(SHORT, PROTOTYPICAL, pixels, *banks, seed=0)
+    with pytest.raises(InputError, match=r"^train: nothing is left to train; set projection"):
+        meta_train(config(freeze_encoder=True), PROTOTYPICAL, encoder, *banks, seed=0)
+
+
+def test_an_encoder_that_episodes_change_cannot_be_frozen(banks, encoder):
+    learner = partial(Prototypical, batch_norm="support")
+    with pytest.raises(InputError, match=r"^freeze_encoder: needs a learner of embeddings"):
+        meta_train(config(freeze_encoder=True, projection=4), learner, encoder, *banks, seed=0)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"freeze_encoder": True}, r"^freeze_encoder: nothing is left to train; set projection"),
         ({"steps": 0}, r"^steps: expected at least 1, got 0"),
         ({"episodes_per_step": 0}, r"^episodes_per_step: expected at least 1"),
         ({"validation_episodes": 0}, r"^validation_episodes: expected at least 1"),

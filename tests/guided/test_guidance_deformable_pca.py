@@ -337,7 +337,7 @@ def test_impossible_settings_are_refused() -> None:
         build("rotation", "rotation")
     with pytest.raises(InputError, match="no latent is left for the content"):
         DeformablePCA(GuidanceContext((1, 8, 8), LatentAllocator(2), {}))
-    with pytest.raises(InputError, match="exchange: needs augmentation.views 2, got 1"):
+    with pytest.raises(InputError, match=r"exchange: needs augmentation\.views 2, got 1"):
         build("rotation", exchange=True)
     with pytest.raises(InputError, match=r"blur: expected 0, or more .* got -1"):
         build("rotation", blur=-1)

@@ -1,0 +1,64 @@
+"""Batch norm whose statistics can come from groups of a batch: an episode's images, say."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class _Groups:
+    groups: int
+    reference: int | None
+
+
+_groups: ContextVar[_Groups | None] = ContextVar("groups", default=None)
+
+
+@contextmanager
+def group_statistics(groups: int, reference: int | None = None) -> Iterator[None]:
+    """Inside, every :class:`BatchNorm2d` normalises each group of images by its own.
+
+    Running statistics are neither read nor written. The setting belongs to the calling thread.
+
+    Args:
+        groups: the batch holds so many groups of equal size, one after the other.
+        reference: mean and variance are those of each group's first so many images, and applied
+            to all of them; ``None``: of all.
+    """
+    token = _groups.set(_Groups(groups, reference))
+    try:
+        yield
+    finally:
+        _groups.reset(token)
+
+
+class BatchNorm2d(nn.BatchNorm2d):
+    """torch's, unless :func:`group_statistics` says whose statistics to use.
+
+    Source: Ioffe & Szegedy (2015), arXiv:1502.03167, algorithm 1.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        chosen = _groups.get()
+        if chosen is None:
+            return super().forward(input)
+        if chosen.groups == 1 and chosen.reference is None:
+            return F.batch_norm(
+                input, None, None, self.weight, self.bias, training=True, eps=self.eps
+            )
+        grouped = input.unflatten(0, (chosen.groups, -1))
+        variance, mean = torch.var_mean(
+            grouped[:, : chosen.reference], dim=(1, 3, 4), correction=0, keepdim=True
+        )
+        scale = (variance + self.eps).rsqrt()
+        if self.affine:
+            scale = scale * self.weight[:, None, None]
+        shift = -mean * scale
+        if self.affine:
+            shift = shift + self.bias[:, None, None]
+        return (grouped * scale + shift).flatten(0, 1)
