@@ -11,7 +11,6 @@ from guided.checkpoint import Encoder
 from guided.metrics.deformation import (
     Applied,
     correlation_across_images,
-    correlation_per_image,
     correlation_within_images,
     deformation_response,
 )
@@ -59,7 +58,6 @@ def _deformations(encoder: Encoder, bank: ImageBank, device: str) -> list[dict[s
     measured = []
     for name in names:
         amounts, latents = deformation_response(encoder, images, name)
-        alone = correlation_per_image(amounts, latents).abs()
         within = correlation_within_images(amounts, latents).abs()
         across = correlation_across_images(amounts, latents).abs()
         own = layout.indices(name)[0]
@@ -70,10 +68,8 @@ def _deformations(encoder: Encoder, bank: ImageBank, device: str) -> list[dict[s
             {
                 "measure": f"correlation of a latent with an applied {name}",
                 "latent": name,
-                "per_image": round(float(alone[own]), 4),
                 "within_images": round(float(within[own]), 4),
                 "across_images": round(float(across[own]), 4),
-                "others_per_image_mean": round(float(alone[others].mean()), 4),
                 "others_within_images_mean": round(float(within[others].mean()), 4),
                 "others_within_images_max": round(float(within[others].max()), 4),
             }

@@ -52,8 +52,8 @@ def diagnostics_table(results: dict[str, Any]) -> str:
         grouped.setdefault((entry["measure"], entry["arm"]), []).append(entry)
     lines = ["| measurement | arm | of the latents meant | of the others |", "|---|---|---|---|"]
     for (measure, arm), entries in grouped.items():
-        own = "slice" if "slice" in entries[0] else "per_image"
-        rest = "rest" if "rest" in entries[0] else "others_per_image_mean"
+        own = "slice" if "slice" in entries[0] else "within_images"
+        rest = "rest" if "rest" in entries[0] else "others_within_images_mean"
         digits = 1 if own == "slice" else 2
         means = [sum(e[key] for e in entries) / len(entries) for key in (own, rest)]
         lines.append(f"| {measure} | {arm} | {means[0]:.{digits}f} | {means[1]:.{digits}f} |")

@@ -101,7 +101,7 @@ class Encoder(nn.Module):
         return mean if self.latents == "all" else mean.index_select(1, self.chosen)
 
     def normalised(self, images: Tensor) -> Tensor:
-        """float32 in [0, 1], channels last; checks the shape.
+        """uint8 images as float32 in [0, 1], channels last; float ones as they are.
 
         Raises:
             InputError: the images have another shape than the encoder was made for.
@@ -112,8 +112,8 @@ class Encoder(nn.Module):
                 f"made for {self.input_shape}"
             )
         if images.dtype == torch.uint8:
-            images = images.float().div_(255)
-        return images.contiguous(memory_format=torch.channels_last)
+            return images.float().div_(255).contiguous(memory_format=torch.channels_last)
+        return images
 
     def select(self, latents: str) -> "Encoder":
         """The same encoder (weights shared) with another output and no projection."""

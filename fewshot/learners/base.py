@@ -31,12 +31,14 @@ class Learner(nn.Module, ABC):
 
     Attributes:
         transductive: whether a query's logits depend on the other queries.
+        n_way: the only number of classes that it answers, if its weights fix one.
         adapts_encoder: whether an episode changes the encoder, so that no embedding can be
             computed before the episode is known.
         needs_training: whether it has weights without which it answers at random.
     """
 
     transductive: bool = False
+    n_way: int | None = None
     adapts_encoder: ClassVar[bool] = False
     needs_training: ClassVar[bool] = False
 
@@ -65,6 +67,18 @@ class Learner(nn.Module, ABC):
         logits = self.logits(episodes)
         labels = episodes.query_labels().repeat(len(episodes))
         return F.cross_entropy(logits.flatten(0, 1), labels)
+
+    def check_ways(self, n_way: int) -> None:
+        """Refuse episodes of a number of classes that this learner was not made for.
+
+        Raises:
+            InputError: names both numbers.
+        """
+        if self.n_way is not None and n_way != self.n_way:
+            raise InputError(
+                f"{type(self).__name__}.n_way: made for {self.n_way}-way episodes, "
+                f"these are {n_way}-way"
+            )
 
     def embed(self, episodes: Episodes) -> Episodes:
         """Episodes of embeddings; those that are embeddings already pass through."""

@@ -61,8 +61,9 @@ class DeformablePCA(Guidance):
         exchange: render each view's content under the other view's deformation. With two views
             (``augmentation.views: 2``), content then cannot hold what differs between them.
         blur: standard deviation, in pixels, of a Gaussian that smooths the light decoder's error
-            before it is squared; 0: as in the paper. Thin strokes that do not overlap attract
-            each other only when they are smoothed, as in image registration.
+            before it is squared once more, for a further term; 0: no such term. Thin strokes that
+            do not overlap attract each other only when smoothed, as in image registration.
+        blur_weight: of the smoothed error.
         gains: where gains start, by deformation, if not at :data:`GAINS`. A larger one makes the
             light decoder discover a deformation sooner.
     """
@@ -78,6 +79,7 @@ class DeformablePCA(Guidance):
         orthogonality_weight: float = 1.0,
         exchange: bool = False,
         blur: float = 0.0,
+        blur_weight: float = 100.0,
         gains: dict[str, float] | None = None,
     ) -> None:
         super().__init__()
@@ -87,10 +89,8 @@ class DeformablePCA(Guidance):
             raise InputError(
                 f"DeformablePCA.exchange: needs augmentation.views 2, got {context.views}"
             )
-        if blur < 0 or (blur and likelihood != "gaussian"):
-            raise InputError(
-                f"DeformablePCA.blur: expected 0, or more with likelihood gaussian; got {blur}"
-            )
+        if blur < 0:
+            raise InputError(f"DeformablePCA.blur: expected at least 0, got {blur}")
         self.exchange, self.blur = exchange, blur
         self.input_shape = context.input_shape
         self.latent_of = {name: context.latents.take(name)[0] for name in deformations}
@@ -113,6 +113,8 @@ class DeformablePCA(Guidance):
         self.likelihood = likelihood
         self.orthogonality = orthogonality
         self._weights = {"deformable_pca": weight, "orthogonality": orthogonality_weight}
+        if blur:
+            self._weights["deformable_pca_smoothed"] = blur_weight
 
     @property
     def weights(self) -> Mapping[str, float]:
@@ -183,15 +185,17 @@ class DeformablePCA(Guidance):
             # Interpolation can overshoot [0, 1] by a rounding error, which the loss refuses.
             pixelwise = F.binary_cross_entropy(rendered.clamp(0, 1), images, reduction="none")
         else:
-            pixelwise = self._smooth(images - rendered).square()
-        return {
+            pixelwise = (images - rendered).square()
+        terms = {
             "deformable_pca": pixelwise.flatten(1).sum(1).mean(),
             "orthogonality": self._orthogonality(),
         }
+        if self.blur:
+            smooth = self._smooth(images - rendered)
+            terms["deformable_pca_smoothed"] = smooth.square().flatten(1).sum(1).mean()
+        return terms
 
     def _smooth(self, difference: Tensor) -> Tensor:
-        if not self.blur:
-            return difference
         # Here, for its import takes as long as torch's own.
         from torchvision.transforms.functional import gaussian_blur
 

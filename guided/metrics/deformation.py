@@ -84,26 +84,6 @@ def correlation_within_images(amounts: Tensor, latents: Tensor) -> Tensor:
     return _correlation(amounts, centred)
 
 
-def correlation_per_image(amounts: Tensor, latents: Tensor) -> Tensor:
-    """Each image's own correlation of each latent with the amount, averaged over the images.
-
-    Signed: images that answer in opposite directions cancel. Blind to how strongly an image
-    answers, which :func:`correlation_within_images` is not.
-
-    Args:
-        amounts: ``[steps]``.
-        latents: ``[steps, B, d]``.
-
-    Returns:
-        ``[d]``, in [-1, 1]; an image that does not answer at all counts as 0.
-    """
-    applied = (amounts - amounts.mean())[:, None, None]
-    centred = latents - latents.mean(0)
-    covariance = (applied * centred).mean(0)
-    scale = (applied.square().mean(0) * centred.square().mean(0)).sqrt()
-    return torch.where(scale > 0, covariance / scale.clamp_min(1e-20), 0.0).mean(0)
-
-
 def correlation_across_images(amounts: Tensor, latents: Tensor) -> Tensor:
     """The same without centring: what is left of it among images of unknown pose."""
     return _correlation(amounts, latents - latents.mean((0, 1)))

@@ -12,7 +12,6 @@ from torch import Tensor
 from guided.metrics.deformation import (
     RANGES,
     correlation_across_images,
-    correlation_per_image,
     correlation_within_images,
     deform,
     deformation_response,
@@ -167,22 +166,3 @@ def test_an_images_own_pose_hides_the_deformation_only_across_images() -> None:
     amounts, latents = random_response()
     assert correlation_within_images(amounts, latents)[0] > 0.75
     assert correlation_across_images(amounts, latents)[0] < 0.35
-
-
-def test_correlation_per_image_is_the_mean_of_numpys():
-    generator = torch.Generator().manual_seed(3)
-    amounts = torch.linspace(-1, 1, 9)
-    latents = torch.randn(9, 5, 3, generator=generator) + amounts[:, None, None]
-    latents[:, 1] = 0.25  # an image that does not answer
-    expected = [
-        [np.corrcoef(amounts, latents[:, b, d])[0, 1] if b != 1 else 0.0 for d in range(3)]
-        for b in range(5)
-    ]
-    found = correlation_per_image(amounts, latents)
-    np.testing.assert_allclose(found, np.mean(expected, axis=0), atol=1e-6)
-
-
-def test_correlation_per_image_ignores_strength_but_not_direction():
-    amounts = torch.linspace(-1, 1, 9)
-    answers = torch.stack([amounts, 100 * amounts, -amounts, amounts], 1)[:, :, None]
-    assert float(correlation_per_image(amounts, answers)) == pytest.approx(0.5)

@@ -1,0 +1,95 @@
+"""Reptile: towards the weights that each episode's training ends with."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from fewshot.episodes import Episodes
+from fewshot.learners.adaptation import (
+    Engine,
+    WithGradients,
+    adapted_clone,
+    over_cores,
+    vectorised_weights,
+)
+from fewshot.learners.base import BatchNormPolicy
+from fewshot.learners.gradient import MetaLearner
+from guided.checkpoint import Encoder
+
+
+class Reptile(MetaLearner):
+    """Meta-trains by θ ← θ + ε · mean(θ_K - θ), θ_K after K steps on all of an episode's images.
+
+    Source: Nichol et al. (2018), arXiv:1803.02999, algorithm 2; θ - θ_K is given to the outer
+    optimizer as a gradient, as its §2 proposes. Evaluated like MAML.
+
+    Differs from the paper: every inner step sees all images of the episode, support and query.
+
+    Args:
+        encoder: images to embeddings.
+        n_way: classes in an episode, in training and at evaluation.
+        steps: inner steps.
+        evaluation_steps: inner steps at evaluation, if other than ``steps``.
+        learning_rate: of the inner steps.
+        adapt: what the inner steps change; see :class:`GradientLearner`.
+        batch_norm: see :class:`GradientLearner`.
+        engine: see :class:`GradientLearner`.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        *,
+        n_way: int = 5,
+        steps: int = 5,
+        evaluation_steps: int | None = None,
+        learning_rate: float = 0.1,
+        adapt: Sequence[str] | None = None,
+        batch_norm: BatchNormPolicy = "support",
+        engine: Engine = "auto",
+    ) -> None:
+        super().__init__(
+            encoder,
+            n_way,
+            steps=steps,
+            evaluation_steps=evaluation_steps,
+            learning_rate=learning_rate,
+            first_order=True,
+            adapt=adapt,
+            batch_norm=batch_norm,
+            engine=engine,
+        )
+
+    def loss(self, episodes: Episodes) -> Tensor:
+        """The queries' cross-entropy after adaptation; its gradient is θ - mean(θ_K)."""
+        with torch.no_grad():
+            value = super().loss(episodes)
+            ends = self._ends(episodes)
+        parameters = dict(self.named_parameters())
+        gradients = [
+            (weight - ends[name]).detach() if name in ends else None
+            for name, weight in parameters.items()
+        ]
+        result: Tensor = WithGradients.apply(value, gradients, *parameters.values())
+        return result
+
+    def _ends(self, episodes: Episodes) -> dict[str, Tensor]:
+        """θ_K, averaged over the episodes, of every adapted parameter."""
+        images = torch.cat(self._inputs(episodes), 1)
+        labels = torch.cat([episodes.support_labels(), episodes.query_labels()])
+        network = self._network(episodes.n_way)
+        loop = self._loop(network, images[0], labels)
+        if self._vectorised:
+            ends = vectorised_weights(network, loop, images, labels)
+            return {name: weights.mean(0) for name, weights in ends.items()}
+        sums = {
+            name: torch.zeros_like(dict(network.named_parameters())[name]) for name in loop.rates
+        }
+        for clone in over_cores(
+            lambda e: dict(adapted_clone(network, loop, images[e], labels).named_parameters()),
+            len(images),
+        ):
+            for name, total in sums.items():
+                total += clone[name]
+        return {name: total / len(images) for name, total in sums.items()}
