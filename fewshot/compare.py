@@ -107,8 +107,12 @@ class Study:
     def _check(self, arm: ArmConfig) -> None:
         """Before anything is trained: do its network, its latents and its learners exist?"""
         untrained = self._untrained(arm, seed=0)
-        for latents, learner in self._conditions(arm):
-            self.config.learners[learner].learner(untrained.select(latents))
+        for latents, name in self._conditions(arm):
+            learner = self.config.learners[name]
+            made = learner.learner(untrained.select(latents))
+            training = [learner.train.setting, learner.train.validation] if learner.train else []
+            for setting in (*self.config.settings, *training):
+                made.check_ways(setting.n_way)
         self._excited = excited_slices(untrained, self.splits.test) | self._excited
 
     def run(self) -> Outcome:

@@ -126,6 +126,11 @@ class GradientLearner(Learner):
         """The learning rate of each adapted parameter."""
         return dict.fromkeys(adapted, self.learning_rate)
 
+    def adapted(self, network: nn.Module, episodes: Episodes) -> tuple[str, ...]:
+        """The names of what the inner steps change in a network for such episodes."""
+        support, _ = self._inputs(episodes)
+        return tuple(self._loop(network, support[0], episodes.support_labels()).rates)
+
     @property
     def _vectorised(self) -> bool:
         if self.engine == "auto":
