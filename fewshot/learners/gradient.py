@@ -179,12 +179,7 @@ class GradientLearner(Learner):
             if self.adapt is None or any(_begins(name, prefix) for prefix in self.adapt)
         ]
         trainable = [name for name in chosen if parameters[name].requires_grad]
-        with torch.enable_grad():
-            loss = F.cross_entropy(network(support), labels)
-            gradients = torch.autograd.grad(
-                loss, [parameters[name] for name in trainable], allow_unused=True
-            )
-        used = [n for n, gradient in zip(trainable, gradients, strict=True) if gradient is not None]
+        used = _reaching(network, trainable, support, labels) if trainable else []
         for name in chosen if self.adapt is not None else ():
             if name not in used:
                 why = "does not reach the logits" if name in trainable else "is frozen"
@@ -192,6 +187,17 @@ class GradientLearner(Learner):
         if not used:
             raise InputError(f"{kind}: every parameter is frozen, none can be adapted")
         return tuple(used)
+
+
+def _reaching(
+    network: nn.Module, names: Sequence[str], support: Tensor, labels: Tensor
+) -> list[str]:
+    """Those of the parameters that the logits depend on."""
+    parameters = dict(network.named_parameters())
+    with torch.enable_grad():
+        loss = F.cross_entropy(network(support), labels)
+        gradients = torch.autograd.grad(loss, [parameters[n] for n in names], allow_unused=True)
+    return [name for name, g in zip(names, gradients, strict=True) if g is not None]
 
 
 def _begins(name: str, prefix: str) -> bool:
