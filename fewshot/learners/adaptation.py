@@ -192,12 +192,13 @@ def over_cores(task: Callable[[int], T], n_tasks: int) -> Iterator[T]:
         with torch.set_grad_enabled(grad_enabled):
             return task(index)
 
-    # Setting one thread in a worker sets it for the process, hence the restoration.
-    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        try:
+    # The calling thread too: a team of its own would wait for work by spinning on a core.
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
             yield from pool.map(run, range(n_tasks))
-        finally:
-            torch.set_num_threads(threads)
+    finally:
+        torch.set_num_threads(threads)
 
 
 def loss_with_gradients(

@@ -1,5 +1,6 @@
 """What learners share that adapt by gradient steps on the support."""
 
+import copy
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -38,7 +39,7 @@ class GradientLearner(Learner):
     """Takes gradient steps on the support's cross-entropy, then answers.
 
     Args:
-        encoder: images to embeddings.
+        encoder: images to embeddings; it is copied.
         steps: inner steps.
         evaluation_steps: inner steps at evaluation, if other than ``steps``.
         learning_rate: of the inner steps.
@@ -68,7 +69,9 @@ class GradientLearner(Learner):
         batch_norm: BatchNormPolicy,
         engine: Engine,
     ) -> None:
-        super().__init__(encoder, batch_norm)
+        # A copy in torch's default layout: oneDNN is faster with it on batches as small as episodes.
+        own = copy.deepcopy(encoder).to(memory_format=torch.contiguous_format)
+        super().__init__(own, batch_norm)
         name = type(self).__name__
         for key, value in (("steps", steps), ("evaluation_steps", evaluation_steps)):
             if value is not None and value < 1:
@@ -142,7 +145,7 @@ class GradientLearner(Learner):
 
         def flat(images: Tensor) -> Tensor:
             normalised = self.encoder.normalised(images.flatten(0, 2))
-            return normalised.unflatten(0, (len(images), -1))
+            return normalised.contiguous().unflatten(0, (len(images), -1))
 
         return flat(episodes.support), flat(episodes.query)
 

