@@ -84,6 +84,11 @@ class Episodes:
             both[len(support) :].unflatten(0, self.query.shape[:3]),
         )
 
+    def support_labels(self) -> Tensor:
+        """Positions of the support's classes, int64 ``[n_way * n_shot]``, the same for all E."""
+        classes = torch.arange(self.n_way, device=self.support.device)
+        return classes.repeat_interleave(self.n_shot)
+
     def query_labels(self) -> Tensor:
         """Positions of the queries' classes, int64 ``[n_way * n_query]``, the same for all E."""
         classes = torch.arange(self.n_way, device=self.query.device)
