@@ -117,15 +117,19 @@ class Learner(nn.Module, ABC):
         Raises:
             InputError: the file is missing, damaged, or of a learner of another kind or shape.
         """
-        from safetensors import SafetensorError
+        from safetensors import SafetensorError, safe_open
         from safetensors.torch import load
 
         try:
             state = load(path.read_bytes())
+            with safe_open(path, framework="pt") as file:
+                owner = (file.metadata() or {}).get("learner")
         except OSError as error:
             raise InputError(f"{path}: cannot be read ({error.strerror})") from error
         except SafetensorError as error:
             raise InputError(f"{path}: is not a safetensors file ({error})") from error
+        if owner != type(self).__name__:
+            raise InputError(f"{path}: weights of {owner}, expected those of {type(self).__name__}")
         shapes = {name: tuple(value.shape) for name, value in self.own_state().items()}
         found = {name: tuple(value.shape) for name, value in state.items()}
         if shapes != found:

@@ -4,9 +4,8 @@ from torch import Tensor
 
 from fewshot.episodes import Episodes
 from fewshot.learners.base import BatchNormPolicy, Learner
-from fewshot.learners.similarity import Metric, similarity
+from fewshot.learners.similarity import Metric, Temperature, similarity
 from guided.checkpoint import Encoder
-from guided.errors import InputError
 
 
 class Prototypical(Learner):
@@ -19,6 +18,7 @@ class Prototypical(Learner):
         encoder: images to embeddings.
         metric: squared Euclidean distance or cosine similarity.
         temperature: divides the scores; without effect on the error of a fixed encoder.
+        learn_temperature: meta-train it too, from there.
         batch_norm: where batch norm takes its statistics; see :class:`Learner`.
     """
 
@@ -28,15 +28,15 @@ class Prototypical(Learner):
         *,
         metric: Metric = "squared_euclidean",
         temperature: float = 1.0,
+        learn_temperature: bool = False,
         batch_norm: BatchNormPolicy = "frozen",
     ) -> None:
         super().__init__(encoder, batch_norm)
-        if not temperature > 0:
-            raise InputError(f"Prototypical.temperature: expected > 0, got {temperature}")
         self.metric: Metric = metric
-        self.temperature = temperature
+        self.temperature = Temperature(temperature, learned=learn_temperature, owner="Prototypical")
 
     def logits(self, episodes: Episodes) -> Tensor:
         embedded = self.embed(episodes)
         prototypes = embedded.support.mean(2)
-        return similarity(embedded.query.flatten(1, 2), prototypes, self.metric) / self.temperature
+        scores = similarity(embedded.query.flatten(1, 2), prototypes, self.metric)
+        return self.temperature(scores)

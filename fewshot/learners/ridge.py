@@ -1,19 +1,40 @@
 """Ridge regression onto one-hot labels, in closed form."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from fewshot.episodes import Episodes
 from fewshot.learners.base import BatchNormPolicy, Learner
 from guided.checkpoint import Encoder
-from guided.errors import InputError
+from guided.errors import check_positive
+
+
+def dual_ridge(support: Tensor, query: Tensor, labels: Tensor, penalty: Tensor) -> Tensor:
+    """Predictions X' Xᵀ (X Xᵀ + λ I)⁻¹ Y: a system of n unknowns, whatever d.
+
+    Source: Bertinetto et al. (2019), arXiv:1805.08136, equations 4 to 6.
+
+    Args:
+        support: X, ``[E, n, d]``.
+        query: X', ``[E, q, d]``.
+        labels: Y, ``[n, k]``, the same for all E.
+        penalty: λ, a scalar or ``[E, 1, 1]``.
+
+    Returns:
+        ``[E, q, k]``.
+    """
+    gram = support @ support.mT
+    identity = torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device)
+    solution = torch.linalg.solve(gram + penalty * identity, labels.expand(len(gram), -1, -1))
+    return query @ support.mT @ solution
 
 
 class Ridge(Learner):
     """Fits a linear map from the support's embeddings to one-hot labels, in its dual form.
 
-    Source: Bertinetto et al. (2019), arXiv:1805.08136, equations 4 to 6, on a fixed encoder. The
-    system has n_way · n_shot unknowns, whatever the embeddings' width.
+    Source: Bertinetto et al. (2019), arXiv:1805.08136, equations 4 to 6, on a fixed encoder;
+    :class:`R2D2` is their learner.
 
     Differs from the paper: embeddings are centred on the support's mean (an intercept), and the
     penalty is relative to their mean squared norm, because latents have an arbitrary scale.
@@ -28,8 +49,7 @@ class Ridge(Learner):
         self, encoder: Encoder, *, penalty: float = 1.0, batch_norm: BatchNormPolicy = "frozen"
     ) -> None:
         super().__init__(encoder, batch_norm)
-        if not penalty > 0:
-            raise InputError(f"Ridge.penalty: expected > 0, got {penalty}")
+        check_positive("Ridge", penalty=penalty)
         self.penalty = penalty
 
     def logits(self, episodes: Episodes) -> Tensor:
@@ -38,12 +58,6 @@ class Ridge(Learner):
         centre = support.mean(1, keepdim=True)
         support = support - centre
         query = embedded.query.flatten(1, 2) - centre
-        gram = support @ support.transpose(1, 2)
-        identity = torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device)
-        scale = gram.diagonal(dim1=1, dim2=2).mean(1).clamp_min(1e-12)
-        labels = identity.new_zeros(episodes.n_way * episodes.n_shot, episodes.n_way)
-        positions = torch.arange(len(labels), device=gram.device)
-        labels[positions, positions // episodes.n_shot] = 1
-        labels = (labels - 1 / episodes.n_way).expand(len(gram), -1, -1)
-        regularised = gram + self.penalty * scale[:, None, None] * identity
-        return query @ support.transpose(1, 2) @ torch.linalg.solve(regularised, labels)
+        scale = support.square().sum(2).mean(1).clamp_min(1e-12)[:, None, None]
+        one_hot = F.one_hot(episodes.support_labels(), episodes.n_way).to(support.dtype)
+        return dual_ridge(support, query, one_hot - 1 / episodes.n_way, self.penalty * scale)

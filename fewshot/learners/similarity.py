@@ -1,10 +1,13 @@
 """How alike two embeddings are, for the learners that compare."""
 
+import math
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+
+from guided.errors import check_positive
 
 Metric = Literal["squared_euclidean", "cosine"]
 
@@ -25,3 +28,25 @@ def similarity(query: Tensor, reference: Tensor, metric: Metric) -> Tensor:
         return F.normalize(query, dim=2) @ F.normalize(reference, dim=2).transpose(1, 2)
     norms = reference.square().sum(2).unsqueeze(1)
     return torch.baddbmm(norms, query, reference.transpose(1, 2), beta=-1, alpha=2)
+
+
+class Temperature(nn.Module):
+    """Divides scores by a temperature, fixed or learned: latents have an arbitrary scale.
+
+    One temperature for all scores leaves their order, so where they are the logits it changes
+    meta-training alone.
+
+    Args:
+        temperature: > 0, where learning starts.
+        learned: a parameter, as its logarithm: it stays above zero.
+        owner: the learner, for the message when the temperature is impossible.
+    """
+
+    def __init__(self, temperature: float, *, learned: bool, owner: str) -> None:
+        super().__init__()
+        check_positive(owner, temperature=temperature)
+        self.fixed = temperature
+        self.log = nn.Parameter(torch.tensor(math.log(temperature))) if learned else None
+
+    def forward(self, scores: Tensor) -> Tensor:
+        return scores / (self.fixed if self.log is None else self.log.exp())

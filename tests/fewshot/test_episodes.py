@@ -264,8 +264,9 @@ def test_map_embeds_everything_in_one_call(uneven):
     assert torch.equal(embedded.query, images.query.float().flatten(3)[..., 40:45] + 1)
 
 
-def test_query_labels_follow_the_flattened_queries():
-    episodes = Episodes(torch.zeros(2, 3, 1, 4), torch.zeros(2, 3, 2, 4))
+def test_labels_follow_the_flattened_images():
+    episodes = Episodes(torch.zeros(2, 3, 3, 4), torch.zeros(2, 3, 2, 4))
+    assert episodes.support_labels().tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
     assert episodes.query_labels().tolist() == [0, 0, 1, 1, 2, 2]
     position = torch.arange(3).view(1, 3, 1).expand(2, 3, 2).flatten(1, 2)
     assert (position == episodes.query_labels()).all()

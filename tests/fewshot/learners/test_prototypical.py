@@ -71,6 +71,17 @@ def test_temperature_divides_the_scores(pixels, make_episodes, metric):
     torch.testing.assert_close(cold, 4 * Prototypical(pixels, metric=metric).logits(episodes))
 
 
+def test_a_learned_temperature_starts_where_it_is_told_and_is_trained(pixels, make_episodes):
+    episodes = make_episodes()
+    learner = Prototypical(pixels, temperature=0.25, learn_temperature=True)
+    fixed = Prototypical(pixels, temperature=0.25)
+    torch.testing.assert_close(learner.logits(episodes), fixed.logits(episodes))
+    assert list(learner.state_dict()) == ["temperature.log"]
+    assert not fixed.state_dict()
+    learner.loss(episodes).backward()
+    assert learner.temperature.log.grad.abs() > 0
+
+
 @pytest.mark.parametrize("temperature", [0, -1, float("nan")])
 def test_impossible_temperature(pixels, temperature):
     with pytest.raises(InputError, match=r"^Prototypical\.temperature: expected > 0"):

@@ -1,10 +1,11 @@
-"""Both metrics against scipy's distances."""
+"""Both metrics against scipy's distances; temperatures."""
 
 import pytest
 import torch
 from scipy.spatial.distance import cdist
 
-from fewshot.learners.similarity import similarity
+from fewshot.learners.similarity import Temperature, similarity
+from guided.errors import InputError
 
 
 @pytest.fixture
@@ -27,3 +28,33 @@ def test_cosines(pair):
     for e, scores in enumerate(similarity(query, reference, "cosine")):
         expected = torch.from_numpy(cdist(query[e], reference[e], "cosine"))
         torch.testing.assert_close(1 - scores, expected)
+
+
+@pytest.mark.parametrize("learned", [False, True])
+def test_temperature_divides(learned):
+    scores = torch.tensor([1.0, -3.0])
+    cooled = Temperature(0.25, learned=learned, owner="Any")(scores)
+    torch.testing.assert_close(cooled, torch.tensor([4.0, -12.0]))
+
+
+def test_a_fixed_temperature_is_no_state():
+    assert not Temperature(2.0, learned=False, owner="Any").state_dict()
+    assert list(Temperature(2.0, learned=True, owner="Any").state_dict()) == ["log"]
+
+
+def test_a_learned_temperature_stays_above_zero():
+    """Scores that are right want it at zero: large steps towards it must not pass."""
+    temperature = Temperature(0.1, learned=True, owner="Any")
+    optimizer = torch.optim.SGD(temperature.parameters(), lr=10)
+    scores = torch.tensor([[0.3, 0.1]])
+    for _ in range(20):
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(temperature(scores), torch.tensor([0])).backward()
+        optimizer.step()
+    assert 0 < float(1 / temperature(torch.ones(())).detach()) < 0.02
+
+
+@pytest.mark.parametrize("temperature", [0, -1, float("nan")])
+def test_impossible_temperature(temperature):
+    with pytest.raises(InputError, match=r"^Any\.temperature: expected > 0"):
+        Temperature(temperature, learned=True, owner="Any")

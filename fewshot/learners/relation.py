@@ -1,0 +1,60 @@
+"""Relation networks: a learned comparison."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fewshot.episodes import Episodes
+from fewshot.learners.base import BatchNormPolicy, Learner
+from guided.checkpoint import Encoder
+from guided.errors import check_positive
+
+
+class Relation(Learner):
+    """Scores a query and a class by a network that reads both embeddings.
+
+    Source: Sung et al. (2018), arXiv:1711.06025, equations 1 and 2.
+
+    Differs from the paper: encoders return vectors, so two fully connected layers stand where it
+    has two convolutional blocks (of 64 filters, with batch norm); a class is the mean of its
+    support, not the sum, so that the number of shots may change after meta-training.
+
+    Args:
+        encoder: images to embeddings.
+        hidden: width of both layers.
+        batch_norm: where batch norm takes its statistics; see :class:`Learner`.
+    """
+
+    needs_training = True
+
+    def __init__(
+        self, encoder: Encoder, *, hidden: int = 64, batch_norm: BatchNormPolicy = "frozen"
+    ) -> None:
+        super().__init__(encoder, batch_norm)
+        check_positive("Relation", hidden=hidden)
+        self.relation = nn.Sequential(
+            nn.Linear(2 * encoder.out_dim, hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, 1),
+        )
+
+    def logits(self, episodes: Episodes) -> Tensor:
+        embedded = self.embed(episodes)
+        classes = embedded.support.mean(2).unsqueeze(1)
+        query = embedded.query.flatten(1, 2).unsqueeze(2)
+        shape = (-1, query.shape[1], episodes.n_way, -1)
+        # [E, n_way * n_query, n_way, 2 d]: every query beside every class.
+        pairs = torch.cat([classes.expand(*shape), query.expand(*shape)], 3)
+        return self.relation(pairs).squeeze(3)
+
+    def relations(self, episodes: Episodes) -> Tensor:
+        """Equation 1: relation scores in (0, 1), ``[E, n_way * n_query, n_way]``."""
+        return self.logits(episodes).sigmoid()
+
+    def loss(self, episodes: Episodes) -> Tensor:
+        """Equation 2: squared error to 1 for the query's class and 0 for others, their mean."""
+        relations = self.relations(episodes)
+        target = F.one_hot(episodes.query_labels(), episodes.n_way).to(relations.dtype)
+        return F.mse_loss(relations, target.expand_as(relations))
