@@ -47,5 +47,5 @@ def test_python_example_runs(tmp_path, monkeypatch, capsys):
 
 
 def test_links_and_paths_exist():
-    for path in re.findall(r"`((?:configs|benchmarks|runs/published)/[\w./]+)`", README):
+    for path in re.findall(r"`((?:configs|benchmarks|examples|runs/published)/[\w./]+)`", README):
         assert (ROOT / path).exists(), path
