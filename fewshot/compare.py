@@ -41,12 +41,15 @@ class Outcome:
     Attributes:
         errors: one entry for each arm, seed, latents, learner and setting.
         encoders: (arm, seed) -> the cell that holds the encoder.
+        learners: (arm, seed, learner, latents) -> the cell that holds what was evaluated: the
+            encoder's, or the meta-trained learner's.
         diagnostics: what the guidances did to the latents: one dict a measurement.
         seconds: of computing, summed over cells, those of earlier runs included.
     """
 
     errors: list[EpisodeErrors]
     encoders: dict[tuple[str, int], Cell]
+    learners: dict[tuple[str, int, str, str], Cell]
     diagnostics: list[dict[str, Any]]
     seconds: float
 
@@ -119,6 +122,7 @@ class Study:
         """Compute, or find, every cell."""
         errors: list[EpisodeErrors] = []
         encoders: dict[tuple[str, int], Cell] = {}
+        learners: dict[tuple[str, int, str, str], Cell] = {}
         diagnostics: list[dict[str, Any]] = []
         seconds = 0.0
         pairs = [(seed, name) for seed in self.config.seeds for name in self.config.arms]
@@ -130,7 +134,8 @@ class Study:
                 for latents, learner in self._conditions(arm):
                     key = (name, seed, learner, latents)
                     trained = self._meta_trained(key, arm, encoder)
-                    cell = self._errors(key, trained or encoder)
+                    learners[key] = trained or encoder
+                    cell = self._errors(key, learners[key])
                     errors += self._read_errors(cell, key)
                     seconds += cell.facts["seconds"]
                     seconds += trained.facts["seconds"] if trained else 0
@@ -138,7 +143,7 @@ class Study:
                 diagnostics += measured.facts["measurements"]
                 seconds += measured.facts["seconds"]
                 bar.update()
-        return Outcome(errors, encoders, diagnostics, seconds)
+        return Outcome(errors, encoders, learners, diagnostics, seconds)
 
     def _conditions(self, arm: ArmConfig) -> Iterator[tuple[str, str]]:
         for latents in arm.latents:
@@ -281,11 +286,7 @@ class Study:
         cell = self._cell(f"errors-{name}-seed{seed}-{latents}-{learner_name}", depends)
         if not cell.done:
             start = time.perf_counter()
-            encoder = load_for(source, latents).to(self.device)
-            model = learner.learner(encoder)
-            if source.learner_file.exists():
-                model.restore(source.learner_file)
-            model.to(self.device)
+            model = load_learner(learner, source, latents).to(self.device)
             table = self._test_table(source, latents, model)
             errors = {
                 setting.label: episode_errors(model, table, sampler, self.config.episodes)
@@ -328,10 +329,12 @@ class Study:
         return cell
 
 
-def load_for(source: Cell, latents: str) -> Encoder:
-    """The encoder of a pretraining cell with these latents, or of a meta-training cell as it is."""
-    trained = source.depends["cell"] == "train"
-    return Encoder.load(source.encoder_file, None if trained else latents)
+def load_learner(learner: LearnerConfig, source: Cell, latents: str) -> Learner:
+    """The learner on a pretrained encoder with these latents, or as meta-training left it."""
+    if source.depends["cell"] == "encoder":
+        return learner.learner(Encoder.load(source.encoder_file, latents)).eval()
+    trained = learner.learner(Encoder.load(source.encoder_file))
+    return trained.restore(source.learner_file).eval()
 
 
 def labelled(bank: ImageBank) -> LabelledImages:

@@ -1,15 +1,13 @@
 """The study's figures, as matplotlib figures that belong to no window."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from fewshot.data.bank import ImageBank
 from fewshot.episodes import EpisodeSampler, Setting
-from fewshot.learners.base import LearnerFactory
-from guided.checkpoint import Encoder
+from fewshot.learners.base import Learner
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -117,9 +115,7 @@ def learning_curves_figure(outcome: "Outcome") -> "Figure | None":
 
 @torch.no_grad()
 def episode_figure(
-    encoder_file: Path,
-    latents: str,
-    learner: LearnerFactory,
+    learner: Learner,
     bank: ImageBank,
     setting: Setting,
     seed: int,
@@ -133,8 +129,9 @@ def episode_figure(
 
     rows = EpisodeSampler(bank, setting, seed)[0]
     episode = rows.gather(bank.images)
-    model = learner(Encoder.load(encoder_file, latents)).eval()
-    predicted = model.logits(episode)[0].argmax(1).view(setting.n_way, setting.n_query).tolist()
+    with torch.no_grad():
+        best = learner.logits(episode)[0].argmax(1)
+    predicted = best.view(setting.n_way, setting.n_query).tolist()
     n_shown = min(n_shown, setting.n_query)
     shots = min(setting.n_shot, 5)
     columns = shots + n_shown

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fewshot.compare import Outcome
+from fewshot.compare import Outcome, load_learner
 from fewshot.config import describe, made_by
 from fewshot.data.dataset import Splits
 from fewshot.environment import hardware, versions
@@ -56,7 +56,7 @@ def _row(
     name, learner, latents, setting = condition
     arm, values = config.arms[name], table[condition]
     factory = config.learners[learner].learner
-    batch_norm = describe(factory)["init_args"]["batch_norm"]
+    batch_norm = describe(factory)["init_args"].get("batch_norm", "frozen")
     row = {
         "arm": name,
         "guidance": [entry["class_path"] for entry in describe(arm.guidance)],
@@ -228,15 +228,18 @@ def _fresh(folder: Path) -> Path:
 def _episode_figures(config: StudyConfig, outcome: Outcome, splits: Splits) -> "dict[str, Figure]":
     """One test episode for each arm, first seed, learner and setting, with its predictions."""
     setting = config.settings[0]
-    learner = next(iter(config.learners.values())).learner
+    learner_name, learner = next(iter(config.learners.items()))
+    seed = derive_seed(config.episode_seed, "test", setting.label)
     return {
         f"episodes/{name}": episode_figure(
-            outcome.encoders[name, config.seeds[0]].encoder_file,
-            arm.latents[0],
-            learner,
+            load_learner(
+                learner,
+                outcome.learners[name, config.seeds[0], learner_name, arm.latents[0]],
+                arm.latents[0],
+            ),
             splits.test,
             setting,
-            derive_seed(config.episode_seed, "test", setting.label),
+            seed,
         )
         for name, arm in config.arms.items()
     }

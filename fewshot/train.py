@@ -105,8 +105,8 @@ def meta_train(
         InputError: nothing to train, impossible episodes, or a loss that is not finite.
     """
     device = torch.device(device)
-    model = _starting_point(config, learner, encoder, seed).to(device)
-    parameters = _trainable(config, model)
+    model = starting_learner(config, learner, encoder, seed).to(device)
+    parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.Adam(parameters, config.learning_rate, fused=True)
     source = _Source(config, model, train, device)
     sampler = EpisodeSampler(train, config.setting, derive_seed(seed, "train"))
@@ -145,27 +145,30 @@ def meta_train(
     return MetaTrained(best.eval(), progress)
 
 
-def _starting_point(
+def starting_learner(
     config: TrainConfig, learner: LearnerFactory, encoder: Encoder, seed: int
 ) -> Learner:
+    """The learner from which meta-training starts; what it does not train needs no gradient.
+
+    Raises:
+        InputError: nothing to train, a frozen encoder under a learner that reads images, or one
+            that was made for another number of classes.
+    """
     with seeded_initialisation(seed, "train", "projection"):
         start = encoder.with_projection(config.projection)
     with seeded_initialisation(seed, "train", "learner"):
-        return learner(start)
-
-
-def _trainable(config: TrainConfig, model: Learner) -> list[torch.nn.Parameter]:
-    encoder = model.encoder
+        model = learner(start)
+    for setting in (config.setting, config.validation):
+        model.check_ways(setting.n_way)
     if config.freeze_encoder:
         if model.reads_images:
             raise InputError("freeze_encoder: needs a learner of embeddings; this one reads images")
-        encoder.requires_grad_(False)
-        if encoder.projection:
-            encoder.projection.requires_grad_(True)
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    if not parameters:
+        model.encoder.requires_grad_(False)
+        if model.encoder.projection:
+            model.encoder.projection.requires_grad_(True)
+    if not any(p.requires_grad for p in model.parameters()):
         raise InputError("train: nothing is left to train; set projection, e.g. to 64")
-    return parameters
+    return model
 
 
 class _Source:

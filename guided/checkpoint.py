@@ -129,6 +129,8 @@ class Encoder(nn.Module):
     def with_projection(self, width: int) -> "Encoder":
         """A copy with a freshly initialised linear map on top (0: without one)."""
         other = copy.deepcopy(self)
+        # Assigning None over a module would leave an empty slot, which learn2learn cannot copy.
+        del other.projection
         other.projection = nn.Linear(self.width, width) if width else None
         return other
 

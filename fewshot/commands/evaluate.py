@@ -93,6 +93,8 @@ def main(arguments: Sequence[str]) -> None:
         learner = factory(encoder)
         if name in config.weights:
             learner.restore(config.weights[name])
+        for setting in config.settings:
+            learner.check_ways(setting.n_way)
         learner.to(device)
         table = table_for(learner, bank, device) if learner.reads_images else embeddings
         for setting, sampler in samplers.items():

@@ -12,7 +12,7 @@ from fewshot.data import DatasetFactory, data_root
 from fewshot.environment import choose_device, versions
 from fewshot.learners.base import LearnerFactory
 from fewshot.learners.prototypical import Prototypical
-from fewshot.train import TrainConfig, meta_train
+from fewshot.train import TrainConfig, meta_train, starting_learner
 from guided.backbones import BackboneFactory, Conv4, ImageShape
 from guided.checkpoint import Encoder, digest
 from guided.layout import LatentLayout
@@ -59,9 +59,10 @@ def main(arguments: Sequence[str]) -> None:
     dataset = config.dataset(data_root(config.data_root))
     check_ways(dataset, train=[config.train.setting], validation=[config.train.validation])
     start = Encoder.load(config.encoder, config.latents) if config.encoder else None
-    output = open_run(config.output, config, device)
     splits = dataset.splits()
     start = start or _fresh(config, splits.train.image_shape)
+    starting_learner(config.train, config.learner, start, config.seed)  # refuses what cannot be
+    output = open_run(config.output, config, device)
     depends = {
         "config": describe(config) | {"output": None, "data_root": None, "device": device},
         "encoder": digest(start),

@@ -69,7 +69,7 @@ class GradientLearner(Learner):
         batch_norm: BatchNormPolicy,
         engine: Engine,
     ) -> None:
-        # A copy in torch's default layout: oneDNN is faster with it on batches as small as episodes.
+        # A copy in torch's default layout: on batches as small as episodes, oneDNN is faster so.
         own = copy.deepcopy(encoder).to(memory_format=torch.contiguous_format)
         super().__init__(own, batch_norm)
         name = type(self).__name__

@@ -62,34 +62,29 @@ class Reptile(MetaLearner):
         )
 
     def loss(self, episodes: Episodes) -> Tensor:
-        """The queries' cross-entropy after adaptation; its gradient is θ - mean(θ_K)."""
+        """The queries' cross-entropy after adaptation; its gradient is mean(θ - θ_K)."""
         with torch.no_grad():
             value = super().loss(episodes)
-            ends = self._ends(episodes)
+            moves = self._moves(episodes)
         parameters = dict(self.named_parameters())
-        gradients = [
-            (weight - ends[name]).detach() if name in ends else None
-            for name, weight in parameters.items()
-        ]
+        gradients = [moves.get(name) for name in parameters]
         result: Tensor = WithGradients.apply(value, gradients, *parameters.values())
         return result
 
-    def _ends(self, episodes: Episodes) -> dict[str, Tensor]:
-        """θ_K, averaged over the episodes, of every adapted parameter."""
+    def _moves(self, episodes: Episodes) -> dict[str, Tensor]:
+        """θ - θ_K, averaged over the episodes, of every adapted parameter."""
         images = torch.cat(self._inputs(episodes), 1)
         labels = torch.cat([episodes.support_labels(), episodes.query_labels()])
         network = self._network(episodes.n_way)
         loop = self._loop(network, images[0], labels)
+        starts = {name: p for name, p in network.named_parameters() if name in loop.rates}
         if self._vectorised:
             ends = vectorised_weights(network, loop, images, labels)
-            return {name: weights.mean(0) for name, weights in ends.items()}
-        sums = {
-            name: torch.zeros_like(dict(network.named_parameters())[name]) for name in loop.rates
-        }
-        for clone in over_cores(
-            lambda e: dict(adapted_clone(network, loop, images[e], labels).named_parameters()),
-            len(images),
-        ):
-            for name, total in sums.items():
-                total += clone[name]
+            return {name: (start - ends[name]).mean(0) for name, start in starts.items()}
+        sums = {name: torch.zeros_like(start) for name, start in starts.items()}
+        clones = over_cores(lambda e: adapted_clone(network, loop, images[e], labels), len(images))
+        for clone in clones:
+            end = dict(clone.named_parameters())
+            for name, start in starts.items():
+                sums[name] += start - end[name]
         return {name: total / len(images) for name, total in sums.items()}

@@ -57,7 +57,7 @@ def forbid():
         def computed(*_, **__):
             raise AssertionError("computed again")
 
-        for name in ("pretrain", "meta_train", "embed_bank", "episode_errors", "diagnose"):
+        for name in ("pretrain", "meta_train", "table_for", "episode_errors", "diagnose"):
             monkeypatch.setattr(fewshot.compare, name, computed)
 
     return patch
@@ -236,7 +236,7 @@ def shallow():
 
         def meta_train(config, learner, encoder, *_, description, **__):
             trained.append(description)
-            return fewshot.train.MetaTrained(encoder, Progress(best_score=1.0))
+            return fewshot.train.MetaTrained(learner(encoder), Progress(best_score=1.0))
 
         monkeypatch.setattr(fewshot.compare, "pretrain", pretrain)
         monkeypatch.setattr(fewshot.compare, "meta_train", meta_train)

@@ -1,7 +1,6 @@
 """The study's figures: what is drawn is what was measured."""
 
 import copy
-from functools import partial
 
 import numpy as np
 import pytest
@@ -11,8 +10,6 @@ from matplotlib.colors import to_rgba
 from fewshot.episodes import EpisodeSampler, Setting
 from fewshot.figures import differences_figure, episode_figure, errors_figure
 from fewshot.learners.prototypical import Prototypical
-from guided.backbones import Pixels
-from guided.checkpoint import Encoder
 
 
 def markers(axes):
@@ -64,13 +61,10 @@ def test_a_study_of_the_baseline_alone_has_no_differences(finished):
 
 
 @pytest.mark.parametrize("n_query", [3, 12])
-def test_wrong_queries_are_framed_in_red(tmp_path, make_bank, n_query):
+def test_wrong_queries_are_framed_in_red(pixels, make_bank, n_query):
     bank = make_bank(noise=150.0)
-    Encoder(Pixels((1, 16, 16)), None).save(tmp_path / "pixels.safetensors")
     setting = Setting(4, 2, n_query)
-    figure = episode_figure(
-        tmp_path / "pixels.safetensors", "all", partial(Prototypical), bank, setting, seed=3
-    )
+    figure = episode_figure(Prototypical(pixels), bank, setting, seed=3)
     episode = EpisodeSampler(bank, setting, 3)[0].gather(bank.images.float().flatten(1))
     prototypes = episode.support[0].mean(1)
     predicted = torch.cdist(episode.query[0].flatten(0, 1), prototypes).argmin(1).view(4, n_query)

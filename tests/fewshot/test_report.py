@@ -176,7 +176,6 @@ class QuerySeeing(Learner):
     """Says that it uses query statistics; never run."""
 
     transductive = True
-    batch_norm = "transductive"
 
     def logits(self, episodes):
         raise NotImplementedError
@@ -269,7 +268,7 @@ def test_one_seed_has_no_interval_over_seeds(config, known):
 def test_a_learner_that_uses_query_statistics_says_so_in_its_rows(config, known):
     config.learners["a"] = LearnerConfig(partial(QuerySeeing))
     row = result_rows(config, known)[0]
-    assert (row["transductive"], row["batch_norm"]) == (True, "transductive")
+    assert (row["transductive"], row["batch_norm"]) == (True, "frozen")
 
 
 def test_table_groups_by_setting_and_keeps_the_arms_order(config, known):

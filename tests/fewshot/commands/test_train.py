@@ -96,7 +96,7 @@ def test_another_starting_point_is_another_training(run, config, finished, tmp_p
 def test_a_frozen_encoder_needs_a_projection(fails, write, config):
     config["train"] |= {"freeze_encoder": True}
     line = fails("train", write(config))
-    assert "freeze_encoder: nothing is left to train; set projection" in line
+    assert "train: nothing is left to train; set projection" in line
 
 
 def test_more_ways_than_classes_before_anything_is_read(fails, write, config, monkeypatch):
@@ -117,3 +117,34 @@ def test_a_loss_that_explodes_is_one_line(fails, write, config):
     config["train"] |= {"learning_rate": 1e30, "log_every": 1}
     line = fails("train", write(config), writes=True)
     assert "loss: the loss is" in line
+
+
+def test_a_learners_own_weights_go_on_to_evaluate(run, write, config, tmp_path, capsys, fails):
+    config["learner"] = {"class_path": "MAML", "init_args": {"n_way": 3}}
+    config["train"]["setting"]["n_way"] = 3
+    run()
+    learner = {"maml": config["learner"]}
+    evaluate = {
+        "dataset": config["dataset"],
+        "encoder": str(tmp_path / "run" / "encoder.safetensors"),
+        "learners": learner,
+        "split": "validation",
+        "settings": [config["train"]["validation"]],
+        "episodes": 10,
+    }
+    assert "weights: 'maml' answers at random" in fails("evaluate", write(evaluate, "bare.yaml"))
+    evaluate["weights"] = {"maml": str(tmp_path / "run" / "learner.safetensors")}
+    file = write(evaluate, "evaluate.yaml")
+    assert main(["evaluate", file, "--output", str(tmp_path / "evaluated")]) == 0
+    assert "3-way 2-shot: error" in capsys.readouterr().out
+    evaluate["settings"] = [{"n_way": 4, "n_query": 2}]
+    message = fails("evaluate", write(evaluate, "other.yaml"), writes=True)
+    assert "MAML.n_way: made for 3-way episodes, these are 4-way" in message
+    evaluate["weights"] = {"other": evaluate["weights"]["maml"]}
+    assert "no learner is called 'other'" in fails("evaluate", write(evaluate, "names.yaml"))
+
+
+def test_training_for_other_ways_than_the_learners_is_refused(write, config, fails):
+    config["learner"] = {"class_path": "ANIL", "init_args": {"n_way": 4}}
+    message = fails("train", write(config))
+    assert "ANIL.n_way: made for 4-way episodes, these are 5-way" in message

@@ -397,6 +397,12 @@ def test_other_numbers_of_classes_are_refused_by_those_whose_classifier_is_train
     assert FineTune(encoder).double().logits(images()).shape == (2, 9, WAY)
 
 
+def test_an_encoder_whose_projection_was_removed(encoder):
+    learner = make(MAML, encoder.with_projection(4).with_projection(0))
+    _, found = gradients(learner, images())
+    assert found["encoder.backbone.body.0.weight"].abs().sum() > 0
+
+
 def test_pixels_adapt_their_classifier(pixels):
     learner = partial(MAML, n_way=WAY)(pixels).double()
     _, found = gradients(learner.train(), images())
