@@ -12,7 +12,7 @@ from fewshot.data.dataset import SplitName
 from fewshot.environment import choose_device
 from fewshot.episodes import EpisodeSampler, Setting
 from fewshot.evaluate import embed_bank, episode_errors, table_for
-from fewshot.learners.base import LearnerFactory
+from fewshot.learners.base import Learner, LearnerFactory
 from fewshot.learners.prototypical import Prototypical
 from fewshot.statistics import t_interval
 from guided.backbones import Pixels
@@ -80,22 +80,17 @@ def main(arguments: Sequence[str]) -> None:
     dataset = config.dataset(data_root(config.data_root))
     check_ways(dataset, **{config.split: config.settings})
     encoder = Encoder.load(config.encoder, config.latents) if config.encoder else None
-    output = open_run(config.output, config, device)
     bank = getattr(dataset.splits(), config.split)
     encoder = (encoder or Encoder(Pixels(bank.image_shape), None)).to(device)
+    learners = {name: _learner(config, name, encoder).to(device) for name in config.learners}
     samplers = {
         s: EpisodeSampler(bank, s, derive_seed(config.seed, "test", s.label))
         for s in config.settings
     }
+    output = open_run(config.output, config, device)
     embeddings = embed_bank(encoder, bank, device, description="embed")
     rows, arrays = [], {}
-    for name, factory in config.learners.items():
-        learner = factory(encoder)
-        if name in config.weights:
-            learner.restore(config.weights[name])
-        for setting in config.settings:
-            learner.check_ways(setting.n_way)
-        learner.to(device)
+    for name, learner in learners.items():
         table = table_for(learner, bank, device) if learner.reads_images else embeddings
         for setting, sampler in samplers.items():
             errors = episode_errors(learner, table, sampler, config.episodes).numpy()
@@ -121,3 +116,11 @@ def main(arguments: Sequence[str]) -> None:
     write_arrays(output / "episodes.npz", arrays)
     write_json(output / "results.json", {"rows": rows})
     print(f"results in {output}")
+
+
+def _learner(config: EvaluateCommand, name: str, encoder: Encoder) -> Learner:
+    """The learner with its own weights; refuses episodes of other ways than it was made for."""
+    learner = config.learners[name](encoder)
+    for setting in config.settings:
+        learner.check_ways(setting.n_way)
+    return learner.restore(config.weights[name]) if name in config.weights else learner

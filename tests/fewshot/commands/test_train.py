@@ -138,7 +138,7 @@ def test_a_learners_own_weights_go_on_to_evaluate(run, write, config, tmp_path, 
     assert main(["evaluate", file, "--output", str(tmp_path / "evaluated")]) == 0
     assert "3-way 2-shot: error" in capsys.readouterr().out
     evaluate["settings"] = [{"n_way": 4, "n_query": 2}]
-    message = fails("evaluate", write(evaluate, "other.yaml"), writes=True)
+    message = fails("evaluate", write(evaluate, "other.yaml"))
     assert "MAML.n_way: made for 3-way episodes, these are 4-way" in message
     evaluate["weights"] = {"other": evaluate["weights"]["maml"]}
     assert "no learner is called 'other'" in fails("evaluate", write(evaluate, "names.yaml"))
