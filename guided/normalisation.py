@@ -50,20 +50,28 @@ class BatchNorm2d(nn.BatchNorm2d):
 
     def forward(self, input: Tensor) -> Tensor:
         chosen = _groups.get()
-        if chosen is None:
-            return super().forward(input)
-        if chosen.fused and chosen.groups == 1 and chosen.reference is None:
-            return F.batch_norm(
-                input, None, None, self.weight, self.bias, training=True, eps=self.eps
-            )
-        grouped = input.unflatten(0, (chosen.groups, -1))
-        variance, mean = torch.var_mean(
-            grouped[:, : chosen.reference], dim=(1, 3, 4), correction=0, keepdim=True
-        )
-        scale = (variance + self.eps).rsqrt()
-        if self.affine:
-            scale = scale * self.weight[:, None, None]
-        shift = -mean * scale
-        if self.affine:
-            shift = shift + self.bias[:, None, None]
-        return (grouped * scale + shift).flatten(0, 1)
+        return super().forward(input) if chosen is None else _normalised(self, input, chosen)
+
+
+class BatchNorm1d(nn.BatchNorm1d):
+    """The same for features ``[B, C]``."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        chosen = _groups.get()
+        return super().forward(input) if chosen is None else _normalised(self, input, chosen)
+
+
+def _normalised(norm: nn.BatchNorm1d | nn.BatchNorm2d, input: Tensor, chosen: _Groups) -> Tensor:
+    if chosen.fused and chosen.groups == 1 and chosen.reference is None:
+        return F.batch_norm(input, None, None, norm.weight, norm.bias, training=True, eps=norm.eps)
+    grouped = input.unflatten(0, (chosen.groups, -1))
+    spatial = tuple(range(3, grouped.ndim))
+    variance, mean = torch.var_mean(
+        grouped[:, : chosen.reference], dim=(1, *spatial), correction=0, keepdim=True
+    )
+    scale = (variance + norm.eps).rsqrt()
+    shift = -mean * scale
+    if norm.affine:
+        weight, bias = (p.view(-1, *(1 for _ in spatial)) for p in (norm.weight, norm.bias))
+        scale, shift = scale * weight, shift * weight + bias
+    return (grouped * scale + shift).flatten(0, 1)

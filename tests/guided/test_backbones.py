@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from guided.backbones import Conv4, GuidedVAENet, Pixels
+from guided.backbones import Conv4, Dense, GuidedVAENet, Pixels
 from guided.errors import InputError
 
 Downsample = Literal["stride", "pool"]
@@ -101,3 +101,32 @@ def test_pixels_are_the_features_and_have_no_decoder() -> None:
     assert torch.equal(backbone(images), images.reshape(2, 60))
     with pytest.raises(InputError, match="Pixels"):
         backbone.decoder(2)
+
+
+def test_dense_is_learn2learns_network() -> None:
+    from learn2learn.vision.models import OmniglotFC
+
+    dense, theirs = Dense((1, 28, 28)).double(), OmniglotFC(28**2, 5).double()
+    with torch.no_grad():
+        # Theirs registers the norm before the linear layer.
+        for mine, block in zip(
+            [m for m in dense.modules() if isinstance(m, nn.Linear)],
+            [m.linear for m in theirs.features[1]],
+            strict=True,
+        ):
+            block.weight.copy_(mine.weight)
+            block.bias.copy_(mine.bias)
+    images = torch.rand(7, 1, 28, 28, dtype=torch.float64)
+    torch.testing.assert_close(dense.train()(images), theirs.train().features(images))
+    for mine in dense.body[1::3]:
+        fresh = OmniglotFC(28**2, 5).features[1][0].linear.weight.detach()
+        assert float(mine.weight.detach().std()) == pytest.approx(float(fresh.std()), rel=0.05)
+        assert mine.weight.detach().abs().max() <= 0.02
+
+
+def test_dense_decodes_to_images() -> None:
+    backbone = Dense((3, 8, 9), widths=(6, 5))
+    assert backbone(torch.rand(4, 3, 8, 9)).shape == (4, 5)
+    assert backbone.decoder(2)(torch.randn(4, 2)).shape == (4, 3, 8, 9)
+    with pytest.raises(InputError, match=r"Dense\.widths: expected positive numbers, got \[\]"):
+        Dense((1, 8, 8), widths=())

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.func import functional_call, grad, vmap
 
-from guided.normalisation import BatchNorm2d, group_statistics
+from guided.normalisation import BatchNorm1d, BatchNorm2d, group_statistics
 
 IMAGES = (
     torch.randn(12, 3, 4, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
@@ -115,3 +115,13 @@ def test_gradients_of_many_episodes_at_once():
 def test_a_state_dict_is_torchs():
     assert list(BatchNorm2d(3).state_dict()) == list(nn.BatchNorm2d(3).state_dict())
     BatchNorm2d(3).load_state_dict(nn.BatchNorm2d(3).state_dict())
+
+
+@pytest.mark.parametrize(("groups", "reference"), [(1, None), (1, 5), (3, None), (4, 2)])
+def test_features_are_images_of_one_pixel(groups, reference):
+    flat, spatial = layer(BatchNorm1d), layer(BatchNorm2d)
+    features = IMAGES[..., 0, 0]
+    with group_statistics(groups, reference):
+        expected = spatial(features[..., None, None])[..., 0, 0]
+        torch.testing.assert_close(flat(features), expected)
+    torch.testing.assert_close(flat.eval()(features), nn.BatchNorm1d.forward(flat, features))
