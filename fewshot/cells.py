@@ -27,8 +27,13 @@ class Cell:
 
     @staticmethod
     def of(parent: Path, name: str, depends: dict[str, Any]) -> "Cell":
-        """The cell of these dependencies; the name only helps who looks into the folder."""
-        return Cell(parent / f"{name}-{fingerprint(depends)}", depends)
+        """The cell of these dependencies; the name only helps who looks into the folder.
+
+        One that is there under another name is the same: two arms may share an encoder.
+        """
+        digest = fingerprint(depends)
+        there = sorted(parent.glob(f"*-{digest}"))
+        return Cell(there[0] if there else parent / f"{name}-{digest}", depends)
 
     @property
     def name(self) -> str:

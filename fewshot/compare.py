@@ -3,7 +3,6 @@
 import dataclasses
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,44 +13,27 @@ from tqdm import tqdm
 
 from fewshot.cells import Cell
 from fewshot.config import describe
-from fewshot.data.bank import ImageBank
 from fewshot.data.dataset import Splits
 from fewshot.diagnose import diagnose, excited_slices
 from fewshot.environment import versions
 from fewshot.episodes import EpisodeSampler
 from fewshot.evaluate import EpisodeErrors, episode_errors, table_for
+from fewshot.labels import labelled, labelled_classes
 from fewshot.learners.base import Learner
+from fewshot.outcome import Outcome, load_learner
 from fewshot.study import ArmConfig, LearnerConfig, StudyConfig, is_meta_trained
 from fewshot.train import meta_train
 from guided.backbones import Pixels
 from guided.checkpoint import Encoder
+from guided.errors import InputError
 from guided.files import write_arrays, write_figure
+from guided.guided_vae import GuidedVAE
 from guided.pictures import spaced, traversal_figures
-from guided.pretrain import LabelledImages, PretrainConfig, build_model, pretrain
+from guided.pretrain import PretrainConfig, build_model, pretrain
 from guided.progress import progress_bar
 from guided.randomness import derive_seed
 
 FORMAT = 2  # part of every digest: raise it when the same configuration comes to mean new numbers
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """Everything that a study computed.
-
-    Attributes:
-        errors: one entry for each arm, seed, latents, learner and setting.
-        encoders: (arm, seed) -> the cell that holds the encoder.
-        learners: (arm, seed, learner, latents) -> the cell that holds what was evaluated: the
-            encoder's, or the meta-trained learner's.
-        diagnostics: what the guidances did to the latents: one dict a measurement.
-        seconds: of computing, summed over cells, those of earlier runs included.
-    """
-
-    errors: list[EpisodeErrors]
-    encoders: dict[tuple[str, int], Cell]
-    learners: dict[tuple[str, int, str, str], Cell]
-    diagnostics: list[dict[str, Any]]
-    seconds: float
 
 
 class Study:
@@ -110,12 +92,18 @@ class Study:
     def _check(self, arm: ArmConfig) -> None:
         """Before anything is trained: do its network, its latents and its learners exist?"""
         untrained = self._untrained(arm, seed=0)
+        n_labelled = len(labelled_classes(self.splits.train, arm.labelled, seed=0))
         for latents, name in self._conditions(arm):
             learner = self.config.learners[name]
             made = learner.learner(untrained.select(latents))
             training = [learner.train.setting, learner.train.validation] if learner.train else []
             for setting in (*self.config.settings, *training):
                 made.check_ways(setting.n_way)
+            if training and training[0].n_way > n_labelled:
+                raise InputError(
+                    f"labelled: {arm.labelled} of the training classes are {n_labelled}, "
+                    f"too few for {training[0].n_way}-way training"
+                )
         self._excited = excited_slices(untrained, self.splits.test) | self._excited
 
     def run(self) -> Outcome:
@@ -162,8 +150,11 @@ class Study:
     def _untrained(self, arm: ArmConfig, seed: int) -> Encoder:
         if arm.encoder == "pixels":
             return Encoder(Pixels(self.splits.train.image_shape), None).eval()
-        model = build_model(self._pretrain_config(arm), labelled(self.splits.train), seed)
-        return model.vae.encoder.eval()
+        return self._model(arm, seed).vae.encoder.eval()
+
+    def _model(self, arm: ArmConfig, seed: int) -> GuidedVAE:
+        images = labelled(self.splits.train, arm.labelled, seed)
+        return build_model(self._pretrain_config(arm), images, seed)
 
     def _encoder(self, name: str, arm: ArmConfig, seed: int) -> Cell:
         pretrained = arm.encoder == "pretrained"
@@ -175,6 +166,8 @@ class Study:
             "seed": seed,
             "selection": self._selection(arm) if pretrained else None,
         }
+        if arm.labelled < 1 and pretrained and self._model(arm, seed).attributes:
+            depends["labelled"] = arm.labelled
         cell = self._cell(f"encoder-{name}-seed{seed}", depends)
         if cell.done:
             return cell
@@ -194,7 +187,7 @@ class Study:
         by_error = self.config.select_by == "few_shot_error"
         trained = pretrain(
             self._pretrain_config(arm),
-            labelled(self.splits.train),
+            labelled(self.splits.train, arm.labelled, seed),
             labelled(self.splits.validation),
             seed=seed,
             device=self.device,
@@ -245,15 +238,20 @@ class Study:
             "latents": latents,
             "learner": describe(learner),
         }
+        if arm.labelled < 1:
+            depends |= {"labelled": arm.labelled, "seed": seed}
         cell = self._cell(f"train-{name}-seed{seed}-{latents}-{learner_name}", depends)
         if cell.done:
             return cell
         start = time.perf_counter()
+        train = self.splits.train
+        if arm.labelled < 1:
+            train = train.classes(labelled_classes(train, arm.labelled, seed))
         trained = meta_train(
             learner.train,
             learner.learner,
             Encoder.load(encoder.encoder_file, latents),
-            self.splits.train,
+            train,
             self.splits.validation,
             seed=seed,
             device=self.device,
@@ -327,16 +325,3 @@ class Study:
             labelled_by = {"arm": name, "seed": seed}
             cell.finish(start, measurements=[labelled_by | entry for entry in measurements])
         return cell
-
-
-def load_learner(learner: LearnerConfig, source: Cell, latents: str) -> Learner:
-    """The learner on a pretrained encoder with these latents, or as meta-training left it."""
-    if source.depends["cell"] == "encoder":
-        return learner.learner(Encoder.load(source.encoder_file, latents)).eval()
-    trained = learner.learner(Encoder.load(source.encoder_file))
-    return trained.restore(source.learner_file).eval()
-
-
-def labelled(bank: ImageBank) -> LabelledImages:
-    """A bank as pretraining takes it."""
-    return LabelledImages(bank.images, bank.targets())

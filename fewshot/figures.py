@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from fewshot.compare import Outcome
+    from fewshot.outcome import Outcome
 
 
 def errors_figure(results: dict[str, Any]) -> "Figure":
@@ -83,6 +83,62 @@ def _point(
     if interval:
         axes.plot(interval, [y, y], color=colour, linewidth=2, solid_capstyle="butt")
     axes.plot([value], [y], "o", color=colour, markersize=5)
+
+
+def budgets_figure(results: dict[str, Any]) -> "Figure | None":
+    """Error against episodes of meta-training; a band is the 95 % interval over seeds.
+
+    A row of panels for each setting and share of labels, a column for each learner that was trained
+    for different numbers of episodes, a line for each kind of encoder.
+    """
+    from matplotlib.figure import Figure
+
+    curves: dict[tuple[Any, ...], dict[str, list[dict[str, Any]]]] = {}
+    for row in sorted(results["rows"], key=lambda row: row["train_episodes"]):
+        if row["encoder"] != "pixels":
+            learner = row["learner"].partition("@")[0]
+            panel = (row["n_way"], row["n_shot"], row["labelled"], learner)
+            curves.setdefault(panel, {}).setdefault(_kind(row), []).append(row)
+    points = {panel[3]: max(map(len, lines.values())) for panel, lines in curves.items()}
+    learners = [learner for learner, n in points.items() if n > 1]
+    if not learners:
+        return None
+    conditions = sorted({panel[:3] for panel in curves})
+    kinds = sorted({kind for lines in curves.values() for kind in lines})
+    size = (1 + 3.4 * len(learners), 1 + 2.4 * len(conditions))
+    figure = Figure(figsize=size, layout="constrained")
+    grid = figure.subplots(len(conditions), len(learners), sharex=True, squeeze=False)
+    for i, (n_way, n_shot, share) in enumerate(conditions):
+        for j, learner in enumerate(learners):
+            axes = grid[i, j]
+            lines = curves.get((n_way, n_shot, share, learner), {})
+            for kind, rows in lines.items():
+                _curve(axes, rows, kind, f"C{kinds.index(kind)}")
+            axes.set_xscale("symlog", linthresh=100)
+            title = f"{learner}, {n_way}-way {n_shot}-shot, {100 * share:g} % of the labels"
+            axes.set_title(title, fontsize=8)
+            axes.grid(alpha=0.3)
+            axes.spines[["top", "right"]].set_visible(False)
+    grid[0, 0].legend(fontsize=7)
+    figure.supxlabel("episodes of meta-training", fontsize=9)
+    figure.supylabel("error in %", fontsize=9)
+    return figure
+
+
+def _kind(row: dict[str, Any]) -> str:
+    """An encoder as a legend names it, without its share of labels."""
+    latents = "" if row["latents"] == "all" else f" [{row['latents']}]"
+    unguided = "vae" if row["encoder"] == "pretrained" else row["encoder"]
+    return (" + ".join(row["guidance"]) or unguided) + latents
+
+
+def _curve(axes: "Axes", rows: Sequence[dict[str, Any]], label: str, colour: str) -> None:
+    episodes = [row["train_episodes"] for row in rows]
+    axes.plot(episodes, [r["error"] for r in rows], "o-", color=colour, markersize=3, label=label)
+    intervals = [row["error_ci95_seeds"] for row in rows]
+    if all(intervals):
+        low, high = zip(*intervals, strict=True)
+        axes.fill_between(episodes, low, high, color=colour, alpha=0.15, linewidth=0)
 
 
 def learning_curves_figure(outcome: "Outcome") -> "Figure | None":

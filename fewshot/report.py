@@ -6,18 +6,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fewshot.compare import Outcome, load_learner
 from fewshot.config import describe, made_by
 from fewshot.data.dataset import Splits
 from fewshot.environment import hardware, versions
 from fewshot.episodes import Setting
 from fewshot.evaluate import EpisodeErrors
 from fewshot.figures import (
+    budgets_figure,
     differences_figure,
     episode_figure,
     errors_figure,
     learning_curves_figure,
 )
+from fewshot.outcome import Outcome, load_learner
 from fewshot.statistics import ci95_over_episodes, ci95_over_seeds, paired_difference
 from fewshot.study import StudyConfig, is_meta_trained
 from guided.files import write_arrays, write_bytes, write_figure, write_json
@@ -56,15 +57,20 @@ def _row(
     name, learner, latents, setting = condition
     arm, values = config.arms[name], table[condition]
     factory = config.learners[learner].learner
+    train = config.learners[learner].train
+    train = train if is_meta_trained(arm, config.learners[learner]) else None
     batch_norm = describe(factory)["init_args"].get("batch_norm", "frozen")
     row = {
         "arm": name,
+        "encoder": arm.encoder,
         "guidance": [entry["class_path"] for entry in describe(arm.guidance)],
+        "labelled": arm.labelled,
         "learner": learner,
         "latents": latents,
         "transductive": made_by(factory).transductive or batch_norm == "transductive",
         "batch_norm": batch_norm,
-        "meta_trained": is_meta_trained(arm, config.learners[learner]),
+        "meta_trained": train is not None,
+        "train_episodes": train.steps * train.episodes_per_step if train else 0,
         "n_way": setting.n_way,
         "n_shot": setting.n_shot,
         "n_query": setting.n_query,
@@ -78,7 +84,7 @@ def _row(
         "paired_difference_ci95": None,
         "relative_reduction": None,
     }
-    if name != config.baseline:
+    if name != config.baseline_of(name):
         row |= _pairing(config, table, condition)
     return row
 
@@ -86,10 +92,11 @@ def _row(
 def _pairing(
     config: StudyConfig, table: dict[Condition, NDArray[np.float32]], condition: Condition
 ) -> dict[str, Any]:
-    _, learner, latents, setting = condition
-    offered = config.arms[config.baseline].latents
+    name, learner, latents, setting = condition
+    baseline = config.baseline_of(name)
+    offered = config.arms[baseline].latents
     partner = (
-        config.baseline,
+        baseline,
         learner,
         latents if latents in offered else offered[0],
         setting,
@@ -102,7 +109,7 @@ def _pairing(
     )
     reduction = paired.relative_reduction
     return {
-        "paired_with": config.baseline,
+        "paired_with": baseline,
         "paired_difference": _rounded(paired.difference),
         "paired_difference_ci95": _interval(paired.ci95),
         "relative_reduction": None if reduction is None else _rounded(reduction),
@@ -214,6 +221,7 @@ def _study_figures(results: dict[str, Any], outcome: Outcome) -> "dict[str, Figu
         "errors": errors_figure(results),
         "paired_differences": differences_figure(results),
         "learning_curves": learning_curves_figure(outcome),
+        "budgets": budgets_figure(results),
     }
     return {name: figure for name, figure in candidates.items() if figure is not None}
 

@@ -20,15 +20,22 @@ class ArmConfig:
     Args:
         encoder: pretrained; random: the same network, untrained; pixels: no network.
         guidance: strategies that shape a pretrained encoder's latents; none: a plain VAE.
+        labelled: share of the training classes whose labels guidance and meta-training may use;
+            pretraining sees all images. The classes depend on the seed, not on the arm.
+        baseline: the arm that it is paired with, if not the study's.
         latents: what the learners are fed, one after the other: all, a slice's name, features.
             The first one is what the arm's best state is chosen by.
     """
 
     encoder: Literal["pretrained", "random", "pixels"] = "pretrained"
     guidance: list[GuidanceFactory] = field(default_factory=list)
+    labelled: float = 1.0
+    baseline: str | None = None
     latents: list[str] = field(default_factory=lambda: ["all"])
 
     def __post_init__(self) -> None:
+        if not 0 < self.labelled <= 1:
+            raise InputError(f"labelled: expected a share in (0, 1], got {self.labelled}")
         if not self.latents:
             raise InputError("latents: at least one is needed, e.g. [all]")
         if self.guidance and self.encoder != "pretrained":
@@ -63,7 +70,8 @@ class StudyConfig:
         study: its name.
         dataset: where images come from.
         arms: name -> encoder.
-        learners: name -> learner.
+        learners: name -> learner. Names that differ only after an ``@`` are one learner after
+            different amounts of meta-training, and are drawn as one curve.
         pretrain: how every pretrained arm is trained; ``guidance`` is the arm's own.
         settings: shapes of the test episodes.
         seeds: one pretraining each.
@@ -91,8 +99,9 @@ class StudyConfig:
     resamples: int = 2000
 
     def __post_init__(self) -> None:
-        if self.baseline not in self.arms:
-            raise InputError(f"baseline: no arm is called {self.baseline!r}")
+        for name in (self.baseline, *(arm.baseline for arm in self.arms.values())):
+            if name is not None and name not in self.arms:
+                raise InputError(f"baseline: no arm is called {name!r}")
         for name in ("arms", "learners", "settings", "seeds"):
             if not getattr(self, name):
                 raise InputError(f"{name}: at least one is needed")
@@ -110,3 +119,7 @@ class StudyConfig:
             raise InputError("pretrain.guidance: belongs to the arms of a study")
         if self.episodes < 2 or self.selection_episodes < 1:
             raise InputError(f"episodes: expected at least 2, got {self.episodes}")
+
+    def baseline_of(self, arm: str) -> str:
+        """The arm that an arm is paired with; itself for a baseline."""
+        return self.arms[arm].baseline or (self.baseline if arm != self.baseline else arm)

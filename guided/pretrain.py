@@ -84,7 +84,7 @@ class LabelledImages:
 
     Attributes:
         images: uint8 ``[N, C, H, W]``.
-        targets: attribute -> int64 ``[N]``.
+        targets: attribute -> int64 ``[N]``; -1: unknown.
     """
 
     images: Tensor

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from fewshot.cells import Cell
 from fewshot.commands.common import open_run, parse_command
-from fewshot.compare import labelled
 from fewshot.config import describe
 from fewshot.data import DatasetFactory, data_root
 from fewshot.diagnose import diagnose, excited_slices
 from fewshot.environment import choose_device, hardware, versions
+from fewshot.labels import labelled
 from guided.files import write_figure, write_json
 from guided.pictures import spaced, traversal_figures
 from guided.pretrain import PretrainConfig, pretrain

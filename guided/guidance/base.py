@@ -60,7 +60,7 @@ class Guidance(nn.Module, ABC):
             images: float in [0, 1], ``[B, C, H, W]``.
             posterior: q(z|x) of these images.
             z: a draw from it, ``[B, latent_dim]``.
-            targets: attribute -> int64 ``[B]``.
+            targets: attribute -> int64 ``[B]``; -1: unknown.
         """
 
     def adversary_losses(self, z: Tensor, targets: Mapping[str, Tensor]) -> dict[str, Tensor]:

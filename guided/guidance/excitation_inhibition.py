@@ -25,7 +25,8 @@ class ExcitationInhibition(Guidance):
     Differs from the paper: several attributes, categorical, in slices of any width; the
     inhibition term is the cross-entropy against uniform minus its minimum, the log of the number
     of categories: a divergence that is 0 when the adversary knows nothing. Main step and
-    adversary step take turns (the authors' code has three steps a batch).
+    adversary step take turns (the authors' code has three steps a batch). Images whose attribute
+    is unknown (target -1) are inhibited with the others, and excite nothing.
 
     Args:
         context: what the VAE offers.
@@ -88,7 +89,7 @@ class ExcitationInhibition(Guidance):
     ) -> dict[str, Tensor]:
         terms = {}
         for name in self._slices:
-            terms[f"excitation/{name}"] = F.cross_entropy(self.predict(name, z), targets[name])
+            terms[f"excitation/{name}"] = _cross_entropy(self.predict(name, z), targets[name])
             if self._inhibition:
                 terms[f"inhibition/{name}"] = self._divergence_from_uniform(name, z)
         return terms
@@ -119,7 +120,7 @@ class ExcitationInhibition(Guidance):
         if not self._inhibition:
             return {}
         return {
-            f"adversary/{name}": F.cross_entropy(
+            f"adversary/{name}": _cross_entropy(
                 self.adversaries[_module_name(name)](self._others(name, z.detach())),
                 targets[name],
             )
@@ -128,6 +129,12 @@ class ExcitationInhibition(Guidance):
 
     def adversary_parameters(self) -> Iterable[nn.Parameter]:
         return self.adversaries.parameters()
+
+
+def _cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """Over the images whose target is known; 0 where none is."""
+    total = F.cross_entropy(logits, targets, ignore_index=-1, reduction="sum")
+    return total / (targets >= 0).sum().clamp_min(1)
 
 
 def _module_name(attribute: str) -> str:

@@ -49,3 +49,10 @@ def test_what_json_cannot_hold_does_not_count_as_done(cell):
 def test_mark_is_plain_json(cell):
     cell.finish(time.perf_counter())
     assert json.loads((cell.folder / "cell.json").read_text())["depends"] == cell.depends
+
+
+def test_a_cell_is_found_under_another_name(tmp_path, cell):
+    cell.finish(time.perf_counter())
+    other = Cell.of(tmp_path, "encoder-of-another-arm", cell.depends)
+    assert other.folder == cell.folder
+    assert other.done

@@ -18,11 +18,12 @@ import fewshot.train
 from fewshot.cli import main
 from fewshot.commands.common import parse_command
 from fewshot.commands.compare import CompareConfig
-from fewshot.compare import Study, labelled
+from fewshot.compare import Study
 from fewshot.data.bank import ImageBank
 from fewshot.data.dataset import Splits
 from fewshot.episodes import EpisodeSampler, Setting
 from fewshot.evaluate import embed_bank, episode_errors
+from fewshot.labels import labelled
 from fewshot.learners.prototypical import Prototypical
 from guided.checkpoint import Encoder, provenance
 from guided.errors import InputError

@@ -8,7 +8,7 @@ import torch
 from matplotlib.colors import to_rgba
 
 from fewshot.episodes import EpisodeSampler, Setting
-from fewshot.figures import differences_figure, episode_figure, errors_figure
+from fewshot.figures import budgets_figure, differences_figure, episode_figure, errors_figure
 from fewshot.learners.prototypical import Prototypical
 
 
@@ -58,6 +58,23 @@ def test_differences_are_drawn_without_the_baseline(finished):
 def test_a_study_of_the_baseline_alone_has_no_differences(finished):
     rows = [row for row in finished.results["rows"] if row["arm"] == "vae"]
     assert differences_figure(finished.results | {"rows": rows}) is None
+
+
+def test_budgets_are_curves_of_one_learner(finished):
+    assert budgets_figure(finished.results) is None, "no learner has two budgets"
+    results = copy.deepcopy(finished.results)
+    for row in results["rows"]:
+        row["learner"] = f"one@{row['train_episodes']}"
+    figure = budgets_figure(results)
+    assert [axes.get_title()[:15] for axes in figure.axes] == ["one, 2-way 3-sh", "one, 3-way 1-sh"]
+    axes = figure.axes[1]
+    rows = [r for r in in_panel(results, 3) if r["arm"] == "vae"]
+    curve = next(line for line in axes.lines if line.get_label() == "vae")
+    assert list(curve.get_xdata()) == [0, 3]
+    assert list(curve.get_ydata()) == [r["error"] for r in sorted(rows, key=lambda r: r["learner"])]
+    labels = {line.get_label() for line in axes.lines}
+    assert labels == {"vae", "random", "ExcitationInhibition", "ExcitationInhibition [class]"}
+    assert len(axes.collections) == len(axes.lines), "a band for each"
 
 
 @pytest.mark.parametrize("n_query", [3, 12])

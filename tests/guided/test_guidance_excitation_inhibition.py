@@ -204,3 +204,23 @@ def test_inhibition_needs_other_latents_and_excitation_alone_does_not() -> None:
     guidance = build({"class": LATENT_DIM}, inhibition=0.0)
     assert set(losses(guidance, *batch())) == {"excitation/class"}
     assert list(guidance.adversary_parameters()) == []
+
+
+def test_unknown_attributes_excite_nothing() -> None:
+    guidance = build({"class": 3})
+    z, targets = batch()
+    part = targets | {"class": targets["class"].masked_fill(torch.arange(12) >= 5, -1)}
+    few = {"class": targets["class"][:5]}
+    found, expected = losses(guidance, z, part), losses(guidance, z[:5], few)
+    torch.testing.assert_close(found["excitation/class"], expected["excitation/class"])
+    torch.testing.assert_close(
+        guidance.adversary_losses(z, part)["adversary/class"],
+        guidance.adversary_losses(z[:5], few)["adversary/class"],
+    )
+    gradient = torch.autograd.grad(found["excitation/class"], z)[0]
+    assert gradient[:5].abs().sum() > 0
+    assert not gradient[5:].any()
+    nobody = {"class": torch.full((12,), -1)}
+    term = losses(guidance, z, nobody)["excitation/class"]
+    assert float(term.detach()) == 0
+    assert not torch.autograd.grad(term, z)[0].any()
