@@ -12,7 +12,9 @@ from typing import Any
 
 from guided.files import write_bytes
 
-BLOCK = re.compile(r"(<!-- (results|diagnostics): (\S+) ?(\S*) -->\n)(.*?)(<!-- end -->)", re.S)
+BLOCK = re.compile(
+    r"(<!-- (results|diagnostics|peer): (\S+) ?(\S*) -->\n)(.*?)(<!-- end -->)", re.S
+)
 
 
 def results_table(results: dict[str, Any], learner: str) -> str:
@@ -60,6 +62,23 @@ def diagnostics_table(results: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def peer_table(results: dict[str, Any]) -> str:
+    """A study's first row beside another program's result on the same episodes."""
+    ours, peer, paired = results["rows"][0], results["peer"], results["paired_with_peer"]
+    lines = ["| | error in % | 95 % over seeds | seconds |", "|---|---|---|---|"]
+    for name, entry, seconds in (
+        ("ours", ours, results["seconds"]),
+        (peer["name"], peer, peer["seconds"]),
+    ):
+        low, high = entry["error_ci95_seeds"]
+        lines.append(f"| {name} | {entry['error']:.2f} | {low:.2f} … {high:.2f} | {seconds:.0f} |")
+    low, high = paired["ci95"]
+    lines.append(
+        f"| difference | {paired['difference']:+.2f} | paired: {low:+.2f} … {high:+.2f} | |"
+    )
+    return "\n".join(lines) + "\n"
+
+
 def fill(text: str, root: Path) -> str:
     """The text with every marked block generated anew.
 
@@ -71,7 +90,8 @@ def fill(text: str, root: Path) -> str:
     def block(match: re.Match[str]) -> str:
         opening, kind, file, learner, _, closing = match.groups()
         results = json.loads((root / file).read_text())
-        table = results_table(results, learner) if kind == "results" else diagnostics_table(results)
+        tables = {"diagnostics": diagnostics_table, "peer": peer_table}
+        table = results_table(results, learner) if kind == "results" else tables[kind](results)
         return f"{opening}{table}{closing}"
 
     return BLOCK.sub(block, text)
