@@ -43,10 +43,15 @@ def differences_figure(results: dict[str, Any]) -> "Figure | None":
             _point(axes, i, row["paired_difference"], interval, _colour(results, row))
 
     figure = _panels(results, rows, draw)
-    figure.suptitle(
-        f"{results['study']}: error minus {results['baseline']}'s on the same episodes, points"
-    )
+    baseline = baseline_name(results["rows"])
+    figure.suptitle(f"{results['study']}: error minus {baseline}'s on the same episodes, points")
     return figure
+
+
+def baseline_name(rows: Sequence[dict[str, Any]]) -> str:
+    """What the differences are to, in a heading: an arm, or each arm's own baseline."""
+    names = {row["paired_with"] for row in rows if row["paired_with"]}
+    return names.pop() if len(names) == 1 else "baseline"
 
 
 def _panels(results: dict[str, Any], rows: Sequence[dict[str, Any]], draw: Any) -> "Figure":

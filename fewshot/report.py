@@ -12,6 +12,7 @@ from fewshot.environment import hardware, versions
 from fewshot.episodes import Setting
 from fewshot.evaluate import EpisodeErrors
 from fewshot.figures import (
+    baseline_name,
     budgets_figure,
     differences_figure,
     episode_figure,
@@ -135,7 +136,7 @@ def markdown_table(results: dict[str, Any]) -> str:
     rows = sorted(
         results["rows"], key=lambda r: (r["n_way"], r["n_shot"], r["learner"])
     )  # stable: arms stay in the study's order
-    lines = [HEADER.format(baseline=results["baseline"])]
+    lines = [HEADER.format(baseline=baseline_name(rows))]
     for row in rows:
         cells = [
             row["arm"],

@@ -13,7 +13,7 @@ from fewshot.compare import Study
 from fewshot.config import parse
 from fewshot.data import ImageBank, data_root
 from fewshot.labels import labelled, labelled_classes
-from fewshot.report import result_rows
+from fewshot.report import markdown_table, result_rows
 from guided.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("cache")
@@ -128,6 +128,7 @@ def test_labels_outside_the_share_are_never_shown(config, tmp_path, monkeypatch)
     rows = {(r["arm"], r["learner"]): r for r in result_rows(parsed, outcome.errors)}
     assert rows["guided_40", "prototypical@3"]["paired_with"] == "vae_40"
     assert rows["guided", "prototypical@3"]["paired_with"] == "vae"
+    assert "| minus baseline |" in markdown_table({"rows": list(rows.values())}).splitlines()[0]
     assert rows["vae_40", "prototypical@3"]["paired_with"] == "vae"
     assert [rows["vae_40", f"prototypical@{n}"]["train_episodes"] for n in (0, 3)] == [0, 3]
     assert rows["vae_40", "prototypical@0"]["error"] == rows["vae", "prototypical@0"]["error"]
