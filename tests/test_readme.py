@@ -31,6 +31,8 @@ def test_published_results_say_how_they_were_made(file):
     assert results["versions"]["git"], "made outside a checkout"
     assert not results["versions"]["git"].endswith("dirty"), "made from uncommitted code"
     assert results["hardware"]["processor"]
+    output = results["config"]["output"]
+    assert output is None or not Path(output).is_absolute(), "names a machine's folder"
     assert "rows" not in results or results["seconds"] > 0
     assert all(len(row["seeds"]) >= 3 and row["episodes"] >= 600 for row in results.get("rows", []))
 
