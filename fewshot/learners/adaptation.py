@@ -135,24 +135,27 @@ def vectorised_logits(
     return logits
 
 
-def vectorised_weights(
-    network: nn.Module, loop: InnerLoop, support: Tensor, labels: Tensor
-) -> dict[str, Tensor]:
-    """Each adapted parameter after the inner loops of all episodes, ``[E, …]``.
+def vectorised_training(
+    network: nn.Module, loop: InnerLoop, images: Tensor, labels: Tensor
+) -> tuple[dict[str, Tensor], Tensor]:
+    """What all episodes' inner loops end with: adapted parameters ``[E, …]``, losses ``[E]``.
 
     Args:
         network: images (or embeddings) to logits.
         loop: the steps.
-        support: ``[E, n, …]``.
+        images: ``[E, n, …]``.
         labels: int64 ``[n]``, the same for all episodes.
     """
     loop = dataclasses.replace(loop, fused=False)
 
-    def episode(support: Tensor) -> dict[str, Tensor]:
-        return _adapted_weights(network, loop, support, labels)
+    def episode(images: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        weights = _adapted_weights(network, loop, images, labels)
+        with loop.step_statistics():
+            logits = torch.func.functional_call(network, weights, (images,))
+        return weights, F.cross_entropy(logits, labels)
 
-    weights: dict[str, Tensor] = torch.func.vmap(episode)(support)
-    return weights
+    weights, losses = torch.func.vmap(episode)(images)
+    return weights, losses
 
 
 def _adapted_weights(

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from fewshot.episodes import Episodes
 from fewshot.learners.adaptation import (
@@ -11,7 +12,7 @@ from fewshot.learners.adaptation import (
     WithGradients,
     adapted_clone,
     over_cores,
-    vectorised_weights,
+    vectorised_training,
 )
 from fewshot.learners.base import BatchNormPolicy
 from fewshot.learners.gradient import MetaLearner
@@ -62,29 +63,36 @@ class Reptile(MetaLearner):
         )
 
     def loss(self, episodes: Episodes) -> Tensor:
-        """The queries' cross-entropy after adaptation; its gradient is mean(θ - θ_K)."""
+        """Cross-entropy of an episode's images at θ_K; its gradient is mean(θ - θ_K)."""
         with torch.no_grad():
-            value = super().loss(episodes)
-            moves = self._moves(episodes)
+            value, moves = self._trained(episodes)
         parameters = dict(self.named_parameters())
         gradients = [moves.get(name) for name in parameters]
         result: Tensor = WithGradients.apply(value, gradients, *parameters.values())
         return result
 
-    def _moves(self, episodes: Episodes) -> dict[str, Tensor]:
-        """θ - θ_K, averaged over the episodes, of every adapted parameter."""
+    def _trained(self, episodes: Episodes) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss at θ_K and θ - θ_K of every adapted parameter, averaged over the episodes."""
         images = torch.cat(self._inputs(episodes), 1)
         labels = torch.cat([episodes.support_labels(), episodes.query_labels()])
         network = self._network(episodes.n_way)
         loop = self._loop(network, images[0], labels)
         starts = {name: p for name, p in network.named_parameters() if name in loop.rates}
         if self._vectorised:
-            ends = vectorised_weights(network, loop, images, labels)
-            return {name: (start - ends[name]).mean(0) for name, start in starts.items()}
+            ends, losses = vectorised_training(network, loop, images, labels)
+            moves = {name: (start - ends[name]).mean(0) for name, start in starts.items()}
+            return losses.mean(), moves
+
+        def task(e: int) -> tuple[nn.Module, Tensor]:
+            clone = adapted_clone(network, loop, images[e], labels)
+            with loop.step_statistics():
+                return clone, F.cross_entropy(clone(images[e]), labels)
+
+        total = images.new_zeros(())
         sums = {name: torch.zeros_like(start) for name, start in starts.items()}
-        clones = over_cores(lambda e: adapted_clone(network, loop, images[e], labels), len(images))
-        for clone in clones:
+        for clone, loss in over_cores(task, len(images)):
+            total += loss
             end = dict(clone.named_parameters())
             for name, start in starts.items():
                 sums[name] += start - end[name]
-        return {name: total / len(images) for name, total in sums.items()}
+        return total / len(images), {name: move / len(images) for name, move in sums.items()}

@@ -184,7 +184,7 @@ def test_fine_tuning_is_torchs_sgd_from_an_empty_classifier(encoder, engine):
 
 def test_reptile_moves_to_where_the_episodes_training_ends(encoder):
     learner = make(Reptile, encoder, steps=3, learning_rate=0.1, batch_norm="frozen")
-    episodes, ends = images(e=2), []
+    episodes, ends, losses = images(e=2), [], []
     for e in range(2):
         network = copy.deepcopy(Network(learner.encoder, learner.classifier)).eval()
         optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
@@ -195,7 +195,10 @@ def test_reptile_moves_to_where_the_episodes_training_ends(encoder):
             F.cross_entropy(network(inputs), labels).backward()
             optimizer.step()
         ends.append(dict(network.named_parameters()))
-    _, found = gradients(learner, episodes)
+        with torch.no_grad():
+            losses.append(float(F.cross_entropy(network(inputs), labels)))
+    loss, found = gradients(learner, episodes)
+    assert float(loss) == pytest.approx(sum(losses) / 2, rel=1e-9)
     starts = dict(learner.named_parameters())
     expected = {n: starts[n] - (ends[0][n] + ends[1][n]) / 2 for n in ends[0]}
     assert_same(found, expected, rtol=1e-9, atol=1e-13)
@@ -228,14 +231,14 @@ def test_more_steps_at_evaluation(encoder):
     assert not torch.allclose(other.train().logits(images()), three.train().logits(images()))
 
 
-@pytest.mark.parametrize("cls", ALL, ids=lambda cls: cls.__name__)
+@pytest.mark.parametrize("cls", [MAML, MetaSGD, Reptile, FineTune], ids=lambda cls: cls.__name__)
 def test_adaptation_learns_the_classes(encoder, bank, cls):
     learner = make(cls, encoder, steps=60, learning_rate=0.5, batch_norm="support").eval()
     rows = EpisodeSampler(bank, Setting(WAY, 2, 5), seed=0).batch(0, 4)
     episodes = rows.gather(bank.images.double() / 255)
     with torch.no_grad():
         correct = learner.logits(episodes).argmax(2) == episodes.query_labels()
-    assert correct.float().mean() > 0.5  # chance: a third
+    assert correct.float().mean() > 0.8
 
 
 # --- parameters that are frozen, unused or named ---------------------------------------------
