@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from guided.files import fingerprint, write_json
+from guided.files import fingerprint, write_bytes, write_json
 
 
 @dataclass(frozen=True)
@@ -49,16 +49,23 @@ class Cell:
         facts: dict[str, Any] = json.loads(self._marker.read_text())
         return facts
 
-    def finish(self, start: float, **facts: Any) -> None:
+    def finish(self, start: float, *, keep_state: bool = False, **facts: Any) -> None:
         """Mark the cell as done. Written last: a cell without this mark does not count.
 
         Args:
             start: ``time.perf_counter()`` when the work on it began.
+            keep_state: whether the training state stays, for a longer training to go on from.
             facts: JSON-able results small enough to live in the mark itself.
         """
         seconds = round(time.perf_counter() - start, 2)
         write_json(self._marker, {"seconds": seconds, **facts, "depends": self.depends})
-        self.state_file.unlink(missing_ok=True)
+        if not keep_state:
+            self.state_file.unlink(missing_ok=True)
+
+    def go_on_from(self, other: "Cell") -> None:
+        """Take over the state in which a shorter training ended, unless this one has begun."""
+        if not self.state_file.exists() and other.state_file.exists():
+            write_bytes(self.state_file, other.state_file.read_bytes())
 
     @property
     def state_file(self) -> Path:

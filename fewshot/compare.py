@@ -127,6 +127,8 @@ class Study:
                     errors += self._read_errors(cell, key)
                     seconds += cell.facts["seconds"]
                     seconds += trained.facts["seconds"] if trained else 0
+                for latents, learner in self._conditions(arm):  # no training will go on from these
+                    learners[name, seed, learner, latents].state_file.unlink(missing_ok=True)
                 measured = self._diagnosis(name, seed, encoder)
                 diagnostics += measured.facts["measurements"]
                 seconds += measured.facts["seconds"]
@@ -243,7 +245,13 @@ class Study:
         cell = self._cell(f"train-{name}-seed{seed}-{latents}-{learner_name}", depends)
         if cell.done:
             return cell
+        beginning = self.config.beginning_of(learner_name)
+        shorter = None
+        if beginning:
+            shorter = self._meta_trained((name, seed, beginning, latents), arm, encoder)
         start = time.perf_counter()
+        if shorter:
+            cell.go_on_from(shorter)
         train = self.splits.train
         if arm.labelled < 1:
             train = train.classes(labelled_classes(train, arm.labelled, seed))
@@ -266,7 +274,8 @@ class Study:
         )
         trained.encoder.save(cell.encoder_file, **depends)
         trained.learner.save(cell.learner_file)
-        cell.finish(start, history=progress.history)
+        has_longer = any(self.config.beginning_of(n) == learner_name for n in self.config.learners)
+        cell.finish(start, keep_state=has_longer, history=progress.history)
         return cell
 
     def _errors(self, key: tuple[str, int, str, str], source: Cell) -> Cell:

@@ -1,9 +1,9 @@
 """What a study is: its configuration, and the checks that need no data."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from fewshot.config import made_by
+from fewshot.config import describe, made_by
 from fewshot.data.dataset import DatasetFactory
 from fewshot.episodes import Setting
 from fewshot.learners.base import LearnerFactory
@@ -119,6 +119,24 @@ class StudyConfig:
             raise InputError("pretrain.guidance: belongs to the arms of a study")
         if self.episodes < 2 or self.selection_episodes < 1:
             raise InputError(f"episodes: expected at least 2, got {self.episodes}")
+
+    def beginning_of(self, learner: str) -> str | None:
+        """The learner whose meta-training is a beginning of this one's; the longest of several.
+
+        They differ in ``train.steps`` alone, and the shorter one ends at a validation of the
+        longer one: going on from its last state is the longer training, to the bit.
+        """
+        whole = self.learners[learner].train
+        found: dict[str, int] = {}
+        for name, other in self.learners.items():
+            part = other.train
+            if whole is None or part is None or part.steps >= whole.steps:
+                continue
+            longer = replace(other, train=replace(part, steps=whole.steps))
+            same = describe(longer) == describe(self.learners[learner])
+            if same and part.steps % whole.validate_every == 0:
+                found[name] = part.steps
+        return max(found, key=found.__getitem__, default=None)
 
     def baseline_of(self, arm: str) -> str:
         """The arm that an arm is paired with; itself for a baseline."""

@@ -460,6 +460,40 @@ def test_killed_again_and_again_it_ends_with_the_same_bits(finished, tmp_path, m
             assert stored[key].tobytes() == errors.tobytes(), key
 
 
+def test_a_longer_training_goes_on_from_a_shorter_one(finished, tmp_path, monkeypatch):
+    """To the bit what it would have been alone, without doing the shared steps twice."""
+    config = copy.deepcopy(finished.config)
+    config["arms"] = {name: config["arms"][name] for name in ("random", "vae")}
+    config["seeds"] = [0]
+    config["learners"]["trained"]["train"] |= {"steps": 8, "validate_every": 2}
+    steps = []
+    loss = Prototypical.loss
+    monkeypatch.setattr(Prototypical, "loss", lambda self, e: (steps.append(1), loss(self, e))[1])
+
+    def run(name, **learners):
+        file = tmp_path / f"{name}.yaml"
+        file.write_text(yaml.safe_dump(config | {"learners": config["learners"] | learners}))
+        assert main(["compare", str(file), "--output", str(tmp_path / name)]) == 0
+        with np.load(tmp_path / name / "episodes.npz") as stored:
+            return {key: stored[key] for key in stored}
+
+    whole = config["learners"].pop("trained")
+    parts = {f"trained@{n}": whole | {"train": whole["train"] | {"steps": n}} for n in (8, 2, 3, 4)}
+    alone = run("alone", trained=whole)
+    assert len(steps) == 2 * 8
+    steps.clear()
+    together = run("together", **parts)
+    assert len(steps) == 2 * (8 + 3 - 2), (
+        "three is no moment of validation: nothing goes on from it"
+    )
+    assert not list((tmp_path / "together").rglob("state.pt"))
+    for key, errors in alone.items():
+        for name in {key, key.replace("trained", "trained@8")}:
+            if name in together:
+                assert together[name].tobytes() == errors.tobytes(), name
+    assert any("trained@8" in key for key in together)
+
+
 # What is refused before anything is trained.
 
 
