@@ -1,0 +1,65 @@
+"""What a backbone is: an encoder's body, and the maker of the decoder that mirrors it."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+ImageShape = tuple[int, int, int]
+"""(C, H, W)."""
+
+
+class Backbone(nn.Module, ABC):
+    """Images ``[B, C, H, W]`` in [0, 1] to features ``[B, feature_dim]``.
+
+    Args:
+        input_shape: (C, H, W) of the images.
+        settings: the subclass's own keyword arguments, kept so that a checkpoint can rebuild it.
+    """
+
+    feature_dim: int
+
+    def __init__(self, input_shape: ImageShape, **settings: Any) -> None:
+        super().__init__()
+        self.input_shape: ImageShape = input_shape
+        self.settings = settings
+
+    @abstractmethod
+    def forward(self, images: Tensor) -> Tensor: ...
+
+    @abstractmethod
+    def decoder(self, latent_dim: int) -> nn.Module:
+        """A new module from latents ``[B, latent_dim]`` to ``[B, C, H, W]``, unbounded."""
+
+
+BackboneFactory = Callable[[ImageShape], Backbone]
+
+
+def upsampling(
+    channels: int, width: int, before: tuple[int, ...], after: tuple[int, ...], bias: bool
+) -> nn.Module:
+    """The 3×3 stride-2 transposed convolution that maps one size exactly to the other.
+
+    It makes ``2 n - 1 + extra`` of n with padding 1, and ``2 n + 1`` (what pooling rounded away)
+    with padding 0.
+    """
+    padding = [1 if b <= 2 * a else 0 for a, b in zip(before, after, strict=True)]
+    extra = [b - 2 * a + 1 if p else 0 for a, b, p in zip(before, after, padding, strict=True)]
+    return nn.ConvTranspose2d(
+        channels,
+        width,
+        3,
+        stride=2,
+        padding=(padding[0], padding[1]),
+        output_padding=(extra[0], extra[1]),
+        bias=bias,
+    )
+
+
+class ChannelsLast(nn.Module):
+    """Features in the layout in which convolutions are fastest."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features.contiguous(memory_format=torch.channels_last)
