@@ -1,7 +1,8 @@
 """Random deformations of training images: batched, on the device, a function of the generator."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -10,9 +11,18 @@ from torch import Tensor
 from guided.errors import InputError
 
 
+def _later(default: Any) -> Any:
+    """A field that a configuration's description leaves out at its default."""
+    return field(default=default, metadata={"described": "if changed"})
+
+
 @dataclass(frozen=True)
 class Augmentation:
     """Deform every training image by its own random affine map, uniform within these limits.
+
+    Crop, flip and colour are for natural images, after torchvision's ``RandomResizedCrop`` (of
+    square crops), ``RandomHorizontalFlip`` and ``ColorJitter`` (in this order), each image by its
+    own numbers, on the device.
 
     Args:
         rotation: largest angle, degrees either way.
@@ -21,6 +31,10 @@ class Augmentation:
         translation: largest shift along each axis, in half image widths.
         views: copies of each image in a batch, each deformed on its own; for guidance that
             compares them.
+        crop: smallest share of the area that is kept and enlarged to the whole, in (0, 1]; the
+            crop lies anywhere inside; 1: none.
+        flip: mirror left and right with probability 1/2.
+        brightness, contrast, saturation: largest change of the factor from 1, in [0, 1].
     """
 
     rotation: float = 0.0
@@ -28,26 +42,50 @@ class Augmentation:
     shear: float = 0.0
     translation: float = 0.0
     views: int = 1
+    crop: float = _later(1.0)
+    flip: bool = _later(False)
+    brightness: float = _later(0.0)
+    contrast: float = _later(0.0)
+    saturation: float = _later(0.0)
 
     def __post_init__(self) -> None:
         if self.views < 1:
             raise InputError(f"views: expected at least 1, got {self.views}")
+        if not 0 < self.crop <= 1:
+            raise InputError(f"crop: expected in (0, 1], got {self.crop}")
+        for name in ("brightness", "contrast", "saturation"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"{name}: expected in [0, 1], got {getattr(self, name)}")
 
     @property
     def active(self) -> bool:
         """Whether anything is changed."""
-        return any((self.rotation, self.scale, self.shear, self.translation))
+        return self._moves or self._colours
+
+    @property
+    def _moves(self) -> bool:
+        affine = (self.rotation, self.scale, self.shear, self.translation)
+        return any(affine) or self.crop < 1 or self.flip
+
+    @property
+    def _colours(self) -> bool:
+        return any((self.brightness, self.contrast, self.saturation))
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Deformed images ``[views * B, C, H, W]``, one view of all after the other; 0 outside.
 
         Args:
-            images: float ``[B, C, H, W]``, background 0.
+            images: float ``[B, C, H, W]`` in [0, 1], background 0.
             generator: on the images' device.
         """
         images = torch.cat([images] * self.views) if self.views > 1 else images
-        if not self.active:
-            return images
+        if self._moves:
+            images = self._deformed(images, generator)
+        if self._colours:
+            images = self._coloured(images, generator)
+        return images
+
+    def _deformed(self, images: Tensor, generator: torch.Generator) -> Tensor:
         amount = 2 * torch.rand(5, len(images), generator=generator, device=images.device) - 1
         angle = math.radians(self.rotation) * amount[0]
         size = (self.scale * amount[1]).exp()
@@ -56,9 +94,35 @@ class Augmentation:
             self.translation * amount[3],
             self.translation * amount[4],
         )
+        mirror = torch.ones_like(size)
+        if self.crop < 1 or self.flip:
+            chance = torch.rand(4, len(images), generator=generator, device=images.device)
+            side = (self.crop + (1 - self.crop) * chance[0]).sqrt()
+            size = size * side
+            right = right + (1 - side) * (2 * chance[1] - 1)
+            down = down + (1 - side) * (2 * chance[2] - 1)
+            mirror = torch.where(self.flip & (chance[3] < 0.5), -mirror, mirror)
         cos, sin = angle.cos() * size, angle.sin() * size
-        rows = [cos, shear * cos - sin, right, sin, shear * sin + cos, down]
+        rows = [mirror * cos, shear * cos - sin, right, mirror * sin, shear * sin + cos, down]
         matrix = torch.stack(rows, 1).view(-1, 2, 3)
         grid = F.affine_grid(matrix, list(images.shape), align_corners=False)
         deformed = F.grid_sample(images, grid, align_corners=False)
         return deformed.contiguous(memory_format=torch.channels_last)
+
+    def _coloured(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        limits = images.new_tensor([self.brightness, self.contrast, self.saturation])
+        amount = 2 * torch.rand(3, len(images), generator=generator, device=images.device) - 1
+        factors = (1 + limits[:, None] * amount)[..., None, None, None]
+        brightness, contrast, saturation = factors.unbind(0)
+        images = (images * brightness).clamp(0, 1)
+        mean = _grey(images).mean((1, 2, 3), keepdim=True)
+        images = torch.lerp(mean, images, contrast).clamp(0, 1)
+        return torch.lerp(_grey(images).expand_as(images), images, saturation).clamp(0, 1)
+
+
+def _grey(images: Tensor) -> Tensor:
+    """Luma of ITU-R 601, as torchvision's, ``[B, 1, H, W]``; images of one channel are grey."""
+    if images.shape[1] == 1:
+        return images
+    weights = images.new_tensor([0.2989, 0.587, 0.114]).view(1, 3, 1, 1)
+    return (images * weights).sum(1, keepdim=True)

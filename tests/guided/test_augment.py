@@ -7,6 +7,13 @@ import pytest
 import torch
 from scipy import stats
 from torch import Tensor
+from torchvision.transforms.functional import (
+    adjust_brightness,
+    adjust_contrast,
+    adjust_saturation,
+    gaussian_blur,
+    resized_crop,
+)
 
 from guided.augment import Augmentation
 from guided.errors import InputError
@@ -124,3 +131,71 @@ def test_a_function_of_the_generator_that_keeps_shape_and_range() -> None:
     assert deformed(1).shape == (4, 3, N, N)
     assert deformed(1).min() >= 0
     assert deformed(1).max() <= 1 + 1e-6
+
+
+def test_crops_lie_inside_and_have_the_area_asked_for() -> None:
+    found = maps(Augmentation(crop=0.25))
+    side = found[:, 0, 0]
+    assert_uniform(side**2 - 0.625, 0.375)
+    np.testing.assert_allclose(found[:, 1, 1], side, atol=1e-4)
+    shift = found[:, :, 2] / (1 - side)[:, None]
+    for axis in range(2):
+        assert_uniform(shift[:, axis], 1)
+    assert abs(np.corrcoef(shift.T)[0, 1]) < 0.1
+
+
+def test_crops_are_torchvisions_of_the_same_place() -> None:
+    images = torch.rand(64, 3, 40, 40)
+    smooth = gaussian_blur(images, [9, 9], [4.0, 4.0])
+    augmentation = Augmentation(crop=0.3)
+    amount, chance = rng(), torch.empty(0)
+    torch.rand(5, 64, generator=amount)
+    chance = torch.rand(4, 64, generator=amount)
+    cropped = augmentation(smooth, rng())
+    for i in range(64):
+        side = float((0.3 + 0.7 * chance[0, i]).sqrt())
+        left, top = (20 * (1 - side) * (1 + float(2 * chance[k, i] - 1)) for k in (1, 2))
+        rounded = round(top), round(left), round(40 * side), round(40 * side)
+        expected = resized_crop(smooth[i], *rounded, [40, 40], antialias=False)
+        assert float((cropped[i] - expected).abs().mean()) < 0.02
+
+
+def test_half_of_the_images_are_mirrored() -> None:
+    images = torch.rand(400, 3, 8, 8)
+    flipped = Augmentation(flip=True)(images, rng())
+    mirrored = torch.isclose(flipped, images.flip(3), atol=1e-5).flatten(1).all(1)
+    same = torch.isclose(flipped, images, atol=1e-5).flatten(1).all(1)
+    assert (mirrored ^ same).all()
+    assert abs(float(mirrored.double().mean()) - 0.5) < 0.1
+
+
+def test_colours_are_torchvisions() -> None:
+    images = torch.rand(50, 3, 6, 6)
+    augmentation = Augmentation(brightness=0.4, contrast=0.3, saturation=0.2)
+    found = augmentation(images, rng())
+    amount = 2 * torch.rand(3, 50, generator=rng()) - 1
+    for i in range(50):
+        factors = 1 + torch.tensor([0.4, 0.3, 0.2]) * amount[:, i]
+        expected = adjust_brightness(images[i], float(factors[0]))
+        expected = adjust_contrast(expected, float(factors[1]))
+        expected = adjust_saturation(expected, float(factors[2]))
+        torch.testing.assert_close(found[i], expected, atol=1e-5, rtol=1e-4)
+    assert float(amount.abs().max()) > 0.9
+
+
+def test_colours_of_grey_images() -> None:
+    images = torch.rand(5, 1, 6, 6)
+    found = Augmentation(saturation=0.5)(images, rng())
+    torch.testing.assert_close(found, images)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"crop": 0.0}, r"crop: expected in \(0, 1\], got 0"),
+        ({"contrast": 1.5}, r"contrast: expected in \[0, 1\], got 1.5"),
+    ],
+)
+def test_impossible_limits(settings: dict[str, float], message: str) -> None:
+    with pytest.raises(InputError, match=f"^{message}"):
+        Augmentation(**settings)  # type: ignore[arg-type]
