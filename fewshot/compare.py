@@ -21,10 +21,10 @@ from fewshot.evaluate import EpisodeErrors, episode_errors, table_for
 from fewshot.labels import labelled, labelled_classes
 from fewshot.learners.base import Learner
 from fewshot.outcome import Outcome, load_learner
-from fewshot.study import ArmConfig, LearnerConfig, StudyConfig, is_meta_trained
+from fewshot.study import ArmConfig, LearnerConfig, StudyConfig, is_meta_trained, load_checkpoint
 from fewshot.train import meta_train
 from guided.backbones import Pixels
-from guided.checkpoint import Encoder
+from guided.checkpoint import Encoder, digest
 from guided.errors import InputError
 from guided.files import write_arrays, write_figure
 from guided.guided_vae import GuidedVAE
@@ -87,11 +87,12 @@ class Study:
                 EpisodeSampler(splits.train, learner.train.setting, seed=0)
                 EpisodeSampler(splits.validation, learner.train.validation, seed=0)
         for arm in config.arms.values():
-            self._check(arm)
+            for seed in config.seeds if arm.checkpoint else config.seeds[:1]:
+                self._check(arm, seed)
 
-    def _check(self, arm: ArmConfig) -> None:
+    def _check(self, arm: ArmConfig, seed: int) -> None:
         """Before anything is trained: do its network, its latents and its learners exist?"""
-        untrained = self._untrained(arm, seed=0)
+        untrained = self._untrained(arm, seed)
         n_labelled = len(labelled_classes(self.splits.train, arm.labelled, seed=0))
         for latents, name in self._conditions(arm):
             learner = self.config.learners[name]
@@ -99,6 +100,8 @@ class Study:
             training = [learner.train.setting, learner.train.validation] if learner.train else []
             for setting in (*self.config.settings, *training):
                 made.check_ways(setting.n_way)
+            if training:
+                made.check_classes(n_labelled)
             if training and training[0].n_way > n_labelled:
                 raise InputError(
                     f"labelled: {arm.labelled} of the training classes are {n_labelled}, "
@@ -152,6 +155,8 @@ class Study:
     def _untrained(self, arm: ArmConfig, seed: int) -> Encoder:
         if arm.encoder == "pixels":
             return Encoder(Pixels(self.splits.train.image_shape), None).eval()
+        if arm.checkpoint:
+            return load_checkpoint(arm.checkpoint_file(seed), self.splits.train.image_shape)
         return self._model(arm, seed).vae.encoder.eval()
 
     def _model(self, arm: ArmConfig, seed: int) -> GuidedVAE:
@@ -160,16 +165,19 @@ class Study:
 
     def _encoder(self, name: str, arm: ArmConfig, seed: int) -> Cell:
         pretrained = arm.encoder == "pretrained"
+        of_this_study = arm.encoder in ("pretrained", "random")
         depends = self._foundation | {
             "cell": "encoder",
             "encoder": arm.encoder,
             "guidance": describe(arm.guidance),
-            "pretrain": describe(self.config.pretrain) if arm.encoder != "pixels" else None,
+            "pretrain": describe(self.config.pretrain) if of_this_study else None,
             "seed": seed,
             "selection": self._selection(arm) if pretrained else None,
         }
         if arm.labelled < 1 and pretrained and self._model(arm, seed).attributes:
             depends["labelled"] = arm.labelled
+        if arm.checkpoint:
+            depends["checkpoint"] = digest(self._untrained(arm, seed))
         cell = self._cell(f"encoder-{name}-seed{seed}", depends)
         if cell.done:
             return cell
@@ -234,11 +242,11 @@ class Study:
         learner = self.config.learners[learner_name]
         if learner.train is None or not is_meta_trained(arm, learner):
             return None
-        depends = {
+        depends: dict[str, Any] = {
             "cell": "train",
             "encoder": encoder.name,
             "latents": latents,
-            "learner": describe(learner),
+            "learner": learner.describe(),
         }
         if arm.labelled < 1:
             depends |= {"labelled": arm.labelled, "seed": seed}

@@ -93,8 +93,10 @@ def describe(value: Any) -> Any:
     in which a YAML file names it.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = dataclasses.fields(value)
-        return {field.name: describe(getattr(value, field.name)) for field in fields}
+        held = {field: getattr(value, field.name) for field in dataclasses.fields(value)}
+        # An option that was added later, unused: what was computed before it is the same.
+        optional = {f for f in held if f.metadata.get("described") == "if changed"}
+        return {f.name: describe(v) for f, v in held.items() if f not in optional or v != f.default}
     if isinstance(value, functools.partial):
         target = made_by(value)
         settings = {**_defaults(target), **value.keywords}

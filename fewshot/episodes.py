@@ -1,7 +1,7 @@
 """Episodes, in batches, each a pure function of (bank, setting, seed, episode number)."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -24,11 +24,14 @@ class Setting:
         n_way: classes in an episode, at least 2.
         n_shot: support images per class, at least 1.
         n_query: query images per class, at least 1.
+        within: an attribute of the bank that all classes of an episode share (``alphabet``, say:
+            classes that are harder to tell apart); each of its values is as likely.
     """
 
     n_way: int = 5
     n_shot: int = 1
     n_query: int = 15
+    within: str | None = field(default=None, metadata={"described": "if changed"})
 
     def __post_init__(self) -> None:
         for name, least in (("n_way", 2), ("n_shot", 1), ("n_query", 1)):
@@ -37,7 +40,7 @@ class Setting:
 
     @property
     def label(self) -> str:
-        return f"{self.n_way}w{self.n_shot}s"
+        return f"{self.n_way}w{self.n_shot}s" + (f" within {self.within}" if self.within else "")
 
 
 @dataclass(frozen=True)
@@ -48,10 +51,13 @@ class Episodes:
         support: ``[E, n_way, n_shot, …]``.
         query: ``[E, n_way, n_query, …]``; ``…`` is nothing for row numbers, d for embeddings,
             C, H, W for images.
+        classes: the bank's label of each class, int64 ``[E, n_way]``, where it is known; for
+            learners that tell all training classes apart while they are trained.
     """
 
     support: Tensor
     query: Tensor
+    classes: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.support)
@@ -70,10 +76,11 @@ class Episodes:
 
     def gather(self, table: Tensor) -> "Episodes":
         """Episodes of row numbers, turned into episodes of the table's rows."""
-        return Episodes(_take(table, self.support), _take(table, self.query))
+        return Episodes(_take(table, self.support), _take(table, self.query), self.classes)
 
     def to(self, device: torch.device) -> "Episodes":
-        return Episodes(self.support.to(device), self.query.to(device))
+        classes = None if self.classes is None else self.classes.to(device)
+        return Episodes(self.support.to(device), self.query.to(device), classes)
 
     def map(self, embed: Callable[[Tensor], Tensor]) -> "Episodes":
         """Apply a function of ``[B, …]`` to all support and query images in one call."""
@@ -82,6 +89,7 @@ class Episodes:
         return Episodes(
             both[: len(support)].unflatten(0, self.support.shape[:3]),
             both[len(support) :].unflatten(0, self.query.shape[:3]),
+            self.classes,
         )
 
     def support_labels(self) -> Tensor:
@@ -111,7 +119,8 @@ class EpisodeSampler:
         seed: of the whole list of episodes.
 
     Raises:
-        InputError: too few classes, or a class has too few images; names it.
+        InputError: too few classes, or a class has too few images; names it. Nothing to draw
+            classes within.
     """
 
     def __init__(self, bank: ImageBank, setting: Setting, seed: int) -> None:
@@ -132,6 +141,7 @@ class EpisodeSampler:
         self._starts = np.concatenate([[0], self._sizes.cumsum()[:-1]])
         # Row numbers sorted by class: the images themselves stay where they are.
         self._rows = bank.labels.argsort(stable=True).numpy()
+        self._groups = _Groups.of(bank, setting)
 
     def __getitem__(self, episode: int) -> Episodes:
         """One episode, with E = 1."""
@@ -142,7 +152,7 @@ class EpisodeSampler:
         way, shot = self.setting.n_way, self.setting.n_shot
         images = shot + self.setting.n_query
         episode = _mix(self._key + np.arange(start, stop, dtype=np.uint64) * _ODD)
-        classes = distinct(_uniform(episode, way), np.full(stop - start, len(self._sizes)))
+        classes = self._groups.classes(episode, way)
         # One stream of random numbers for each (episode, position): disjoint counters.
         position = np.arange(1, way + 1, dtype=np.uint64) << np.uint64(32)
         streams = _mix(episode[:, None] + position * _ODD).reshape(-1)
@@ -150,7 +160,65 @@ class EpisodeSampler:
         within = distinct(_uniform(streams, images), self._sizes[chosen])
         rows = self._rows[self._starts[chosen][:, None] + within]
         table = torch.from_numpy(rows.reshape(stop - start, way, images))
-        return Episodes(table[..., :shot].contiguous(), table[..., shot:].contiguous())
+        return Episodes(
+            table[..., :shot].contiguous(),
+            table[..., shot:].contiguous(),
+            torch.from_numpy(classes),
+        )
+
+
+@dataclass(frozen=True)
+class _Groups:
+    """Classes, group by group: an episode's are of one group.
+
+    Attributes:
+        members: classes in the order of their groups, int64 ``[n]``.
+        starts, sizes: where each group is in ``members``; int64 ``[n_groups]``.
+    """
+
+    members: Ints
+    starts: Ints
+    sizes: Ints
+
+    @staticmethod
+    def of(bank: ImageBank, setting: Setting) -> "_Groups":
+        """The groups that have enough classes; all classes are one unless the setting says so."""
+        if setting.within is None:
+            every = np.arange(bank.n_classes)
+            return _Groups(every, np.zeros(1, np.int64), np.array([bank.n_classes]))
+        values = _value_of_each_class(bank, setting.within)
+        members = values.argsort(kind="stable")
+        sizes = np.unique(values, return_counts=True)[1]
+        starts = np.concatenate([[0], sizes.cumsum()[:-1]])
+        enough = sizes >= setting.n_way
+        if not enough.any():
+            raise InputError(
+                f"n_way: {setting.n_way} classes within one {setting.within} asked for, "
+                f"the largest has {sizes.max()}"
+            )
+        return _Groups(members, starts[enough], sizes[enough])
+
+    def classes(self, episode: UInts, n_way: int) -> Ints:
+        """Distinct classes of each episode, ``[B, n_way]``, given its stream."""
+        group = np.zeros(len(episode), np.int64)
+        if len(self.sizes) > 1:
+            # A stream of its own: the one below is spent on the classes.
+            group = (_uniform(_mix(~episode), 1)[:, 0] * len(self.sizes)).astype(np.int64)
+        chosen = distinct(_uniform(episode, n_way), self.sizes[group])
+        return self.members[self.starts[group][:, None] + chosen]
+
+
+def _value_of_each_class(bank: ImageBank, attribute: str) -> Ints:
+    if attribute not in bank.attributes:
+        known = ", ".join(bank.attributes) or "none"
+        raise InputError(f"within: the data have no {attribute!r}; there are {known}")
+    values = bank.attributes[attribute].numpy()
+    labels = bank.labels.numpy()
+    first = values[np.unique(labels, return_index=True)[1]]
+    if (first[labels] != values).any():
+        name = bank.class_names[int(labels[(first[labels] != values).argmax()])]
+        raise InputError(f"within: the images of class {name!r} differ in {attribute!r}")
+    return first
 
 
 _ODD = np.uint64(0x9E3779B97F4A7C15)

@@ -46,7 +46,8 @@ def result_rows(config: StudyConfig, errors: list[EpisodeErrors]) -> list[dict[s
     """One dict a condition; errors in percent, intervals as ``[low, high]``.
 
     Each arm but the baseline is paired with it: same learner, setting, seeds and episodes; same
-    latents where the baseline has them, else all of the baseline's first choice.
+    latents where the baseline has them, else all of the baseline's first choice. A learner that
+    names a baseline is paired with that learner on the same arm and latents instead.
     """
     table = stack(errors)
     return [_row(config, table, condition) for condition in table]
@@ -80,37 +81,40 @@ def _row(
         "error": _rounded(values.mean()),
         "error_ci95_seeds": _interval(ci95_over_seeds(values)),
         "error_ci95_episodes": _interval(ci95_over_episodes(values)),
+        "paired_by": None,
         "paired_with": None,
         "paired_difference": None,
         "paired_difference_ci95": None,
         "relative_reduction": None,
     }
-    if name != config.baseline_of(name):
-        row |= _pairing(config, table, condition)
+    partner = config.partner_of(name, learner)
+    if partner is not None:
+        row |= _pairing(config, table, condition, partner)
     return row
 
 
 def _pairing(
-    config: StudyConfig, table: dict[Condition, NDArray[np.float32]], condition: Condition
+    config: StudyConfig,
+    table: dict[Condition, NDArray[np.float32]],
+    condition: Condition,
+    partner: tuple[str, str],
 ) -> dict[str, Any]:
-    name, learner, latents, setting = condition
-    baseline = config.baseline_of(name)
-    offered = config.arms[baseline].latents
-    partner = (
-        baseline,
-        learner,
-        latents if latents in offered else offered[0],
-        setting,
-    )
+    arm, learner = partner
+    latents, setting = condition[2:]
+    offered = config.arms[arm].latents
+    of_partner = (arm, learner, latents if latents in offered else offered[0], setting)
+    if of_partner not in table:  # a learner that was left out
+        return {}
     paired = paired_difference(
         table[condition],
-        table[partner],
+        table[of_partner],
         seed=derive_seed(config.episode_seed, "bootstrap"),
         resamples=config.resamples,
     )
     reduction = paired.relative_reduction
     return {
-        "paired_with": baseline,
+        "paired_by": "arm" if learner == condition[1] else "learner",
+        "paired_with": arm if learner == condition[1] else learner,
         "paired_difference": _rounded(paired.difference),
         "paired_difference_ci95": _interval(paired.ci95),
         "relative_reduction": None if reduction is None else _rounded(reduction),
@@ -159,19 +163,24 @@ def _range(interval: list[float] | None) -> str:
 
 
 def verdicts(results: dict[str, Any]) -> list[str]:
-    """One sentence for each guided arm, on the study's first learner and setting."""
+    """One sentence for each guided arm, on the study's first learner and setting.
+
+    And one for each learner that is paired with another, on that setting.
+    """
     first = results["rows"][0]
-    condition = ("learner", "n_way", "n_shot", "n_query")
+    setting = ("n_way", "n_shot", "n_query")
     lines = []
     for row in results["rows"]:
-        if not row["guidance"] or not row["paired_with"]:
+        if not row["paired_with"] or any(row[key] != first[key] for key in setting):
             continue
-        if any(row[key] != first[key] for key in condition):
+        of_learners = row["paired_by"] == "learner"
+        if not of_learners and (not row["guidance"] or row["learner"] != first["learner"]):
             continue
+        subject = f"{row['learner']} on {row['arm']}" if of_learners else row["arm"]
         low, high = row["paired_difference_ci95"]
         verb = "lowers" if high < 0 else "raises" if low > 0 else "does not clearly change"
         lines.append(
-            f"{row['arm']} ({row['latents']}) {verb} the error of {row['paired_with']}: "
+            f"{subject} ({row['latents']}) {verb} the error of {row['paired_with']}: "
             f"{row['paired_difference']:+.2f} points, 95 % {low:.2f} … {high:.2f} "
             f"({row['n_way']}-way {row['n_shot']}-shot, {row['learner']}, "
             f"{len(row['seeds'])} seeds × {row['episodes']} episodes)"
@@ -207,7 +216,7 @@ def write_report(
     write_bytes(output / "table.md", table.encode())
     figures = _study_figures(results, outcome)
     episodes = _episode_figures(config, outcome, splits)
-    with RunLog(_fresh(output / "tensorboard" / "report")) as log:
+    with RunLog(fresh(output / "tensorboard" / "report")) as log:
         log.text("table", table)
         log.text("verdicts", "\n\n".join(verdicts(results)) or "no guided arm")
         for name, figure in {**figures, **episodes}.items():
@@ -227,7 +236,7 @@ def _study_figures(results: dict[str, Any], outcome: Outcome) -> "dict[str, Figu
     return {name: figure for name, figure in candidates.items() if figure is not None}
 
 
-def _fresh(folder: Path) -> Path:
+def fresh(folder: Path) -> Path:
     """Without an earlier report's events, which TensorBoard would show beside the new ones."""
     for file in folder.glob("events.out.tfevents.*"):
         file.unlink()

@@ -1,13 +1,16 @@
 """What a study is: its configuration, and the checks that need no data."""
 
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 from fewshot.config import describe, made_by
 from fewshot.data.dataset import DatasetFactory
 from fewshot.episodes import Setting
 from fewshot.learners.base import LearnerFactory
 from fewshot.train import TrainConfig
+from guided.backbones import ImageShape
+from guided.checkpoint import Encoder
 from guided.errors import InputError
 from guided.guidance.base import GuidanceFactory
 from guided.pretrain import PretrainConfig
@@ -18,20 +21,24 @@ class ArmConfig:
     """One encoder under comparison.
 
     Args:
-        encoder: pretrained; random: the same network, untrained; pixels: no network.
+        encoder: pretrained; random: the same network, untrained; pixels: no network; checkpoint:
+            that of a file.
         guidance: strategies that shape a pretrained encoder's latents; none: a plain VAE.
         labelled: share of the training classes whose labels guidance and meta-training may use;
             pretraining sees all images. The classes depend on the seed, not on the arm.
         baseline: the arm that it is paired with, if not the study's.
         latents: what the learners are fed, one after the other: all, a slice's name, features.
             The first one is what the arm's best state is chosen by.
+        checkpoint: the file of an encoder that was trained elsewhere; ``{seed}`` in its path stands
+            for the study's seed, without it one encoder serves all seeds.
     """
 
-    encoder: Literal["pretrained", "random", "pixels"] = "pretrained"
+    encoder: Literal["pretrained", "random", "pixels", "checkpoint"] = "pretrained"
     guidance: list[GuidanceFactory] = field(default_factory=list)
     labelled: float = 1.0
     baseline: str | None = None
     latents: list[str] = field(default_factory=lambda: ["all"])
+    checkpoint: Path | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.labelled <= 1:
@@ -40,6 +47,31 @@ class ArmConfig:
             raise InputError("latents: at least one is needed, e.g. [all]")
         if self.guidance and self.encoder != "pretrained":
             raise InputError(f"guidance: an encoder that is {self.encoder} cannot be guided")
+        if self.checkpoint is None and self.encoder == "checkpoint":
+            raise InputError("checkpoint: missing; the encoder's file is needed")
+        if self.checkpoint is not None and self.encoder != "checkpoint":
+            raise InputError(f"checkpoint: an encoder that is {self.encoder} comes from no file")
+
+    def checkpoint_file(self, seed: int) -> Path:
+        """The file that a seed's encoder comes from."""
+        return Path(str(self.checkpoint).replace("{seed}", str(seed)))
+
+
+def load_checkpoint(file: Path, shape: ImageShape) -> Encoder:
+    """An encoder in place of pretraining, with all its latents, for an arm to choose from.
+
+    Raises:
+        InputError: the file is missing or no encoder's, was made for images of another shape, or
+            its output is a projection, which an arm's latents would leave out.
+    """
+    encoder = Encoder.load(file)
+    if encoder.input_shape != shape:
+        raise InputError(
+            f"{file}: made for images {encoder.input_shape}, the dataset's are {shape}"
+        )
+    if encoder.projection:
+        raise InputError(f"{file}: ends in a projection; an arm is fed all, a slice or features")
+    return encoder.select("all")
 
 
 @dataclass(frozen=True)
@@ -49,10 +81,16 @@ class LearnerConfig:
     Args:
         learner: the class and its settings.
         train: meta-train it, from each arm's encoder, before it is evaluated; null: only evaluate.
+        baseline: the learner that it is paired with, arm by arm; null: arms are paired.
     """
 
     learner: LearnerFactory
     train: TrainConfig | None = None
+    baseline: str | None = None
+
+    def describe(self) -> dict[str, Any]:
+        """Plain values of all that its errors depend on."""
+        return {"learner": describe(self.learner), "train": describe(self.train)}
 
 
 def is_meta_trained(arm: ArmConfig, learner: LearnerConfig) -> bool:
@@ -102,6 +140,11 @@ class StudyConfig:
         for name in (self.baseline, *(arm.baseline for arm in self.arms.values())):
             if name is not None and name not in self.arms:
                 raise InputError(f"baseline: no arm is called {name!r}")
+        for name, learner in self.learners.items():
+            if learner.baseline is not None and learner.baseline not in self.learners:
+                raise InputError(
+                    f"learners.{name}.baseline: no learner is called {learner.baseline!r}"
+                )
         for name in ("arms", "learners", "settings", "seeds"):
             if not getattr(self, name):
                 raise InputError(f"{name}: at least one is needed")
@@ -109,6 +152,9 @@ class StudyConfig:
             raise InputError(f"seeds: expected >= 0, got {min(self.seeds)}")
         if len(set(self.seeds)) < len(self.seeds):
             raise InputError(f"seeds: {self.seeds} holds one twice")
+        for setting in self.settings:
+            if setting.within:
+                raise InputError("settings: within is for training; fewshot lake tests within one")
         labels = [setting.label for setting in self.settings]
         if len(set(labels)) < len(labels):
             raise InputError(f"settings: {', '.join(labels)} holds one twice")
@@ -133,7 +179,7 @@ class StudyConfig:
             if whole is None or part is None or part.steps >= whole.steps:
                 continue
             longer = replace(other, train=replace(part, steps=whole.steps))
-            same = describe(longer) == describe(self.learners[learner])
+            same = longer.describe() == self.learners[learner].describe()
             if same and part.steps % whole.validate_every == 0:
                 found[name] = part.steps
         return max(found, key=found.__getitem__, default=None)
@@ -141,3 +187,11 @@ class StudyConfig:
     def baseline_of(self, arm: str) -> str:
         """The arm that an arm is paired with; itself for a baseline."""
         return self.arms[arm].baseline or (self.baseline if arm != self.baseline else arm)
+
+    def partner_of(self, arm: str, learner: str) -> tuple[str, str] | None:
+        """The arm and the learner whose errors an arm's with a learner are paired with, if any."""
+        other = self.learners[learner].baseline
+        if other is not None:
+            return None if other == learner else (arm, other)
+        baseline = self.baseline_of(arm)
+        return None if baseline == arm else (baseline, learner)

@@ -32,6 +32,7 @@ class Learner(nn.Module, ABC):
     Attributes:
         transductive: whether a query's logits depend on the other queries.
         n_way: the only number of classes that it answers, if its weights fix one.
+        n_classes: the most training classes that it can be meta-trained on, if it tells them apart.
         adapts_encoder: whether an episode changes the encoder, so that no embedding can be
             computed before the episode is known.
         needs_training: whether it has weights without which it answers at random.
@@ -39,6 +40,7 @@ class Learner(nn.Module, ABC):
 
     transductive: bool = False
     n_way: int | None = None
+    n_classes: int | None = None
     adapts_encoder: ClassVar[bool] = False
     needs_training: ClassVar[bool] = False
 
@@ -80,6 +82,18 @@ class Learner(nn.Module, ABC):
                 f"these are {n_way}-way"
             )
 
+    def check_classes(self, n_classes: int) -> None:
+        """Refuse more training classes than this learner was made for.
+
+        Raises:
+            InputError: names both numbers.
+        """
+        if self.n_classes is not None and n_classes > self.n_classes:
+            raise InputError(
+                f"{type(self).__name__}.n_classes: made for {self.n_classes} training classes, "
+                f"there are {n_classes}"
+            )
+
     def embed(self, episodes: Episodes) -> Episodes:
         """Episodes of embeddings; those that are embeddings already pass through."""
         if episodes.support.ndim == 4:
@@ -94,6 +108,7 @@ class Learner(nn.Module, ABC):
         return Episodes(
             embedded[:, :n_support].unflatten(1, episodes.support.shape[1:3]),
             embedded[:, n_support:].unflatten(1, episodes.query.shape[1:3]),
+            episodes.classes,
         )
 
     def own_parameters(self) -> list[nn.Parameter]:

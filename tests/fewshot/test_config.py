@@ -12,6 +12,7 @@ from fewshot.commands.common import parse_command
 from fewshot.commands.compare import CompareConfig
 from fewshot.commands.evaluate import EvaluateCommand
 from fewshot.commands.pretrain import PretrainCommand
+from fewshot.commands.probe import ProbeConfig
 from fewshot.commands.train import TrainCommand
 from fewshot.config import describe, write_yaml
 from fewshot.learners.prototypical import Prototypical
@@ -27,13 +28,14 @@ COMMANDS = {
     "train": TrainCommand,
     "pretrain": PretrainCommand,
     "evaluate": EvaluateCommand,
+    "probe": ProbeConfig,
 }
 
 
 def command_of(path):
     """What a file is for is told by its keys."""
     keys = yaml.safe_load(path.read_text()).keys()
-    marks = {"arms": "compare", "train": "train", "pretrain": "pretrain"}
+    marks = {"latent_dims": "probe", "arms": "compare", "train": "train", "pretrain": "pretrain"}
     return next((name for key, name in marks.items() if key in keys), "evaluate")
 
 
@@ -96,6 +98,15 @@ def test_what_differs_is_described_differently():
     assert describe(partial(Conv4, width=8)) != describe(partial(Conv4))
     assert describe(partial(Bernoulli)) != describe(partial(Gaussian))
     assert describe(partial(Gaussian, scale=0.2)) != describe(partial(Gaussian, scale=0.1))
+
+
+def test_an_option_that_came_later_is_described_only_where_it_is_used():
+    """Else every result from before it would be computed again."""
+    assert "shuffle" not in describe(PretrainConfig())
+    assert describe(PretrainConfig(shuffle=False))["shuffle"] is False
+    assert describe(PretrainConfig(shuffle=False)).keys() - describe(PretrainConfig()).keys() == {
+        "shuffle"
+    }
 
 
 def test_plain_values():

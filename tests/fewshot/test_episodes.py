@@ -3,6 +3,7 @@
 import itertools
 import math
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -270,3 +271,54 @@ def test_labels_follow_the_flattened_images():
     assert episodes.query_labels().tolist() == [0, 0, 1, 1, 2, 2]
     position = torch.arange(3).view(1, 3, 1).expand(2, 3, 2).flatten(1, 2)
     assert (position == episodes.query_labels()).all()
+
+
+# Classes within one value of an attribute.
+
+
+@pytest.fixture
+def grouped(make_bank):
+    """Twelve classes of three alphabets, of 5, 3 and 4; drawers differ within a class."""
+    bank = make_bank(12, shuffled=True)
+    alphabet = torch.tensor([0, 1, 2, 0, 0, 1, 2, 2, 0, 1, 2, 0])[bank.labels]
+    drawer = torch.arange(len(bank)) % 20
+    return replace(bank, attributes={"alphabet": alphabet, "drawer": drawer})
+
+
+def test_episodes_within_an_attribute(grouped):
+    rows = EpisodeSampler(grouped, Setting(4, 1, 2, "alphabet"), seed=1).batch(0, 600)
+    found = grouped.attributes["alphabet"][rows.query].flatten(1)
+    assert (found == found[:, :1]).all()
+    # The second alphabet is too small; the others are as likely as each other.
+    assert found[:, 0].bincount().tolist()[1] == 0
+    assert abs(found[:, 0].bincount()[0] - 300) < 50
+    assert (grouped.labels[rows.query] == rows.classes.unsqueeze(2)).all()
+    assert (rows.classes.sort(1).values.diff() > 0).all()
+    # Each class of an alphabet is as likely: 4 of 5, in half of the episodes.
+    counts = rows.classes[found[:, 0] == 0].flatten().bincount(minlength=12)
+    assert counts[counts > 0].min() > 0.8 * counts.max()
+
+
+def test_without_it_episodes_are_what_they_were(grouped):
+    """Every class together is one group: the same numbers are drawn."""
+    together = replace(grouped, attributes={"all": torch.zeros(len(grouped), dtype=torch.int64)})
+    plain = EpisodeSampler(together, Setting(4, 1, 2), seed=1).batch(0, 50)
+    within = EpisodeSampler(together, Setting(4, 1, 2, "all"), seed=1).batch(0, 50)
+    assert torch.equal(plain.support, within.support)
+    assert torch.equal(plain.query, within.query)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        (
+            Setting(4, 1, 2, "script"),
+            "within: the data have no 'script'; there are alphabet, drawer",
+        ),
+        (Setting(4, 1, 2, "drawer"), "within: the images of class .* differ in 'drawer'"),
+        (Setting(6, 1, 2, "alphabet"), "n_way: 6 classes within one alphabet .* largest has 5"),
+    ],
+)
+def test_nothing_to_draw_within(grouped, setting, message):
+    with pytest.raises(InputError, match=f"^{message}"):
+        EpisodeSampler(grouped, setting, seed=0)

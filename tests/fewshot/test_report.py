@@ -19,6 +19,7 @@ from fewshot.learners.prototypical import Prototypical
 from fewshot.report import markdown_table, result_rows, stack, verdicts
 from fewshot.statistics import paired_difference
 from fewshot.study import ArmConfig, LearnerConfig, StudyConfig
+from guided.errors import InputError
 from guided.guidance.deformable_pca import DeformablePCA
 from guided.randomness import derive_seed
 
@@ -41,6 +42,7 @@ ROW_KEYS = {
     "error",
     "error_ci95_seeds",
     "error_ci95_episodes",
+    "paired_by",
     "paired_with",
     "paired_difference",
     "paired_difference_ci95",
@@ -311,3 +313,41 @@ def test_a_guided_baseline_has_no_verdict_on_itself(config, known):
     rows = result_rows(swapped, copy.deepcopy(known))
     assert verdicts({"rows": rows}) == []
     assert "minus guided" in markdown_table({"rows": rows, "baseline": "guided"})
+
+
+def test_a_learner_may_be_paired_with_another_on_the_same_arm():
+    """Two arms, two learners: b against a, on each arm; a against the baseline arm."""
+    learners = {
+        "a": LearnerConfig(partial(Prototypical)),
+        "b": LearnerConfig(partial(Prototypical, metric="cosine"), baseline="a"),
+    }
+    config = StudyConfig(
+        "any", partial(dict), {"vae": ArmConfig(), "raw": ArmConfig("pixels")}, learners, seeds=[0]
+    )
+    values = {("vae", "a"): 10.0, ("vae", "b"): 7.0, ("raw", "a"): 30.0, ("raw", "b"): 31.0}
+    errors = [
+        EpisodeErrors(torch.tensor([v, v + 2]), Setting(), arm, 0, learner, "all")
+        for (arm, learner), v in values.items()
+    ]
+    rows = {(r["arm"], r["learner"]): r for r in result_rows(config, errors)}
+    found = {
+        key: (r["paired_by"], r["paired_with"], r["paired_difference"]) for key, r in rows.items()
+    }
+    assert found == {
+        ("vae", "a"): (None, None, None),
+        ("vae", "b"): ("learner", "a", -3.0),
+        ("raw", "a"): ("arm", "vae", 20.0),
+        ("raw", "b"): ("learner", "a", 1.0),
+    }
+    lines = verdicts({"rows": list(rows.values())})
+    assert [line.split(":")[0] for line in lines] == [
+        "b on vae (all) lowers the error of a",
+        "b on raw (all) raises the error of a",
+    ]
+    with pytest.raises(InputError, match=r"^learners\.b\.baseline: no learner is called 'c'"):
+        StudyConfig(
+            "any",
+            partial(dict),
+            {"vae": ArmConfig()},
+            {"b": LearnerConfig(partial(Prototypical), baseline="c")},
+        )
