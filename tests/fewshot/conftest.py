@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from PIL import Image
 
 from fewshot.cli import main
 from fewshot.data.bank import ImageBank
@@ -212,6 +213,34 @@ def python() -> Callable[[str], str]:
         return done.stdout
 
     return run
+
+
+@pytest.fixture(scope="session")
+def lake_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """20 runs in the layout of Lake's all_runs.zip, whose characters pixels tell apart.
+
+    A character is a black block in a place of its own; the test image's is smaller. Items are
+    shuffled: ``run01/class_labels.txt`` says which is which.
+    """
+    folder = tmp_path_factory.mktemp("lake") / "all_runs"
+    rng = np.random.default_rng(0)
+
+    def draw(path: Path, place: int, size: int) -> None:
+        row, column = 10 + 20 * (place // 4), 10 + 22 * (place % 4)
+        pixels = np.full((105, 105), True)
+        pixels[row : row + size, column : column + size] = False
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(path)
+
+    for run in (f"run{i:02}" for i in range(1, 21)):
+        places, lines = rng.permutation(20), []
+        for item, character in enumerate(rng.permutation(20), 1):
+            training = f"{run}/training/class{character + 1:02}.png"
+            draw(folder / training, places[character], 18)
+            draw(folder / f"{run}/test/item{item:02}.png", places[character], 14)
+            lines.append(f"{run}/test/item{item:02}.png {training}\n")
+        (folder / run / "class_labels.txt").write_text("".join(lines))
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,99 @@
+"""``fewshot lake``: Lake's one-shot classification task with a study's encoders and learners."""
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fewshot.commands.common import check_ways, open_run, parse_command
+from fewshot.commands.compare import CompareConfig
+from fewshot.compare import Study
+from fewshot.config import write_yaml
+from fewshot.data import data_root
+from fewshot.environment import choose_device
+from fewshot.lake import check_checkpoints, check_dataset, classify, twenty_way
+from fewshot.lake_report import lake_table, write_lake_report
+from fewshot.lake_runs import N_RUNS, draw_runs, find_archive, read_runs
+from guided.errors import InputError
+
+
+@dataclass(frozen=True)
+class LakeConfig(CompareConfig):
+    """Lake's one-shot classification task, with the encoders and learners of a study.
+
+    The study is run first, or found again in ``output``, where ``fewshot compare`` left it.
+
+    Args:
+        archive: Lake's all_runs.zip or the folder that it holds; else all_runs.zip or all_runs is
+            looked for in omniglot/ below the datasets' folder and in that folder itself.
+        draw: draw runs like Lake's from the evaluation characters, even where his are found; they
+            are drawn as well where his are not.
+        runs: how many are drawn.
+        run_seed: of what is drawn.
+    """
+
+    archive: Path | None = None
+    draw: bool = False
+    runs: int = N_RUNS
+    run_seed: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.runs < 1:
+            raise InputError(f"runs: expected at least 1, got {self.runs}")
+        if self.run_seed < 0:
+            raise InputError(f"run_seed: expected >= 0, got {self.run_seed}")
+        if self.archive and self.draw:
+            raise InputError(f"draw: either runs are drawn or they are those of {self.archive}")
+
+    def study_config(self) -> CompareConfig:
+        """What ``fewshot compare`` would be asked for."""
+        names = [field.name for field in dataclasses.fields(CompareConfig)]
+        return CompareConfig(**{name: getattr(self, name) for name in names})
+
+    def find_runs(self, root: Path) -> Path | None:
+        """Where Lake's own runs are; None if runs are to be drawn.
+
+        Raises:
+            InputError: no file where ``archive`` says; his runs with settings of drawn ones.
+        """
+        if self.archive and not self.archive.exists():
+            raise InputError(f"archive: {self.archive} not found")
+        found = self.archive or (None if self.draw else find_archive(root))
+        if found and (self.runs, self.run_seed) != (N_RUNS, 0):
+            raise InputError(
+                f"runs, run_seed: for drawn runs, those of {found} are fixed: expected {N_RUNS} "
+                f"and 0, or draw: true"
+            )
+        return found
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run the command."""
+    start = time.perf_counter()
+    config = parse_command(LakeConfig, arguments, "lake")
+    device = choose_device(config.device)
+    root = data_root(config.data_root)
+    dataset = check_dataset(config.dataset(root))
+    check_ways(dataset, test=config.settings, validation=config.settings[:1])
+    learners = twenty_way(config)
+    archive = config.find_runs(root)
+    runs = read_runs(archive, dataset.size) if archive else None
+    splits = dataset.splits()
+    runs = runs or draw_runs(splits.test, config.runs, config.run_seed)
+    print(f"{runs.title}: {len(runs)} runs, {runs.trials} trials")
+    output = config.output or Path("runs") / config.study
+    study = Study(config.study_config(), splits, output, device=device)
+    check_checkpoints(config)
+    open_run(output, config.study_config(), device)
+    write_yaml(output / "lake.yaml", config)
+    outcome = study.run()
+    classified = classify(config, outcome, learners, runs, output, device)
+    seconds = outcome.seconds + classified.seconds
+    results = write_lake_report(config, classified, runs, output, seconds=seconds, device=device)
+    print(f"\n{lake_table(results)}")
+    print(
+        f"{time.perf_counter() - start:.0f} s; lake.json, figures and logs in {output}; "
+        f"tensorboard --logdir {output}/tensorboard"
+    )

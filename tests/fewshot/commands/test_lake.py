@@ -1,0 +1,385 @@
+"""``fewshot lake``: a study's encoders on Lake's task, its files, its refusals."""
+
+import contextlib
+import io
+import json
+import shutil
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import fewshot.compare
+import fewshot.lake
+from fewshot.cli import main
+from fewshot.data import omniglot
+from fewshot.data.omniglot import Omniglot
+from fewshot.lake_report import PUBLISHED
+from fewshot.lake_runs import draw_runs, read_runs
+from fewshot.learners.prototypical import Prototypical
+from guided.backbones import Pixels
+from guided.checkpoint import Encoder
+
+# Alphabet -> characters; 20 of one are what a run needs.
+PARTS = {
+    "images_background": {"Latin": 4, "Greek": 4, "Hebrew": 4},
+    "images_evaluation": {"Angelic": 20, "Tengwar": 22, "Oriya": 3},
+}
+DRAWERS = 4
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A small Omniglot; a character is a pattern, a drawer spoils some of it."""
+    root = tmp_path_factory.mktemp("data") / "omniglot"
+    rng = np.random.default_rng(0)
+    for part, alphabets in PARTS.items():
+        for alphabet, n in alphabets.items():
+            for character in range(1, n + 1):
+                pattern = rng.random((7, 7)) < 0.6
+                folder = root / part / alphabet / f"character{character:02}"
+                folder.mkdir(parents=True)
+                for drawer in range(1, DRAWERS + 1):
+                    paper = pattern ^ (rng.random((7, 7)) < 0.15)
+                    image = Image.fromarray(paper.repeat(15, 0).repeat(15, 1))
+                    image.save(folder / f"{character:04}_{drawer:02}.png")
+    return root.parent
+
+
+@pytest.fixture(scope="module", autouse=True)
+def complete():
+    """The small Omniglot passes for complete."""
+    with pytest.MonkeyPatch.context() as patch:
+        counts = {part: DRAWERS * sum(sizes.values()) for part, sizes in PARTS.items()}
+        patch.setattr(omniglot, "PARTS", counts)
+        yield
+
+
+STUDY = {
+    "study": "tiny",
+    "dataset": {
+        "class_path": "Omniglot",
+        "init_args": {"split": "lake", "size": 16, "validation_alphabets": 1},
+    },
+    "arms": {
+        "pixels": {"encoder": "pixels"},
+        "vae": {},
+        "guided": {
+            "guidance": [
+                {
+                    "class_path": "ExcitationInhibition",
+                    "init_args": {"attributes": {"class": 4}, "excitation": 10},
+                }
+            ],
+            "latents": ["all", "class"],
+        },
+    },
+    "learners": {
+        "prototypical": {"learner": {"class_path": "Prototypical"}},
+        "five": {
+            "learner": {"class_path": "MAML", "init_args": {"n_way": 3}},
+            "train": {
+                "steps": 1,
+                "setting": {"n_way": 3, "n_shot": 1, "n_query": 1},
+                "validation": {"n_way": 3, "n_shot": 1, "n_query": 1},
+                "validation_episodes": 2,
+                "validate_every": 1,
+            },
+        },
+        "ridge": {"learner": {"class_path": "Ridge"}},
+    },
+    "pretrain": {
+        "backbone": {"class_path": "Conv4", "init_args": {"width": 8}},
+        "latent_dim": 8,
+        "kl_warmup": 2,
+        "steps": 6,
+        "batch_size": 16,
+        "validate_every": 3,
+        "log_every": 3,
+    },
+    "settings": [{"n_way": 3, "n_shot": 1, "n_query": 2}],
+    "seeds": [0, 1],
+    "episodes": 5,
+    "selection_episodes": 5,
+    "resamples": 100,
+}
+CONDITIONS = [("pixels", "all"), ("vae", "all"), ("guided", "all"), ("guided", "class")]
+
+
+def quiet(*arguments):
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        assert main([str(argument) for argument in arguments]) == 0
+    return printed.getvalue()
+
+
+@pytest.fixture(scope="module")
+def done(data, shared_cache, tmp_path_factory):
+    """``fewshot compare``, then ``fewshot lake`` in its folder, which computes no cell anew."""
+    base = tmp_path_factory.mktemp("study")
+    file, run = base / "config.yaml", base / "run"
+    file.write_text(yaml.safe_dump(STUDY, sort_keys=False))
+    arguments = (file, "--output", run, "--data_root", data)
+
+    def computed(*_, **__):
+        raise AssertionError("computed again")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FEWSHOT_CACHE", str(shared_cache))
+        quiet("compare", *arguments)
+        config = (run / "config.yaml").read_text()
+        for name in ("pretrain", "meta_train", "table_for", "episode_errors", "diagnose"):
+            patch.setattr(fewshot.compare, name, computed)
+        printed = quiet("lake", *arguments, "--draw", "true", "--runs", "6", "--run_seed", "4")
+        assert (run / "config.yaml").read_text() == config, "compare can go on from it"
+        # Once more: nor is anything classified again.
+        patch.setattr(fewshot.lake, "predicted_classes", computed)
+        first = (run / "lake.json").read_text()
+        quiet("lake", run / "lake.yaml")
+    results = json.loads((run / "lake.json").read_text())
+    assert results == json.loads(first)
+    return SimpleNamespace(file=file, run=run, printed=printed, results=results)
+
+
+@pytest.fixture
+def splits(data, cache):
+    options = STUDY["dataset"]["init_args"]
+    return Omniglot(data, **options).splits()
+
+
+def test_what_is_drawn_is_said(done):
+    title = "runs drawn like Lake's from the evaluation characters; not his: 6 runs, 120 trials"
+    assert done.printed.count(title) == 2
+    results = done.results
+    assert (results["source"], results["trials"], len(results["run_names"])) == ("drawn", 120, 6)
+    assert all(name.startswith(("Angelic", "Tengwar")) for name in results["run_names"])
+    assert "five: left out, MAML.n_way is 3, Lake's task is 20-way" in done.printed
+
+
+def test_every_condition_but_the_other_ways_has_a_row(done):
+    rows = done.results["rows"]
+    expected = {(*c, learner) for c in CONDITIONS for learner in ("prototypical", "ridge")}
+    assert {(row["arm"], row["latents"], row["learner"]) for row in rows} == expected
+    assert len(rows) == len(expected)
+    for row in rows:
+        assert (row["runs"], row["trials"], row["seeds"]) == (6, 120, [0, 1])
+        assert len(row["error_by_seed"]) == 2
+        low, high = row["error_ci95_binomial"]
+        assert low < row["error"] < high
+        assert row["paired_with"] == (None if row["arm"] == "vae" else "vae")
+
+
+@pytest.mark.parametrize(("arm", "latents"), CONDITIONS)
+def test_errors_are_those_of_the_saved_encoders(done, splits, arm, latents):
+    """Recomputed from the checkpoints alone: the nearest training image, run by run."""
+    runs = draw_runs(splits.test, 6, 4).episodes
+    (row,) = (
+        row
+        for row in done.results["rows"]
+        if (row["arm"], row["latents"], row["learner"]) == (arm, latents, "prototypical")
+    )
+    for seed in (0, 1):
+        (folder,) = (done.run / "cells").glob(f"encoder-{arm}-seed{seed}-*")
+        encoder = Encoder.load(folder / "encoder.safetensors", latents)
+        wrong = 0
+        with torch.no_grad():
+            for support, query in zip(runs.support, runs.query, strict=True):
+                distances = torch.cdist(
+                    encoder(query.flatten(0, 1)), encoder(support.flatten(0, 1))
+                )
+                wrong += int((distances.argmin(1) != torch.arange(20)).sum())
+        assert row["error_by_seed"][seed] == pytest.approx(100 * wrong / 120, abs=1e-3)
+    assert arm != "pixels" or row["error"] < 80, "better than chance"
+
+
+def test_files_and_the_log(done):
+    results = done.results
+    assert results["published"] == PUBLISHED
+    assert results["versions"]["torch"]
+    assert results["hardware"]["processor"]
+    assert results["seconds"] > 0
+    assert results["config"]["runs"] == 6
+    table = (done.run / "lake.md").read_text()
+    assert table in done.printed
+    for row in results["rows"]:
+        low, high = row["error_ci95_binomial"]
+        assert f"| {row['learner']} | {row['error']:.2f} | {low:.2f} … {high:.2f} |" in table
+    assert "| ProtoNet | 13.7* |" in table
+    pictures = {"lake", "lake/pixels", "lake/vae", "lake/guided"}
+    for name in pictures:
+        with Image.open(done.run / f"{name}.png") as picture:
+            assert picture.width > 500
+    log = EventAccumulator(str(done.run / "tensorboard" / "lake")).Reload()
+    assert set(log.Tags()["images"]) == pictures
+    assert len(list((done.run / "tensorboard" / "lake").iterdir())) == 1
+
+
+@pytest.mark.usefixtures("cache")
+@pytest.mark.parametrize("where", ["found", "named"])
+def test_lakes_own_runs(data, lake_folder, tmp_path, write, where):
+    """Pixels tell the archive's characters apart; random networks do not always."""
+    config = STUDY | {
+        "arms": {"pixels": {"encoder": "pixels"}, "random": {"encoder": "random"}},
+        "learners": {"prototypical": STUDY["learners"]["prototypical"]},
+        "baseline": "pixels",
+        "seeds": [0],
+    }
+    root = tmp_path / "data"
+    root.mkdir()
+    (root / "omniglot").symlink_to(data / "omniglot")
+    archive = tmp_path / "elsewhere.zip"
+    shutil.make_archive(str(archive.with_suffix("")), "zip", lake_folder)
+    named = ("--archive", archive)
+    if where == "found":
+        (root / "all_runs").symlink_to(lake_folder)
+        named = ()
+    run = tmp_path / "run"
+    printed = quiet("lake", write(config), "--output", run, "--data_root", root, *named)
+    assert printed.count("Lake's own runs: 20 runs, 400 trials") == 2
+    results = json.loads((run / "lake.json").read_text())
+    assert results["source"] == "all_runs.zip"
+    pixels, random = results["rows"]
+    assert (pixels["error"], pixels["error_by_seed"]) == (0, [0])
+    assert pixels["error_ci95_binomial"] == pytest.approx([0, 0.951], abs=1e-3)
+    assert pixels["error_ci95_seeds"] is None
+    assert 0 < random["error"] < 95
+    assert results["images"] == read_runs(archive, 16).digest
+
+
+@pytest.fixture
+def refused(fails, write, data, monkeypatch):
+    def trained(*_, **__):
+        raise AssertionError("trained")
+
+    def run(config, *arguments, **options):
+        for name in ("pretrain", "meta_train", "episode_errors"):
+            monkeypatch.setattr(fewshot.compare, name, trained)
+        values = [str(argument) for argument in arguments]
+        if "--data_root" not in values:
+            values += ["--data_root", str(data)]
+        return fails("lake", write(STUDY | config), *values, **options)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("dataset", "message"),
+    [
+        ({"class_path": "Glyphs"}, "dataset: Lake's task needs Omniglot, got Glyphs"),
+        (
+            {"class_path": "Omniglot", "init_args": {"split": "random"}},
+            "Omniglot.split: random trains on some of the characters that Lake's task tests",
+        ),
+        (
+            {"class_path": "Omniglot", "init_args": {"split": "vinyals"}},
+            "Omniglot.split: vinyals trains on",
+        ),
+        (
+            {"class_path": "Omniglot", "init_args": {"rotations": "all"}},
+            "Omniglot.rotations: all turns test characters",
+        ),
+    ],
+)
+def test_data_whose_test_characters_could_have_been_seen(refused, dataset, message, monkeypatch):
+    monkeypatch.setattr(Omniglot, "splits", None)
+    assert message in refused({"dataset": dataset})
+
+
+def test_learners_of_other_ways_alone(refused):
+    learners = {"five": STUDY["learners"]["five"]}
+    assert "learners: none answers 20-way episodes" in refused({"learners": learners})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--runs", "0"), "runs: expected at least 1, got 0"),
+        (("--run_seed", "-1"), "run_seed: expected >= 0, got -1"),
+        (("--archive", "nowhere.zip"), "archive: nowhere.zip not found"),
+        (("--archive", "x.zip", "--draw", "true"), "draw: either runs are drawn or they are those"),
+    ],
+)
+def test_impossible_settings(refused, arguments, message):
+    assert message in refused({}, *arguments)
+
+
+@pytest.mark.parametrize("option", [("--runs", "40"), ("--run_seed", "1")])
+def test_lakes_own_runs_are_fixed(refused, lake_folder, option):
+    line = refused({}, "--archive", lake_folder, *option)
+    assert "runs, run_seed: for drawn runs" in line
+    assert "expected 20 and 0, or draw: true" in line
+
+
+@pytest.mark.usefixtures("cache")
+def test_a_damaged_archive_before_anything_is_trained(refused, lake_folder, tmp_path):
+    broken = shutil.copytree(lake_folder, tmp_path / "broken")
+    (broken / "run05" / "test" / "item11.png").unlink()
+    line = refused({}, "--archive", broken)
+    assert "broken/run05/test/item11.png: missing" in line
+
+
+@pytest.mark.usefixtures("cache")
+def test_too_few_characters_for_runs(refused, tmp_path, data, monkeypatch):
+    root = tmp_path / "data" / "omniglot"
+    shutil.copytree(data / "omniglot", root)
+    for alphabet in ("Angelic", "Tengwar"):
+        shutil.rmtree(root / "images_evaluation" / alphabet / "character05")
+        shutil.rmtree(root / "images_evaluation" / alphabet / "character06")
+        shutil.rmtree(root / "images_evaluation" / alphabet / "character07")
+    monkeypatch.setitem(omniglot.PARTS, "images_evaluation", DRAWERS * 39)
+    line = refused({}, "--data_root", root.parent)
+    assert "runs: no alphabet of the test set has 20 characters" in line
+
+
+# Encoders from files.
+
+
+@pytest.fixture
+def from_file(tmp_path):
+    """A study of one encoder from a file; ``trained_on`` is what the file says about its data."""
+
+    def make(**trained_on):
+        path = tmp_path / "encoder.safetensors"
+        Encoder(Pixels((1, 16, 16)), None).save(path, **trained_on)
+        return {
+            "arms": {"mine": {"encoder": "checkpoint", "checkpoint": str(path)}},
+            "learners": {"prototypical": STUDY["learners"]["prototypical"]},
+            "baseline": "mine",
+            "seeds": [0],
+        }
+
+    return make
+
+
+RANDOM_SPLIT = {"class_path": "Omniglot", "init_args": {"split": "random"}}
+
+
+@pytest.mark.usefixtures("cache")
+@pytest.mark.parametrize(
+    "facts", [{"dataset": RANDOM_SPLIT}, {"config": {"dataset": RANDOM_SPLIT}}]
+)
+def test_an_encoder_that_may_have_seen_the_characters(refused, from_file, facts):
+    """As ``fewshot pretrain`` writes it, and as ``fewshot train`` does."""
+    line = refused(from_file(**facts))
+    assert "arms.mine.checkpoint: " in line
+    assert "was trained on Omniglot's split random" in line
+
+
+@pytest.mark.usefixtures("cache")
+@pytest.mark.parametrize("says", [True, False])
+def test_any_encoder(from_file, data, write, tmp_path, splits, says):
+    config = STUDY | from_file(**({"dataset": STUDY["dataset"]} if says else {}))
+    run = tmp_path / "run"
+    printed = quiet("lake", write(config), "--output", run, "--data_root", data, "--runs", 3)
+    unsaid = "encoder.safetensors does not say on which characters it was trained"
+    assert (unsaid in printed) == (not says)
+    (row,) = json.loads((run / "lake.json").read_text())["rows"]
+    episodes = draw_runs(splits.test, 3).episodes
+    learner = Prototypical(Encoder(Pixels((1, 16, 16)), None))
+    wrong = (learner.logits(episodes).argmax(2) != torch.arange(20)).float().mean()
+    assert row["error"] == pytest.approx(100 * float(wrong), abs=1e-3)
+    assert row["encoder"] == "checkpoint"
