@@ -4,6 +4,7 @@ Nothing heavy is imported to print the list of commands: torch alone takes secon
 """
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -13,6 +14,8 @@ COMMANDS = {
     "train": "meta-train a learner on episodes, from any encoder",
     "evaluate": "errors of learners on test episodes, for any encoder checkpoint",
     "compare": "the study: guided against unguided encoders, paired, over several seeds",
+    "probe": "what latents are worth: a linear classifier's error, quality of samples",
+    "lake": "Lake's one-shot classification task, with a study's encoders and learners",
 }
 
 USAGE = """usage: fewshot COMMAND [CONFIG.yaml] [--key value ...]
@@ -68,7 +71,9 @@ def _run(name: str, arguments: Sequence[str]) -> int:
             command = importlib.import_module(f"fewshot.commands.{name}")
             command.main(arguments)
         except InputError as error:
-            print(f"fewshot {name}: {error}", file=sys.stderr)
+            # Processes that train together all fail; the first one says why.
+            if os.environ.get("LOCAL_RANK", "0") == "0":
+                print(f"fewshot {name}: {error}", file=sys.stderr)
             return 2
     except KeyboardInterrupt:
         print(f"fewshot {name}: interrupted; the same command continues", file=sys.stderr)

@@ -12,6 +12,8 @@ from fewshot.evaluate import embed_bank, episode_errors, table_for
 from fewshot.learners.base import Learner, LearnerFactory
 from guided.checkpoint import Encoder
 from guided.errors import InputError
+from guided.hardware import Device, Processes
+from guided.parallel import sharing
 from guided.progress import Progress, ResumableState, check_finite, progress_bar
 from guided.randomness import derive_seed, seeded_initialisation
 from guided.runlog import RunLog
@@ -79,7 +81,7 @@ def meta_train(
     validation: ImageBank,
     *,
     seed: int,
-    device: torch.device | str = "cpu",
+    device: Device = "cpu",
     state_file: Path | None = None,
     log_folder: Path | None = None,
     description: str = "train",
@@ -96,7 +98,8 @@ def meta_train(
         train: classes to draw episodes from.
         validation: classes to judge on.
         seed: of the episodes and of a new projection.
-        device: where to compute.
+        device: where to compute; :class:`Processes` that train together share every step's
+            episodes.
         state_file: the resumable state, written at each validation.
         log_folder: receives TensorBoard curves.
         description: the progress bar's.
@@ -104,8 +107,11 @@ def meta_train(
     Raises:
         InputError: nothing to train, impossible episodes, or a loss that is not finite.
     """
-    device = torch.device(device)
+    processes = Processes.of(device)
+    device, share = processes.device, processes.share()
+    part = share.part(config.episodes_per_step)
     model = starting_learner(config, learner, encoder, seed).to(device)
+    model.check_classes(train.n_classes)
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.Adam(parameters, config.learning_rate, fused=True)
     source = _Source(config, model, train, device)
@@ -116,15 +122,19 @@ def meta_train(
     if state_file and state_file.exists():
         state.restore(state_file)
     progress, size = state.progress, config.episodes_per_step
-    bar = progress_bar(description, config.steps, progress.step, "step")
-    with bar, RunLog(log_folder, progress.step) as log:
+    bar = progress_bar(description, config.steps, progress.step, "step", processes.first)
+    with bar, RunLog(log_folder if processes.first else None, progress.step) as log:
         while progress.step < config.steps and not progress.exhausted(config.patience):
             model.train(not config.freeze_encoder)
             _set_learning_rate(optimizer, config, progress.step)
-            rows = sampler.batch(progress.step * size, (progress.step + 1) * size)
-            loss = model.loss(source.episodes(rows))
-            optimizer.zero_grad()
-            loss.backward()
+            first = progress.step * size
+            rows = sampler.batch(first + part.start, first + part.stop)
+            with sharing(share):
+                with processes.autocast():
+                    loss = model.loss(source.episodes(rows))
+                optimizer.zero_grad()
+                loss.backward()
+            processes.average_gradients(parameters)
             optimizer.step()
             progress.step += 1
             bar.update()
@@ -140,7 +150,7 @@ def meta_train(
                 log.scalars("validation", {"error": values["score"]}, progress.step)
                 if progress.record(values):
                     best.load_state_dict(model.state_dict())
-                if state_file:
+                if state_file and processes.first:
                     state.save(state_file)
     return MetaTrained(best.eval(), progress)
 

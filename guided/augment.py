@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from guided.errors import InputError
+from guided.parallel import uniform
 
 
 def _later(default: Any) -> Any:
@@ -86,7 +87,7 @@ class Augmentation:
         return images
 
     def _deformed(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        amount = 2 * torch.rand(5, len(images), generator=generator, device=images.device) - 1
+        amount = 2 * uniform(5, len(images), generator, images.device) - 1
         angle = math.radians(self.rotation) * amount[0]
         size = (self.scale * amount[1]).exp()
         shear, right, down = (
@@ -96,7 +97,7 @@ class Augmentation:
         )
         mirror = torch.ones_like(size)
         if self.crop < 1 or self.flip:
-            chance = torch.rand(4, len(images), generator=generator, device=images.device)
+            chance = uniform(4, len(images), generator, images.device)
             side = (self.crop + (1 - self.crop) * chance[0]).sqrt()
             size = size * side
             right = right + (1 - side) * (2 * chance[1] - 1)
@@ -111,7 +112,7 @@ class Augmentation:
 
     def _coloured(self, images: Tensor, generator: torch.Generator) -> Tensor:
         limits = images.new_tensor([self.brightness, self.contrast, self.saturation])
-        amount = 2 * torch.rand(3, len(images), generator=generator, device=images.device) - 1
+        amount = 2 * uniform(3, len(images), generator, images.device) - 1
         factors = (1 + limits[:, None] * amount)[..., None, None, None]
         brightness, contrast, saturation = factors.unbind(0)
         images = (images * brightness).clamp(0, 1)

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from guided import parallel
+
 
 @dataclass(frozen=True)
 class _Groups:
@@ -43,14 +45,18 @@ def group_statistics(
 
 
 class BatchNorm2d(nn.BatchNorm2d):
-    """torch's, unless :func:`group_statistics` says whose statistics to use.
+    """torch's, unless :func:`group_statistics` says whose statistics to use, or processes share.
 
     Source: Ioffe & Szegedy (2015), arXiv:1502.03167, algorithm 1.
     """
 
     def forward(self, input: Tensor) -> Tensor:
         chosen = _groups.get()
-        return super().forward(input) if chosen is None else _normalised(self, input, chosen)
+        if chosen is not None:
+            return _normalised(self, input, chosen)
+        if self.training and parallel.shared():
+            return parallel.batch_norm(self, input)
+        return super().forward(input)
 
 
 class BatchNorm1d(nn.BatchNorm1d):
@@ -58,7 +64,11 @@ class BatchNorm1d(nn.BatchNorm1d):
 
     def forward(self, input: Tensor) -> Tensor:
         chosen = _groups.get()
-        return super().forward(input) if chosen is None else _normalised(self, input, chosen)
+        if chosen is not None:
+            return _normalised(self, input, chosen)
+        if self.training and parallel.shared():
+            return parallel.batch_norm(self, input)
+        return super().forward(input)
 
 
 def _normalised(norm: nn.BatchNorm1d | nn.BatchNorm2d, input: Tensor, chosen: _Groups) -> Tensor:

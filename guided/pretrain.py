@@ -17,11 +17,14 @@ from torch import Tensor
 
 from guided.augment import Augmentation
 from guided.backbones import BackboneFactory, Conv4
+from guided.batches import Batches
 from guided.checkpoint import Encoder
 from guided.errors import InputError
 from guided.guidance.base import GuidanceFactory
 from guided.guided_vae import GuidedVAE, Objective
+from guided.hardware import Device, Processes
 from guided.likelihoods import Bernoulli, Likelihood
+from guided.parallel import sharing
 from guided.pictures import log_pictures
 from guided.progress import Progress, ResumableState, Score, check_finite, progress_bar
 from guided.randomness import generator, seeded_initialisation
@@ -48,6 +51,8 @@ class PretrainConfig:
         validate_every: steps between validations; the best state is kept.
         patience: validations without improvement after which training stops; 0: never.
         log_every: steps between logged scalars; they, and every validation, check for NaN.
+        shuffle: draw a new order of the training images for each pass; false: the order in which
+            they come, as in the Guided-VAE authors' code.
     """
 
     backbone: BackboneFactory = field(default_factory=lambda: partial(Conv4))
@@ -65,6 +70,8 @@ class PretrainConfig:
     validate_every: int = 250
     patience: int = 0
     log_every: int = 50
+    # Part of a digest only where it is not the default: what was computed before it stays valid.
+    shuffle: bool = field(default=True, metadata={"described": "if changed"})
 
     def __post_init__(self) -> None:
         positive = ("latent_dim", "steps", "validate_every", "log_every")
@@ -134,7 +141,7 @@ def pretrain(
     validation: LabelledImages,
     *,
     seed: int,
-    device: torch.device | str = "cpu",
+    device: Device = "cpu",
     state_file: Path | None = None,
     log_folder: Path | None = None,
     score: Score | None = None,
@@ -147,7 +154,7 @@ def pretrain(
         train: what to fit.
         validation: held-out classes of the training split; judges, never trains.
         seed: of weights, batches and noise.
-        device: where to compute.
+        device: where to compute; :class:`Processes` that train together share every batch.
         state_file: the resumable state, written at each validation; a run that finds one of the
             same configuration continues it.
         log_folder: receives TensorBoard curves and pictures.
@@ -157,31 +164,34 @@ def pretrain(
     Raises:
         InputError: a loss is not finite; the state before it stays on disk.
     """
-    device = torch.device(device)
+    processes = Processes.of(device)
+    device, share = processes.device, processes.share(config.augmentation.views)
     if len(train.images) < config.batch_size:
         raise InputError(
             f"batch_size: {config.batch_size} is more than the {len(train.images)} training images"
         )
     model = build_model(config, train, seed).to(device)
-    trainer = _Trainer(config, model)
+    trainer = _Trainer(config, model, processes)
+    part = share.part(config.batch_size)
     train, validation = train.to(device), validation.to(device)
     best = copy.deepcopy(model.vae.encoder)
     state = ResumableState({"model": model, "best": best, **trainer.optimizers})
     if state_file and state_file.exists():
         state.restore(state_file)
     progress = state.progress
-    bar = progress_bar(description, config.steps, progress.step, "step")
-    batches = Batches(len(train.images), config.batch_size, seed, device)
-    with bar, RunLog(log_folder, progress.step) as log:
+    bar = progress_bar(description, config.steps, progress.step, "step", processes.first)
+    batches = Batches(len(train.images), config.batch_size, seed, device, shuffle=config.shuffle)
+    with bar, RunLog(log_folder if processes.first else None, progress.step) as log:
         while progress.step < config.steps and not progress.exhausted(config.patience):
-            rows = batches[progress.step]
+            rows = batches[progress.step][part]
             labels = rows.repeat(config.augmentation.views)
             targets = {name: train.targets[name][labels] for name in model.attributes}
             images = model.vae.encoder.normalised(train.images[rows])
             chance = generator(seed, "pretrain", "augmentation", progress.step, device=device)
-            images = config.augmentation(images, chance)
             noise = generator(seed, "pretrain", "noise", progress.step, device=device)
-            objective, adversary = trainer.step(images, targets, noise, progress.step)
+            with sharing(share):
+                images = config.augmentation(images, chance)
+                objective, adversary = trainer.step(images, targets, noise, progress.step)
             progress.step += 1
             bar.update()
             last = progress.step == config.steps
@@ -199,7 +209,7 @@ def pretrain(
                 log.scalars("validation", values, progress.step)
                 if progress.record(values):
                     best.load_state_dict(model.vae.encoder.state_dict())
-                if state_file:
+                if state_file and processes.first:
                     state.save(state_file)
         model.eval()
         if log.active:
@@ -207,31 +217,11 @@ def pretrain(
     return Pretrained(best.eval(), model, progress)
 
 
-class Batches:
-    """Batch ``step`` of an endless shuffled pass: a function of (seed, step), no short batch."""
-
-    def __init__(self, n: int, batch_size: int, seed: int, device: torch.device) -> None:
-        self.n, self.batch_size, self.seed, self.device = n, batch_size, seed, device
-        self.per_epoch = n // batch_size
-        self._epoch = -1
-        self._order = torch.empty(0)
-
-    def __getitem__(self, step: int) -> Tensor:
-        """Row numbers, int64 ``[batch_size]``."""
-        epoch, position = divmod(step, self.per_epoch)
-        if epoch != self._epoch:
-            # Drawn on the CPU: the order is the same on every device.
-            order = torch.randperm(self.n, generator=generator(self.seed, "batches", epoch))
-            self._order, self._epoch = order.to(self.device), epoch
-        start = position * self.batch_size
-        return self._order[start : start + self.batch_size]
-
-
 class _Trainer:
     """The optimizers around a model, and the state file."""
 
-    def __init__(self, config: PretrainConfig, model: GuidedVAE) -> None:
-        self.config, self.model = config, model
+    def __init__(self, config: PretrainConfig, model: GuidedVAE, processes: Processes) -> None:
+        self.config, self.model, self.processes = config, model, processes
         self.main = torch.optim.Adam(model.main_parameters(), config.learning_rate, fused=True)
         adversarial = model.adversary_parameters()
         self.adversary = (
@@ -253,16 +243,20 @@ class _Trainer:
         self.model.train()
         warmup = min(1.0, (step + 1) / self.config.kl_warmup) if self.config.kl_warmup else 1.0
         self._set_learning_rates(step)
-        objective = self.model.objective(images, targets, kl_warmup=warmup, generator=noise)
-        self.main.zero_grad()
-        objective.total.backward()
-        self.main.step()
-        adversary = self.model.adversary_losses(objective.z, targets)
+        with self.processes.autocast():
+            objective = self.model.objective(images, targets, kl_warmup=warmup, generator=noise)
+        self._minimise(self.main, objective.total)
+        with self.processes.autocast():
+            adversary = self.model.adversary_losses(objective.z, targets)
         if self.adversary and adversary:
-            self.adversary.zero_grad()
-            torch.stack(list(adversary.values())).sum().backward()
-            self.adversary.step()
+            self._minimise(self.adversary, torch.stack(list(adversary.values())).sum())
         return objective, adversary
+
+    def _minimise(self, optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+        optimizer.zero_grad()
+        loss.backward()
+        self.processes.average_gradients(optimizer.param_groups[0]["params"])
+        optimizer.step()
 
     def _set_learning_rates(self, step: int) -> None:
         if self.config.schedule == "constant":

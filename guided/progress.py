@@ -82,9 +82,14 @@ class ResumableState:
             raise InputError(f"{path}: damaged training state; delete it to start again") from error
 
 
-def progress_bar(description: str, total: int, done: int, unit: str) -> "tqdm[Never]":
+def progress_bar(
+    description: str, total: int, done: int, unit: str, shown: bool = True
+) -> "tqdm[Never]":
     """A progress bar that disappears when done and stays silent where nobody watches."""
-    return tqdm(total=total, initial=done, desc=description, unit=unit, leave=False, disable=None)
+    disable = None if shown else True
+    return tqdm(
+        total=total, initial=done, desc=description, unit=unit, leave=False, disable=disable
+    )
 
 
 def check_finite(terms: Mapping[str, Tensor | float], step: int, learning_rate: float) -> None:

@@ -1,6 +1,7 @@
 """What the commands share."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -10,10 +11,11 @@ import fewshot.learners  # noqa: F401
 import guided.guidance  # noqa: F401
 from fewshot.config import parse, write_yaml
 from fewshot.data import Dataset
-from fewshot.environment import hardware, versions
+from fewshot.environment import choose_device, hardware, versions
 from fewshot.episodes import Setting
 from guided.errors import InputError
 from guided.files import write_json
+from guided.hardware import Hardware, Precision, Processes
 
 T = TypeVar("T")
 
@@ -41,6 +43,34 @@ def check_ways(dataset: Dataset, **settings: Sequence[Setting]) -> None:
                     f"n_way: {shape.n_way} classes asked for, the {split} set of "
                     f"{dataset.name} has {counts[split]}"
                 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingCommand:
+    """What the commands of one training have in common.
+
+    Args:
+        data_root: where the datasets are.
+        device: auto, cpu or cuda.
+        devices: processes, one device each, that share every batch or every step's episodes.
+        precision: 32-true, or bf16-mixed.
+        strategy: how the processes are started; ddp for several.
+    """
+
+    data_root: Path | None = None
+    device: str = "auto"
+    devices: int = 1
+    precision: Precision = "32-true"
+    strategy: str = "auto"
+
+    def start(self) -> Processes:
+        """This process, among those that are asked for.
+
+        Raises:
+            InputError: this machine has not what is asked for.
+        """
+        device = choose_device(self.device)
+        return Hardware(device, self.devices, self.precision, self.strategy).start()
 
 
 def open_run(output: Path, config: object, device: str) -> Path:

@@ -6,10 +6,10 @@ from functools import partial
 from pathlib import Path
 
 from fewshot.cells import Cell
-from fewshot.commands.common import check_ways, open_run, parse_command
+from fewshot.commands.common import TrainingCommand, check_ways, open_run, parse_command
 from fewshot.config import describe
 from fewshot.data import DatasetFactory, data_root
-from fewshot.environment import choose_device, versions
+from fewshot.environment import versions
 from fewshot.learners.base import LearnerFactory
 from fewshot.learners.prototypical import Prototypical
 from fewshot.train import TrainConfig, meta_train, starting_learner
@@ -20,7 +20,7 @@ from guided.randomness import seeded_initialisation
 
 
 @dataclass(frozen=True)
-class TrainCommand:
+class TrainCommand(TrainingCommand):
     """Meta-train a learner on episodes, from any encoder.
 
     Args:
@@ -35,8 +35,6 @@ class TrainCommand:
         seed: of fresh weights and of the episodes.
         output: run folder; the checkpoint is encoder.safetensors in it, beside
             learner.safetensors if the learner has weights of its own.
-        data_root: where the datasets are.
-        device: auto, cpu or cuda.
     """
 
     dataset: DatasetFactory
@@ -48,38 +46,39 @@ class TrainCommand:
     train: TrainConfig = field(default_factory=TrainConfig)
     seed: int = 0
     output: Path = Path("runs/train")
-    data_root: Path | None = None
-    device: str = "auto"
 
 
 def main(arguments: Sequence[str]) -> None:
     """Run the command."""
     config = parse_command(TrainCommand, arguments, "train")
-    device = choose_device(config.device)
+    processes = config.start()
+    device = processes.device.type
     dataset = config.dataset(data_root(config.data_root))
     check_ways(dataset, train=[config.train.setting], validation=[config.train.validation])
-    start = Encoder.load(config.encoder, config.latents) if config.encoder else None
+    loaded = Encoder.load(config.encoder, config.latents) if config.encoder else None
     splits = dataset.splits()
-    start = start or _fresh(config, splits.train.image_shape)
-    starting_learner(config.train, config.learner, start, config.seed)  # refuses what cannot be
+    encoder = loaded or _fresh(config, splits.train.image_shape)
+    starting_learner(config.train, config.learner, encoder, config.seed)  # refuses what cannot be
     output = open_run(config.output, config, device)
     depends = {
         "config": describe(config) | {"output": None, "data_root": None, "device": device},
-        "encoder": digest(start),
+        "encoder": digest(encoder),
         "images": [splits.train.digest, splits.validation.digest],
     }
     cell = Cell.of(output / "cells", "train", depends)
     trained = meta_train(
         config.train,
         config.learner,
-        start,
+        encoder,
         splits.train,
         splits.validation,
         seed=config.seed,
-        device=device,
+        device=processes,
         state_file=cell.state_file,
         log_folder=output / "tensorboard" / cell.name,
     )
+    if not processes.first:
+        return
     file = output / "encoder.safetensors"
     trained.encoder.save(file, **depends, versions=versions())
     if trained.learner.own_state():
