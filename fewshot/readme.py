@@ -13,7 +13,7 @@ from typing import Any
 from guided.files import write_bytes
 
 BLOCK = re.compile(
-    r"(<!-- (results|diagnostics|peer): (\S+) ?(\S*) -->\n)(.*?)(<!-- end -->)", re.S
+    r"(<!-- (results|diagnostics|peer|probe|lake): (\S+) ?(\S*) -->\n)(.*?)(<!-- end -->)", re.S
 )
 
 
@@ -36,15 +36,43 @@ def results_table(results: dict[str, Any], learner: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _cell(row: dict[str, Any]) -> str:
-    text = f"{row['error']:.1f}"
-    if row["error_ci95_seeds"]:
-        low, high = row["error_ci95_seeds"]
-        text += f" ± {(high - low) / 2:.1f}"
+def _cell(row: dict[str, Any], digits: int = 1) -> str:
+    text = _mean(row, "error", digits)
     if row["paired_difference"] is not None:
-        low, high = row["paired_difference_ci95"]
-        text += f" ({row['paired_difference']:+.1f}: {low:+.1f} … {high:+.1f})"
+        text += f" ({_paired(row, digits)})"
     return text
+
+
+def _paired(row: dict[str, Any], digits: int = 1) -> str:
+    ends = (row["paired_difference"], *row["paired_difference_ci95"])
+    change, low, high = (f"{end:+.{digits}f}" for end in ends)
+    return f"{change}: {low} … {high}"
+
+
+def _mean(row: dict[str, Any], measure: str, digits: int) -> str:
+    """A mean and half its interval over seeds; a dash where nothing was measured."""
+    if row[measure] is None:
+        return "–"
+    text = f"{row[measure]:.{digits}f}"
+    if row[f"{measure}_ci95_seeds"]:
+        low, high = row[f"{measure}_ci95_seeds"]
+        text += f" ± {(high - low) / 2:.{digits}f}"
+    return text
+
+
+def probe_table(results: dict[str, Any]) -> str:
+    """One line an arm: error of the linear classifier, then FID, for each number of latents."""
+    dims = results["config"]["latent_dims"]
+    heads = [f"error, {dim} latents" for dim in dims] + [f"FID, {dim}" for dim in dims]
+    lines = ["| arm | " + " | ".join(heads) + " |", "|---|" + "---|" * len(heads)]
+    for arm in dict.fromkeys(row["arm"] for row in results["rows"]):
+        rows = [row for row in results["rows"] if row["arm"] == arm]
+        cells = [_cell(row, 2) for row in rows] + [_mean(row, "fid", 1) for row in rows]
+        lines.append(f"| {arm} | " + " | ".join(cells) + " |")
+    for name, errors in results["published"].items():
+        cells = [f"{error:g}*" for error in errors] + ["–"] * len(dims)
+        lines.append(f"| {name}, published* | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
 
 
 def diagnostics_table(results: dict[str, Any]) -> str:
@@ -56,7 +84,7 @@ def diagnostics_table(results: dict[str, Any]) -> str:
     for (measure, arm), entries in grouped.items():
         own = "slice" if "slice" in entries[0] else "within_images"
         rest = "rest" if "rest" in entries[0] else "others_within_images_mean"
-        digits = 1 if own == "slice" else 2
+        digits = 1 if "percent" in measure else 2
         means = [sum(e[key] for e in entries) / len(entries) for key in (own, rest)]
         lines.append(f"| {measure} | {arm} | {means[0]:.{digits}f} | {means[1]:.{digits}f} |")
     return "\n".join(lines) + "\n"
@@ -79,6 +107,33 @@ def peer_table(results: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def lake_table(results: dict[str, Any]) -> str:
+    """One line an arm and learner on Lake's task, then the published errors."""
+    rows = results["rows"]
+    lines = [
+        f"| {results['task']} | error in % | 95 % of {results['trials']} trials "
+        "| 95 % over runs | each seed | paired difference |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        label = row["arm"] if row["latents"] == "all" else f"{row['arm']} ({row['latents']})"
+        binomial, over_runs = (
+            f"{row[key][0]:.1f} … {row[key][1]:.1f}" if row[key] else "–"
+            for key in ("error_ci95_binomial", "error_ci95_runs")
+        )
+        seeds = ", ".join(f"{error:.1f}" for error in row["error_by_seed"])
+        paired = "" if row["paired_difference"] is None else _paired(row)
+        lines.append(
+            f"| {label}, {row['learner']} | {row['error']:.1f} | {binomial} | {over_runs} "
+            f"| {seeds} | {paired} |"
+        )
+    for entry in results["published"]:
+        mark = "\\*" if entry["remembered"] else ""
+        label = f"published, on Lake's own runs: {entry['name']}"
+        lines.append(f"| {label} | {entry['error']}{mark} | | | | |")
+    return "\n".join(lines) + "\n"
+
+
 def fill(text: str, root: Path) -> str:
     """The text with every marked block generated anew.
 
@@ -90,7 +145,12 @@ def fill(text: str, root: Path) -> str:
     def block(match: re.Match[str]) -> str:
         opening, kind, file, learner, _, closing = match.groups()
         results = json.loads((root / file).read_text())
-        tables = {"diagnostics": diagnostics_table, "peer": peer_table}
+        tables = {
+            "diagnostics": diagnostics_table,
+            "peer": peer_table,
+            "probe": probe_table,
+            "lake": lake_table,
+        }
         table = results_table(results, learner) if kind == "results" else tables[kind](results)
         return f"{opening}{table}{closing}"
 

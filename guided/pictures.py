@@ -1,5 +1,6 @@
 """Pictures of what a VAE has learned."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -7,6 +8,7 @@ from torch import Tensor
 
 from guided.guidance.deformable_pca import DeformablePCA
 from guided.guided_vae import GuidedVAE
+from guided.randomness import generator
 from guided.runlog import RunLog
 from guided.vae import VAE
 
@@ -24,6 +26,23 @@ def reconstructions(vae: VAE, images: Tensor) -> Tensor:
     """
     batch = vae.encoder.normalised(images)
     return torch.cat([batch, vae.decode(vae.posterior(batch).mean)])
+
+
+@torch.no_grad()
+def prior_samples(vae: VAE, n: int, *, seed: int = 0, batch_size: int = 1000) -> Tensor:
+    """Images decoded from draws of the prior N(0, 1), in [0, 1], ``[n, C, H, W]``.
+
+    Args:
+        vae: in evaluation mode.
+        n: how many; the first of them do not depend on it.
+        seed: of the draws.
+        batch_size: images at a time.
+    """
+    layout, device = vae.encoder.layout, next(vae.parameters()).device
+    assert layout is not None
+    # Drawn on the CPU: the same codes on every device.
+    codes = torch.randn(n, layout.latent_dim, generator=generator(seed, "prior samples"))
+    return torch.cat([vae.decode(z).clamp(0, 1) for z in codes.to(device).split(batch_size)])
 
 
 @torch.no_grad()
@@ -74,12 +93,36 @@ def traversal_figure(
     with torch.no_grad():
         posterior = vae.posterior(image[None])
     latents = _order(model, posterior.kl()[0])[:rows]
-    values = torch.linspace(-3, 3, 9, device=image.device)
     scale = torch.ones_like(posterior.mean[0]) if unit is None else unit
-    steps = scale[latents, None] * values
-    codes = traversal(posterior.mean[0], latents, steps).flatten(0, 1)
-    with torch.no_grad():
-        decoded = _light_decoder(model).render(codes).clamp(0, 1) if light else vae.decode(codes)
+    return _rows_of_latents(model, posterior.mean[0], latents, scale, light)
+
+
+def basis_figure(model: GuidedVAE, rows: int = 10, unit: Tensor | None = None) -> "Figure":
+    """Each row moves one content latent from -3 to 3 through the light decoder, all others at 0.
+
+    Args:
+        model: in evaluation mode, with deformable PCA.
+        rows: how many latents: those of the largest principal components, in the order of
+            :meth:`DeformablePCA.pictures`.
+        unit: what 1 means for each latent, ``[latent_dim]``; the prior's deviation if not given.
+    """
+    guidance = _light_decoder(model)
+    norms = guidance.basis.weight.detach().norm(dim=0)
+    latents = guidance.content[norms.argsort(descending=True)][:rows].tolist()
+    origin = norms.new_zeros(len(norms) + len(guidance.latent_of))
+    return _rows_of_latents(
+        model, origin, latents, origin + 1 if unit is None else unit, light=True
+    )
+
+
+@torch.no_grad()
+def _rows_of_latents(
+    model: GuidedVAE, code: Tensor, latents: list[int], unit: Tensor, light: bool
+) -> "Figure":
+    vae = model.vae
+    values = torch.linspace(-3, 3, 9, device=code.device)
+    codes = traversal(code, latents, unit[latents, None] * values).flatten(0, 1)
+    decoded = _light_decoder(model).render(codes).clamp(0, 1) if light else vae.decode(codes)
     labels = vae.encoder.layout.labels() if vae.encoder.layout else []
     return labelled_rows(
         decoded.unflatten(0, (len(latents), len(values))),
@@ -96,11 +139,30 @@ def _order(model: GuidedVAE, kl: Tensor) -> list[int]:
     return named + others
 
 
+def _has_light_decoder(model: GuidedVAE) -> bool:
+    return any(isinstance(strategy, DeformablePCA) for strategy in model.strategies)
+
+
 def _light_decoder(model: GuidedVAE) -> DeformablePCA:
     return next(g for g in model.strategies if isinstance(g, DeformablePCA))
 
 
-def labelled_rows(images: Tensor, row_labels: list[str], column_labels: list[str]) -> "Figure":
+def sheet_figure(images: Tensor, columns: int = 10) -> "Figure":
+    """A figure of images ``[n, C, H, W]`` in [0, 1], row by row; what is left of the last is grey.
+
+    A row's label is the number of its first image, counted from 1.
+    """
+    columns = min(columns, len(images))
+    missing = -len(images) % columns
+    images = torch.cat([images, images.new_full((missing, *images.shape[1:]), 0.5)])
+    rows = images.unflatten(0, (-1, columns))
+    starts = [str(1 + i * columns) for i in range(len(rows))]
+    return labelled_rows(rows, starts, [""] * columns)
+
+
+def labelled_rows(
+    images: Tensor, row_labels: Sequence[str], column_labels: Sequence[str]
+) -> "Figure":
     """A figure of images ``[rows, columns, C, H, W]`` in [0, 1] with a label for each row."""
     from matplotlib.figure import Figure
 
@@ -124,8 +186,30 @@ def traversal_figures(model: GuidedVAE, images: Tensor) -> "dict[str, Figure]":
     """
     image, unit = images[len(images) // 2], spread(model.vae, images)
     figures = {"traversals": traversal_figure(model, image, unit=unit)}
-    if any(isinstance(strategy, DeformablePCA) for strategy in model.strategies):
+    if _has_light_decoder(model):
         figures["traversals_light_decoder"] = traversal_figure(model, image, light=True, unit=unit)
+        figures["traversals_basis"] = basis_figure(model, unit=unit)
+    from guided.attribute_pictures import attribute_figures  # which imports this module
+
+    return figures | attribute_figures(model, images)
+
+
+def picture_figures(model: GuidedVAE, images: Tensor) -> "dict[str, Figure]":
+    """All of a model's pictures, name -> figure: what a run folder gets as PNG.
+
+    Args:
+        model: in evaluation mode.
+        images: uint8 ``[N, C, H, W]``, held out; some are shown.
+    """
+    shown = spaced(images, 10)
+    pairs = reconstructions(model.vae, shown).clamp(0, 1).unflatten(0, (2, len(shown)))
+    figures = {
+        **traversal_figures(model, spaced(images, 256)),
+        "reconstructions": labelled_rows(pairs, ["image", "reconstruction"], [""] * len(shown)),
+        "samples": sheet_figure(prior_samples(model.vae, 100)),
+    }
+    for strategy in model.strategies:
+        figures |= {name: sheet_figure(found) for name, found in strategy.pictures().items()}
     return figures
 
 
@@ -136,7 +220,7 @@ def spaced(images: Tensor, n: int) -> Tensor:
 
 
 def log_pictures(log: RunLog, model: GuidedVAE, images: Tensor, step: int) -> None:
-    """Inputs, reconstructions, traversals and the guidances' own pictures.
+    """Inputs, reconstructions, samples, traversals and the guidances' own pictures.
 
     Args:
         log: where to.
@@ -147,6 +231,7 @@ def log_pictures(log: RunLog, model: GuidedVAE, images: Tensor, step: int) -> No
     chosen = spaced(images, 16)
     log.images("inputs", chosen.float() / 255, step)
     log.images("reconstructions", reconstructions(model.vae, chosen), step, columns=len(chosen))
+    log.images("samples", prior_samples(model.vae, 64), step)
     for name, figure in traversal_figures(model, spaced(images, 256)).items():
         log.figure(name, figure, step)
     for strategy in model.strategies:

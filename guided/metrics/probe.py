@@ -1,7 +1,12 @@
 """How well a fresh linear classifier reads an attribute from some latents."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
 
 
 def linear_probe_error(
@@ -25,10 +30,7 @@ def linear_probe_error(
         max_categories: at most so many, drawn at random: the probe's time grows with their
             number, and its error is comparable only between probes of equally many.
     """
-    from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import train_test_split
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
 
     rng = np.random.default_rng(seed)
     categories = np.unique(labels)
@@ -38,6 +40,26 @@ def linear_probe_error(
     train_x, test_x, train_y, test_y = train_test_split(
         features, labels, test_size=test_share, stratify=labels, random_state=seed
     )
-    probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-    probe.fit(train_x, train_y)
-    return float(100 * (1 - probe.score(test_x, test_y)))
+    return float(100 * (1 - _fitted(train_x, train_y).score(test_x, test_y)))
+
+
+def linear_probe_wrong(
+    train: tuple[NDArray[np.floating], NDArray[np.integer]],
+    test: tuple[NDArray[np.floating], NDArray[np.integer]],
+) -> NDArray[np.bool_]:
+    """Which test rows the same probe gets wrong, bool ``[N_test]``, when the split is given.
+
+    Args:
+        train: features ``[N, d]`` and labels ``[N]`` to fit; standardised by their own moments.
+        test: features ``[N_test, d]`` and labels ``[N_test]``.
+    """
+    wrong: NDArray[np.bool_] = _fitted(*train).predict(test[0]) != test[1]
+    return wrong
+
+
+def _fitted(features: NDArray[np.floating], labels: NDArray[np.integer]) -> "Pipeline":
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    return make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(features, labels)

@@ -62,6 +62,8 @@ def test_unknown_command(capsys):
         ("train", ["--learner", "--train.steps", "--encoder", "--backbone"]),
         ("evaluate", ["--encoder", "--latents", "--learners", "--settings", "--episodes"]),
         ("compare", ["--arms", "--learners", "--seeds", "--baseline", "--select_by"]),
+        ("probe", ["--arms", "--latent_dims", "--seeds", "--features", "--samples"]),
+        ("lake", ["--arms", "--learners", "--archive", "--draw", "--runs", "--run_seed"]),
     ],
 )
 def test_each_command_lists_its_keys(capsys, command, keys):

@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SLOW = ["learn2learn", "torchvision", "sklearn", "matplotlib", "scipy.stats", "tensorboard"]
+SLOW = [
+    "learn2learn",
+    "torchvision",
+    "sklearn",
+    "matplotlib",
+    "scipy.stats",
+    "tensorboard",
+    "torchmetrics",
+]
 
 
 def imported(path, top_level=False):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import ndtr
 
-from guided.metrics.probe import linear_probe_error
+from guided.metrics.probe import linear_probe_error, linear_probe_wrong
 
 
 def blobs(
@@ -91,3 +91,30 @@ def test_the_held_out_share_is_what_was_asked_for(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(Pipeline, "score", recording)
     linear_probe_error(*blobs(rows=400), seed=0, test_share=0.1)
     assert np.bincount(held_out[0]).tolist() == [10, 10, 10, 10]  # of each category
+
+
+def test_a_given_split_at_the_bayes_error_and_where_the_errors_are() -> None:
+    """Two Gaussians: what is wrong lies on the other side of the middle between them."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(40_000) % 2
+    features = rng.normal(size=(40_000, 1)) + 2 * labels[:, None]
+    wrong = linear_probe_wrong(
+        (features[:20_000], labels[:20_000]), (features[20_000:], labels[20_000:])
+    )
+    assert wrong.shape == (20_000,) and wrong.dtype == bool
+    # Three standard errors are 0.8 points.
+    assert 100 * wrong.mean() == pytest.approx(100 * ndtr(-1), abs=0.8)
+    other_side = (features[20_000:, 0] > 1) != labels[20_000:]
+    assert (wrong != other_side).mean() < 0.02
+
+
+def test_a_given_split_is_standardised_by_what_is_fitted() -> None:
+    train, test = blobs(400, spread=0.6), blobs(200, spread=0.6, seed=1)
+    wrong = linear_probe_wrong(train, test)
+    factors = np.array([1e-4, 1, 1e4, 1])
+    moved = linear_probe_wrong((train[0] * factors + 7, train[1]), (test[0] * factors + 7, test[1]))
+    assert 0 < wrong.mean() < 0.5
+    assert (moved == wrong).all()
+    # One row at a time gives the same: no moment of the test rows is used.
+    singly = [linear_probe_wrong(train, (test[0][i : i + 1], test[1][i : i + 1])) for i in range(9)]
+    assert np.concatenate(singly).tolist() == wrong[:9].tolist()

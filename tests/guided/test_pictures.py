@@ -14,11 +14,15 @@ from guided.backbones import Conv4
 from guided.guidance.deformable_pca import DeformablePCA
 from guided.guidance.excitation_inhibition import ExcitationInhibition
 from guided.guided_vae import GuidedVAE
-from guided.likelihoods import Bernoulli
+from guided.likelihoods import Bernoulli, Gaussian
 from guided.pictures import (
+    basis_figure,
     labelled_rows,
     log_pictures,
+    picture_figures,
+    prior_samples,
     reconstructions,
+    sheet_figure,
     spread,
     traversal,
     traversal_figure,
@@ -138,6 +142,8 @@ def test_pictures_of_a_model_are_logged(make_images: Callable[..., Tensor], tmp_
         "reconstructions",
         "traversals",
         "traversals_light_decoder",
+        "traversals_basis",
+        "samples",
         "principal_components",
     }
     (inputs,), (both,) = events.Images("inputs"), events.Images("reconstructions")
@@ -160,3 +166,82 @@ def test_each_latent_can_have_its_own_steps() -> None:
     codes = traversal(torch.zeros(3), [2, 0], torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
     assert codes[0, :, 2].tolist() == [1, 2] and codes[1, :, 0].tolist() == [3, 4]
     assert codes.count_nonzero() == 4
+
+
+def test_samples_are_decoded_draws_of_the_prior() -> None:
+    model = build()
+    found = prior_samples(model.vae, 5, seed=3)
+    assert found.shape == (5, 1, 16, 16)
+    torch.testing.assert_close(prior_samples(model.vae, 5, seed=3, batch_size=2), found)
+    assert not torch.equal(prior_samples(model.vae, 5, seed=4), found)
+    with torch.no_grad():  # a decoder that writes its first latents into the corner
+        model.vae.decoder = torch.nn.Sequential(
+            torch.nn.Linear(8, 256), torch.nn.Unflatten(1, (1, 16, 16))
+        )
+        model.vae.decoder[0].weight.copy_(torch.eye(256, 8))
+        model.vae.decoder[0].bias.zero_()
+    codes = prior_samples(model.vae, 4000).logit()[:, 0, 0, :8]
+    # 32,000 draws: three standard errors.
+    assert abs(float(codes.mean())) < 0.017
+    assert float(codes.std()) == pytest.approx(1, abs=0.012)
+    assert float(codes.T.corrcoef().fill_diagonal_(0).abs().max()) < 0.08
+
+
+def test_samples_of_an_unbounded_decoder_stay_within_the_image() -> None:
+    model = build()
+    model.vae.likelihood = Gaussian()
+    with torch.no_grad():
+        model.vae.decoder[-1].weight.mul_(1000)  # type: ignore[index, union-attr, operator]
+    found = prior_samples(model.vae, 20)
+    assert (found.min(), found.max()) == (0, 1)
+
+
+def test_basis_traversal_paints_one_component_a_row() -> None:
+    """From the basis' mean: no deformation, no other component."""
+    model = build(DPCA)
+    (guidance,) = model.strategies
+    assert isinstance(guidance, DeformablePCA)
+    with torch.no_grad():
+        guidance.basis.weight.mul_(torch.tensor([1.0, 3.0, 2.0, 6.0, 5.0, 4.0]))
+    figure = basis_figure(model, rows=4, unit=torch.full((8,), 0.5))
+    assert row_labels(figure) == ["content 3", "content 4", "content 5", "content 1"]
+    assert sheet(figure).shape == (4 * 16, 9 * 16)
+    basis, mean = guidance.basis.weight.detach(), guidance.basis.bias.detach()
+    for row, component in enumerate([3, 4, 5, 1]):
+        for column, value in ((0, -1.5), (4, 0.0), (8, 1.5)):
+            expected = (mean + value * basis[:, component]).view(16, 16).clamp(0, 1)
+            part = sheet(figure)[16 * row : 16 * row + 16, 16 * column : 16 * column + 16]
+            np.testing.assert_allclose(part, expected, atol=1e-5)
+
+
+def test_sheets_fill_the_last_row_with_grey() -> None:
+    images = torch.rand(7, 1, 4, 5)
+    figure = sheet_figure(images, columns=3)
+    assert row_labels(figure) == ["1", "4", "7"]
+    np.testing.assert_array_equal(sheet(figure)[4:8, 5:10], images[4, 0])
+    assert (sheet(figure)[8:, 5:] == 0.5).all()
+    assert row_labels(sheet_figure(images)) == ["1"]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_models_pictures_and_their_rows(
+    channels: int, make_images: Callable[..., Tensor]
+) -> None:
+    images = make_images(30, channels)
+    figures = picture_figures(build(DPCA, channels=channels), images)
+    rows = {name: len(row_labels(figure)) for name, figure in figures.items()}
+    assert rows == {
+        "traversals": 8,
+        "traversals_light_decoder": 8,
+        "traversals_basis": 6,
+        "principal_components": 1,
+        "samples": 10,
+        "reconstructions": 2,
+    }
+    assert sheet(figures["samples"]).shape[:2] == (160, 160)
+    assert sheet(figures["principal_components"]).shape[:2] == (16, 6 * 16)
+    shown = sheet(figures["reconstructions"])
+    expected = images[0].permute(1, 2, 0).squeeze(-1) / 255
+    np.testing.assert_allclose(shown[:16, :16], expected, atol=1e-6)
+    unguided = picture_figures(build(channels=channels), images)
+    assert set(unguided) == {"traversals", "samples", "reconstructions"}

@@ -172,6 +172,32 @@ def test_a_batch_is_a_function_of_seed_and_step_alone() -> None:
     assert not torch.equal(fresh(1)[0], fresh(2)[0])
 
 
+def test_unshuffled_batches_come_in_the_files_order() -> None:
+    batches = Batches(23, 5, seed=1, device=torch.device("cpu"), shuffle=False)
+    for epoch in range(3):
+        rows = torch.cat([batches[4 * epoch + i] for i in range(4)])
+        assert rows.tolist() == list(range(20))
+
+
+def test_unshuffled_training_sees_the_images_in_order(
+    data: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train, validation = data
+    seen: list[Tensor] = []
+    normalised = Encoder.normalised
+
+    def recording(self: Encoder, images: Tensor) -> Tensor:
+        if images.dtype == torch.uint8 and self.training:
+            seen.append(images)
+        return normalised(self, images)
+
+    monkeypatch.setattr(Encoder, "normalised", recording)
+    config = replace(PLAIN, shuffle=False, steps=3, validate_every=3)
+    pretrain(config, train, validation, seed=0)
+    for start, batch in zip((0, 8, 0), seen, strict=True):  # of 20 images, by 8
+        assert torch.equal(batch, train.images[start : start + 8])
+
+
 # --- determinism -----------------------------------------------------------------------------
 
 
@@ -345,6 +371,9 @@ def test_the_log_holds_curves_and_pictures(
         "reconstructions",
         "traversals",
         "traversals_light_decoder",
+        "traversals_basis",
+        "attribute_traversals",
+        "samples",
         "principal_components",
     }
     assert events.Tags()["histograms"] == ["kl_per_latent"]

@@ -108,13 +108,14 @@ class Crash:
 SHORT = replace(CONFIG, steps=12)
 
 
-def test_two_crashes_in_a_row(tmp_path: Path) -> None:
-    state_file = tmp_path / "state"
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_two_crashes_in_a_row(shuffle: bool, tmp_path: Path) -> None:
+    state_file, config = tmp_path / "state", replace(SHORT, shuffle=shuffle)
     for call in (3, 2):
         with pytest.raises(KeyboardInterrupt):
-            run(state_file, SHORT, score=Crash(call))
+            run(state_file, config, score=Crash(call))
     assert torch.load(state_file, weights_only=True)["progress"]["step"] == 9
-    assert_same_result(run(state_file, SHORT), run(None, SHORT))
+    assert_same_result(run(state_file, config), run(None, config))
 
 
 def test_a_crash_before_the_first_state_starts_again(tmp_path: Path) -> None:

@@ -1,0 +1,44 @@
+"""``fewshot probe``: run a study of latents and print its table."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fewshot.commands.common import open_run, parse_command
+from fewshot.data import data_root
+from fewshot.environment import choose_device
+from fewshot.probe import ProbeStudy
+from fewshot.probe_report import markdown_table, write_report
+from fewshot.probe_study import ProbeStudyConfig
+
+
+@dataclass(frozen=True)
+class ProbeConfig(ProbeStudyConfig):
+    """Probe latents: error of a linear classifier, quality of samples; arms x widths x seeds.
+
+    Args:
+        output: run folder; runs/<study> if not given.
+        data_root: where the datasets are.
+        device: auto, cpu or cuda.
+    """
+
+    output: Path | None = None
+    data_root: Path | None = None
+    device: str = "auto"
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run the command."""
+    start = time.perf_counter()
+    config = parse_command(ProbeConfig, arguments, "probe")
+    device = choose_device(config.device)
+    dataset = config.dataset(data_root(config.data_root))
+    output = open_run(config.output or Path("runs") / config.study, config, device)
+    study = ProbeStudy(config, dataset.splits(), output, device=device)
+    results = write_report(config, study.run(), output, device)
+    print(f"\n{markdown_table(results)}")
+    print(
+        f"{time.perf_counter() - start:.0f} s; results, figure and logs in {output}; "
+        f"tensorboard --logdir {output}/tensorboard"
+    )
