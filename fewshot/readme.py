@@ -13,7 +13,8 @@ from typing import Any
 from guided.files import write_bytes
 
 BLOCK = re.compile(
-    r"(<!-- (results|diagnostics|peer|probe|lake): (\S+) ?(\S*) -->\n)(.*?)(<!-- end -->)", re.S
+    r"(<!-- (results|budget|diagnostics|peer|probe|lake): (\S+) ?(\S*) -->\n)(.*?)(<!-- end -->)",
+    re.S,
 )
 
 
@@ -58,6 +59,22 @@ def _mean(row: dict[str, Any], measure: str, digits: int) -> str:
         low, high = row[f"{measure}_ci95_seeds"]
         text += f" ± {(high - low) / 2:.{digits}f}"
     return text
+
+
+def budget_table(results: dict[str, Any], learner: str) -> str:
+    """One line an arm, one column an amount of meta-training of a learner named ``learner@…``."""
+    rows = [row for row in results["rows"] if row["learner"].partition("@")[0] == learner]
+    budgets = sorted({row["train_episodes"] for row in rows})
+    lines = [
+        "| labels | arm | " + " | ".join(f"{n:,} episodes" for n in budgets) + " |",
+        "|---|---|" + "---|" * len(budgets),
+    ]
+    for share, arm in dict.fromkeys((row["labelled"], row["arm"]) for row in rows):
+        cells = {row["train_episodes"]: _cell(row) for row in rows if row["arm"] == arm}
+        errors = " | ".join(cells[n] for n in budgets)
+        encoder = re.sub(r"_\d+$", "", arm)  # an arm's name ends in its share
+        lines.append(f"| {100 * share:g} % | {encoder} | {errors} |")
+    return "\n".join(lines) + "\n"
 
 
 def probe_table(results: dict[str, Any]) -> str:
@@ -145,13 +162,15 @@ def fill(text: str, root: Path) -> str:
     def block(match: re.Match[str]) -> str:
         opening, kind, file, learner, _, closing = match.groups()
         results = json.loads((root / file).read_text())
-        tables = {
+        of_learner = {"results": results_table, "budget": budget_table}
+        of_study = {
             "diagnostics": diagnostics_table,
             "peer": peer_table,
             "probe": probe_table,
             "lake": lake_table,
         }
-        table = results_table(results, learner) if kind == "results" else tables[kind](results)
+        one = of_learner.get(kind)
+        table = one(results, learner) if one else of_study[kind](results)
         return f"{opening}{table}{closing}"
 
     return BLOCK.sub(block, text)

@@ -83,6 +83,37 @@ def test_lakes_task_is_a_line_for_each_row_then_what_is_published(tmp_path):
     assert fill(filled, tmp_path) == filled
 
 
+def test_budgets_are_columns_and_shares_of_labels_lines(tmp_path):
+    def row(arm, share, learner, episodes, error, difference=None):
+        return {
+            "arm": arm,
+            "labelled": share,
+            "learner": learner,
+            "train_episodes": episodes,
+            "error": error,
+            "error_ci95_seeds": [error - 1, error + 1],
+            "paired_difference": difference,
+            "paired_difference_ci95": difference and [difference - 0.5, difference + 0.5],
+        }
+
+    rows = [
+        row("vae_5", 0.05, "p@1000", 1000, 20.0),
+        row("vae_5", 0.05, "p@0", 0, 30.0),
+        row("guided_5", 0.05, "p@0", 0, 25.0, -5.0),
+        row("guided_5", 0.05, "p@1000", 1000, 18.0, -2.0),
+        row("vae_5", 0.05, "maml@0", 0, 99.0),
+    ]
+    (tmp_path / "b.json").write_text(json.dumps({"rows": rows}))
+    filled = fill("<!-- budget: b.json p -->\n<!-- end -->\n", tmp_path)
+    assert filled == (
+        "<!-- budget: b.json p -->\n"
+        "| labels | arm | 0 episodes | 1,000 episodes |\n|---|---|---|---|\n"
+        "| 5 % | vae | 30.0 ± 1.0 | 20.0 ± 1.0 |\n"
+        "| 5 % | guided | 25.0 ± 1.0 (-5.0: -5.5 … -4.5) | 18.0 ± 1.0 (-2.0: -2.5 … -1.5) |\n"
+        "<!-- end -->\n"
+    )
+
+
 def test_python_example_runs(tmp_path, monkeypatch, capsys):
     """The README's code as it stands, with fewer steps."""
     code = re.search(r"```python\n(.*?)```", README, re.S).group(1)
