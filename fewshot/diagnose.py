@@ -1,19 +1,24 @@
 """What guidance did to an encoder's latents, in numbers, on classes it never saw."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, get_args
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from fewshot.data.bank import ImageBank
 from fewshot.evaluate import embed_bank
 from guided.checkpoint import Encoder
+from guided.guidance.excitation_inhibition import parts
 from guided.metrics.deformation import (
     Applied,
     correlation_across_images,
     correlation_within_images,
     deformation_response,
 )
+from guided.metrics.factor import rank_correlation
 from guided.metrics.probe import linear_probe_error
 
 N_IMAGES = 256
@@ -36,16 +41,25 @@ def diagnose(
         device: where to encode.
         seed: of the probes' splits.
     """
-    if encoder.layout is None:
+    layout = encoder.layout
+    if layout is None:
         return []
     encoder = encoder.to(device).eval()
-    return _deformations(encoder, bank, device) + _probes(encoder, bank, slices, device, seed)
+    measured = _deformations(encoder, bank, device)
+    # An encoder from a file may have fewer latents than the arm that excites.
+    slices = {k: place for k, place in slices.items() if place[1] <= layout.latent_dim}
+    if slices:
+        latents = embed_bank(encoder, bank, device).cpu().numpy()
+        measured += _factors(latents, bank, slices) + _probes(latents, bank, slices, seed)
+    return measured
 
 
 def excited_slices(encoder: Encoder, bank: ImageBank) -> dict[str, tuple[int, int]]:
-    """Attribute -> its latents, for the slices that are named after an attribute of the bank."""
+    """Attribute -> its latents, for the slices that are named after an attribute of the bank, or
+    after one within another (``drawer within alphabet``)."""
     slices = encoder.layout.slices if encoder.layout else {}
-    return {name: place for name, place in slices.items() if name in bank.targets()}
+    known = set(bank.targets())
+    return {name: place for name, place in slices.items() if known.issuperset(parts(name))}
 
 
 def _deformations(encoder: Encoder, bank: ImageBank, device: str) -> list[dict[str, Any]]:
@@ -77,25 +91,42 @@ def _deformations(encoder: Encoder, bank: ImageBank, device: str) -> list[dict[s
     return measured
 
 
-def _probes(
-    encoder: Encoder,
-    bank: ImageBank,
-    slices: Mapping[str, tuple[int, int]],
-    device: str,
-    seed: int,
+def _factors(
+    latents: NDArray[np.floating], bank: ImageBank, slices: Mapping[str, tuple[int, int]]
 ) -> list[dict[str, Any]]:
-    if not slices:
-        return []
-    latents = embed_bank(encoder, bank, device).cpu().numpy()
+    """For each attribute that is a factor in bins: how its best latent follows the factor itself,
+    beside all other latents."""
     measured = []
     for name, (start, stop) in slices.items():
-        labels = bank.targets()[name].numpy()
+        if name not in bank.factors or stop - start == latents.shape[1]:
+            continue
+        followed = np.abs(rank_correlation(latents, bank.factors[name].numpy()))
+        others = np.delete(followed, slice(start, stop))
+        measured.append(
+            {
+                "measure": f"rank correlation of a latent with the factor {name}",
+                "latents": [start, stop],
+                "slice": round(float(followed[start:stop].max()), 4),
+                "rest": round(float(others.mean()), 4),
+                "rest_max": round(float(others.max()), 4),
+            }
+        )
+    return measured
+
+
+def _probes(
+    latents: NDArray[np.floating],
+    bank: ImageBank,
+    slices: Mapping[str, tuple[int, int]],
+    seed: int,
+) -> list[dict[str, Any]]:
+    measured = []
+    for name, (start, stop) in slices.items():
         inside = list(range(start, stop))
         outside = [i for i in range(latents.shape[1]) if i not in set(inside)]
         try:
             own, rest = (
-                linear_probe_error(latents[:, part], labels, seed=seed)
-                for part in (inside, outside)
+                _probe_error(latents[:, part], bank, name, seed) for part in (inside, outside)
             )
         except ValueError:
             # Held-out classes of one category, categories of too few images, a slice of all
@@ -110,3 +141,22 @@ def _probes(
             }
         )
     return measured
+
+
+def _probe_error(latents: NDArray[np.floating], bank: ImageBank, name: str, seed: int) -> float:
+    """Of an attribute; of one within another, the mean over the other's values.
+
+    Raises:
+        ValueError: nothing can be measured.
+    """
+    attribute, *within = parts(name)
+    labels = bank.targets()[attribute].numpy()
+    groups = bank.targets()[within[0]].numpy() if within else np.zeros_like(labels)
+    errors = []
+    for group in np.unique(groups):
+        inside = groups == group
+        with suppress(ValueError):  # an alphabet of few characters; the others still tell
+            errors.append(linear_probe_error(latents[inside], labels[inside], seed=seed))
+    if not errors:
+        raise ValueError(f"{name}: categories of too few images")
+    return float(np.mean(errors))

@@ -29,15 +29,18 @@ def labelled_classes(bank: ImageBank, share: float, seed: int) -> Tensor:
 def labelled(bank: ImageBank, share: float = 1.0, seed: int = 0) -> LabelledImages:
     """All images, with the labels and attributes of a share of the classes; the others' are -1.
 
+    Each attribute's values are numbered 0 … without gaps: an alphabet that was held out is no
+    category to learn.
+
     Args:
         bank: of training classes.
         share: of them, in (0, 1].
         seed: of :func:`labelled_classes`.
     """
-    if share == 1:
-        return LabelledImages(bank.images, bank.targets())
-    known = torch.isin(bank.labels, labelled_classes(bank, share, seed))
-    return LabelledImages(bank.images, {k: _masked(v, known) for k, v in bank.targets().items()})
+    shown = torch.isin(bank.labels, labelled_classes(bank, share, seed))
+    return LabelledImages(
+        bank.images, {k: _masked(v, shown & (v >= 0)) for k, v in bank.targets().items()}
+    )
 
 
 def _masked(values: Tensor, known: Tensor) -> Tensor:

@@ -1,89 +1,127 @@
 """``fewshot pretrain``: one encoder."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from fewshot.cells import Cell
-from fewshot.commands.common import open_run, parse_command
+from fewshot.commands.common import TrainingCommand, open_run, parse_command
 from fewshot.config import describe
-from fewshot.data import DatasetFactory, data_root
+from fewshot.data import DatasetFactory, Splits, data_root
+from fewshot.data.bank import ImageBank
 from fewshot.diagnose import diagnose, excited_slices
-from fewshot.environment import choose_device, hardware, versions
+from fewshot.environment import hardware, versions
 from fewshot.labels import labelled
+from guided.checkpoint import Encoder
 from guided.files import write_figure, write_json
-from guided.pictures import spaced, traversal_figures
-from guided.pretrain import PretrainConfig, pretrain
+from guided.hardware import Processes
+from guided.pictures import picture_figures
+from guided.pretrain import PretrainConfig, Pretrained, pretrain
 
 
 @dataclass(frozen=True)
-class PretrainCommand:
+class PretrainCommand(TrainingCommand):
     """Train a VAE, guided or not, and write its encoder.
 
     Args:
         dataset: where images come from; its training classes are fitted.
         pretrain: how.
         seed: of weights, batches and noise.
+        beside_unguided: measure a VAE without guidance, of the same seed, at the same latents, too;
+            its encoder is not kept.
         output: run folder; the checkpoint is encoder.safetensors in it.
-        data_root: where the datasets are.
-        device: auto, cpu or cuda.
     """
 
     dataset: DatasetFactory
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
     seed: int = 0
+    beside_unguided: bool = False
     output: Path = Path("runs/pretrain")
-    data_root: Path | None = None
-    device: str = "auto"
 
 
 def main(arguments: Sequence[str]) -> None:
     """Run the command."""
     config = parse_command(PretrainCommand, arguments, "pretrain")
-    device = choose_device(config.device)
+    processes = config.start()
     dataset = config.dataset(data_root(config.data_root))
-    output = open_run(config.output, config, device)
+    output = open_run(config.output, config, processes.device.type)
     splits = dataset.splits()
-    depends = {
-        "dataset": describe(config.dataset),
-        "images": [splits.train.digest, splits.validation.digest],
-        "pretrain": describe(config.pretrain),
-        "seed": config.seed,
-        "device": device,
-    }
-    cell = Cell.of(output / "cells", "encoder", depends)
-    trained = pretrain(
-        config.pretrain,
-        labelled(splits.train),
-        labelled(splits.validation),
-        seed=config.seed,
-        device=device,
-        state_file=cell.state_file,
-        log_folder=output / "tensorboard" / cell.name,
-    )
-    file = output / "encoder.safetensors"
-    trained.encoder.save(file, **depends, versions=versions())
-    images = spaced(splits.test.images, 256).to(device)
-    for name, figure in traversal_figures(trained.model, images).items():
-        write_figure(output / f"{name}.png", figure)
-    measured = diagnose(
-        trained.encoder, splits.test, excited_slices(trained.encoder, splits.test), device
-    )
-    progress = trained.progress
+    trained, depends = _pretrained(config, config.pretrain, splits, output, processes)
     strategies = [entry["class_path"] for entry in describe(config.pretrain.guidance)]
+    encoders = {" + ".join(strategies) or "unguided": trained.encoder}
+    if config.beside_unguided and strategies:
+        plain = replace(config.pretrain, guidance=[])
+        encoders["unguided"] = _pretrained(config, plain, splits, output, processes)[0].encoder
+    if processes.first:
+        trained.encoder.save(output / "encoder.safetensors", **depends, versions=versions())
+        _report(config, trained, encoders, splits.test, output, processes.device)
+
+
+def _report(
+    config: PretrainCommand,
+    trained: Pretrained,
+    encoders: dict[str, Encoder],
+    test: ImageBank,
+    output: Path,
+    device: torch.device,
+) -> None:
+    """Pictures of the model and measurements of the encoders, on the test images."""
+    for name, figure in picture_figures(trained.model, test.images.to(device)).items():
+        write_figure(output / f"{name}.png", figure)
+    slices = excited_slices(trained.encoder, test)
+    measured = [
+        {"arm": arm, **entry}
+        for arm, encoder in encoders.items()
+        for entry in diagnose(encoder, test, slices, device.type)
+    ]
+    progress = trained.progress
     results = {
-        "diagnostics": [{"arm": " + ".join(strategies) or "unguided", **m} for m in measured],
+        "diagnostics": measured,
         "history": progress.history,
         "versions": versions(),
-        "hardware": hardware(device),
+        "hardware": hardware(device.type),
         "config": describe(config),
     }
     write_json(output / "results.json", results)
+    file, shape = output / "encoder.safetensors", tuple(trained.encoder.input_shape)
     print(
         f"{progress.step} steps, kept step {progress.best_step}: held-out negative ELBO "
-        f"{progress.best_score:.2f} nats per image\n{file}: {tuple(trained.encoder.input_shape)} "
-        f"images to {trained.encoder.out_dim} latents"
+        f"{progress.best_score:.2f} nats per image\n{file}: {shape} images "
+        f"to {trained.encoder.out_dim} latents"
     )
     for entry in measured:
-        values = ", ".join(f"{key} {value}" for key, value in entry.items() if key != "measure")
-        print(f"{entry['measure']}: {values}")
+        said = ("arm", "measure")
+        values = ", ".join(f"{key} {value}" for key, value in entry.items() if key not in said)
+        print(f"{entry['arm']}, {entry['measure']}: {values}")
+
+
+def _pretrained(
+    config: PretrainCommand,
+    how: PretrainConfig,
+    splits: Splits,
+    output: Path,
+    processes: Processes,
+) -> tuple[Pretrained, dict[str, Any]]:
+    """What pretraining gave, and all that it is a function of."""
+    depends = {
+        "dataset": describe(config.dataset),
+        "images": [splits.train.digest, splits.validation.digest],
+        "pretrain": describe(how),
+        "seed": config.seed,
+        "device": processes.device.type,
+        "precision": config.precision,
+    }
+    cell = Cell.of(output / "cells", "encoder", depends)
+    trained = pretrain(
+        how,
+        labelled(splits.train),
+        labelled(splits.validation),
+        seed=config.seed,
+        device=processes,
+        state_file=cell.state_file,
+        log_folder=output / "tensorboard" / cell.name,
+    )
+    return trained, depends

@@ -37,8 +37,9 @@ class ImageBank:
                 f"got {self.images.dtype} {list(self.images.shape)}"
             )
         n = len(self.images)
-        columns = {"labels": self.labels, **self.attributes, **self.factors}
-        for name, column in columns.items():
+        # Not one mapping: an attribute may have a factor's name, being that factor in bins.
+        columns = [("labels", self.labels), *self.attributes.items(), *self.factors.items()]
+        for name, column in columns:
             if column.shape != (n,):
                 raise InputError(f"{name}: expected [{n}] values, got {list(column.shape)}")
         if n and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < self.n_classes:

@@ -5,16 +5,18 @@ The folder is ``FEWSHOT_CACHE``, else ``$XDG_CACHE_HOME/guided-fewshot``, else
 """
 
 import json
+import math
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from fewshot.data.bank import ImageBank
@@ -22,6 +24,7 @@ from guided.errors import InputError
 from guided.files import fingerprint
 
 FORMAT = 1  # part of every key: raise it when what the files mean changes
+IN_MEMORY = 2**29  # bytes of pixels that are decoded into memory
 
 
 def cache_folder() -> Path:
@@ -50,14 +53,40 @@ def cached_bank(name: str, settings: Any, build: Callable[[], ImageBank]) -> Ima
     return _open(folder)
 
 
-def _store(folder: Path, bank: ImageBank) -> None:
+def pixel_array(shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """An array for decoded pixels: in memory, or, when large, in a temporary file.
+
+    The file is in the cache's folder and vanishes with the array; the system keeps as much of it
+    in memory as there is room for.
+
+    Raises:
+        InputError: the folder cannot be written to, or is full.
+    """
+    size = math.prod(shape)
+    if size <= IN_MEMORY:
+        return np.empty(shape, np.uint8)
+    with _writing(cache_folder()) as folder, tempfile.TemporaryFile(dir=folder) as file:
+        # Reserved: writing to a mapped file on a full disk would kill the process.
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, size)
+        return np.memmap(file, np.uint8, "w+", shape=shape)
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[Path]:
+    """Make the cache's folder; what fails in the block is its fault."""
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        folder.mkdir(parents=True, exist_ok=True)
+        yield folder
     except OSError as error:
         raise InputError(
-            f"{folder.parent}: cannot be written ({error.strerror}); set FEWSHOT_CACHE"
+            f"{folder}: cannot be written ({error.strerror}); set FEWSHOT_CACHE"
         ) from error
+
+
+def _store(folder: Path, bank: ImageBank) -> None:
+    with _writing(folder.parent):
+        partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         for key, column in _columns(bank).items():
             np.save(partial / f"{key}.npy", column.numpy())

@@ -15,6 +15,7 @@ from torch import Tensor
 from fewshot.data.bank import ImageBank
 from fewshot.data.cache import cached_bank
 from fewshot.data.dataset import Dataset, Listing, SplitName, Splits
+from fewshot.data.factor_bins import with_binned_factors
 from fewshot.data.strokes import (
     MAX_CHARACTERS,
     N_STROKES,
@@ -172,6 +173,8 @@ class Glyphs(Dataset):
         split: hold out whole ``alphabets``: characters nobody has seen; or the last fifths of the
             ``drawers`` of all alphabets: new drawings of known characters, for looking at what
             latents do rather than for few-shot errors.
+        factor_bins: 2 or more: each factor is an attribute, too, by its name: 0 … factor_bins - 1,
+            between the training images' quantiles; 2 tells right from left, thick from thin.
     """
 
     name: ClassVar[str] = "glyphs"
@@ -188,6 +191,7 @@ class Glyphs(Dataset):
         validation_alphabets: int = 3,
         test_alphabets: int = 5,
         split: Literal["alphabets", "drawers"] = "alphabets",
+        factor_bins: int = 0,
     ) -> None:
         super().__init__(root)
         self.n_alphabets = _within("n_alphabets", n_alphabets, 3)
@@ -198,6 +202,7 @@ class Glyphs(Dataset):
         self.validation_alphabets = _within("validation_alphabets", validation_alphabets, 1)
         self.test_alphabets = _within("test_alphabets", test_alphabets, 1)
         self.split = split
+        self.factor_bins = factor_bins and _within("factor_bins", factor_bins, 2)
         if split == "drawers":
             _within("n_drawers", n_drawers, 5)
         if validation_alphabets + test_alphabets >= n_alphabets:
@@ -216,7 +221,8 @@ class Glyphs(Dataset):
             "seed": self.seed,
         }
         bank = cached_bank(self.name, settings, self._build)
-        return self._by_drawer(bank) if self.split == "drawers" else self._by_alphabet(bank)
+        splits = self._by_drawer(bank) if self.split == "drawers" else self._by_alphabet(bank)
+        return with_binned_factors(splits, self.factor_bins) if self.factor_bins else splits
 
     def _by_drawer(self, bank: ImageBank) -> Splits:
         fifth = self.n_drawers // 5

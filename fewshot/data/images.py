@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fewshot.data.cache import identity
+from fewshot.data.cache import identity, pixel_array
 from guided.errors import InputError
 
 if TYPE_CHECKING:
@@ -97,6 +97,19 @@ def state(files: Sequence[ImageFile]) -> list[Any]:
     ]
 
 
+def digest(content: bytes | memoryview) -> int:
+    """A signed 64-bit number, equal for equal bytes."""
+    hashed = hashlib.blake2b(content, digest_size=8).digest()
+    return int.from_bytes(hashed, "little", signed=True)
+
+
+def fit(image: "Image", size: tuple[int, int]) -> "Image":
+    """The largest centred part with the aspect ratio of (H, W), resized with Lanczos's filter."""
+    from PIL import Image, ImageOps
+
+    return ImageOps.fit(image, (size[1], size[0]), Image.Resampling.LANCZOS)
+
+
 def decode(
     files: Sequence[ImageFile], *, size: tuple[int, int], channels: int, invert: bool, title: str
 ) -> tuple[Tensor, Tensor]:
@@ -124,7 +137,7 @@ def decode(
     """
     from tqdm import tqdm
 
-    images = np.empty((len(files), channels, *size), np.uint8)
+    images = pixel_array((len(files), channels, *size))
     digests = np.empty(len(files), np.int64)
     with ExitStack() as stack:
         archives = {
@@ -135,8 +148,7 @@ def decode(
         # One thread: with several, small images take longer (Python's lock), not less.
         for row, file in enumerate(tqdm(files, desc=title, disable=None, leave=False)):
             content = _read(file, archives)
-            digest = hashlib.blake2b(content, digest_size=8).digest()
-            digests[row] = int.from_bytes(digest, "little", signed=True)
+            digests[row] = digest(content)
             pixels = _pixels(_load(file, content), file, size, channels)
             images[row] = 255 - pixels if invert else pixels
     return torch.from_numpy(images), torch.from_numpy(digests)
@@ -171,7 +183,7 @@ def _pixels(
     image: "Image", file: ImageFile, size: tuple[int, int], channels: int
 ) -> NDArray[np.uint8]:
     """uint8 ``[channels, H, W]``."""
-    from PIL import Image, ImageOps
+    from PIL import Image
 
     if image.mode not in EIGHT_BIT:
         raise InputError(f"{file}: is {image.mode}, expected 8 bits a channel: convert it")
@@ -185,9 +197,7 @@ def _pixels(
         image = _grey(image, file)
     else:
         image = image.convert("L")
-    height, width = size
-    image = ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
-    return np.asarray(image).reshape(height, width, channels).transpose(2, 0, 1)
+    return np.asarray(fit(image, size)).reshape(*size, channels).transpose(2, 0, 1)
 
 
 def _grey(image: "Image", file: ImageFile) -> "Image":

@@ -31,6 +31,8 @@ class ExcitationInhibition(Guidance):
     Args:
         context: what the VAE offers.
         attributes: name -> width of its latent slice. ``class`` is the bank's class label.
+            ``drawer within alphabet`` tells drawers apart among images of one alphabet only, which
+            classifier and adversary are told: where the same value means another thing in each.
         excitation: weight of the excitation terms (200 in the authors' code, for one attribute
             on CelebA).
         inhibition: weight of the inhibition terms.
@@ -56,13 +58,17 @@ class ExcitationInhibition(Guidance):
         self.classifiers = nn.ModuleDict()
         self.adversaries = nn.ModuleDict()
         self._slices: dict[str, slice] = {}
+        self._categories: dict[str, int] = {}
         for name, width in attributes.items():
-            if name not in context.categories:
-                known = ", ".join(context.categories) or "none"
-                raise InputError(
-                    f"ExcitationInhibition.attributes: the data have no {name!r}; there are {known}"
-                )
-            categories = context.categories[name]
+            for part in parts(name):
+                if part not in context.categories:
+                    known = ", ".join(context.categories) or "none"
+                    raise InputError(
+                        f"ExcitationInhibition.attributes: the data have no {part!r}; "
+                        f"there are {known}"
+                    )
+            self._categories[name] = context.categories[parts(name)[0]]
+            categories = math.prod(context.categories[part] for part in parts(name))
             inside = context.latents.take(name, width)
             self._slices[name] = slice(inside[0], inside[-1] + 1)
             key = _module_name(name)
@@ -82,6 +88,11 @@ class ExcitationInhibition(Guidance):
 
     @property
     def attributes(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(part for name in self._slices for part in parts(name)))
+
+    @property
+    def slices(self) -> tuple[str, ...]:
+        """The names of the slices, as configured."""
         return tuple(self._slices)
 
     def losses(
@@ -89,13 +100,18 @@ class ExcitationInhibition(Guidance):
     ) -> dict[str, Tensor]:
         terms = {}
         for name in self._slices:
-            terms[f"excitation/{name}"] = _cross_entropy(self.predict(name, z), targets[name])
+            terms[f"excitation/{name}"] = _cross_entropy(
+                *self._among(name, self.predict(name, z), targets)
+            )
             if self._inhibition:
-                terms[f"inhibition/{name}"] = self._divergence_from_uniform(name, z)
+                terms[f"inhibition/{name}"] = self._divergence_from_uniform(name, z, targets)
         return terms
 
     def predict(self, name: str, z: Tensor) -> Tensor:
-        """Logits ``[B, categories]`` of an attribute, from its own slice."""
+        """Logits ``[B, categories]`` of an attribute, from its own slice.
+
+        Of ``drawer within alphabet``: of the first alphabet's drawers, then of the second's …
+        """
         inside = z[:, self._slices[name]]
         classifier = self.classifiers[_module_name(name)]
         if self.cosine_scale is None:
@@ -103,15 +119,48 @@ class ExcitationInhibition(Guidance):
         directions = F.normalize(classifier.weight, dim=1)  # type: ignore[arg-type]
         return self.cosine_scale * F.normalize(inside, dim=1) @ directions.T
 
+    def direction(self, name: str) -> Tensor:
+        """The unit vector ``[width]``, in an attribute's slice, along which its categories differ
+        most in the classifier's weights; towards the last category.
+
+        With two categories it is the difference of their weights: the first principal component.
+        """
+        classifier = self.classifiers[_module_name(name)]
+        weights: Tensor = classifier.weight.detach()  # type: ignore[operator]
+        if self.cosine_scale is not None:
+            weights = F.normalize(weights, dim=1)
+        blocks = weights.unflatten(0, (-1, self._categories[name]))
+        centred = (blocks - blocks.mean(1, keepdim=True)).flatten(0, 1)
+        main = torch.linalg.svd(centred, full_matrices=False).Vh[0]
+        return main if weights[-1] @ main >= weights[0] @ main else -main
+
+    def _among(
+        self, name: str, logits: Tensor, targets: Mapping[str, Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """The logits that compete, and the target: within another attribute, those of its value.
+
+        Where that value is unknown, so is the target; the logits are then of its first value.
+        """
+        attribute, *within = parts(name)
+        if not within:
+            return logits, targets[attribute]
+        value = targets[within[0]]
+        blocks = logits.unflatten(1, (-1, self._categories[name]))
+        block = blocks[torch.arange(len(value), device=value.device), value.clamp_min(0)]
+        return block, targets[attribute].where(value >= 0, -1)
+
     def _others(self, name: str, z: Tensor) -> Tensor:
         inside = self._slices[name]
         return torch.cat([z[:, : inside.start], z[:, inside.stop :]], 1)
 
-    def _divergence_from_uniform(self, name: str, z: Tensor) -> Tensor:
+    def _divergence_from_uniform(
+        self, name: str, z: Tensor, targets: Mapping[str, Tensor]
+    ) -> Tensor:
         adversary = self.adversaries[_module_name(name)]
         # Detached weights: this term moves the encoder, never the adversary.
         frozen = {key: value.detach() for key, value in adversary.named_parameters()}
         logits = functional_call(adversary, frozen, self._others(name, z))
+        logits, _ = self._among(name, logits, targets)
         categories = logits.shape[1]
         cross_entropy = -logits.log_softmax(1).mean(1)
         return (cross_entropy - math.log(categories)).mean()
@@ -121,14 +170,23 @@ class ExcitationInhibition(Guidance):
             return {}
         return {
             f"adversary/{name}": _cross_entropy(
-                self.adversaries[_module_name(name)](self._others(name, z.detach())),
-                targets[name],
+                *self._among(
+                    name,
+                    self.adversaries[_module_name(name)](self._others(name, z.detach())),
+                    targets,
+                )
             )
             for name in self._slices
         }
 
     def adversary_parameters(self) -> Iterable[nn.Parameter]:
         return self.adversaries.parameters()
+
+
+def parts(name: str) -> tuple[str, ...]:
+    """The attributes in a slice's name: ``drawer`` and ``alphabet`` in ``drawer within alphabet``,
+    itself alone in any other."""
+    return tuple(name.split(" within ", maxsplit=1))
 
 
 def _cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ import torch
 
 from fewshot.data.bank import ImageBank
 from fewshot.diagnose import diagnose, excited_slices
+from fewshot.readme import diagnostics_table
 from guided.backbones import Pixels
 from guided.checkpoint import Encoder
 from guided.layout import LatentLayout
@@ -100,3 +101,82 @@ def test_excited_slices_are_those_named_after_an_attribute(bank):
     layout = LatentLayout({"rotation": (0, 1), "class": (1, 3), "content": (3, 5)})
     assert excited_slices(Encoder(Pixels(SHAPE), layout), bank) == {"class": (1, 3)}
     assert excited_slices(Encoder(Pixels(SHAPE), None), bank) == {}
+
+
+def test_a_latent_that_measures_a_factor():
+    """The factor is the amount of ink, seen by latent 0 through an exponential of it."""
+    rng = torch.Generator().manual_seed(0)
+    ink = torch.rand(200, generator=rng)
+    images = (255 * torch.rand(200, 1, 16, 16, generator=rng)).byte()
+    images[:, 0, :8] = (255 * ink).byte()[:, None, None]
+    bank = ImageBank(
+        images, torch.arange(200) % 2, ("a", "b"), {"ink": (ink > 0.5).long()}, {"ink": ink.exp()}
+    )
+    top = torch.zeros(16, 16)
+    top[:8] = -1
+    readers = torch.stack([top.flatten(), *torch.randn(2, 256, generator=rng)])
+    readers[1:].view(2, 16, 16)[:, :8] = 0
+    layout = LatentLayout({"ink": (0, 1), "content": (1, 3)})
+    encoder = linear_encoder(readers, layout)
+    slices = excited_slices(encoder, bank)
+    assert slices == {"ink": (0, 1)}
+    followed, probed = diagnose(encoder, bank, slices)
+    assert followed["measure"] == "rank correlation of a latent with the factor ink"
+    assert followed["slice"] > 0.99
+    assert followed["rest"] <= followed["rest_max"] < 0.25
+    assert probed["measure"] == "linear probe of ink, error in percent"
+    assert probed["slice"] < 5
+    assert probed["rest"] > 30
+    # At the other place: the best of the latents there.
+    other, _ = diagnose(encoder, bank, {"ink": (1, 3)})
+    assert other["slice"] == followed["rest_max"]
+    assert other["rest"] == followed["slice"]
+
+
+def test_an_attribute_within_another_is_probed_within_it(make_bank):
+    """Each group has two hands of its own; latent 0 tells hands apart, if one knows the group."""
+    bank = make_bank(6, 60, noise=5)
+    group, hand = bank.labels // 2, bank.labels % 2
+    bank = ImageBank(bank.images, bank.labels, bank.class_names, {"group": group, "hand": hand})
+    means = torch.stack([bank.images[bank.labels == c].float().mean(0).flatten() for c in range(6)])
+    # One direction along which hand 1 lies above hand 0 in each group, at places that overlap.
+    steps = (means[1::2] - means[::2]) / 255
+    reader = torch.linalg.lstsq(steps, torch.tensor([[5.0], [-5.0], [5.0]])).solution.T
+    layout = LatentLayout({"hand within group": (0, 1), "content": (1, 2)})
+    encoder = linear_encoder(torch.cat([reader, 0 * reader]), layout)
+    slices = excited_slices(encoder, bank)
+    assert slices == {"hand within group": (0, 1)}
+    (entry,) = diagnose(encoder, bank, slices)
+    assert entry["measure"] == "linear probe of hand within group, error in percent"
+    assert entry["slice"] < 2
+    assert entry["rest"] == 50
+    # A group of too few images is left out; the others' mean remains.
+    few = bank.rows(torch.cat([torch.arange(240), torch.tensor([240, 300])]))
+    (again,) = diagnose(encoder, few, slices)
+    (two,) = diagnose(encoder, bank.rows(torch.arange(240)), slices)
+    assert again == two
+    assert diagnose(encoder, few.rows(torch.tensor([0, 60, 120, 180])), slices) == []
+    (pooled,) = diagnose(encoder, bank, {"hand": (0, 1)})
+    assert pooled["slice"] > 15, "over all groups, no threshold tells the hands apart"
+
+
+def test_a_slice_within_what_the_bank_lacks_is_not_excited(bank):
+    layout = LatentLayout({"class within group": (0, 2), "content": (2, 4)})
+    assert excited_slices(Encoder(Pixels(SHAPE), layout), bank) == {}
+
+
+def test_a_table_has_errors_in_tenths_and_correlations_in_hundredths():
+    entries = [
+        {
+            "measure": "rank correlation of a latent with the factor ink",
+            "slice": 0.912,
+            "rest": 0.1,
+        },
+        {"measure": "linear probe of ink, error in percent", "slice": 7.26, "rest": 48.0},
+        {"measure": "linear probe of ink, error in percent", "slice": 8.46, "rest": 46.0},
+    ]
+    table = diagnostics_table({"diagnostics": [{"arm": "guided", **entry} for entry in entries]})
+    assert table.splitlines()[2:] == [
+        "| rank correlation of a latent with the factor ink | guided | 0.91 | 0.10 |",
+        "| linear probe of ink, error in percent | guided | 7.9 | 47.0 |",
+    ]

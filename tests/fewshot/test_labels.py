@@ -59,6 +59,21 @@ def test_all_labels_are_the_banks(attributed):
     assert torch.equal(shown.targets["group"], attributed.attributes["group"])
 
 
+def test_values_that_no_training_image_has_are_no_categories(bank):
+    """The alphabets of Omniglot's validation are missing among those of its training."""
+    held_out = ImageBank(
+        bank.images,
+        bank.labels,
+        bank.class_names,
+        {"alphabet": 2 + 3 * (bank.labels // 4), "known": (bank.labels % 3 - 1) * 7},
+    )
+    shown = labelled(held_out)
+    assert torch.equal(shown.targets["alphabet"], bank.labels // 4)
+    assert shown.categories() == {"class": 12, "alphabet": 3, "known": 2}
+    # -1, -7 …: unknown; 0 and 7 are numbered.
+    assert torch.equal(shown.targets["known"], bank.labels % 3 - 1)
+
+
 # A study whose arms may use a share.
 
 

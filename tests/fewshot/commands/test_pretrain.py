@@ -4,6 +4,8 @@ import json
 
 import pytest
 import torch
+import yaml
+from PIL import Image
 
 import guided.pretrain
 from fewshot.cli import main
@@ -46,6 +48,30 @@ def test_print_and_files_agree(run, tmp_path, capsys):
     assert provenance(file)["seed"] == 4
     assert provenance(file)["pretrain"]["guidance"][0]["class_path"] == "ExcitationInhibition"
     assert (tmp_path / "run" / "traversals.png").stat().st_size > 1000
+
+
+def test_pictures_of_deformable_pca(run, config, tmp_path, capsys):
+    """Eight latents, two of them deform; the figures' heights follow their rows."""
+    config["pretrain"]["guidance"] = [
+        {"class_path": "DeformablePCA", "init_args": {"deformations": ["scale", "rotation"]}}
+    ]
+    config["pretrain"] |= {"shuffle": False}
+    assert run("run") == 0
+    assert "correlation of a latent with an applied rotation" in capsys.readouterr().out
+    heights = {}
+    for path in (tmp_path / "run").glob("*.png"):
+        with Image.open(path) as picture:
+            heights[path.stem] = round((picture.height / 110 - 0.4) / 0.6)
+    assert heights == {
+        "traversals": 8,
+        "traversals_light_decoder": 8,
+        "traversals_basis": 6,
+        "principal_components": 1,
+        "samples": 10,
+        "reconstructions": 2,
+    }
+    config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    assert config["pretrain"]["shuffle"] is False
 
 
 def test_interrupted_and_started_again_it_ends_with_the_same_bits(

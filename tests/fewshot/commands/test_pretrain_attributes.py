@@ -1,0 +1,108 @@
+"""``fewshot pretrain`` with attributes: bins of factors, drawers within alphabets, faces."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fewshot.cli import main
+from guided.checkpoint import Encoder, digest
+
+pytestmark = pytest.mark.usefixtures("cache")
+
+
+@pytest.fixture
+def pretrained(tmp_path, write, study):
+    """Run the command for a dataset and attributes; returns its folder and its results."""
+
+    def run(dataset, attributes, beside=False, **settings):
+        guidance = {"class_path": "ExcitationInhibition", "init_args": {"attributes": attributes}}
+        pretrain = study["pretrain"] | {"steps": 4} | settings
+        pretrain["guidance"] = [guidance] if attributes else []
+        folder = tmp_path / "run"
+        config = write({"dataset": dataset, "pretrain": pretrain, "beside_unguided": beside})
+        root = ["--data_root", str(tmp_path / "data")]
+        assert main(["pretrain", config, "--output", str(folder), *root]) == 0
+        return folder, json.loads((folder / "results.json").read_text())
+
+    return run
+
+
+def test_bins_of_factors(pretrained, study):
+    study["dataset"]["init_args"] |= {"split": "drawers", "factor_bins": 2}
+    folder, results = pretrained(study["dataset"], {"scale": 1, "slant": 1})
+    assert Encoder.load(folder / "encoder.safetensors").layout.slices == {
+        "scale": (0, 1),
+        "slant": (1, 2),
+        "content": (2, 8),
+    }
+    measures = {entry["measure"]: entry for entry in results["diagnostics"]}
+    assert set(measures) == {
+        "correlation of a latent with an applied scale",
+        *(f"rank correlation of a latent with the factor {name}" for name in ("slant", "scale")),
+        *(f"linear probe of {name}, error in percent" for name in ("slant", "scale")),
+    }
+    assert measures["rank correlation of a latent with the factor slant"]["latents"] == [1, 2]
+    with Image.open(folder / "attribute_traversals.png") as figure:
+        assert figure.height > 6 * 30
+
+
+def test_a_vae_without_guidance_is_measured_at_the_same_latents(pretrained, study, tmp_path):
+    study["dataset"]["init_args"] |= {"factor_bins": 2}
+    folder, alone = pretrained(study["dataset"], {"scale": 1, "slant": 2}, steps=6)
+    first = digest(Encoder.load(folder / "encoder.safetensors"))
+    _, beside = pretrained(study["dataset"], {"scale": 1, "slant": 2}, steps=6, beside=True)
+    assert digest(Encoder.load(folder / "encoder.safetensors")) == first
+    guided, plain = (
+        [{**e, "arm": None} for e in beside["diagnostics"] if e["arm"] == arm]
+        for arm in ("ExcitationInhibition", "unguided")
+    )
+    assert guided == [{**e, "arm": None} for e in alone["diagnostics"]]
+    at = [(entry["measure"], entry["latents"]) for entry in guided if "latents" in entry]
+    assert [(entry["measure"], entry["latents"]) for entry in plain] == at
+    assert plain != guided
+    # Without guidance there is nothing to set beside.
+    assert pretrained(study["dataset"], None, beside=True)[1]["diagnostics"] == []
+
+
+def test_drawers_within_alphabets(pretrained, study):
+    study["dataset"]["init_args"] |= {"test_alphabets": 2}
+    _, results = pretrained(study["dataset"], {"alphabet": 2, "drawer within alphabet": 2})
+    measured = [entry["measure"] for entry in results["diagnostics"]]
+    # The test alphabets are others than those that were learned.
+    assert measured == [
+        "linear probe of alphabet, error in percent",
+        "linear probe of drawer within alphabet, error in percent",
+    ]
+
+
+def test_faces(pretrained, tmp_path):
+    folder = tmp_path / "data" / "celeba" / "img_align_celeba"
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    smiling = rng.choice([-1, 1], 60)
+    lists = {
+        "identity_CelebA": [],
+        "list_eval_partition": [],
+        "list_attr_celeba": ["60", "Smiling"],
+    }
+    for i, smile in enumerate(smiling):
+        name, buffer = f"{i + 1:06}.jpg", io.BytesIO()
+        pixels = rng.integers(0, 128, (218, 178, 3)) + 60 * (smile + 1)
+        Image.fromarray(pixels.astype(np.uint8)).save(buffer, "jpeg")
+        (folder / name).write_bytes(buffer.getvalue())
+        lists["identity_CelebA"].append(f"{name} {i // 5}")
+        lists["list_eval_partition"].append(f"{name} {max(0, i // 20)}")
+        lists["list_attr_celeba"].append(f"{name} {smile}")
+    for name, lines in lists.items():
+        (folder.parent / f"{name}.txt").write_text("\n".join(lines) + "\n")
+    dataset = {"class_path": "CelebA", "init_args": {"size": 16}}
+    run, results = pretrained(
+        dataset, {"Smiling": 1}, likelihood={"class_path": "Gaussian"}, batch_size=16
+    )
+    assert tuple(Encoder.load(run / "encoder.safetensors").input_shape) == (3, 16, 16)
+    (entry,) = results["diagnostics"]
+    assert entry["measure"] == "linear probe of Smiling, error in percent"
+    assert (run / "attribute_traversals.png").exists()

@@ -1,0 +1,348 @@
+"""CelebA's layout, made small: lists, splits by person, crops, and what is refused."""
+
+import io
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision import datasets
+from torchvision.transforms import v2
+
+from fewshot.data import ImageBank
+from fewshot.data.cache import pixel_array
+from fewshot.data.celeba import CelebA
+from fewshot.episodes import EpisodeSampler, Setting
+from guided.errors import InputError
+
+NAMES = ["5_o_Clock_Shadow", "Eyeglasses", "Smiling"]
+# Person, split: in the file's order; the numbers are not.
+ROWS = [
+    *((7, 0), (3, 0), (7, 0), (12, 1), (3, 0), (7, 0), (5, 2), (12, 1), (9, 0), (12, 1)),
+    *((5, 2), (4, 2), (11, 1), (5, 2), (7, 0), (3, 0)),
+]
+FILES = [f"{i + 1:06}.jpg" for i in range(len(ROWS))]
+ATTRIBUTES = np.random.default_rng(0).choice([-1, 1], (len(ROWS), 3))
+
+
+def face(row: int) -> bytes:
+    """218 high, 178 wide; white above and below the middle square, whose colour tells the row."""
+    pixels = np.full((218, 178, 3), 255, np.uint8)
+    pixels[20:198] = (40 + 10 * row, 100, 200 - 10 * row)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "jpeg", quality=95)
+    return buffer.getvalue()
+
+
+def colour(bank: ImageBank) -> list[int]:
+    """The row in the lists that each image is of."""
+    red = bank.images[:, 0, 2:-2, 2:-2].float().mean((1, 2))
+    return ((red - 40) / 10).round().int().tolist()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """``data/celeba`` as it lies when the archive is extracted."""
+    folder = tmp_path / "data" / "celeba"
+    (folder / "img_align_celeba").mkdir(parents=True)
+    for row, name in enumerate(FILES):
+        (folder / "img_align_celeba" / name).write_bytes(face(row))
+    lines = [f"{name} {person}" for name, (person, _) in zip(FILES, ROWS, strict=True)]
+    (folder / "identity_CelebA.txt").write_text("\n".join(lines) + "\n")
+    lines = [f"{name} {split}" for name, (_, split) in zip(FILES, ROWS, strict=True)]
+    (folder / "list_eval_partition.txt").write_text("\n".join(lines) + "\n")
+    lines = [
+        f"{name} " + " ".join(f"{value:2}" for value in values)
+        for name, values in zip(FILES, ATTRIBUTES, strict=True)
+    ]
+    header = [str(len(FILES)), " ".join(NAMES) + " "]
+    (folder / "list_attr_celeba.txt").write_text("\n".join([*header, *lines]) + "\n")
+    return folder
+
+
+def edit(file: Path, old: str, new: str) -> None:
+    content = file.read_text()
+    assert content.count(old) == 1
+    file.write_text(content.replace(old, new))
+
+
+def pack(folder: Path) -> None:
+    """The images into the archive, as distributed."""
+    shutil.make_archive(str(folder / "img_align_celeba"), "zip", folder, "img_align_celeba")
+    shutil.rmtree(folder / "img_align_celeba")
+
+
+def test_people_are_classes_in_their_split(folder: Path) -> None:
+    splits = CelebA(folder.parent, size=8).splits()
+    # The most images first, then the lower number.
+    assert splits.train.class_names == ("7", "3", "9")
+    assert splits.validation.class_names == ("12", "11")
+    assert splits.test.class_names == ("5", "4")
+    assert splits.train.labels.tolist() == [0] * 4 + [1] * 3 + [2]
+    assert colour(splits.train) == [0, 2, 5, 14, 1, 4, 15, 8]
+    assert colour(splits.validation) == [3, 7, 9, 12]
+    assert colour(splits.test) == [6, 10, 13, 11]
+    assert splits.train.images.shape == (8, 3, 8, 8)
+
+
+def test_attributes_are_the_lists_as_zero_and_one(folder: Path) -> None:
+    for bank in vars(CelebA(folder.parent, size=8).splits()).values():
+        assert list(bank.attributes) == NAMES
+        expected = (ATTRIBUTES[colour(bank)] + 1) // 2
+        for i, column in enumerate(bank.attributes.values()):
+            assert column.dtype == torch.int64
+            assert column.tolist() == expected[:, i].tolist()
+        assert set(bank.targets()) == {"class", *NAMES}
+
+
+def test_the_same_as_torchvisions(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("list_bbox_celeba.txt", "list_landmarks_align_celeba.txt"):
+        lines = [str(len(FILES)), "x y", *(f"{file} 1 2" for file in FILES)]
+        (folder / name).write_text("\n".join(lines) + "\n")
+    monkeypatch.setattr(datasets.CelebA, "_check_integrity", lambda self: True)
+    ours = CelebA(folder.parent, size=178).splits()
+    crop = v2.Compose([v2.CenterCrop(178), v2.PILToTensor()])
+    for split, bank in (("train", ours.train), ("valid", ours.validation), ("test", ours.test)):
+        theirs = datasets.CelebA(str(folder.parent), split, ["attr", "identity"], transform=crop)
+        order = torch.tensor([theirs.filename.index(FILES[row]) for row in colour(bank)])
+        people = [bank.class_names[label] for label in bank.labels]
+        assert [int(bank_name) for bank_name in people] == theirs.identity[order, 0].tolist()
+        assert torch.equal(torch.stack(list(bank.attributes.values()), 1), theirs.attr[order])
+        assert torch.equal(bank.images, torch.stack([theirs[i][0] for i in order.tolist()]))
+
+
+@pytest.mark.parametrize("size", [8, 64])
+def test_the_middle_square_is_resized(folder: Path, size: int) -> None:
+    bank = CelebA(folder.parent, size=size).splits().test
+    assert bank.images.shape == (4, 3, size, size)
+    # Nothing of the white above and below is left; a JPEG's edges ring a little.
+    rows = torch.tensor(colour(bank))
+    expected = torch.stack([40 + 10 * rows, 0 * rows + 100, 200 - 10 * rows], 1)[..., None, None]
+    assert (bank.images - expected)[:, :, 1:-1, 1:-1].abs().max() <= 6
+
+
+def test_an_archive_is_as_good_as_its_folder(
+    folder: Path, same: Callable[..., bool], tmp_path: Path
+) -> None:
+    loose = CelebA(folder.parent, size=8).splits()
+    shutil.copytree(folder, tmp_path / "zipped" / "celeba")
+    pack(tmp_path / "zipped" / "celeba")
+    packed = CelebA(tmp_path / "zipped", size=8).splits()
+    for one, two in zip(vars(loose).values(), vars(packed).values(), strict=True):
+        assert same(one, two)
+
+
+def test_the_second_time_nothing_is_decoded(
+    folder: Path, same: Callable[..., bool], no_decoding: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.undo()
+        first = CelebA(folder.parent, size=8).splits()
+    monkeypatch.setattr("fewshot.data.celeba.decode", None)
+    again = CelebA(folder.parent, size=8, min_images=1).splits()
+    assert same(first.train, again.train)
+    # Whoever is left out, the cache is the same.
+    assert CelebA(folder.parent, size=8, min_images=2).splits().train.n_classes == 2
+
+
+def test_a_changed_list_is_read_again(folder: Path) -> None:
+    assert CelebA(folder.parent, size=8).splits().test.class_names == ("5", "4")
+    edit(folder / "identity_CelebA.txt", "000012.jpg 4", "000012.jpg 14")
+    assert CelebA(folder.parent, size=8).splits().test.class_names == ("5", "14")
+
+
+def test_people_of_few_images_are_left_out(folder: Path) -> None:
+    splits = CelebA(folder.parent, size=8, min_images=3).splits()
+    assert [bank.class_names for bank in vars(splits).values()] == [("7", "3"), ("12",), ("5",)]
+    assert splits.train.class_sizes.tolist() == [4, 3]
+    everyone = CelebA(folder.parent, size=8).splits().train
+    assert torch.equal(splits.train.images, everyone.images[:7])
+    sampler = EpisodeSampler(splits.train, Setting(n_way=2, n_shot=1, n_query=2), seed=0)
+    assert sampler[0].query.shape[1:] == (2, 2)
+    with pytest.raises(InputError, match="9"):
+        EpisodeSampler(everyone, Setting(n_way=3, n_shot=1, n_query=2), seed=0)
+    with pytest.raises(
+        InputError, match=r"min_images: nobody of the validation split has 4 images, at most 3"
+    ):
+        CelebA(folder.parent, size=8, min_images=4).splits()
+
+
+def test_many_images_are_decoded_into_a_file(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, same: Callable[..., bool], cache: Path
+) -> None:
+    small = CelebA(folder.parent, size=8).splits()
+    monkeypatch.setattr("fewshot.data.cache.IN_MEMORY", 100)
+    monkeypatch.setenv("FEWSHOT_CACHE", str(cache / "other"))
+    large = CelebA(folder.parent, size=8).splits()
+    assert same(small.test, large.test)
+    assert [path.name[:7] for path in (cache / "other").iterdir()] == ["celeba-"]
+
+
+@pytest.mark.parametrize("setting", [{"size": 0}, {"min_images": 0}])
+def test_values_out_of_range(setting: dict[str, int]) -> None:
+    (key,) = setting
+    with pytest.raises(InputError, match=rf"CelebA\.{key}: expected at least 1, got 0"):
+        CelebA(Path("nowhere"), **setting)
+
+
+@pytest.mark.parametrize(
+    "name", ["list_attr_celeba.txt", "identity_CelebA.txt", "list_eval_partition.txt"]
+)
+def test_a_missing_list_is_named_with_how_to_get_it(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    with pytest.raises(InputError, match=rf"{name}: not found; get it with: fewshot data") as told:
+        CelebA(folder.parent).splits()
+    assert f"put img_align_celeba.zip, {'list_attr_celeba.txt'}" in str(told.value)
+    assert f"into {folder}" in str(told.value)
+
+
+def test_missing_images_are_named(folder: Path) -> None:
+    (folder / "img_align_celeba" / "000003.jpg").unlink()
+    (folder / "img_align_celeba" / "000016.jpg").unlink()
+    with pytest.raises(InputError, match=r"14 images, not 000003\.jpg nor 1 others of the 16"):
+        CelebA(folder.parent).splits()
+    shutil.rmtree(folder / "img_align_celeba")
+    with pytest.raises(InputError, match=r"img_align_celeba\.zip: not found"):
+        CelebA(folder.parent).splits()
+
+
+DAMAGED = {
+    "a line too few": ("list_attr_celeba.txt", "16\n", "17\n", "expected 17 lines of 3 numbers"),
+    "a number too many": ("list_eval_partition.txt", "04.jpg 1", "04.jpg 1 1", "cannot be read"),
+    "no length": ("list_attr_celeba.txt", "16\n", "", "cannot be read"),
+    "a number too few": ("list_eval_partition.txt", "000004.jpg 1", "000004.jpg", "cannot be read"),
+    "no number": ("identity_CelebA.txt", "000007.jpg 5", "000007.jpg five", "cannot be read"),
+    "another image": ("identity_CelebA.txt", "000007.jpg", "000070.jpg", "in the same order"),
+    "an unknown split": (
+        *("list_eval_partition.txt", "000007.jpg 2", "000007.jpg 3"),
+        r"000007\.jpg: expected 0 \(train\), 1 \(validation\) or 2 \(test\), got 3",
+    ),
+    "a person in two splits": (
+        *("list_eval_partition.txt", "000007.jpg 2", "000007.jpg 0"),
+        "images of person 5 and of 0 others are in two",
+    ),
+}
+
+
+@pytest.mark.parametrize(("name", "old", "new", "message"), DAMAGED.values(), ids=DAMAGED)
+def test_damaged_lists(folder: Path, name: str, old: str, new: str, message: str) -> None:
+    edit(folder / name, old, new)
+    with pytest.raises(InputError, match=message) as told:
+        CelebA(folder.parent).splits()
+    assert "\n" not in str(told.value)
+    assert ".txt: " in str(told.value)
+
+
+@pytest.mark.parametrize("value", ["0", "2"])
+def test_an_attribute_is_minus_one_or_one(folder: Path, value: str) -> None:
+    file = folder / "list_attr_celeba.txt"
+    lines = file.read_text().splitlines()
+    lines[4] = f"000003.jpg  1 {value} -1"
+    file.write_text("\n".join(lines))
+    with pytest.raises(InputError, match=rf"000003\.jpg: expected -1 or 1, got {value}"):
+        CelebA(folder.parent).splits()
+
+
+def test_a_split_without_images(folder: Path) -> None:
+    file = folder / "list_eval_partition.txt"
+    file.write_text(file.read_text().replace(".jpg 2", ".jpg 1"))
+    with pytest.raises(InputError, match="expected images of each split, has no test"):
+        CelebA(folder.parent).splits()
+
+
+@pytest.mark.parametrize("content", ["", "<!DOCTYPE html>\n<html>quota exceeded</html>\n"])
+@pytest.mark.parametrize("name", ["list_attr_celeba.txt", "identity_CelebA.txt"])
+def test_a_web_page_in_place_of_a_list(folder: Path, name: str, content: str) -> None:
+    (folder / name).write_text(content)
+    with pytest.raises(InputError, match=rf"{name}: expected a line <image> <number> …"):
+        CelebA(folder.parent).splits()
+    assert CelebA(folder.parent).listing().found == (name != "identity_CelebA.txt")
+
+
+def test_a_truncated_image_is_named(folder: Path) -> None:
+    (folder / "img_align_celeba" / "000005.jpg").write_bytes(face(4)[:600])
+    with pytest.raises(InputError, match=r"000005\.jpg: expected an image, cannot be decoded"):
+        CelebA(folder.parent).splits()
+
+
+def test_a_truncated_archive_is_named(folder: Path) -> None:
+    pack(folder)
+    archive = folder / "img_align_celeba.zip"
+    archive.write_bytes(archive.read_bytes()[:-200])
+    with pytest.raises(InputError, match=r"img_align_celeba\.zip: expected a complete zip archive"):
+        CelebA(folder.parent).splits()
+
+
+def test_listing_counts_people_without_decoding(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fewshot.data.celeba.decode", None)
+    found = CelebA(folder.parent).listing()
+    assert (found.found, found.classes, found.images) == (True, 7, 16)
+    assert found.where == str(folder)
+    lost = CelebA(folder).listing()
+    assert (lost.found, lost.classes, lost.images) == (False, None, None)
+    assert lost.how_to_get == "fewshot data --download celeba"
+
+
+def test_download_fetches_what_is_missing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fetched = []
+
+    def fetch(file_id: str, root: str, name: str, md5: str) -> None:
+        fetched.append((file_id, name, md5))
+        shutil.copy(folder.parent / "spare" / name, root)
+
+    monkeypatch.setattr("torchvision.datasets.utils.download_file_from_google_drive", fetch)
+    shutil.copytree(folder, folder.parent / "spare")
+    (folder / "identity_CelebA.txt").unlink()
+    splits = CelebA(folder.parent, size=8, download=True).splits()
+    assert splits.train.n_classes == 3
+    (entry,) = fetched
+    assert entry in {(i, name, md5) for i, md5, name in datasets.CelebA.file_list}
+    assert entry[1] == "identity_CelebA.txt"
+    CelebA(folder.parent).download()
+    assert len(fetched) == 1
+
+
+class FileURLRetrievalError(Exception):
+    """As gdown raises, which is a subclass of nothing else."""
+
+
+@pytest.mark.parametrize("error", [FileURLRetrievalError("Too many\n users"), OSError("no route")])
+def test_a_failed_download_says_what_to_fetch_by_hand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def download(**_: object) -> None:
+        raise error
+
+    monkeypatch.setitem(sys.modules, "gdown", SimpleNamespace(download=download))
+    with pytest.raises(
+        InputError, match=r"celeba: download failed \((Too many users|no route)\);"
+    ) as told:
+        CelebA(tmp_path).download()
+    assert str(told.value).endswith(
+        "put img_align_celeba.zip, list_attr_celeba.txt, identity_CelebA.txt and "
+        "list_eval_partition.txt of http://mmlab.ie.cuhk.edu.hk/projects/CelebA.html into "
+        f"{tmp_path / 'celeba'}"
+    )
+
+
+def test_without_gdown_the_error_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "gdown", None)
+    with pytest.raises(InputError, match=r"'gdown' is required\. .*; put img_align_celeba\.zip"):
+        CelebA(tmp_path).download()
+
+
+def test_a_full_disk_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.posix_fallocate", full, raising=False)
+    monkeypatch.setattr("fewshot.data.cache.IN_MEMORY", 0)
+    with pytest.raises(InputError, match=r"cannot be written \(No space left on device\); set"):
+        pixel_array((2, 2))
