@@ -1,7 +1,7 @@
 """Images of one's own: a folder for each class."""
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple
 
@@ -46,7 +46,8 @@ class ImageFolder(Dataset):
     With ``path/train/<class>``, ``path/val/<class>`` (or ``validation``, ``valid``) and
     ``path/test/<class>``, those are the splits; otherwise classes are divided by ``split_seed``.
     ``path`` may also be a zip archive of this layout, or a folder of such archives, which are
-    read as one. A class has the same name in all archives and is in one split only.
+    read as one. A class has the same name in all archives and is in one split only. Datasets that
+    are passed on in such folders, as tieredImageNet is, are read so, too.
 
     The largest centred part with the target's aspect ratio is resized with Lanczos's filter: the
     shorter side is resized and the longer one cut. See :func:`fewshot.data.images.decode`.
@@ -105,7 +106,7 @@ class ImageFolder(Dataset):
 
     def splits(self) -> Splits:
         path = self._located()
-        found = _find(path)
+        found = find_classes(path)
         class_splits = found.class_splits
         if class_splits is None:
             class_splits = self._drawn(path, len(found.class_names))
@@ -121,7 +122,12 @@ class ImageFolder(Dataset):
             "invert": self.invert,
         }
         bank = cached_bank(self.name, settings, lambda: self._build(found))
-        _warn_of_shared_images(path, found, class_splits, bank.attributes["digest"])
+        warn_of_shared_images(
+            path,
+            bank.attributes["digest"],
+            [class_splits[label] for label in found.labels],
+            lambda row: found.files[row].name,
+        )
         bank = ImageBank(bank.images, bank.labels, bank.class_names)
         train, validation, test = (
             bank.classes([i for i, other in enumerate(class_splits) if other == split])
@@ -133,7 +139,7 @@ class ImageFolder(Dataset):
         how = f"put a folder of images for each class into {self.root / self.path}"
         try:
             path = self._located()
-            found = _find(path)
+            found = find_classes(path)
         except InputError as error:
             return Listing(self.name, False, str(error), None, None, how)
         n_classes, n_images = len(found.class_names), len(found.files)
@@ -175,8 +181,12 @@ class ImageFolder(Dataset):
         return ImageBank(images, labels, tuple(found.class_names), {"digest": digests})
 
 
-def _find(path: Path) -> Found:
-    """List the images and check the layout."""
+def find_classes(path: Path) -> Found:
+    """The images of a folder, of an archive or of a folder of archives.
+
+    Raises:
+        InputError: the layout is another, or a class is empty or in two splits.
+    """
     containers = _containers(path)
     files = [file for container in containers for file in find_images(container)]
     if not files:
@@ -236,19 +246,28 @@ def _class_folders(containers: Sequence[Path], in_splits: bool) -> Iterator[Path
     yield from folders
 
 
-def _warn_of_shared_images(
-    path: Path, found: Found, class_splits: Sequence[SplitName], digests: Tensor
+def warn_of_shared_images(
+    path: Path, digests: Tensor, splits: Sequence[SplitName], name_of: Callable[[int], str]
 ) -> None:
+    """Warn if two splits share an image.
+
+    Args:
+        path: of the dataset, for the message.
+        digests: int64 ``[N]``, equal for equal images.
+        splits: of each image, N.
+        name_of: the name of an image, given its row.
+
+    Warns:
+        SharedImagesWarning: counts the images that are in another split, too; names a pair.
+    """
     first: dict[int, int] = {}
     pairs = []
     for row, digest in enumerate(digests.tolist()):
         other = first.setdefault(digest, row)
-        if class_splits[found.labels[row]] != class_splits[found.labels[other]]:
+        if splits[row] != splits[other]:
             pairs.append((other, row))
     if pairs:
-        one, two = (
-            f"{found.files[row].name} ({class_splits[found.labels[row]]})" for row in pairs[0]
-        )
+        one, two = (f"{name_of(row)} ({splits[row]})" for row in pairs[0])
         warnings.warn(
             f"{path}: {len(pairs)} byte-identical images in two splits, such as {one} and {two}",
             SharedImagesWarning,

@@ -1,5 +1,6 @@
 """Arms whose encoder comes from a file: the numbers of what is in the file, or one line."""
 
+import copy
 import shutil
 
 import numpy as np
@@ -26,7 +27,8 @@ def config(finished, study, tmp_path):
         shutil.copy(encoder_of(finished, "guided", seed), tmp_path / f"e{seed}.safetensors")
     mine = {"encoder": "checkpoint", "checkpoint": str(tmp_path / "e{seed}.safetensors")}
     study["arms"] = {"pixels": {"encoder": "pixels"}, "mine": mine | {"latents": ["all", "class"]}}
-    return study | {"baseline": "pixels", "learners": finished.config["learners"]}
+    learners = copy.deepcopy(finished.config["learners"])
+    return study | {"baseline": "pixels", "learners": learners}
 
 
 @pytest.fixture

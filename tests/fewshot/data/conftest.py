@@ -1,7 +1,10 @@
 import io
 import os
 import shutil
+import threading
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -123,3 +126,41 @@ def zipped(tmp_path: Path, extracted: Path, make_zips: Callable[[Path, Path], No
     """The small Omniglot in its two archives."""
     make_zips(tmp_path / "data" / "omniglot", extracted)
     return tmp_path / "data"
+
+
+@dataclass
+class Server:
+    """A web server of this machine's own.
+
+    Attributes:
+        url: where it answers.
+        answers: path -> status, length that is announced (``None``: the true one), content.
+        asked: the paths that it was asked for.
+    """
+
+    url: str
+    answers: dict[str, tuple[int, int | None, bytes]] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            running.asked.append(self.path)
+            status, length, content = running.answers.get(self.path, (404, None, b"<html>"))
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(content) if length is None else length))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listening:
+        running = Server(f"http://127.0.0.1:{listening.server_port}")
+        thread = threading.Thread(target=listening.serve_forever, args=(0.01,))
+        thread.start()
+        yield running
+        listening.shutdown()
+        thread.join()
