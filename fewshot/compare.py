@@ -28,6 +28,7 @@ from guided.checkpoint import Encoder, digest
 from guided.errors import InputError
 from guided.files import write_arrays, write_figure
 from guided.guided_vae import GuidedVAE
+from guided.hardware import Hardware
 from guided.pictures import spaced, traversal_figures
 from guided.pretrain import PretrainConfig, build_model, pretrain
 from guided.progress import progress_bar
@@ -79,6 +80,9 @@ class Study:
             "versions": {k: versions()[k] for k in ("guided-fewshot", "torch")},
             "device": device,
         }
+        if config.precision != StudyConfig.precision:
+            self._foundation["precision"] = config.precision
+        self.training = Hardware(device, precision=config.precision).start()
         self._embedded: tuple[tuple[Path, str], Tensor] | None = None
         # Attribute -> the latents that an arm excites for it.
         self._excited: dict[str, tuple[int, int]] = {}
@@ -200,7 +204,7 @@ class Study:
             labelled(self.splits.train, arm.labelled, seed),
             labelled(self.splits.validation),
             seed=seed,
-            device=self.device,
+            device=self.training,
             state_file=cell.state_file,
             log_folder=self._log_folder(cell),
             score=(lambda e: self._validation_error(e, arm.latents[0])) if by_error else None,
@@ -270,7 +274,7 @@ class Study:
             train,
             self.splits.validation,
             seed=seed,
-            device=self.device,
+            device=self.training,
             state_file=cell.state_file,
             log_folder=self._log_folder(cell),
             description=f"train {learner_name} on {name}, seed {seed}",

@@ -13,6 +13,7 @@ from guided.backbones import ImageShape
 from guided.checkpoint import Encoder
 from guided.errors import InputError
 from guided.guidance.base import GuidanceFactory
+from guided.hardware import Precision
 from guided.pretrain import PretrainConfig
 
 
@@ -120,6 +121,8 @@ class StudyConfig:
         selection_episodes: validation episodes for the former.
         episode_seed: of the test and the validation episodes.
         resamples: bootstrap draws.
+        precision: of pretraining and meta-training: 32-true, or bf16-mixed. Errors are measured
+            in float32.
     """
 
     study: str
@@ -135,6 +138,7 @@ class StudyConfig:
     selection_episodes: int = 300
     episode_seed: int = 0
     resamples: int = 2000
+    precision: Precision = field(default="32-true", metadata={"described": "if changed"})
 
     def __post_init__(self) -> None:
         for name in (self.baseline, *(arm.baseline for arm in self.arms.values())):

@@ -310,6 +310,7 @@ CHANGES = {
         OTHER_ARM,
         both("pretrain other, seed {}", "train trained on other, seed {}"),
     ),
+    "the precision": ("precision", "bf16-mixed", VAE | GUIDED | ALL_TRAINED),
     "one more seed": (
         "seeds",
         [0, 1, 2],

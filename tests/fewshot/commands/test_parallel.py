@@ -107,3 +107,19 @@ def test_a_strategy_that_does_not_exist(study, run):
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "strategy telepathy" in done.stderr
+
+
+def test_bfloat16_trains_to_nearly_the_same_weights(study, write, tmp_path, capsys):
+    config = {"dataset": study["dataset"], "pretrain": study["pretrain"]}
+    weights = {}
+    for precision in ("32-true", "bf16-mixed"):
+        output = tmp_path / precision
+        arguments = ["pretrain", write(config), "--output", str(output), "--precision", precision]
+        assert main(arguments) == 0
+        weights[precision] = load_file(output / "encoder.safetensors")
+    capsys.readouterr()
+    full, half = (weights[p]["backbone.body.3.weight"] for p in ("32-true", "bf16-mixed"))
+    assert full.dtype == half.dtype == torch.float32
+    assert not torch.equal(full, half)
+    moved = float((full - half).norm() / full.norm())
+    assert moved < 0.1
