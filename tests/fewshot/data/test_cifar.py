@@ -1,0 +1,348 @@
+import hashlib
+import importlib.util
+import io
+import os
+import pickle
+import tarfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from fewshot.config import parse
+from fewshot.data import Dataset, DatasetFactory, ImageBank, Splits, cifar
+from fewshot.data.cifar import CIFAR_FS, FC100
+from fewshot.data.fetch import RemoteFile
+from guided.errors import InputError
+
+# https://www.cs.toronto.edu/~kriz/cifar.html, in the files' spelling.
+CLASSES = {
+    "aquatic_mammals": "beaver dolphin otter seal whale",
+    "fish": "aquarium_fish flatfish ray shark trout",
+    "flowers": "orchid poppy rose sunflower tulip",
+    "food_containers": "bottle bowl can cup plate",
+    "fruit_and_vegetables": "apple mushroom orange pear sweet_pepper",
+    "household_electrical_devices": "clock keyboard lamp telephone television",
+    "household_furniture": "bed chair couch table wardrobe",
+    "insects": "bee beetle butterfly caterpillar cockroach",
+    "large_carnivores": "bear leopard lion tiger wolf",
+    "large_man-made_outdoor_things": "bridge castle house road skyscraper",
+    "large_natural_outdoor_scenes": "cloud forest mountain plain sea",
+    "large_omnivores_and_herbivores": "camel cattle chimpanzee elephant kangaroo",
+    "medium_mammals": "fox porcupine possum raccoon skunk",
+    "non-insect_invertebrates": "crab lobster snail spider worm",
+    "people": "baby boy girl man woman",
+    "reptiles": "crocodile dinosaur lizard snake turtle",
+    "small_mammals": "hamster mouse rabbit shrew squirrel",
+    "trees": "maple_tree oak_tree palm_tree pine_tree willow_tree",
+    "vehicles_1": "bicycle bus motorcycle pickup_truck train",
+    "vehicles_2": "lawn_mower rocket streetcar tank tractor",
+}
+SUPERCLASSES = list(CLASSES)
+SUPERCLASS_OF = {name: i for i, names in enumerate(CLASSES.values()) for name in names.split()}
+NAMES = sorted(SUPERCLASS_OF)
+PARTS = {"train": 300, "test": 100}
+RNG = np.random.default_rng(0)
+LABELS = {part: RNG.permutation(np.arange(n) % 100) for part, n in PARTS.items()}
+PIXELS = {part: RNG.integers(0, 256, (n, 3072), np.uint8) for part, n in PARTS.items()}
+
+Contents = dict[str, Any]
+DATASETS: tuple[Callable[[Path], Dataset], ...] = (CIFAR_FS, FC100)
+
+
+@pytest.fixture
+def contents(monkeypatch: pytest.MonkeyPatch) -> Contents:
+    """What is in the files of a small CIFAR-100, which passes for complete."""
+    monkeypatch.setattr(cifar, "PARTS", PARTS)
+    made: Contents = {
+        part: {
+            "filenames": [f"{part}_{i}.png" for i in range(n)],
+            "fine_labels": LABELS[part].tolist(),
+            "coarse_labels": [SUPERCLASS_OF[NAMES[i]] for i in LABELS[part]],
+            "data": PIXELS[part],
+        }
+        for part, n in PARTS.items()
+    }
+    return {**made, "meta": {"fine_label_names": NAMES, "coarse_label_names": SUPERCLASSES}}
+
+
+def archive(contents: Contents) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+        for name in ("file.txt~", *contents):
+            content = pickle.dumps(contents.get(name), protocol=2)
+            member = tarfile.TarInfo(f"cifar-100-python/{name}")
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def write_archive(root: Path, contents: Contents) -> Path:
+    root.mkdir(parents=True, exist_ok=True)
+    path = root / "cifar-100-python.tar.gz"
+    path.write_bytes(archive(contents))
+    return path
+
+
+def write_folder(root: Path, contents: Contents) -> Path:
+    folder = root / "cifar-100-python"
+    folder.mkdir(parents=True)
+    for name, content in contents.items():
+        (folder / name).write_bytes(pickle.dumps(content, protocol=2))
+    return folder
+
+
+def banks(splits: Splits) -> list[ImageBank]:
+    return [splits.train, splits.validation, splits.test]
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_images_of_each_class(
+    dataset: Callable[[Path], Dataset], tmp_path: Path, contents: Contents
+) -> None:
+    write_archive(tmp_path, contents)
+    splits = dataset(tmp_path).splits()
+    counts = list(dataset(tmp_path).class_counts().values())
+    assert [bank.n_classes for bank in banks(splits)] == counts
+    assert sorted(name for bank in banks(splits) for name in bank.class_names) == NAMES
+    for bank in banks(splits):
+        assert list(bank.class_names) == sorted(bank.class_names)
+        assert bank.image_shape == (3, 32, 32)
+        for label, name in enumerate(bank.class_names):
+            expected = np.concatenate([PIXELS[p][NAMES.index(name) == LABELS[p]] for p in PARTS])
+            chosen = bank.labels == label
+            assert np.array_equal(bank.images[chosen].flatten(1), expected), "training first"
+            assert bank.attributes["superclass"][chosen].unique().tolist() == [SUPERCLASS_OF[name]]
+
+
+def test_colours_and_rows_are_where_they_belong(tmp_path: Path, contents: Contents) -> None:
+    """1024 values of red, then green, then blue, each row by row."""
+    contents["train"]["data"] = np.tile(np.arange(3072) // 32 % 96, (300, 1)).astype(np.uint8)
+    write_archive(tmp_path, contents)
+    image = CIFAR_FS(tmp_path).splits().train.images[0]
+    assert image[:, :, 5].tolist() == [list(range(32)), list(range(32, 64)), list(range(64, 96))]
+
+
+def test_cifar_fs(tmp_path: Path, contents: Contents) -> None:
+    write_archive(tmp_path, contents)
+    splits = CIFAR_FS(tmp_path).splits()
+    assert " ".join(splits.train.class_names) == (
+        "apple aquarium_fish bear bee bottle bowl boy bridge bus can castle caterpillar chair "
+        "clock cloud cockroach couch cup dinosaur dolphin elephant forest girl hamster house "
+        "kangaroo keyboard lawn_mower lion lizard lobster mountain mouse mushroom oak_tree orange "
+        "orchid palm_tree pear pine_tree plate porcupine possum rabbit raccoon ray road seal "
+        "shrew skunk skyscraper snake spider squirrel streetcar sunflower tank tiger train trout "
+        "tulip turtle willow_tree wolf"
+    )
+    assert " ".join(splits.validation.class_names) == (
+        "beaver beetle butterfly camel cattle crab crocodile flatfish lamp maple_tree motorcycle "
+        "otter sea shark television tractor"
+    )
+    assert " ".join(splits.test.class_names) == (
+        "baby bed bicycle chimpanzee fox leopard man pickup_truck plain poppy rocket rose snail "
+        "sweet_pepper table telephone wardrobe whale woman worm"
+    )
+    assert len(splits.train.attributes["superclass"].unique()) == 20
+
+
+def test_fc100_divides_superclasses(tmp_path: Path, contents: Contents) -> None:
+    """By the numbers that are passed on with the dataset."""
+    write_archive(tmp_path, contents)
+    seen = [
+        bank.attributes["superclass"].unique().tolist() for bank in banks(FC100(tmp_path).splits())
+    ]
+    assert seen == [
+        [1, 2, 3, 4, 5, 6, 9, 10, 15, 17, 18, 19],
+        [8, 11, 13, 16],
+        [0, 7, 12, 14],
+    ]
+
+
+@pytest.mark.parametrize("place", [".", "cifar-100", "cifar100"])
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_places(
+    place: str,
+    dataset: Callable[[Path], Dataset],
+    tmp_path: Path,
+    contents: Contents,
+    same: Callable[[ImageBank, ImageBank], bool],
+) -> None:
+    write_archive(tmp_path / "zipped", contents)
+    expected = banks(dataset(tmp_path / "zipped").splits())
+    folder = write_folder(tmp_path / "here" / place, contents)
+    assert all(map(same, banks(dataset(tmp_path / "here").splits()), expected))
+    listing = dataset(tmp_path / "here").listing()
+    assert (listing.found, listing.where) == (True, str(folder))
+    assert (listing.classes, listing.images) == (100, 400)
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_nothing_found(dataset: Callable[[Path], Dataset], tmp_path: Path) -> None:
+    command = f"fewshot data --download {dataset(tmp_path).name}"
+    with pytest.raises(InputError, match=f"cifar-100-python.tar.gz: not found.*{command}"):
+        dataset(tmp_path).splits()
+    listing = dataset(tmp_path).listing()
+    assert (listing.found, listing.images, listing.how_to_get) == (False, None, command)
+
+
+def test_read_once_until_the_source_changes(
+    tmp_path: Path, contents: Contents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_archive(tmp_path, contents)
+    first = FC100(tmp_path).splits().test
+    monkeypatch.setattr(cifar, "load_pickle", None)
+    assert torch.equal(FC100(tmp_path).splits().test.images, first.images)
+    os.utime(path, ns=(1, 1))
+    with pytest.raises(TypeError):
+        FC100(tmp_path).splits()
+
+
+def fails(root: Path, *words: str) -> None:
+    for dataset in DATASETS:
+        with pytest.raises(InputError) as caught:
+            dataset(root).splits()
+        assert "\n" not in str(caught.value)
+        for word in words:
+            assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("part", "changes", "message"),
+    [
+        ("train", {"data": PIXELS["train"][:9]}, "data: expected [300, 3072], has [9, 3072]"),
+        ("train", {"data": PIXELS["train"] / 255}, "data: expected an array of uint8"),
+        ("test", {"data": [1]}, "data: expected an array of uint8"),
+        ("test", {"fine_labels": [0] * 9}, "fine_labels: expected 100 numbers from 0 to 99"),
+        ("test", {"fine_labels": [100] * 100}, "fine_labels: expected 100 numbers from 0 to 99"),
+        ("test", {"coarse_labels": [20] * 100}, "coarse_labels: expected 100 numbers from 0 to 19"),
+        ("test", {"coarse_labels": ["0"] * 100}, "coarse_labels: expected 100 numbers"),
+        ("meta", {"fine_label_names": NAMES[1:]}, "fine_label_names: expected 100 different names"),
+        ("meta", {"coarse_label_names": None}, "coarse_label_names: expected 20 different names"),
+        ("meta", {"coarse_label_names": [["a"]] * 20}, "coarse_label_names: expected 20 different"),
+    ],
+)
+def test_a_file_of_something_else(
+    part: str, changes: Contents, message: str, tmp_path: Path, contents: Contents
+) -> None:
+    contents[part].update(changes)
+    folder = write_folder(tmp_path / "folder", contents)
+    fails(tmp_path / "folder", f"{folder / part}: {message}")
+    path = write_archive(tmp_path / "archive", contents)
+    fails(tmp_path / "archive", f"{path}/{part}: {message}")
+
+
+@pytest.mark.parametrize("part", ["train", "test", "meta"])
+def test_a_missing_file(part: str, tmp_path: Path, contents: Contents) -> None:
+    del contents[part]
+    folder = write_folder(tmp_path / "folder", contents)
+    fails(tmp_path / "folder", f"{folder / part}: not found")
+    path = write_archive(tmp_path / "archive", contents)
+    fails(tmp_path / "archive", f"{path}: expected CIFAR-100, has no {part}")
+
+
+def test_a_class_in_two_superclasses(tmp_path: Path, contents: Contents) -> None:
+    contents["train"]["coarse_labels"][0] ^= 1
+    path = write_archive(tmp_path, contents)
+    name = NAMES[LABELS["train"][0]]
+    fails(tmp_path, f"{path}: the class {name} is in several superclasses, expected one")
+
+
+def test_a_class_without_images(tmp_path: Path, contents: Contents) -> None:
+    for part in PARTS:
+        labels = contents[part]["fine_labels"]
+        contents[part]["fine_labels"] = [label or 53 for label in labels]
+    path = write_archive(tmp_path, contents)
+    fails(tmp_path, f"{path}: the class apple has no images")
+
+
+def test_other_names(tmp_path: Path, contents: Contents) -> None:
+    contents["meta"]["fine_label_names"] = [n.replace("whale", "wale") for n in NAMES]
+    contents["meta"]["coarse_label_names"] = [n.replace("people", "folk") for n in SUPERCLASSES]
+    write_archive(tmp_path, contents)
+    with pytest.raises(InputError, match="expected CIFAR-100's classes, has no whale"):
+        CIFAR_FS(tmp_path).splits()
+    with pytest.raises(InputError, match="expected CIFAR-100's classes, has no people"):
+        FC100(tmp_path).splits()
+
+
+class Attack:
+    def __reduce__(self) -> Any:
+        return os.system, ("touch attacked",)
+
+
+def test_hostile_pickle(
+    tmp_path: Path, contents: Contents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    contents["meta"]["more"] = Attack()
+    path = write_archive(tmp_path / "archive", contents)
+    fails(tmp_path / "archive", f"{path}/meta: refused, because it names posix.system")
+    folder = write_folder(tmp_path / "folder", contents)
+    fails(tmp_path / "folder", f"{folder}/meta: refused, because it names posix.system")
+    assert not (tmp_path / "attacked").exists()
+
+
+@pytest.mark.parametrize("kept", [0, 20, 5000, 500_000])
+def test_truncated_archive(kept: int, tmp_path: Path, contents: Contents) -> None:
+    path = write_archive(tmp_path, contents)
+    path.write_bytes(path.read_bytes()[:kept])
+    fails(tmp_path, f"{path}", "expected")
+
+
+def test_web_page_instead_of_an_archive(tmp_path: Path) -> None:
+    path = tmp_path / "cifar-100-python.tar.gz"
+    path.write_text("<html></html>")
+    fails(tmp_path, f"{path}: expected a whole archive")
+
+
+@pytest.mark.parametrize("dataset", [CIFAR_FS, FC100])
+def test_download(
+    dataset: Any, tmp_path: Path, server: Any, contents: Contents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = archive(contents)
+    md5 = hashlib.md5(content).hexdigest()
+    file = RemoteFile("cifar-100-python.tar.gz", (f"{server.url}/cifar",), md5=md5)
+    monkeypatch.setattr(cifar, "FILE", file)
+    server.answers["/cifar"] = (200, None, b"<html></html>")
+    with pytest.raises(InputError) as caught:
+        dataset(tmp_path, download=True).splits()
+    assert str(caught.value) == (
+        f"{dataset.name}: download failed ({server.url}/cifar: has a web page, not the file); put "
+        f"https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz into {tmp_path}"
+    )
+    server.answers["/cifar"] = (200, None, content)
+    assert len(dataset(tmp_path, download=True).splits().test) == 80
+    dataset(tmp_path).download()
+    assert len(server.asked) == 2, "what is there is not fetched again"
+
+
+def test_the_published_archive() -> None:
+    """What torchvision's source says, which takes seconds to import."""
+    found = importlib.util.find_spec("torchvision")
+    assert found is not None
+    assert found.origin is not None
+    source = (Path(found.origin).parent / "datasets" / "cifar.py").read_text()
+    source = source[source.index("class CIFAR100") :]
+    for key, value in (
+        ("base_folder", cifar.FOLDER),
+        ("filename", cifar.ARCHIVE),
+        ("url", cifar.FILE.urls[0]),
+        ("tgz_md5", cifar.FILE.md5),
+    ):
+        assert f'{key} = "{value}"' in source
+
+
+@dataclass
+class Study:
+    dataset: DatasetFactory
+
+
+@pytest.mark.parametrize("dataset", [CIFAR_FS, FC100])
+def test_can_be_named_in_a_configuration(dataset: Any, tmp_path: Path) -> None:
+    (tmp_path / "study.yaml").write_text(f"dataset: {{class_path: {dataset.__name__}}}\n")
+    made = parse(Study, [str(tmp_path / "study.yaml")], "study").dataset(tmp_path)
+    assert isinstance(made, dataset)
