@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fewshot.config import describe
+from fewshot.data.dataset import DatasetFactory, Splits
+from fewshot.environment import versions
 from guided.files import fingerprint, write_bytes, write_json
 
 
@@ -84,3 +87,25 @@ class Cell:
     @property
     def _marker(self) -> Path:
         return self.folder / "cell.json"
+
+
+def foundation(
+    version: int, dataset: DatasetFactory, splits: Splits, device: str
+) -> dict[str, Any]:
+    """What every cell of a study depends on; JSON-able.
+
+    The images themselves are covered: another file under the same name is noticed.
+
+    Args:
+        version: of what the same configuration means.
+        dataset: where the images come from.
+        splits: the images.
+        device: where it is computed.
+    """
+    return {
+        "format": version,
+        "dataset": describe(dataset),
+        "images": {name: bank.digest for name, bank in vars(splits).items()},
+        "versions": {k: versions()[k] for k in ("guided-fewshot", "torch")},
+        "device": device,
+    }

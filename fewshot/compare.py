@@ -11,11 +11,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from fewshot.cells import Cell
+from fewshot.cells import Cell, foundation
 from fewshot.config import describe
 from fewshot.data.dataset import Splits
 from fewshot.diagnose import diagnose, excited_slices
-from fewshot.environment import versions
 from fewshot.episodes import EpisodeSampler
 from fewshot.evaluate import EpisodeErrors, episode_errors, table_for
 from fewshot.labels import labelled, labelled_classes
@@ -72,14 +71,7 @@ class Study:
             splits.validation, config.settings[0], derive_seed(config.episode_seed, "selection")
         )
         self.first_learner = next(iter(config.learners.values())).learner
-        # The images themselves are covered: another file under the same name is noticed.
-        self._foundation = {
-            "format": FORMAT,
-            "dataset": describe(config.dataset),
-            "images": {name: bank.digest for name, bank in vars(splits).items()},
-            "versions": {k: versions()[k] for k in ("guided-fewshot", "torch")},
-            "device": device,
-        }
+        self._foundation = foundation(FORMAT, config.dataset, splits, device)
         if config.precision != StudyConfig.precision:
             self._foundation["precision"] = config.precision
         self.training = Hardware(device, precision=config.precision).start()

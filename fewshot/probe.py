@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 from torch import nn
 from tqdm import tqdm
 
-from fewshot.cells import Cell
+from fewshot.cells import Cell, foundation
 from fewshot.config import describe
 from fewshot.data.dataset import Splits
-from fewshot.environment import versions
 from fewshot.evaluate import embed_bank
 from fewshot.labels import labelled
 from fewshot.probe_study import ProbeArm, ProbeStudyConfig
@@ -89,14 +88,7 @@ class ProbeStudy:
                 "dataset: a linear classifier needs training and test images of the same classes, "
                 f"these have {splits.train.n_classes} and {splits.test.n_classes} different ones"
             )
-        # The images themselves are covered: another file under the same name is noticed.
-        self._foundation = {
-            "format": FORMAT,
-            "dataset": describe(config.dataset),
-            "images": {name: bank.digest for name, bank in vars(splits).items()},
-            "versions": {k: versions()[k] for k in ("guided-fewshot", "torch")},
-            "device": device,
-        }
+        self._foundation = foundation(FORMAT, config.dataset, splits, device)
         self._images = labelled(splits.train)
         for arm, latent_dim in product(config.arms.values(), config.latent_dims):
             self._untrained(arm, latent_dim, seed=0)

@@ -46,6 +46,21 @@ def check_ways(dataset: Dataset, **settings: Sequence[Setting]) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StudyCommand:
+    """What the commands of a study have in common.
+
+    Args:
+        output: run folder; runs/<study> if not given.
+        data_root: where the datasets are.
+        device: auto, cpu or cuda.
+    """
+
+    output: Path | None = None
+    data_root: Path | None = None
+    device: str = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainingCommand:
     """What the commands of one training have in common.
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fewshot.commands.common import check_ways, open_run, parse_command
+from fewshot.commands.common import StudyCommand, check_ways, open_run, parse_command
 from fewshot.compare import Study
 from fewshot.data import data_root
 from fewshot.environment import choose_device
@@ -14,18 +14,8 @@ from fewshot.study import StudyConfig
 
 
 @dataclass(frozen=True)
-class CompareConfig(StudyConfig):
-    """Compare guided with unguided encoders: arms x seeds x learners x settings, paired.
-
-    Args:
-        output: run folder; runs/<study> if not given.
-        data_root: where the datasets are.
-        device: auto, cpu or cuda.
-    """
-
-    output: Path | None = None
-    data_root: Path | None = None
-    device: str = "auto"
+class CompareConfig(StudyConfig, StudyCommand):
+    """Compare guided with unguided encoders: arms x seeds x learners x settings, paired."""
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fewshot.commands.common import open_run, parse_command
+from fewshot.commands.common import StudyCommand, open_run, parse_command
 from fewshot.data import data_root
 from fewshot.environment import choose_device
 from fewshot.probe import ProbeStudy
@@ -14,18 +14,8 @@ from fewshot.probe_study import ProbeStudyConfig
 
 
 @dataclass(frozen=True)
-class ProbeConfig(ProbeStudyConfig):
-    """Probe latents: error of a linear classifier, quality of samples; arms x widths x seeds.
-
-    Args:
-        output: run folder; runs/<study> if not given.
-        data_root: where the datasets are.
-        device: auto, cpu or cuda.
-    """
-
-    output: Path | None = None
-    data_root: Path | None = None
-    device: str = "auto"
+class ProbeConfig(ProbeStudyConfig, StudyCommand):
+    """Probe latents: error of a linear classifier, quality of samples; arms x widths x seeds."""
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -114,9 +114,12 @@ def _from_lists(folder: Path) -> ImageFiles:
     images = next((folder / name for name in IMAGES if (folder / name).exists()), None)
     if images is None:
         raise InputError(f"{folder / IMAGES[0]}: not found, nor is {IMAGES[1]}, beside {LISTS[0]}")
-    files: dict[str, list[ImageFile]] = {}
+    files: dict[str, ImageFile] = {}
+    ambiguous = set()
     for file in find_images(images):
-        files.setdefault(file.parts[-1], []).append(file)
+        name = file.parts[-1]
+        if files.setdefault(name, file) is not file:
+            ambiguous.add(name)
     splits: dict[str, SplitName] = {}
     labels: dict[str, str] = {}
     for path, split in zip(lists, SPLITS, strict=True):
@@ -125,17 +128,18 @@ def _from_lists(folder: Path) -> ImageFiles:
                 raise InputError(f"{path}: {name}: the class {label} is in another list, too")
             if name in labels:
                 raise InputError(f"{path}: {name}: is listed before, as {labels[name]}")
-            if len(files.get(name, ())) != 1:
-                n_files = len(files.get(name, ()))
-                raise InputError(f"{path}: {name}: expected one such image in {images}: {n_files}")
+            if name not in files or name in ambiguous:
+                n_files = "several are" if name in ambiguous else "none is"
+                raise InputError(f"{path}: {name}: expected one such image, {n_files} in {images}")
             labels[name] = label
     _check_classes(folder, splits)
     class_names = sorted(splits, key=lambda label: (SPLITS.index(splits[label]), label))
-    position = {label: i for i, label in enumerate(class_names)}
-    names = sorted(labels, key=lambda name: (position[labels[name]], name))
+    members: dict[str, list[str]] = {label: [] for label in class_names}
+    for name in sorted(labels):
+        members[labels[name]].append(name)
     found = Found(
-        [files[name][0] for name in names],
-        [position[labels[name]] for name in names],
+        [files[name] for names in members.values() for name in names],
+        [i for i, names in enumerate(members.values()) for _ in names],
         class_names,
         [splits[label] for label in class_names],
     )
@@ -146,15 +150,17 @@ def _read_list(path: Path) -> Iterator[tuple[str, str]]:
     """Names of images and their classes."""
     try:
         with open(path, newline="", encoding="utf-8") as file:
-            rows = list(csv.reader(file))
+            rows = csv.reader(file)
+            if next(rows, None) != HEADER:
+                raise InputError(f"{path}: expected {','.join(HEADER)} in the first line")
+            for row in rows:
+                if len(row) != len(HEADER):
+                    raise InputError(
+                        f"{path}: line {rows.line_num}: expected an image and its class, got {row}"
+                    )
+                yield row[0], row[1]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: expected a list of images, cannot be read ({error})") from error
-    if not rows or rows[0] != HEADER:
-        raise InputError(f"{path}: expected {','.join(HEADER)} in the first line; replace it")
-    for line, row in enumerate(rows[1:], 2):
-        if len(row) != len(HEADER):
-            raise InputError(f"{path}: line {line}: expected an image and its class, got {row}")
-        yield row[0], row[1]
 
 
 @dataclass(frozen=True)

@@ -127,7 +127,7 @@ def test_an_image_that_cannot_be_decoded(make: Any) -> None:
         ("", "expected filename,label in the first line"),
         ("filename,label\nn1.png\n", "line 2: expected an image and its class, got ['n1.png']"),
         ("filename,label\n\xff\n", "cannot be read"),
-        (f"filename,label\ngone.png,{TEST[0]}\n", "gone.png: expected one such image in "),
+        (f"filename,label\ngone.png,{TEST[0]}\n", "gone.png: expected one such image, none is in "),
         (f"filename,label\n{file_name(TRAIN[0], 0)},{TEST[0]}\n", f"before, as {TRAIN[0]}"),
     ],
 )
@@ -154,7 +154,9 @@ def test_a_listed_image_in_two_folders(make: Any) -> None:
     (folder / "images" / "more").mkdir()
     name = file_name(TRAIN[0], 0)
     shutil.copy(folder / "images" / name, folder / "images" / "more")
-    fails_when_listed(root, f"{folder / 'train.csv'}: {name}: expected one such image in ")
+    fails_when_listed(
+        root, f"{folder / 'train.csv'}: {name}: expected one such image, several are in "
+    )
 
 
 # Pickles
