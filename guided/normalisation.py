@@ -51,24 +51,23 @@ class BatchNorm2d(nn.BatchNorm2d):
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        chosen = _groups.get()
-        if chosen is not None:
-            return _normalised(self, input, chosen)
-        if self.training and parallel.shared():
-            return parallel.batch_norm(self, input)
-        return super().forward(input)
+        other = _with_other_statistics(self, input)
+        return super().forward(input) if other is None else other
 
 
 class BatchNorm1d(nn.BatchNorm1d):
     """The same for features ``[B, C]``."""
 
     def forward(self, input: Tensor) -> Tensor:
-        chosen = _groups.get()
-        if chosen is not None:
-            return _normalised(self, input, chosen)
-        if self.training and parallel.shared():
-            return parallel.batch_norm(self, input)
-        return super().forward(input)
+        other = _with_other_statistics(self, input)
+        return super().forward(input) if other is None else other
+
+
+def _with_other_statistics(norm: nn.BatchNorm1d | nn.BatchNorm2d, input: Tensor) -> Tensor | None:
+    chosen = _groups.get()
+    if chosen is not None:
+        return _normalised(norm, input, chosen)
+    return parallel.batch_norm(norm, input) if norm.training and parallel.shared() else None
 
 
 def _normalised(norm: nn.BatchNorm1d | nn.BatchNorm2d, input: Tensor, chosen: _Groups) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from guided.checkpoint import Encoder
-from guided.likelihoods import Bernoulli, Likelihood
+from guided.likelihoods import Bernoulli
 from guided.vae import Posterior
 
 
@@ -42,7 +42,6 @@ class SetVAE(nn.Module):
         latent_dim: width of each z_l (16 there).
         latent_layers: L (1 there; 3 for faces).
         hidden: width of the fully connected layers (256 there).
-        likelihood: p(x | z, c); Bernoulli if not given.
     """
 
     def __init__(
@@ -53,7 +52,6 @@ class SetVAE(nn.Module):
         latent_dim: int,
         latent_layers: int,
         hidden: int,
-        likelihood: Likelihood | None = None,
     ) -> None:
         super().__init__()
         features = encoder.out_dim
@@ -68,7 +66,7 @@ class SetVAE(nn.Module):
             _moments(features + context_dim + width, hidden, latent_dim) for width in above
         )
         self.decoder = encoder.backbone.decoder(context_dim + latent_layers * latent_dim)
-        self.likelihood = likelihood or Bernoulli()
+        self.likelihood = Bernoulli()
 
     def context(self, features: Tensor, kept: Tensor | None = None) -> Posterior:
         """q(c | D) of sets of features ``[…, n, d]``, each ``[…, context_dim]``.

@@ -1,5 +1,7 @@
 """ResNet-12 and what it drops."""
 
+from pathlib import Path
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -89,11 +91,11 @@ def test_masks_are_a_function_of_the_layer_and_the_call() -> None:
     assert layer.eval()(features) is features
 
 
-def test_survives_its_file(tmp_path: pytest.TempPathFactory) -> None:
+def test_survives_its_file(tmp_path: Path) -> None:
     encoder = Encoder(ResNet12((3, 20, 20), widths=THIN), LatentLayout({"content": (0, 4)}))
     encoder.train()(torch.rand(4, 3, 20, 20))
-    encoder.eval().save(tmp_path / "encoder.safetensors")  # type: ignore[operator]
-    loaded = Encoder.load(tmp_path / "encoder.safetensors")  # type: ignore[operator]
+    encoder.eval().save(tmp_path / "encoder.safetensors")
+    loaded = Encoder.load(tmp_path / "encoder.safetensors")
     images = torch.rand(3, 3, 20, 20)
     assert torch.equal(loaded(images), encoder(images))
     assert int(loaded.backbone.body[1].calls) == 1

@@ -224,10 +224,10 @@ def test_noise_is_a_function_of_the_step_and_survives_the_file(encoder, images, 
 
 @pytest.mark.parametrize("settings", [{}, {**GUIDED, "mixup": 0.2, "latent_layers": 2}])
 def test_it_learns_to_tell_new_classes_apart(encoder, make_bank, settings):
-    train, held_out = make_bank(12), make_bank(8, seed=5)
+    train, held_out = make_bank(12, noise=15), make_bank(8, noise=15, seed=5)
     factory = partial(NeuralStatistician, **(SMALL | {"hidden": 32}), **settings)
     shape = Setting(6, 1, 4)
-    config = TrainConfig(shape, steps=150, learning_rate=0.01, validation=Setting(4, 1, 3))
+    config = TrainConfig(shape, steps=400, learning_rate=0.003, validation=Setting(4, 1, 3))
     trained = meta_train(config, factory, encoder, train, held_out, seed=0).learner
     with seeded_initialisation(0, "test"):
         untrained = factory(encoder)
@@ -236,7 +236,7 @@ def test_it_learns_to_tell_new_classes_apart(encoder, make_bank, settings):
         float(episode_errors(learner, table_for(learner, held_out), judge, 50).mean())
         for learner in (untrained, trained)
     )
-    assert after < before - 10, before
+    assert after < 0.5 * before, (before, after)
 
 
 def test_an_episode_names_its_classes(bank):
