@@ -7,9 +7,10 @@ import torch
 from fewshot.data import ImageBank, Splits, data_root
 from fewshot.data.dataset import SplitName
 from fewshot.data.glyphs import Glyphs
+from fewshot.data.mini_imagenet import MiniImageNet
 from fewshot.data.omniglot import Omniglot
 
-DATASETS = ("omniglot", "glyphs", "random")
+DATASETS = ("omniglot", "mini_imagenet", "glyphs", "random")
 CLASSES = {"train": 1100, "validation": 100, "test": 423}  # Omniglot's
 
 
@@ -29,8 +30,9 @@ def load_bank(name: str, split: SplitName) -> ImageBank:
 
 def _splits(name: str) -> Splits:
     root = data_root()
-    dataset = Omniglot(root, split="random") if name == "omniglot" else Glyphs(root)
-    return dataset.splits()
+    if name == "mini_imagenet":
+        return MiniImageNet(root).splits()
+    return (Omniglot(root, split="random") if name == "omniglot" else Glyphs(root)).splits()
 
 
 def _noise(n_classes: int, n_images: int = 20) -> ImageBank:

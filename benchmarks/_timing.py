@@ -7,6 +7,9 @@ from time import perf_counter, process_time
 
 import torch
 
+MATRIX = {"cpu": 2048, "cuda": 8192}
+"""Rows and columns of a product that is large enough to reach the device's rate."""
+
 
 @dataclass(frozen=True)
 class Contender:
@@ -57,6 +60,29 @@ def keep_freed_memory() -> None:
     many; here, page faults would be most of what is measured.
     """
     torch.empty(30 * 2**20, dtype=torch.uint8)
+
+
+def matrix_product(device: str) -> Callable[[], None]:
+    """A large float32 product, in full precision: what the device's arithmetic can do."""
+    a, b = torch.randn(2, MATRIX[device], MATRIX[device], device=device).unbind()
+    out = torch.empty_like(a)
+
+    def run() -> None:
+        torch.mm(a, b, out=out)
+        synchronise(device)
+
+    return run
+
+
+def matrix_product_flops(device: str) -> float:
+    """Floating-point operations of :func:`matrix_product`."""
+    return 2.0 * MATRIX[device] ** 3
+
+
+def synchronise(device: str) -> None:
+    """Wait for what a GPU has been given to do."""
+    if device == "cuda":
+        torch.cuda.synchronize()
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

@@ -18,13 +18,23 @@ The last line is the ratio of the unguided arm to the textbook loop without work
 import argparse
 import copy
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from time import perf_counter, process_time
+from typing import get_args
 
 import torch
 import torch.nn.functional as F
 from _data import add_dataset_argument, load_bank
-from _timing import Contender, keep_freed_memory, print_table, rates
+from _timing import (
+    Contender,
+    keep_freed_memory,
+    matrix_product,
+    matrix_product_flops,
+    print_table,
+    rates,
+    synchronise,
+)
 from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
@@ -37,6 +47,7 @@ from guided.checkpoint import Encoder
 from guided.guidance.base import GuidanceFactory
 from guided.guidance.deformable_pca import DeformablePCA
 from guided.guidance.excitation_inhibition import ExcitationInhibition
+from guided.hardware import Hardware, Precision, Processes
 from guided.pretrain import LabelledImages, PretrainConfig, build_model, pretrain
 
 ARMS: dict[str, list[GuidanceFactory]] = {
@@ -45,9 +56,7 @@ ARMS: dict[str, list[GuidanceFactory]] = {
     "ExcitationInhibition": [partial(ExcitationInhibition, attributes={"class": 32})],
 }
 BATCH = 128
-WARM_UP, STEPS = 5, 20  # of one run; only the latter are timed
 PRODUCT = "matrix product"
-MATRIX = 2048  # rows and columns
 
 Clock = Callable[[], float]
 
@@ -55,19 +64,21 @@ Clock = Callable[[], float]
 class TextbookVAE(nn.Module):
     """The network that ``Conv4`` and its decoder are, written down in torch's layers."""
 
-    def __init__(self, channels: int, size: int, width: int, latent_dim: int) -> None:
+    def __init__(self, channels: int, size: int, width: int, latent_dim: int, pool: bool) -> None:
         super().__init__()
         encoder, decoder = [], []
         for i in range(4):
-            wider, half = channels if i == 0 else width, (size + 1) // 2
+            wider, half = channels if i == 0 else width, size // 2 if pool else (size + 1) // 2
             encoder += [
-                nn.Conv2d(wider, width, 3, stride=2, padding=1, bias=False),
+                nn.Conv2d(wider, width, 3, stride=1 if pool else 2, padding=1, bias=False),
                 nn.BatchNorm2d(width),
                 nn.ReLU(),
+                *([nn.MaxPool2d(2)] if pool else []),
             ]
-            extra = size - (2 * half - 1)
+            padding = int(size <= 2 * half)  # without it, one more than twice: what pooling dropped
+            extra = size - (2 * half - 1) if padding else 0
             up = nn.ConvTranspose2d(
-                width, wider, 3, stride=2, padding=1, output_padding=extra, bias=i == 0
+                width, wider, 3, stride=2, padding=padding, output_padding=extra, bias=i == 0
             )
             decoder = [up, *([nn.BatchNorm2d(width), nn.ReLU()] if i else []), *decoder]
             size = half
@@ -84,9 +95,11 @@ class TextbookVAE(nn.Module):
         return self.decoder(z), mean, logvar
 
 
-def textbook(config: PretrainConfig, images: LabelledImages, width: int) -> TextbookVAE:
+def textbook(
+    config: PretrainConfig, images: LabelledImages, width: int, downsample: str
+) -> TextbookVAE:
     channels, size = images.images.shape[1:3]
-    return TextbookVAE(channels, size, width, config.latent_dim)
+    return TextbookVAE(channels, size, width, config.latent_dim, downsample == "pool")
 
 
 def textbook_loss(vae: TextbookVAE, images: Tensor) -> Tensor:
@@ -112,38 +125,49 @@ class Pictures(Dataset):
         return self.transform(image), label
 
 
+def warm_up(steps: int) -> int:
+    """How many steps go before so many that are timed."""
+    return max(1, steps // 4)
+
+
 def forever(loader: DataLoader) -> Iterator[tuple[Tensor, Tensor]]:
     while True:
         yield from loader
 
 
-def train_textbook(vae: TextbookVAE, loader: DataLoader, clock: Clock) -> float:
-    """Seconds of ``STEPS`` steps."""
+def train_textbook(
+    vae: TextbookVAE, loader: DataLoader, steps: int, device: str, clock: Clock
+) -> float:
+    """Seconds of so many steps."""
     vae.train()
     optimizer = torch.optim.Adam(vae.parameters(), lr=1e-3)
     running_loss = 0.0
     for step, (images, _) in enumerate(forever(loader)):
-        if step == WARM_UP:
+        if step == warm_up(steps):
             start = clock()
-        if step == WARM_UP + STEPS:
+        if step == warm_up(steps) + steps:
             break
         optimizer.zero_grad()
-        loss = textbook_loss(vae, images)
+        loss = textbook_loss(vae, images.to(device))
         loss.backward()
         optimizer.step()
         running_loss += loss.item()
     return clock() - start
 
 
-def train_ours(config: PretrainConfig, images: LabelledImages, clock: Clock) -> float:
-    """Seconds of ``STEPS`` steps."""
+def train_ours(
+    config: PretrainConfig, images: LabelledImages, processes: Processes, clock: Clock
+) -> float:
+    """Seconds of all steps after the first few."""
     marks: list[float] = []
 
     def mark(encoder: Encoder) -> float:
+        synchronise(processes.device.type)
         marks.append(clock())
         return 0.0
 
-    pretrain(config, images, LabelledImages(images.images[:2]), seed=0, score=mark)
+    few = LabelledImages(images.images[:2])
+    pretrain(config, images, few, seed=0, device=processes, score=mark)
     return marks[-1] - marks[0]
 
 
@@ -184,16 +208,59 @@ def operations(config: PretrainConfig, images: LabelledImages) -> float:
     return counter.get_total_flops() / BATCH
 
 
-def matrix_product() -> Callable[[], Tensor]:
-    a, b = torch.randn(2, MATRIX, MATRIX).unbind()
-    out = torch.empty_like(a)
-    return lambda: torch.mm(a, b, out=out)
-
-
 def main() -> None:
+    arguments = parse()
+    torch.set_num_threads(arguments.threads)
+    keep_freed_memory()
+    clock = process_time if arguments.processor_time else perf_counter
+    processes = Hardware(arguments.device, precision=arguments.precision).start()
+    bank = load_bank(arguments.dataset, "train")
+    images = LabelledImages(bank.images, bank.targets())
+    width, downsample, steps = arguments.width, arguments.downsample, arguments.steps
+    configs = {arm: configuration(guided, width, downsample, steps) for arm, guided in ARMS.items()}
+    vae = textbook(configs["unguided"], images, width, downsample)
+    check(configs["unguided"], images, vae)
+    vae.to(processes.device)
+    flops = {arm: operations(config, images) for arm, config in configs.items()}
+    if arguments.compile:
+        configs["unguided, compiled"] = replace(configs["unguided"], compile=True)
+    data = images.to(processes.device)
+
+    def ours(arm: str) -> Contender:
+        return Contender(
+            arm, BATCH * steps, lambda: train_ours(configs[arm], data, processes, clock)
+        )
+
+    def loop(workers: int) -> Contender:
+        loader = DataLoader(
+            Pictures(bank), BATCH, shuffle=True, drop_last=True, num_workers=workers
+        )
+        return Contender(
+            f"textbook loop, {workers} workers",
+            BATCH * steps,
+            lambda: train_textbook(vae, loader, steps, arguments.device, clock),
+        )
+
+    first, *others = map(ours, configs)
+    contenders = [first, loop(0), *others]
+    if not arguments.processor_time:
+        contenders.append(loop(2))
+    contenders.append(
+        Contender(PRODUCT, matrix_product_flops(arguments.device), matrix_product(arguments.device))
+    )
+    rate = rates(contenders, arguments.repeats, processor_time=arguments.processor_time)
+    report(rate, flops)
+
+
+def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Pretraining, against a textbook loop.")
     add_dataset_argument(parser, fallback="glyphs")
     parser.add_argument("--width", type=int, default=32, help="of Conv4; 32: the quickstart's")
+    parser.add_argument("--downsample", choices=("stride", "pool"), default="stride")
+    parser.add_argument("--compile", action="store_true", help="the unguided arm also compiled")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--precision", choices=get_args(Precision), default="32-true", help="ours")
+    parser.add_argument("--steps", type=int, default=20, help="timed, of one run")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument(
@@ -204,41 +271,18 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.processor_time and arguments.threads > 1:
         parser.error("--processor-time: adds up what the threads take; needs --threads 1")
-    torch.set_num_threads(arguments.threads)
-    keep_freed_memory()
-    clock = process_time if arguments.processor_time else perf_counter
-    bank = load_bank(arguments.dataset, "train")
-    images = LabelledImages(bank.images, bank.targets())
-    configs = {arm: configuration(guidance, arguments.width) for arm, guidance in ARMS.items()}
-    vae = textbook(configs["unguided"], images, arguments.width)
-    check(configs["unguided"], images, vae)
-
-    def ours(arm: str) -> Contender:
-        return Contender(arm, BATCH * STEPS, lambda: train_ours(configs[arm], images, clock))
-
-    def loop(workers: int) -> Contender:
-        loader = DataLoader(
-            Pictures(bank), BATCH, shuffle=True, drop_last=True, num_workers=workers
-        )
-        name = f"textbook loop, {workers} workers"
-        return Contender(name, BATCH * STEPS, lambda: train_textbook(vae, loader, clock))
-
-    first, *others = map(ours, configs)
-    contenders = [first, loop(0), *others]
-    if not arguments.processor_time:
-        contenders.append(loop(2))
-    contenders.append(Contender(PRODUCT, 2 * MATRIX**3, matrix_product()))
-    rate = rates(contenders, arguments.repeats, processor_time=arguments.processor_time)
-    report(rate, {arm: operations(config, images) for arm, config in configs.items()})
+    return arguments
 
 
-def configuration(guidance: list[GuidanceFactory], width: int) -> PretrainConfig:
+def configuration(
+    guidance: list[GuidanceFactory], width: int, downsample: str, steps: int
+) -> PretrainConfig:
     return PretrainConfig(
-        backbone=partial(Conv4, width=width),
+        backbone=partial(Conv4, width=width, downsample=downsample),
         guidance=guidance,
         batch_size=BATCH,
-        steps=WARM_UP + STEPS,
-        validate_every=WARM_UP,
+        steps=warm_up(steps) + steps,
+        validate_every=warm_up(steps),
     )
 
 
@@ -255,7 +299,9 @@ def report(rate: dict[str, float], flops: dict[str, float]) -> None:
     print_table(
         ("pretraining", "images/s", "ratio", "MFLOP/image", "GFLOP/s", "% of matrix product"), rows
     )
-    print(f"float32 product of {MATRIX} x {MATRIX} matrices: {peak / 1e9:.0f} GFLOP/s")
+    print(f"large float32 matrix product: {peak / 1e9:.0f} GFLOP/s")
+    if "unguided, compiled" in rate:
+        print(f"torch.compile: {rate['unguided, compiled'] / rate['unguided']:.2f} times its rate")
     print(f"ratio {rate['unguided'] / alone:.2f}")
 
 

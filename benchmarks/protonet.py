@@ -34,7 +34,6 @@ with warnings.catch_warnings():
     import learn2learn as l2l
 
 SETTING = Setting(n_way=20, n_shot=1, n_query=15)
-STEPS = 60
 
 
 def textbook(channels: int, width: int) -> nn.Sequential:
@@ -54,8 +53,8 @@ def textbook_loss(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     images, labels = images[order], labels[order]
     embeddings = network(images)
     per_class = SETTING.n_shot + SETTING.n_query
-    support_indices = torch.zeros(len(images), dtype=torch.bool)
-    selection = torch.arange(SETTING.n_way) * per_class
+    support_indices = torch.zeros(len(images), dtype=torch.bool, device=images.device)
+    selection = torch.arange(SETTING.n_way, device=images.device) * per_class
     for offset in range(SETTING.n_shot):
         support_indices[selection + offset] = True
     support = embeddings[support_indices]
@@ -65,13 +64,13 @@ def textbook_loss(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     return F.cross_entropy(logits, labels[~support_indices])
 
 
-def train_textbook(network: nn.Module, tasks: "l2l.data.Taskset") -> None:
+def train_textbook(network: nn.Module, tasks: "l2l.data.Taskset", steps: int, device: str) -> None:
     network.train()
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
     running_loss = 0.0
-    for _ in range(STEPS):
+    for _ in range(steps):
         images, labels = tasks.sample()
-        loss = textbook_loss(network, images, labels)
+        loss = textbook_loss(network, images.to(device), labels.to(device))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -105,6 +104,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Prototypical networks, against learn2learn.")
     add_dataset_argument(parser, fallback="glyphs")
     parser.add_argument("--width", type=int, default=64)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--steps", type=int, default=60, help="of one run")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()
@@ -118,13 +119,15 @@ def main() -> None:
         for its, mine in zip(network.parameters(), encoder.parameters(), strict=True):
             its.copy_(mine)
     check(encoder, network, bank)
+    network.to(arguments.device)
+    device, steps = arguments.device, arguments.steps
     config = TrainConfig(
         setting=SETTING,
-        steps=STEPS,
-        validate_every=STEPS,
+        steps=steps,
+        validate_every=steps,
         validation=Setting(2, 1, 1),
         validation_episodes=1,
-        log_every=STEPS,
+        log_every=steps,
     )
     few = (bank.labels < 2).nonzero().flatten()
     small = ImageBank(bank.images[few], bank.labels[few], bank.class_names[:2])
@@ -132,11 +135,13 @@ def main() -> None:
         warnings.simplefilter("ignore")
         tasks = task_dataset(bank, SETTING)
     contenders = [
-        Contender("learn2learn's tasks", STEPS, lambda: train_textbook(network, tasks)),
+        Contender(
+            "learn2learn's tasks", steps, lambda: train_textbook(network, tasks, steps, device)
+        ),
         Contender(
             "meta_train",
-            STEPS,
-            lambda: meta_train(config, Prototypical, encoder, bank, small, seed=0),
+            steps,
+            lambda: meta_train(config, Prototypical, encoder, bank, small, seed=0, device=device),
         ),
     ]
     rate = rates(contenders, arguments.repeats)
