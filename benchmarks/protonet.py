@@ -104,6 +104,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Prototypical networks, against learn2learn.")
     add_dataset_argument(parser, fallback="glyphs")
     parser.add_argument("--width", type=int, default=64)
+    parser.add_argument("--compile", action="store_true", help="ours translated by torch.compile")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--steps", type=int, default=60, help="of one run")
     parser.add_argument("--threads", type=int, default=2)
@@ -128,6 +129,7 @@ def main() -> None:
         validation=Setting(2, 1, 1),
         validation_episodes=1,
         log_every=steps,
+        compile=arguments.compile,
     )
     few = (bank.labels < 2).nonzero().flatten()
     small = ImageBank(bank.images[few], bank.labels[few], bank.class_names[:2])

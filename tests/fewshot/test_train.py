@@ -254,6 +254,37 @@ def test_an_encoder_that_episodes_change_cannot_be_frozen(banks, encoder):
         meta_train(config(freeze_encoder=True, projection=4), learner, encoder, *banks, seed=0)
 
 
+def test_a_translated_training_is_the_same_training(banks, encoder, monkeypatch):
+    translated = []
+
+    def counting(graph, inputs):
+        def run(*values):
+            translated.append(1)
+            return graph.forward(*values)
+
+        return run
+
+    # Without torch's own code generator, which takes long and a C++ compiler.
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=counting))
+    plain = meta_train(SHORT, PROTOTYPICAL, encoder, *banks, seed=0)
+    compiled = meta_train(config(compile=True), PROTOTYPICAL, encoder, *banks, seed=0)
+    assert len(translated) == SHORT.steps  # validation is not translated
+    for name, value in plain.encoder.state_dict().items():
+        torch.testing.assert_close(compiled.encoder.state_dict()[name], value, msg=name)
+    compiled.encoder(banks[1].images)
+    assert len(translated) == SHORT.steps
+
+
+def test_only_an_encoder_that_is_trained_once_for_all_episodes_is_translated(banks, encoder):
+    message = r"^compile: needs a learner of embeddings whose encoder is trained"
+    learner = partial(Prototypical, batch_norm="support")
+    with pytest.raises(InputError, match=message):
+        meta_train(config(compile=True), learner, encoder, *banks, seed=0)
+    frozen = config(compile=True, freeze_encoder=True, projection=4)
+    with pytest.raises(InputError, match=message):
+        meta_train(frozen, PROTOTYPICAL, encoder, *banks, seed=0)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
