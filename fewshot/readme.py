@@ -1,7 +1,7 @@
 """The README's result tables: generated from ``runs/published/*.json``, never typed.
 
 ``python -m fewshot.readme README.md`` rewrites the text between each pair of markers
-``<!-- results: FILE LEARNER -->`` and ``<!-- end -->``.
+``<!-- results: FILE LEARNER -->`` (or another kind of table) and ``<!-- end -->``.
 """
 
 import json
@@ -13,7 +13,7 @@ from typing import Any
 from guided.files import write_bytes
 
 BLOCK = re.compile(
-    r"(<!-- (results|budget|diagnostics|peer|probe|lake): (\S+) ?(\S*) -->\n)(.*?)(<!-- end -->)",
+    r"(<!-- (results|learners|budget|diagnostics|peer|probe|lake): (\S+) ?(\S*) -->\n)(.*?)(<!-- end -->)",
     re.S,
 )
 
@@ -35,6 +35,16 @@ def results_table(results: dict[str, Any], learner: str) -> str:
         label = arm if latents == "all" else f"{arm} ({latents})"
         lines.append(f"| {label} | " + " | ".join(cells[s] for s in settings) + " |")
     return "\n".join(lines) + "\n"
+
+
+def learners_table(results: dict[str, Any], arm: str) -> str:
+    """As :func:`results_table`, but one line a learner: of one arm's encoder."""
+    rows = [
+        {**row, "arm": row["learner"], "learner": arm, "latents": "all"}
+        for row in results["rows"]
+        if row["arm"] == arm
+    ]
+    return results_table({"rows": rows}, arm).replace("arm (latents)", "learner", 1)
 
 
 def _cell(row: dict[str, Any], digits: int = 1) -> str:
@@ -160,17 +170,17 @@ def fill(text: str, root: Path) -> str:
     """
 
     def block(match: re.Match[str]) -> str:
-        opening, kind, file, learner, _, closing = match.groups()
+        opening, kind, file, which, _, closing = match.groups()
         results = json.loads((root / file).read_text())
-        of_learner = {"results": results_table, "budget": budget_table}
+        of_one = {"results": results_table, "learners": learners_table, "budget": budget_table}
         of_study = {
             "diagnostics": diagnostics_table,
             "peer": peer_table,
             "probe": probe_table,
             "lake": lake_table,
         }
-        one = of_learner.get(kind)
-        table = one(results, learner) if one else of_study[kind](results)
+        one = of_one.get(kind)
+        table = one(results, which) if one else of_study[kind](results)
         return f"{opening}{table}{closing}"
 
     return BLOCK.sub(block, text)

@@ -114,6 +114,32 @@ def test_budgets_are_columns_and_shares_of_labels_lines(tmp_path):
     )
 
 
+def test_learners_are_lines(tmp_path):
+    def row(arm, learner, error, difference=None):
+        return {
+            "arm": arm,
+            "latents": "features",
+            "learner": learner,
+            "n_way": 5,
+            "n_shot": 1,
+            "error": error,
+            "error_ci95_seeds": None,
+            "paired_difference": difference,
+            "paired_difference_ci95": difference and [difference - 0.5, difference + 0.5],
+        }
+
+    rows = [row("vae", "a", 1.0), row("random", "plain", 20.0), row("random", "guided", 18.0, -2.0)]
+    (tmp_path / "n.json").write_text(json.dumps({"rows": rows}))
+    filled = fill("<!-- learners: n.json random -->\n<!-- end -->\n", tmp_path)
+    assert filled == (
+        "<!-- learners: n.json random -->\n"
+        "| learner | 5-way 1-shot |\n|---|---|\n"
+        "| plain | 20.0 |\n"
+        "| guided | 18.0 (-2.0: -2.5 … -1.5) |\n"
+        "<!-- end -->\n"
+    )
+
+
 def test_python_example_runs(tmp_path, monkeypatch, capsys):
     """The README's code as it stands, with fewer steps."""
     code = re.search(r"```python\n(.*?)```", README, re.S).group(1)
