@@ -12,10 +12,8 @@ from typing import Any
 
 from guided.files import write_bytes
 
-BLOCK = re.compile(
-    r"(<!-- (results|learners|budget|diagnostics|peer|probe|lake): (\S+) ?(\S*) -->\n)(.*?)(<!-- end -->)",
-    re.S,
-)
+KINDS = "results|learners|budget|diagnostics|peer|probe|lake"
+BLOCK = re.compile(rf"(<!-- ({KINDS}): (\S+) ?(\S*) -->\n)(.*?)(<!-- end -->)", re.S)
 
 
 def results_table(results: dict[str, Any], learner: str) -> str:
