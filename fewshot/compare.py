@@ -146,7 +146,7 @@ class Study:
         return self.output / "tensorboard" / cell.name
 
     def _pretrain_config(self, arm: ArmConfig) -> PretrainConfig:
-        return dataclasses.replace(self.config.pretrain, guidance=arm.guidance)
+        return dataclasses.replace(self.config.pretrain, guidance=arm.guidance, elbo=arm.elbo)
 
     def _untrained(self, arm: ArmConfig, seed: int) -> Encoder:
         if arm.encoder == "pixels":
@@ -170,6 +170,8 @@ class Study:
             "seed": seed,
             "selection": self._selection(arm) if pretrained else None,
         }
+        if not arm.elbo:
+            depends["elbo"] = False
         if arm.labelled < 1 and pretrained and self._model(arm, seed).attributes:
             depends["labelled"] = arm.labelled
         if arm.checkpoint:
@@ -208,7 +210,8 @@ class Study:
             f"({self.config.select_by} {progress.best_score:.2f} on the validation classes)"
         )
         images = spaced(self.splits.validation.images, 256).to(self.device)
-        for title, figure in traversal_figures(trained.model, images).items():
+        figures = traversal_figures(trained.model, images) if arm.elbo else {}
+        for title, figure in figures.items():
             write_figure(cell.folder / f"{title}.png", figure)
         return trained.encoder, progress.history
 

@@ -30,6 +30,7 @@ class ArmConfig:
         baseline: the arm that it is paired with, if not the study's.
         latents: what the learners are fed, one after the other: all, a slice's name, features.
             The first one is what the arm's best state is chosen by.
+        elbo: false: trained by its guidance alone, without the VAE's own terms.
         checkpoint: the file of an encoder that was trained elsewhere; ``{seed}`` in its path stands
             for the study's seed, without it one encoder serves all seeds.
     """
@@ -40,6 +41,7 @@ class ArmConfig:
     baseline: str | None = None
     latents: list[str] = field(default_factory=lambda: ["all"])
     checkpoint: Path | None = None
+    elbo: bool = True
 
     def __post_init__(self) -> None:
         if not 0 < self.labelled <= 1:
@@ -48,6 +50,8 @@ class ArmConfig:
             raise InputError("latents: at least one is needed, e.g. [all]")
         if self.guidance and self.encoder != "pretrained":
             raise InputError(f"guidance: an encoder that is {self.encoder} cannot be guided")
+        if not self.elbo and not self.guidance:
+            raise InputError("elbo: without it and without guidance there is nothing to train")
         if self.checkpoint is None and self.encoder == "checkpoint":
             raise InputError("checkpoint: missing; the encoder's file is needed")
         if self.checkpoint is not None and self.encoder != "checkpoint":
@@ -167,6 +171,8 @@ class StudyConfig:
                 raise InputError(f"learners.{name}.train: missing; untrained it answers at random")
         if self.pretrain.guidance:
             raise InputError("pretrain.guidance: belongs to the arms of a study")
+        if not self.pretrain.elbo:
+            raise InputError("pretrain.elbo: belongs to the arms of a study")
         if self.episodes < 2 or self.selection_episodes < 1:
             raise InputError(f"episodes: expected at least 2, got {self.episodes}")
 

@@ -1,6 +1,7 @@
 """Random deformations of training images: batched, on the device, a function of the generator."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +12,26 @@ from torch import Tensor
 from guided.errors import InputError
 from guided.parallel import uniform
 
+COLOURS = ("brightness", "contrast", "saturation")
+MOVES = ("rotation", "scale", "shear", "translation_x", "translation_y")
+CONTROLS = 4  # control points of the elastic warp, along each side
+
+
+@dataclass(frozen=True)
+class Deformed:
+    """Images and what is known of how they were deformed.
+
+    Attributes:
+        images: ``[views * B, C, H, W]``, one view of all after the other; 0 outside.
+        amounts: what was done to each, ``[views * B]``: ``rotation`` in radians; ``scale``, the
+            log of a factor, crop included; ``shear``, a slope; ``translation_x`` and
+            ``translation_y`` in half image widths; all of the map from output to input
+            coordinates, as in deformable PCA. ``thickness``, and the colours' factors less 1.
+    """
+
+    images: Tensor
+    amounts: Mapping[str, Tensor]
+
 
 def _later(default: Any) -> Any:
     """A field that a configuration's description leaves out at its default."""
@@ -19,7 +40,7 @@ def _later(default: Any) -> Any:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Deform every training image by its own random affine map, uniform within these limits.
+    """Deform every training image by its own random map, uniform within these limits.
 
     Crop, flip and colour are for natural images, after torchvision's ``RandomResizedCrop`` (of
     square crops), ``RandomHorizontalFlip`` and ``ColorJitter`` (in this order), each image by its
@@ -36,6 +57,10 @@ class Augmentation:
             crop lies anywhere inside; 1: none.
         flip: mirror left and right with probability 1/2.
         brightness, contrast, saturation: largest change of the factor from 1, in [0, 1].
+        elastic: largest shift, in half image widths, of each of 4 × 4 control points, between
+            which a smooth warp is interpolated (after Simard et al. 2003).
+        thickness: largest step from the image towards its dilation or its erosion by 3×3
+            pixels, in [0, 1]: strokes become thicker or thinner.
     """
 
     rotation: float = 0.0
@@ -48,24 +73,39 @@ class Augmentation:
     brightness: float = _later(0.0)
     contrast: float = _later(0.0)
     saturation: float = _later(0.0)
+    elastic: float = _later(0.0)
+    thickness: float = _later(0.0)
 
     def __post_init__(self) -> None:
         if self.views < 1:
             raise InputError(f"views: expected at least 1, got {self.views}")
         if not 0 < self.crop <= 1:
             raise InputError(f"crop: expected in (0, 1], got {self.crop}")
-        for name in ("brightness", "contrast", "saturation"):
+        for name in (*COLOURS, "thickness"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name}: expected in [0, 1], got {getattr(self, name)}")
 
     @property
     def active(self) -> bool:
         """Whether anything is changed."""
-        return self._moves or self._colours
+        return self._moves or self._colours or self.thickness > 0
+
+    @property
+    def known(self) -> tuple[str, ...]:
+        """What each image is told of how it was deformed: the keys of :attr:`Deformed.amounts`."""
+        moves = {
+            "rotation": self.rotation,
+            "scale": self.scale or self.crop < 1,
+            "shear": self.shear,
+            "translation_x": self.translation or self.crop < 1,
+            "translation_y": self.translation or self.crop < 1,
+        }
+        others = {name: getattr(self, name) for name in (*COLOURS, "thickness")}
+        return tuple(name for name, limit in {**moves, **others}.items() if limit)
 
     @property
     def _moves(self) -> bool:
-        affine = (self.rotation, self.scale, self.shear, self.translation)
+        affine = (self.rotation, self.scale, self.shear, self.translation, self.elastic)
         return any(affine) or self.crop < 1 or self.flip
 
     @property
@@ -73,44 +113,76 @@ class Augmentation:
         return any((self.brightness, self.contrast, self.saturation))
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Deformed images ``[views * B, C, H, W]``, one view of all after the other; 0 outside.
+        """The images of :meth:`deform`."""
+        return self.deform(images, generator).images
+
+    def deform(self, images: Tensor, generator: torch.Generator) -> "Deformed":
+        """Deformed images, and what was done to each.
 
         Args:
             images: float ``[B, C, H, W]`` in [0, 1], background 0.
             generator: on the images' device.
         """
         images = torch.cat([images] * self.views) if self.views > 1 else images
+        amounts: dict[str, Tensor] = {}
+        if self.thickness:
+            images, amounts["thickness"] = self._thickened(images, generator)
         if self._moves:
-            images = self._deformed(images, generator)
+            images, moved = self._moved(images, generator)
+            amounts |= moved
         if self._colours:
-            images = self._coloured(images, generator)
-        return images
+            images, factors = self._coloured(images, generator)
+            amounts |= factors
+        return Deformed(images, {name: amounts[name] for name in self.known})
 
-    def _deformed(self, images: Tensor, generator: torch.Generator) -> Tensor:
+    def _moved(
+        self, images: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         amount = 2 * uniform(5, len(images), generator, images.device) - 1
         angle = math.radians(self.rotation) * amount[0]
-        size = (self.scale * amount[1]).exp()
+        log_size = self.scale * amount[1]
         shear, right, down = (
             self.shear * amount[2],
             self.translation * amount[3],
             self.translation * amount[4],
         )
-        mirror = torch.ones_like(size)
+        mirror = torch.ones_like(log_size)
         if self.crop < 1 or self.flip:
             chance = uniform(4, len(images), generator, images.device)
             side = (self.crop + (1 - self.crop) * chance[0]).sqrt()
-            size = size * side
+            log_size = log_size + side.log()
             right = right + (1 - side) * (2 * chance[1] - 1)
             down = down + (1 - side) * (2 * chance[2] - 1)
             mirror = torch.where(self.flip & (chance[3] < 0.5), -mirror, mirror)
+        size = log_size.exp()
         cos, sin = angle.cos() * size, angle.sin() * size
         rows = [mirror * cos, shear * cos - sin, right, mirror * sin, shear * sin + cos, down]
         matrix = torch.stack(rows, 1).view(-1, 2, 3)
         grid = F.affine_grid(matrix, list(images.shape), align_corners=False)
-        deformed = F.grid_sample(images, grid, align_corners=False)
-        return deformed.contiguous(memory_format=torch.channels_last)
+        if self.elastic:
+            grid = grid + self._warp(images, generator)
+        moved = F.grid_sample(images, grid, align_corners=False)
+        amounts = dict(zip(MOVES, (angle, log_size, shear, right, down), strict=True))
+        return moved.contiguous(memory_format=torch.channels_last), amounts
 
-    def _coloured(self, images: Tensor, generator: torch.Generator) -> Tensor:
+    def _warp(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """A smooth shift for every pixel, ``[B, H, W, 2]``."""
+        n = len(images)
+        points = 2 * uniform(2 * CONTROLS**2, n, generator, images.device) - 1
+        field = self.elastic * points.T.reshape(n, 2, CONTROLS, CONTROLS)
+        smooth = F.interpolate(field, images.shape[2:], mode="bicubic", align_corners=True)
+        return smooth.permute(0, 2, 3, 1)
+
+    def _thickened(self, images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        amount = self.thickness * (2 * uniform(1, len(images), generator, images.device)[0] - 1)
+        step = amount[:, None, None, None]
+        dilated = F.max_pool2d(images, 3, 1, 1)
+        eroded = -F.max_pool2d(-images, 3, 1, 1)
+        return torch.lerp(images, torch.where(step > 0, dilated, eroded), step.abs()), amount
+
+    def _coloured(
+        self, images: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         limits = images.new_tensor([self.brightness, self.contrast, self.saturation])
         amount = 2 * uniform(3, len(images), generator, images.device) - 1
         factors = (1 + limits[:, None] * amount)[..., None, None, None]
@@ -118,7 +190,8 @@ class Augmentation:
         images = (images * brightness).clamp(0, 1)
         mean = _grey(images).mean((1, 2, 3), keepdim=True)
         images = torch.lerp(mean, images, contrast).clamp(0, 1)
-        return torch.lerp(_grey(images).expand_as(images), images, saturation).clamp(0, 1)
+        images = torch.lerp(_grey(images).expand_as(images), images, saturation).clamp(0, 1)
+        return images, dict(zip(COLOURS, (limits[:, None] * amount).unbind(0), strict=True))
 
 
 def _grey(images: Tensor) -> Tensor:

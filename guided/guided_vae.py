@@ -49,6 +49,8 @@ class GuidedVAE(nn.Module):
         categories: attribute -> number of values, for supervised guidance.
         kl_weight: β of β-VAE (Higgins et al. 2017); 1 is the ELBO.
         views: differently deformed copies of each image in a training batch.
+        known: what the targets tell of how each image was deformed.
+        elbo: false leaves the guidance's terms alone; nothing is decoded then.
     """
 
     def __init__(
@@ -62,9 +64,13 @@ class GuidedVAE(nn.Module):
         categories: Mapping[str, int],
         kl_weight: float = 1.0,
         views: int = 1,
+        known: tuple[str, ...] = (),
+        elbo: bool = True,
     ) -> None:
         super().__init__()
-        context = GuidanceContext(input_shape, LatentAllocator(latent_dim), categories, views)
+        context = GuidanceContext(
+            input_shape, LatentAllocator(latent_dim), categories, views, known
+        )
         body = backbone(input_shape)
         # From a random stream of their own: the VAE starts with the weights that it would have
         # without them, so that the arms of one seed differ in nothing but their guidance.
@@ -74,7 +80,9 @@ class GuidedVAE(nn.Module):
         self.guidance = nn.ModuleList(strategies)
         for strategy in strategies:
             strategy.initialise(self.vae.encoder.latent_head)
-        self.kl_weight = kl_weight
+        self.kl_weight, self.elbo = kl_weight, elbo
+        if not elbo and not strategies:
+            raise InputError("elbo: without it and without guidance there is nothing to train")
         self._check_terms(strategies)
 
     def _check_terms(self, strategies: Sequence[Guidance]) -> None:
@@ -110,8 +118,11 @@ class GuidedVAE(nn.Module):
         """
         posterior = self.vae.posterior(images)
         z = posterior.sample(generator)
-        terms = self.vae.losses(images, posterior, z)
-        weights = {"reconstruction": 1.0, "kl": self.kl_weight * kl_warmup}
+        terms: dict[str, Tensor] = {}
+        weights: dict[str, float] = {}
+        if self.elbo:
+            terms |= self.vae.losses(images, posterior, z)
+            weights |= {"reconstruction": 1.0, "kl": self.kl_weight * kl_warmup}
         for strategy in self.strategies:
             terms |= strategy.losses(images, posterior, z, targets)
             weights |= strategy.weights

@@ -80,6 +80,21 @@ class LatentAllocator:
         self._slices[name] = (start, self._next)
         return list(range(start, self._next))
 
+    def share(self, name: str) -> list[int]:
+        """The latent of that name: the one that was handed out, or the next.
+
+        For what several strategies mean by the same latent.
+
+        Raises:
+            InputError: the name stands for several latents, or none is left.
+        """
+        if name not in self._slices:
+            return self.take(name)
+        start, stop = self._slices[name]
+        if stop > start + 1:
+            raise InputError(f"guidance: one latent {name!r} is asked for, it has {stop - start}")
+        return [start]
+
     def layout(self) -> LatentLayout:
         """What was handed out; the latents that nobody asked for are called ``content``."""
         rest = {REST: (self._next, self.latent_dim)} if self._next < self.latent_dim else {}

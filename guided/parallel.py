@@ -88,6 +88,36 @@ def uniform(k: int, n: int, generator: torch.Generator, device: torch.device) ->
     return whole[:, share.rows(n, device)]
 
 
+def gathered(values: Tensor) -> Tensor:
+    """The rows of all processes, ``[world * n, …]``; each sends its gradient back."""
+    share = _share.get()
+    if share is None:
+        return values
+    rows: Tensor = _Gather.apply(values, share.rank, share.world)
+    return rows
+
+
+def positions(n: int, device: torch.device) -> Tensor:
+    """Where a process's n rows are in the whole batch, int64 ``[n]``."""
+    share = _share.get()
+    return torch.arange(n, device=device) if share is None else share.rows(n, device)
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(context: Any, values: Tensor, rank: int, world: int) -> Tensor:
+        context.own = slice(rank * len(values), (rank + 1) * len(values))
+        parts = [torch.empty_like(values) for _ in range(world)]
+        dist.all_gather(parts, values.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        gradient = gradients[0].contiguous().clone()
+        dist.all_reduce(gradient)
+        return gradient[context.own], None, None
+
+
 def batch_norm(norm: nn.BatchNorm1d | nn.BatchNorm2d, features: Tensor) -> Tensor:
     """Batch norm in training over the batches of all processes; running statistics included.
 

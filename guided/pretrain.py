@@ -42,7 +42,8 @@ class PretrainConfig:
         latent_dim: latents in all.
         likelihood: p(x|z): Bernoulli for ink, Gaussian for natural images.
         guidance: strategies that shape the latents, in the order in which they reserve slices.
-        augmentation: random deformations of the training images; guidance is not told.
+        augmentation: random deformations of the training images; guidance is told how much.
+        elbo: minimise the negative ELBO; false: the guidance's terms alone.
         kl_weight: β; 1 is the ELBO.
         kl_warmup: steps over which the KL weight rises linearly from 0.
         steps: optimizer steps.
@@ -76,6 +77,7 @@ class PretrainConfig:
     log_every: int = 50
     # Part of a digest only where it is not the default: what was computed before it stays valid.
     shuffle: bool = field(default=True, metadata={"described": "if changed"})
+    elbo: bool = field(default=True, metadata={"described": "if changed"})
     compile: bool = field(default=False, metadata={"described": "if changed"})
 
     def __post_init__(self) -> None:
@@ -132,6 +134,8 @@ def build_model(config: PretrainConfig, images: LabelledImages, seed: int) -> Gu
             categories=images.categories(),
             kl_weight=config.kl_weight,
             views=config.augmentation.views,
+            known=config.augmentation.known,
+            elbo=config.elbo,
         )
 
 
@@ -163,7 +167,7 @@ def pretrain(
         state_file: the resumable state, written at each validation; a run that finds one of the
             same configuration continues it.
         log_folder: receives TensorBoard curves and pictures.
-        score: what "best" means; the held-out negative ELBO if not given.
+        score: what "best" means; the held-out negative ELBO if not given, which needs ``elbo``.
         description: the progress bar's.
 
     Raises:
@@ -175,6 +179,8 @@ def pretrain(
         raise InputError(
             f"batch_size: {config.batch_size} is more than the {len(train.images)} training images"
         )
+    if score is None and not config.elbo:
+        raise InputError("elbo: without it, states cannot be told apart by the held-out ELBO")
     model = build_model(config, train, seed).to(device)
     trainer = _Trainer(config, model, processes)
     part = share.part(config.batch_size)
@@ -197,8 +203,9 @@ def pretrain(
             chance = generator(seed, "pretrain", "augmentation", progress.step, device=device)
             noise = generator(seed, "pretrain", "noise", progress.step, device=device)
             with sharing(share):
-                images = config.augmentation(images, chance)
-                objective, adversary = trainer.step(images, targets, noise, progress.step)
+                deformed = config.augmentation.deform(images, chance)
+                targets |= {f"applied {name}": a for name, a in deformed.amounts.items()}
+                objective, adversary = trainer.step(deformed.images, targets, noise, progress.step)
             progress.step += 1
             bar.update()
             last = progress.step == config.steps
@@ -209,6 +216,9 @@ def pretrain(
                 check_finite(terms, progress.step, config.learning_rate)
             if logs:
                 _log_objective(log, objective, adversary, progress.step)
+                for strategy in model.strategies if log.active else ():
+                    found = strategy.measurements(objective.posterior, targets)
+                    log.scalars("guidance", found, progress.step)
             if validates:
                 with as_written() if config.compile else nullcontext():
                     values = _validation(model, validation, seed, score)
@@ -220,7 +230,7 @@ def pretrain(
                 if state_file and processes.first:
                     state.save(state_file)
         model = copy.deepcopy(model).eval()  # without what torch.compile did to it
-        if log.active:
+        if log.active and config.elbo:
             log_pictures(log, model, validation.images, progress.step)
     return Pretrained(best.eval(), model, progress)
 

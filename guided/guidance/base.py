@@ -21,12 +21,15 @@ class GuidanceContext:
         categories: attribute -> how many values it takes in the training set. Asking for one is
             how a strategy uses labels.
         views: differently deformed copies of each image in a batch, one after the other.
+        known: what a batch's targets tell of how each image was deformed, as ``applied NAME``:
+            the keys of :attr:`guided.augment.Deformed.amounts`.
     """
 
     input_shape: ImageShape
     latents: LatentAllocator
     categories: Mapping[str, int]
     views: int = 1
+    known: tuple[str, ...] = ()
 
     @property
     def latent_dim(self) -> int:
@@ -60,7 +63,8 @@ class Guidance(nn.Module, ABC):
             images: float in [0, 1], ``[B, C, H, W]``.
             posterior: q(z|x) of these images.
             z: a draw from it, ``[B, latent_dim]``.
-            targets: attribute -> int64 ``[B]``; -1: unknown.
+            targets: attribute -> int64 ``[B]``; -1: unknown. ``applied NAME`` -> float ``[B]``, how
+                much of a known deformation the image got.
         """
 
     def adversary_losses(self, z: Tensor, targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -82,6 +86,17 @@ class Guidance(nn.Module, ABC):
         Args:
             head: the encoder's last layer, ``[2 * latent_dim, features]``: means, log variances.
         """
+
+    def measurements(
+        self, posterior: Posterior, targets: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """What is worth watching while training, name -> scalar; minimised by nobody.
+
+        Args:
+            posterior: of a training batch.
+            targets: that batch's, as for :meth:`losses`.
+        """
+        return {}
 
     def pictures(self) -> dict[str, Tensor]:
         """Images worth seeing, name -> ``[n, C, H, W]`` in [0, 1]: a learned basis, say."""

@@ -85,6 +85,9 @@ class DeformablePCA(Guidance):
         super().__init__()
         if not deformations:
             raise InputError("DeformablePCA.deformations: at least one is needed")
+        for asked in deformations:
+            if deformations.count(asked) > 1:
+                raise InputError(f"DeformablePCA.deformations: {asked!r} is asked for twice")
         if exchange and context.views != 2:
             raise InputError(
                 f"DeformablePCA.exchange: needs augmentation.views 2, got {context.views}"
@@ -93,7 +96,7 @@ class DeformablePCA(Guidance):
             raise InputError(f"DeformablePCA.blur: expected at least 0, got {blur}")
         self.exchange, self.blur = exchange, blur
         self.input_shape = context.input_shape
-        self.latent_of = {name: context.latents.take(name)[0] for name in deformations}
+        self.latent_of = {name: context.latents.share(name)[0] for name in deformations}
         content = sorted(set(range(context.latent_dim)) - set(self.latent_of.values()))
         if not content:
             raise InputError("DeformablePCA: no latent is left for the content")

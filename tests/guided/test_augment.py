@@ -199,3 +199,63 @@ def test_colours_of_grey_images() -> None:
 def test_impossible_limits(settings: dict[str, float], message: str) -> None:
     with pytest.raises(InputError, match=f"^{message}"):
         Augmentation(**settings)  # type: ignore[arg-type]
+
+
+def ramps() -> Tensor:
+    axis = (torch.arange(N) + 0.5) * 2 / N - 1
+    return torch.stack([axis.expand(N, N), axis[:, None].expand(N, N)])
+
+
+def test_what_was_done_to_each_image_is_told() -> None:
+    """The affine map put together from the amounts is the one that the images met."""
+    augmentation = Augmentation(
+        rotation=25, scale=0.2, shear=0.3, translation=0.1, crop=0.6, views=2
+    )
+    amounts = augmentation.deform(ramps().expand(1000, 2, N, N), rng()).amounts
+    assert tuple(amounts) == ("rotation", "scale", "shear", "translation_x", "translation_y")
+    told = {name: values.double().numpy() for name, values in amounts.items()}
+    cos, sin = np.cos(told["rotation"]), np.sin(told["rotation"])
+    turn = np.stack([np.stack([cos, -sin], 1), np.stack([sin, cos], 1)], 1)
+    slant = np.broadcast_to(np.eye(2), turn.shape).copy()
+    slant[:, 0, 1] = told["shear"]
+    linear = turn @ slant * np.exp(told["scale"])[:, None, None]
+    shift = np.stack([told["translation_x"], told["translation_y"]], 1)
+    found = maps(augmentation, 1000)
+    np.testing.assert_allclose(found, np.concatenate([linear, shift[..., None]], 2), atol=1e-4)
+
+
+def test_only_what_is_drawn_is_told() -> None:
+    assert Augmentation().known == ()
+    assert Augmentation(flip=True, elastic=0.1).known == ()
+    assert Augmentation(crop=0.5).known == ("scale", "translation_x", "translation_y")
+    augmentation = Augmentation(shear=0.1, thickness=0.5, contrast=0.3)
+    amounts = augmentation.deform(torch.rand(5, 3, N, N), rng()).amounts
+    assert tuple(amounts) == augmentation.known == ("shear", "contrast", "thickness")
+    assert amounts["contrast"].abs().max() <= 0.3
+
+
+def test_an_elastic_warp_is_smooth_and_within_its_limit() -> None:
+    warped = Augmentation(elastic=0.1)(ramps().expand(300, 2, N, N), rng())
+    shift = (warped - ramps())[..., 3:-3, 3:-3]
+    # Bicubic interpolation may overshoot its control points by a quarter along each axis.
+    assert shift.abs().max() < 0.1 * 1.25**2
+    assert shift.abs().max() > 0.05
+    assert (shift[..., 1:] - shift[..., :-1]).abs().max() < 0.1
+    assert shift.std((0, 1)).min() > 0.01
+    assert abs(float(shift.mean())) < 0.01
+
+
+def test_thickness_grows_and_shrinks_strokes() -> None:
+    image = torch.zeros(1, 1, N, N)
+    image[..., 4:12, 6:10] = 1
+    augmentation = Augmentation(thickness=0.8)
+    result = augmentation.deform(image.expand(500, 1, N, N), rng())
+    amount = result.amounts["thickness"]
+    assert_uniform(amount.numpy(), 0.8)
+    grown, shrunk = result.images[amount > 0], result.images[amount < 0]
+    # A pixel beside the stroke, and one at its edge.
+    torch.testing.assert_close(grown[:, 0, 8, 5], amount[amount > 0])
+    torch.testing.assert_close(shrunk[:, 0, 8, 6], 1 + amount[amount < 0])
+    assert torch.equal(result.images[:, 0, 8, 8], torch.ones(500))
+    with pytest.raises(InputError, match=r"thickness: expected in \[0, 1\], got 2"):
+        Augmentation(thickness=2)

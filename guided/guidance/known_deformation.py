@@ -1,0 +1,140 @@
+"""Guidance without labels that knows how each image was deformed, because we deformed it."""
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from guided import parallel
+from guided.errors import InputError
+from guided.guidance.base import Guidance, GuidanceContext
+from guided.guidance.deformable_pca import GAINS
+from guided.vae import Posterior
+
+UNITS: dict[str, float] = GAINS | {
+    "thickness": 0.3,
+    "brightness": 0.2,
+    "contrast": 0.2,
+    "saturation": 0.2,
+}
+"""What one unit of a deformation latent stands for at the start; deformable PCA's, and alike."""
+
+
+class KnownDeformation(Guidance):
+    """Two views of an image: deformation latents tell how they differ, content is what they share.
+
+    Needs ``augmentation.views: 2`` and deformations that it draws. *Equivariance*: the difference
+    of the two views' deformation latents, times a learned gain, is the difference of what was done
+    to them. *Agreement*: among all images of a batch, content latents find the other view of their
+    own (normalised-temperature cross-entropy, NT-Xent: Chen et al. 2020, arXiv:2002.05709, §2.1).
+    With :class:`DeformablePCA` and its ``exchange``, latents of the same name are the same latents,
+    and the light decoder renders one view's content under the other view's deformation.
+
+    Differences, not values: how a drawing was slanted before we turned it is not known.
+
+    Args:
+        context: what the VAE offers.
+        deformations: which of those drawn have a latent, in this order; the others are only to be
+            ignored by the content.
+        equivariance: weight of the squared errors of the differences, in units of
+            :data:`UNITS`, halved: nats of a Gaussian of that deviation, summed over deformations.
+        agreement: weight of the cross-entropy, nats per image.
+        temperature: that divides the content's cosines.
+    """
+
+    def __init__(
+        self,
+        context: GuidanceContext,
+        *,
+        deformations: tuple[str, ...] = ("rotation", "scale", "shear"),
+        equivariance: float = 10.0,
+        agreement: float = 30.0,
+        temperature: float = 0.1,
+    ) -> None:
+        super().__init__()
+        if context.views != 2:
+            raise InputError(f"KnownDeformation: needs augmentation.views 2, got {context.views}")
+        for name in deformations:
+            if deformations.count(name) > 1:
+                raise InputError(f"KnownDeformation.deformations: {name!r} is asked for twice")
+            if name not in context.known:
+                drawn = ", ".join(context.known) or "nothing"
+                raise InputError(
+                    f"KnownDeformation.deformations: augmentation draws no {name!r}; "
+                    f"it draws {drawn}"
+                )
+        if not temperature > 0:
+            raise InputError(f"KnownDeformation.temperature: expected > 0, got {temperature}")
+        self.temperature = temperature
+        self.deformations = tuple(deformations)
+        latents = [context.latents.share(name)[0] for name in deformations]
+        content = sorted(set(range(context.latent_dim)) - set(latents))
+        if not content:
+            raise InputError("KnownDeformation: no latent is left for the content")
+        self.latents: Tensor
+        self.content: Tensor
+        self.units: Tensor
+        self.register_buffer("latents", torch.tensor(latents, dtype=torch.int64), persistent=False)
+        self.register_buffer("content", torch.tensor(content), persistent=False)
+        units = torch.tensor([UNITS[name] for name in deformations])
+        self.register_buffer("units", units, persistent=False)
+        self.gains = nn.Parameter(torch.ones(len(latents)))
+        self._weights = {"agreement": agreement}
+        if deformations:
+            self._weights["equivariance"] = equivariance
+
+    @property
+    def weights(self) -> Mapping[str, float]:
+        return self._weights
+
+    def losses(
+        self, images: Tensor, posterior: Posterior, z: Tensor, targets: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
+        # Means: what a learner will be fed. A draw's noise would blur the cosines of latents that
+        # the prior holds wide.
+        terms = {"agreement": self._agreement(posterior.mean)}
+        if self.deformations:
+            told, latent = self._differences(posterior.mean, targets)
+            error = told - self.gains * latent
+            terms["equivariance"] = 0.5 * error.square().sum(1).mean()
+        return terms
+
+    def _agreement(self, mean: Tensor) -> Tensor:
+        own = F.normalize(mean[:, self.content], dim=1)
+        # The batch of all processes that train together: one view of every image, then the other.
+        views = [parallel.gathered(view) for view in own.chunk(2)]
+        everyone = torch.cat(views)
+        similarity = own @ everyone.T / self.temperature
+        position = parallel.positions(len(own), own.device)
+        similarity = similarity.scatter(1, position[:, None], float("-inf"))  # itself
+        partner = (position + len(everyone) // 2) % len(everyone)
+        return F.cross_entropy(similarity, partner)
+
+    def _differences(self, mean: Tensor, targets: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Second view less first: what was done, in units, and the latents; each ``[B, n]``."""
+        done = torch.stack([targets[f"applied {name}"] for name in self.deformations], 1)
+        first, second = (done / self.units).chunk(2)
+        before, after = mean[:, self.latents].chunk(2)
+        return second - first, after - before
+
+    @torch.no_grad()
+    def measurements(
+        self, posterior: Posterior, targets: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """Correlation of each deformation latent's difference with what was done; the mean cosine
+        of two views' content, and of different images'."""
+        content = F.normalize(posterior.mean[:, self.content], dim=1)
+        first, second = content.chunk(2)
+        cosines = first @ second.T
+        off_diagonal = ~torch.eye(len(cosines), dtype=torch.bool, device=cosines.device)
+        found = {
+            "content cosine of two views": cosines.diagonal().mean(),
+            "content cosine of two images": cosines[off_diagonal].mean(),
+        }
+        if self.deformations:
+            told, latent = self._differences(posterior.mean, targets)
+            both = torch.stack([told.T, latent.T], 1)
+            for name, pair in zip(self.deformations, both, strict=True):
+                found[f"correlation of differences, {name}"] = torch.corrcoef(pair)[0, 1]
+        return found
