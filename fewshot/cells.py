@@ -80,6 +80,11 @@ class Cell:
         return self.folder / "encoder.safetensors"
 
     @property
+    def decoder_file(self) -> Path:
+        """The other half of a VAE that was trained with its ELBO."""
+        return self.folder / "decoder.safetensors"
+
+    @property
     def learner_file(self) -> Path:
         """The weights of a meta-trained learner that are not its encoder's."""
         return self.folder / "learner.safetensors"

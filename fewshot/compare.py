@@ -24,6 +24,7 @@ from fewshot.study import ArmConfig, LearnerConfig, StudyConfig, is_meta_trained
 from fewshot.train import meta_train
 from guided.backbones import Pixels
 from guided.checkpoint import Encoder, digest
+from guided.decoder import Decoder
 from guided.errors import InputError
 from guided.files import write_arrays, write_figure
 from guided.guided_vae import GuidedVAE
@@ -213,6 +214,8 @@ class Study:
         figures = traversal_figures(trained.model, images) if arm.elbo else {}
         for title, figure in figures.items():
             write_figure(cell.folder / f"{title}.png", figure)
+        if arm.elbo:
+            Decoder.of(trained.vae).save(cell.decoder_file)
         return trained.encoder, progress.history
 
     def _selection(self, arm: ArmConfig) -> dict[str, Any]:
@@ -273,6 +276,7 @@ class Study:
             state_file=cell.state_file,
             log_folder=self._log_folder(cell),
             description=f"train {learner_name} on {name}, seed {seed}",
+            decoder=self._decoder(encoder) if learner.train.tasks else None,
         )
         progress = trained.progress
         self.say(
@@ -284,6 +288,12 @@ class Study:
         has_longer = any(self.config.beginning_of(n) == learner_name for n in self.config.learners)
         cell.finish(start, keep_state=has_longer, history=progress.history)
         return cell
+
+    def _decoder(self, encoder: Cell) -> Decoder | None:
+        """The VAE's other half, for tasks that it draws."""
+        if not encoder.decoder_file.exists():
+            return None
+        return Decoder.load(encoder.decoder_file, Encoder.load(encoder.encoder_file))
 
     def _errors(self, key: tuple[str, int, str, str], source: Cell) -> Cell:
         name, seed, learner_name, latents = key

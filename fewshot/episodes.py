@@ -167,6 +167,16 @@ class EpisodeSampler:
         )
 
 
+def distinct_rows(seed: int, start: int, stop: int, n: int, size: int) -> Ints:
+    """n distinct numbers in [0, size) for each of episodes ``start`` … ``stop - 1``, ``[E, n]``.
+
+    A function of the seed and the episode's number, for episodes that are not of classes.
+    """
+    key = np.uint64(derive_seed(seed, "rows"))
+    streams = _mix(key + np.arange(start, stop, dtype=np.uint64) * _ODD)
+    return distinct(_uniform(streams, n), np.full(stop - start, size))
+
+
 @dataclass(frozen=True)
 class _Groups:
     """Classes, group by group: an episode's are of one group.

@@ -6,11 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from fewshot.data.bank import ImageBank
 from fewshot.episodes import Episodes, EpisodeSampler, Setting
 from fewshot.evaluate import embed_bank, episode_errors, table_for
 from fewshot.learners.base import Learner, LearnerFactory
+from fewshot.tasks.base import TaskContext, TaskFactory, TaskSource
 from guided.checkpoint import Encoder
 from guided.compiled import as_written, compile_networks, translating
 from guided.errors import InputError
@@ -39,6 +41,8 @@ class TrainConfig:
         validate_every: steps between validations; the best state is kept.
         patience: validations without improvement after which training stops; 0: never.
         log_every: steps between logged losses and checks for NaN.
+        tasks: makes the episodes without labels; null: classes are the labels'. Validation classes
+            are the labels' always.
         compile: translate the encoder by ``torch.compile``, for a learner of embeddings; takes some
             seconds and a C++ compiler before the first step; the results are the same up to
             rounding.
@@ -56,6 +60,7 @@ class TrainConfig:
     validate_every: int = 100
     patience: int = 0
     log_every: int = 20
+    tasks: TaskFactory | None = field(default=None, metadata={"described": "if changed"})
     compile: bool = field(default=False, metadata={"described": "if changed"})
 
     def __post_init__(self) -> None:
@@ -91,6 +96,7 @@ def meta_train(
     state_file: Path | None = None,
     log_folder: Path | None = None,
     description: str = "train",
+    decoder: nn.Module | None = None,
 ) -> MetaTrained:
     """Train a learner, its encoder included (or a projection of a frozen one), by its episodes.
 
@@ -109,6 +115,7 @@ def meta_train(
         state_file: the resumable state, written at each validation.
         log_folder: receives TensorBoard curves.
         description: the progress bar's.
+        decoder: of the VAE that the encoder is of, for tasks that are decoded.
 
     Raises:
         InputError: nothing to train, impossible episodes, or a loss that is not finite.
@@ -120,8 +127,7 @@ def meta_train(
     model.check_classes(train.n_classes)
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.Adam(parameters, config.learning_rate, fused=True)
-    source = _Source(config, model, train, device)
-    sampler = EpisodeSampler(train, config.setting, derive_seed(seed, "train"))
+    source = _source(config, model, train, derive_seed(seed, "train"), device, decoder)
     judge = EpisodeSampler(validation, config.validation, derive_seed(seed, "validation"))
     best = copy.deepcopy(model)
     state = ResumableState({"learner": model, "best": best, "optimizer": optimizer})
@@ -136,10 +142,10 @@ def meta_train(
             model.train(not config.freeze_encoder)
             _set_learning_rate(optimizer, config, progress.step)
             first = progress.step * size
-            rows = sampler.batch(first + part.start, first + part.stop)
+            episodes = source.episodes(first + part.start, first + part.stop)
             with sharing(share), translating() if config.compile else nullcontext():
                 with processes.autocast():
-                    loss = model.loss(source.episodes(rows))
+                    loss = model.loss(episodes)
                 optimizer.zero_grad()
                 loss.backward()
             processes.average_gradients(parameters)
@@ -182,6 +188,8 @@ def starting_learner(
     if config.compile and (model.reads_images or config.freeze_encoder):
         raise InputError("compile: needs a learner of embeddings whose encoder is trained")
     if config.freeze_encoder:
+        if config.tasks:
+            raise InputError("tasks: are of images; freeze_encoder needs embeddings of the bank's")
         if model.reads_images:
             raise InputError("freeze_encoder: needs a learner of embeddings; this one reads images")
         model.encoder.requires_grad_(False)
@@ -192,21 +200,41 @@ def starting_learner(
     return model
 
 
-class _Source:
+def _source(
+    config: TrainConfig,
+    model: Learner,
+    bank: ImageBank,
+    seed: int,
+    device: torch.device,
+    decoder: nn.Module | None,
+) -> "TaskSource | _LabelledTasks":
+    if config.tasks is None:
+        return _LabelledTasks(config, model, bank, seed, device)
+    start = copy.deepcopy(model.encoder).select("all").eval()
+    return config.tasks(TaskContext(bank.images, config.setting, seed, device, start, decoder))
+
+
+class _LabelledTasks:
     """Episodes of what the trained part reads: images, or a frozen encoder's outputs."""
 
     def __init__(
-        self, config: TrainConfig, model: Learner, bank: ImageBank, device: torch.device
+        self,
+        config: TrainConfig,
+        model: Learner,
+        bank: ImageBank,
+        seed: int,
+        device: torch.device,
     ) -> None:
         self.device = device
+        self.sampler = EpisodeSampler(bank, config.setting, seed)
         self.frozen = config.freeze_encoder
         self.projection = model.encoder.projection
         # A frozen encoder sees every image once, not once an episode.
         read = model.encoder.select(model.encoder.latents)
         self.table = embed_bank(read, bank, device) if self.frozen else bank.images.to(device)
 
-    def episodes(self, rows: Episodes) -> Episodes:
-        gathered = rows.to(self.device).gather(self.table)
+    def episodes(self, start: int, stop: int) -> Episodes:
+        gathered = self.sampler.batch(start, stop).to(self.device).gather(self.table)
         return gathered.map(self.projection) if self.frozen and self.projection else gathered
 
 

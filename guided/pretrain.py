@@ -31,6 +31,7 @@ from guided.pictures import log_pictures
 from guided.progress import Progress, ResumableState, Score, check_finite, progress_bar
 from guided.randomness import generator, seeded_initialisation
 from guided.runlog import RunLog
+from guided.vae import VAE
 
 
 @dataclass(frozen=True)
@@ -115,11 +116,15 @@ class LabelledImages:
 
 @dataclass(frozen=True)
 class Pretrained:
-    """What pretraining returns: the encoder of the best validation, the model as it ended."""
+    """What pretraining returns: the VAE of the best validation, the model as it ended."""
 
-    encoder: Encoder
+    vae: VAE
     model: GuidedVAE
     progress: Progress
+
+    @property
+    def encoder(self) -> Encoder:
+        return self.vae.encoder
 
 
 def build_model(config: PretrainConfig, images: LabelledImages, seed: int) -> GuidedVAE:
@@ -185,7 +190,7 @@ def pretrain(
     trainer = _Trainer(config, model, processes)
     part = share.part(config.batch_size)
     train, validation = train.to(device), validation.to(device)
-    best = copy.deepcopy(model.vae.encoder)
+    best = copy.deepcopy(model.vae)
     state = ResumableState({"model": model, "best": best, **trainer.optimizers})
     if state_file and state_file.exists():
         state.restore(state_file)
@@ -226,7 +231,7 @@ def pretrain(
                 check_finite(values, progress.step, config.learning_rate)
                 log.scalars("validation", values, progress.step)
                 if progress.record(values):
-                    best.load_state_dict(model.vae.encoder.state_dict())
+                    best.load_state_dict(model.vae.state_dict())
                 if state_file and processes.first:
                     state.save(state_file)
         model = copy.deepcopy(model).eval()  # without what torch.compile did to it

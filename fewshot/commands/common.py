@@ -7,7 +7,8 @@ from typing import TypeVar
 
 # Imported for their classes, which configurations name.
 import fewshot.data
-import fewshot.learners  # noqa: F401
+import fewshot.learners
+import fewshot.tasks  # noqa: F401
 import guided.guidance  # noqa: F401
 from fewshot.config import parse, write_yaml
 from fewshot.data import Dataset

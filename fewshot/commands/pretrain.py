@@ -16,6 +16,7 @@ from fewshot.diagnose import diagnose, excited_slices
 from fewshot.environment import hardware, versions
 from fewshot.labels import labelled
 from guided.checkpoint import Encoder
+from guided.decoder import Decoder
 from guided.files import write_figure, write_json
 from guided.hardware import Processes
 from guided.pictures import picture_figures
@@ -57,6 +58,7 @@ def main(arguments: Sequence[str]) -> None:
         encoders["unguided"] = _pretrained(config, plain, splits, output, processes)[0].encoder
     if processes.first:
         trained.encoder.save(output / "encoder.safetensors", **depends, versions=versions())
+        Decoder.of(trained.vae).save(output / "decoder.safetensors")
         _report(config, trained, encoders, splits.test, output, processes.device)
 
 

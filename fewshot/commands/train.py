@@ -15,6 +15,7 @@ from fewshot.learners.prototypical import Prototypical
 from fewshot.train import TrainConfig, meta_train, starting_learner
 from guided.backbones import BackboneFactory, Conv4, ImageShape
 from guided.checkpoint import Encoder, digest
+from guided.decoder import Decoder
 from guided.layout import LatentLayout
 from guided.randomness import seeded_initialisation
 
@@ -66,6 +67,8 @@ def main(arguments: Sequence[str]) -> None:
         "images": [splits.train.digest, splits.validation.digest],
     }
     cell = Cell.of(output / "cells", "train", depends)
+    decoder_file = config.encoder.with_name("decoder.safetensors") if config.encoder else None
+    wanted = config.train.tasks and decoder_file and decoder_file.exists()
     trained = meta_train(
         config.train,
         config.learner,
@@ -76,6 +79,7 @@ def main(arguments: Sequence[str]) -> None:
         device=processes,
         state_file=cell.state_file,
         log_folder=output / "tensorboard" / cell.name,
+        decoder=Decoder.load(decoder_file, encoder) if wanted and decoder_file else None,
     )
     if not processes.first:
         return

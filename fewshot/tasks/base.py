@@ -1,0 +1,113 @@
+"""What a source of tasks is: numbered episodes of images for meta-training, made without labels."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from fewshot.data.bank import ImageBank
+from fewshot.episodes import Episodes, EpisodeSampler, Setting
+from guided.checkpoint import Encoder
+from guided.errors import InputError
+
+
+@dataclass(frozen=True)
+class TaskContext:
+    """What a source of tasks is told when it is built.
+
+    Attributes:
+        images: of the training set, uint8 ``[N, C, H, W]``; their labels are not told.
+        setting: shape of the episodes.
+        seed: of the whole list of episodes.
+        device: where the episodes are wanted.
+        encoder: the one that meta-training starts from, in evaluation mode.
+        decoder: latents ``[B, latent_dim]`` to images in [0, 1], of the VAE that the encoder is
+            of; None where there is none.
+    """
+
+    images: Tensor
+    setting: Setting
+    seed: int
+    device: torch.device
+    encoder: Encoder
+    decoder: nn.Module | None = None
+
+
+class TaskSource(ABC):
+    """Episode i is a function of (context, i) alone.
+
+    A source's constructor takes a :class:`TaskContext` first; its keyword arguments are its
+    configuration.
+    """
+
+    @abstractmethod
+    def episodes(self, start: int, stop: int) -> Episodes:
+        """Episodes ``start`` … ``stop - 1``, of images on the context's device."""
+
+
+TaskFactory = Callable[[TaskContext], TaskSource]
+
+
+class Partitions:
+    """Episodes of several labellings of the same images: episode i is of labelling i modulo P.
+
+    Args:
+        context: the images, the episodes' shape, the seed.
+        labellings: pseudo-labels int64 ``[N]``, each; -1: left out. Labels of fewer images than an
+            episode needs are left out, and labellings of fewer labels than it has ways.
+        owner: of the message when nothing is left.
+
+    Raises:
+        InputError: no labelling is left.
+    """
+
+    def __init__(self, context: TaskContext, labellings: list[Tensor], owner: str) -> None:
+        self.images = context.images.to(context.device)
+        self.samplers = []
+        self.rows = []
+        setting = context.setting
+        needed = setting.n_shot + setting.n_query
+        for labels in labellings:
+            sizes = labels[labels >= 0].bincount()
+            large = (sizes >= needed).nonzero().flatten()
+            if len(large) < setting.n_way:
+                continue
+            renamed = torch.full((len(sizes) + 1,), -1)
+            renamed[large] = torch.arange(len(large))
+            pseudo = renamed[labels]  # -1 reads the last, which is -1
+            rows = (pseudo >= 0).nonzero().flatten()
+            names = tuple(map(str, large.tolist()))
+            bank = ImageBank(context.images[rows], pseudo[rows], names)
+            self.rows.append(rows)
+            self.samplers.append(EpisodeSampler(bank, setting, context.seed))
+        if not self.samplers:
+            raise InputError(
+                f"{owner}: no partition has {setting.n_way} parts of {needed} images or more"
+            )
+
+    def episodes(self, start: int, stop: int) -> Episodes:
+        """Episodes ``start`` … ``stop - 1``, of images."""
+        return joined([self._episode(number) for number in range(start, stop)])
+
+    def _episode(self, number: int) -> Episodes:
+        which = number % len(self.samplers)
+        rows = self.rows[which]
+        found = self.samplers[which][number]
+        in_images = Episodes(rows[found.support], rows[found.query]).to(self.images.device)
+        return in_images.gather(self.images)
+
+
+def joined(episodes: list[Episodes]) -> Episodes:
+    """One batch of them all."""
+    support, query = ([getattr(e, part) for e in episodes] for part in ("support", "query"))
+    return Episodes(torch.cat(support), torch.cat(query))
+
+
+@torch.no_grad()
+def embedded(context: TaskContext, latents: str = "all", batch_size: int = 1024) -> Tensor:
+    """Posterior means of the training images (a slice of them), or features; float on the CPU."""
+    encoder = context.encoder.select(latents).to(context.device).eval()
+    parts = context.images.split(batch_size)
+    return torch.cat([encoder(part.to(context.device)).cpu() for part in parts])

@@ -1,0 +1,56 @@
+"""Tasks from clusters of latents."""
+
+import numpy as np
+import torch
+
+from fewshot.episodes import Episodes
+from fewshot.tasks.base import Partitions, TaskContext, TaskSource, embedded
+from guided.errors import check_positive
+from guided.randomness import derive_seed
+
+
+class ClusterTasks(TaskSource):
+    """Clusters of the starting encoder's latents as classes.
+
+    Source: CACTUs (Hsu et al. 2019, arXiv:1810.02334, §2.2 and algorithm 1): several partitions,
+    each by k-means after its own random scaling of the dimensions.
+
+    Args:
+        context: what meta-training offers.
+        n_clusters: of each partition; 500 on Omniglot in the paper.
+        n_partitions: 50 in the paper for miniImageNet, 1 and 100 were tried there.
+        latents: what is clustered: all, a slice's name, features.
+        unit_length: cluster directions: latents divided by their norm.
+    """
+
+    def __init__(
+        self,
+        context: TaskContext,
+        *,
+        n_clusters: int = 500,
+        n_partitions: int = 10,
+        latents: str = "all",
+        unit_length: bool = True,
+    ) -> None:
+        from sklearn.cluster import MiniBatchKMeans
+
+        check_positive("ClusterTasks", n_clusters=n_clusters, n_partitions=n_partitions)
+        codes = embedded(context, latents)
+        if unit_length:
+            codes = torch.nn.functional.normalize(codes, dim=1)
+        codes = codes / codes.std(0).clamp_min(1e-6)
+        labellings = []
+        for number in range(n_partitions):
+            seed = derive_seed(context.seed, "cluster tasks", number)
+            rng = np.random.default_rng(seed)
+            # The first partition is of the latents as they are.
+            scale = rng.uniform(0, 1, codes.shape[1]) if number else np.ones(codes.shape[1])
+            k_means = MiniBatchKMeans(
+                min(n_clusters, len(codes)), n_init=1, batch_size=2048, random_state=seed % 2**32
+            )
+            found = k_means.fit_predict(codes.numpy() * scale.astype(np.float32))
+            labellings.append(torch.from_numpy(found).long())
+        self.partitions = Partitions(context, labellings, "ClusterTasks")
+
+    def episodes(self, start: int, stop: int) -> Episodes:
+        return self.partitions.episodes(start, stop)

@@ -1,0 +1,38 @@
+"""Tasks from single latents: their ranges are the classes."""
+
+from fewshot.episodes import Episodes
+from fewshot.tasks.base import Partitions, TaskContext, TaskSource, embedded
+from guided.errors import check_positive
+
+
+class PartitionTasks(TaskSource):
+    """Ranges of one latent at a time as classes: what is alike in one respect.
+
+    Source: DRESS (Cui et al. 2025, arXiv:2503.09679): tasks from the dimensions of a disentangled
+    representation. Differs from it: a latent is cut at its quantiles, where DRESS clusters it.
+
+    Args:
+        context: what meta-training offers.
+        latents: which latents: all, or a slice's name.
+        n_ranges: classes of each latent; at least n_way.
+        n_latents: only so many, those that vary most; 0: all.
+    """
+
+    def __init__(
+        self,
+        context: TaskContext,
+        *,
+        latents: str = "all",
+        n_ranges: int = 20,
+        n_latents: int = 0,
+    ) -> None:
+        check_positive("PartitionTasks", n_ranges=n_ranges)
+        codes = embedded(context, latents)
+        order = codes.var(0).argsort(descending=True)
+        chosen = order[:n_latents] if n_latents else order
+        ranks = codes[:, chosen].argsort(0).argsort(0)
+        ranges = ranks * n_ranges // len(codes)
+        self.partitions = Partitions(context, list(ranges.unbind(1)), "PartitionTasks")
+
+    def episodes(self, start: int, stop: int) -> Episodes:
+        return self.partitions.episodes(start, stop)
