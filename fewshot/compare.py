@@ -29,7 +29,7 @@ from guided.errors import InputError
 from guided.files import write_arrays, write_figure
 from guided.guided_vae import GuidedVAE
 from guided.hardware import Hardware
-from guided.pictures import spaced, traversal_figures
+from guided.pictures import augmentation_figure, spaced, traversal_figures
 from guided.pretrain import PretrainConfig, build_model, pretrain
 from guided.progress import progress_bar
 from guided.randomness import derive_seed
@@ -212,6 +212,9 @@ class Study:
         )
         images = spaced(self.splits.validation.images, 256).to(self.device)
         figures = traversal_figures(trained.model, images) if arm.elbo else {}
+        augmentation = self.config.pretrain.augmentation
+        if augmentation.active:
+            figures["augmentation"] = augmentation_figure(augmentation, images[0])
         for title, figure in figures.items():
             write_figure(cell.folder / f"{title}.png", figure)
         if arm.elbo:

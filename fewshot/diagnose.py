@@ -20,6 +20,8 @@ from guided.metrics.deformation import (
 )
 from guided.metrics.factor import rank_correlation
 from guided.metrics.probe import linear_probe_error
+from guided.metrics.retrieval import deformed_twice, retrieval_error
+from guided.pictures import spaced
 
 N_IMAGES = 256
 
@@ -45,7 +47,7 @@ def diagnose(
     if layout is None:
         return []
     encoder = encoder.to(device).eval()
-    measured = _deformations(encoder, bank, device)
+    measured = _deformations(encoder, bank, device) + _invariance(encoder, bank, device)
     # An encoder from a file may have fewer latents than the arm that excites.
     slices = {k: place for k, place in slices.items() if place[1] <= layout.latent_dim}
     if slices:
@@ -67,8 +69,7 @@ def _deformations(encoder: Encoder, bank: ImageBank, device: str) -> list[dict[s
     layout = encoder.layout
     assert layout is not None
     names = [name for name in get_args(Applied) if name in layout.slices]
-    spread = torch.linspace(0, len(bank) - 1, min(N_IMAGES, len(bank))).long()
-    images = bank.images[spread].to(device).float() / 255
+    images = spaced(bank.images, N_IMAGES).to(device).float() / 255
     measured = []
     for name in names:
         amounts, latents = deformation_response(encoder, images, name)
@@ -89,6 +90,32 @@ def _deformations(encoder: Encoder, bank: ImageBank, device: str) -> list[dict[s
             }
         )
     return measured
+
+
+@torch.no_grad()
+def _invariance(encoder: Encoder, bank: ImageBank, device: str) -> list[dict[str, Any]]:
+    """Whether an image is found among others by its content latents, and by those that deform,
+    once both views of it are deformed by all that the deformation latents stand for."""
+    layout = encoder.layout
+    assert layout is not None
+    names = [name for name in get_args(Applied) if name in layout.slices]
+    content = layout.complement(*names)
+    if not names or not content:
+        return []
+    images = spaced(bank.images, N_IMAGES).to(device).float() / 255
+    first, second = (encoder(view) for view in deformed_twice(images, names))
+    errors = [
+        retrieval_error(first[:, part], second[:, part])
+        for part in (content, layout.indices(*names))
+    ]
+    return [
+        {
+            "measure": f"finding a deformed image among {len(images)}, error in percent",
+            "deformations": names,
+            "slice": round(errors[0], 3),
+            "rest": round(errors[1], 3),
+        }
+    ]
 
 
 def _factors(

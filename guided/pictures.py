@@ -1,11 +1,13 @@
 """Pictures of what a VAE has learned."""
 
 from collections.abc import Sequence
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from guided.augment import Augmentation
 from guided.guidance.deformable_pca import DeformablePCA
 from guided.guided_vae import GuidedVAE
 from guided.randomness import generator
@@ -211,6 +213,33 @@ def picture_figures(model: GuidedVAE, images: Tensor) -> "dict[str, Figure]":
     for strategy in model.strategies:
         figures |= {name: sheet_figure(found) for name, found in strategy.pictures().items()}
     return figures
+
+
+def augmentation_figure(augmentation: Augmentation, image: Tensor, columns: int = 9) -> "Figure":
+    """What training images may look like: the image, then draws, of each deformation alone and,
+    last, of all together.
+
+    Args:
+        augmentation: with at least one deformation.
+        image: uint8 or float in [0, 1], ``[C, H, W]``.
+        columns: draws of each.
+    """
+    drawn = {
+        field.name: getattr(augmentation, field.name)
+        for field in fields(augmentation)
+        if field.name != "views" and getattr(augmentation, field.name) != field.default
+    }
+    shown = image.float() / 255 if image.dtype == torch.uint8 else image
+    copies = shown.expand(columns, *shown.shape)
+    rows = [Augmentation(**{name: limit}) for name, limit in drawn.items()]
+    rows.append(replace(augmentation, views=1))
+    deformed = [
+        row(copies, generator(number, "contact sheet", device=image.device))
+        for number, row in enumerate(rows)
+    ]
+    sheet = torch.stack([torch.cat([shown[None], views]) for views in deformed])
+    labels = [f"{name} {limit:g}" for name, limit in drawn.items()]
+    return labelled_rows(sheet.clamp(0, 1), [*labels, "all"], ["image", *[""] * columns])
 
 
 def spaced(images: Tensor, n: int) -> Tensor:

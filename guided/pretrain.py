@@ -27,7 +27,7 @@ from guided.guided_vae import GuidedVAE, Objective
 from guided.hardware import Device, Processes
 from guided.likelihoods import Bernoulli, Likelihood
 from guided.parallel import sharing
-from guided.pictures import log_pictures
+from guided.pictures import augmentation_figure, log_pictures
 from guided.progress import Progress, ResumableState, Score, check_finite, progress_bar
 from guided.randomness import generator, seeded_initialisation
 from guided.runlog import RunLog
@@ -200,6 +200,9 @@ def pretrain(
     bar = progress_bar(description, config.steps, progress.step, "step", processes.first)
     batches = Batches(len(train.images), config.batch_size, seed, device, shuffle=config.shuffle)
     with bar, RunLog(log_folder if processes.first else None, progress.step) as log:
+        if log.active and config.augmentation.active:
+            sheet = augmentation_figure(config.augmentation, train.images[0])
+            log.figure("augmentation", sheet, progress.step)
         while progress.step < config.steps and not progress.exhausted(config.patience):
             rows = batches[progress.step][part]
             labels = rows.repeat(config.augmentation.views)

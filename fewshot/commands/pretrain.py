@@ -19,7 +19,7 @@ from guided.checkpoint import Encoder
 from guided.decoder import Decoder
 from guided.files import write_figure, write_json
 from guided.hardware import Processes
-from guided.pictures import picture_figures
+from guided.pictures import augmentation_figure, picture_figures
 from guided.pretrain import PretrainConfig, Pretrained, pretrain
 
 
@@ -71,7 +71,10 @@ def _report(
     device: torch.device,
 ) -> None:
     """Pictures of the model and measurements of the encoders, on the test images."""
-    for name, figure in picture_figures(trained.model, test.images.to(device)).items():
+    figures = picture_figures(trained.model, test.images.to(device))
+    if config.pretrain.augmentation.active:
+        figures["augmentation"] = augmentation_figure(config.pretrain.augmentation, test.images[0])
+    for name, figure in figures.items():
         write_figure(output / f"{name}.png", figure)
     slices = excited_slices(trained.encoder, test)
     measured = [

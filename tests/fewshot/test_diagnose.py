@@ -49,13 +49,17 @@ def test_a_latent_that_measures_a_translation():
     x = torch.linspace(-1, 1, 16).repeat(16)
     y = torch.linspace(-1, 1, 16).repeat_interleave(16)
     layout = LatentLayout({"translation_x": (0, 1), "content": (1, 3)})
-    (entry,) = diagnose(linear_encoder(torch.stack([x, y, x * 0 + 1]), layout), bank, {})
+    entry, found = diagnose(linear_encoder(torch.stack([x, y, x * 0 + 1]), layout), bank, {})
     assert entry["measure"] == "correlation of a latent with an applied translation_x"
     assert entry["latent"] == "translation_x"
     assert entry["within_images"] > 0.98
     assert 0 < entry["across_images"] < entry["within_images"]
     assert entry["others_within_images_max"] < 0.3
     assert entry["others_within_images_mean"] <= entry["others_within_images_max"]
+    # Height and ink tell images apart wherever they were shifted to; the place of the ink does not.
+    assert found["measure"] == "finding a deformed image among 10, error in percent"
+    assert found["deformations"] == ["translation_x"]
+    assert found["slice"] < found["rest"]
 
 
 def test_each_latent_is_measured_by_its_own_deformation():
@@ -67,7 +71,8 @@ def test_each_latent_is_measured_by_its_own_deformation():
     layout = LatentLayout({"scale": (0, 1), "rotation": (1, 2), "content": (2, 4)})
     readers = torch.randn(4, 256, generator=torch.Generator().manual_seed(1))
     measured = diagnose(linear_encoder(readers, layout), bank, {})
-    assert {entry["latent"] for entry in measured} == {"scale", "rotation"}
+    assert [entry.get("latent") for entry in measured] == ["rotation", "scale", None]
+    assert measured[2]["deformations"] == ["rotation", "scale"]
 
 
 def test_without_latents_there_is_nothing_to_diagnose(bank):

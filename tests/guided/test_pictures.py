@@ -10,12 +10,14 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 
+from guided.augment import Augmentation
 from guided.backbones import Conv4
 from guided.guidance.deformable_pca import DeformablePCA
 from guided.guidance.excitation_inhibition import ExcitationInhibition
 from guided.guided_vae import GuidedVAE
 from guided.likelihoods import Bernoulli, Gaussian
 from guided.pictures import (
+    augmentation_figure,
     basis_figure,
     labelled_rows,
     log_pictures,
@@ -245,3 +247,20 @@ def test_a_models_pictures_and_their_rows(
     np.testing.assert_allclose(shown[:16, :16], expected, atol=1e-6)
     unguided = picture_figures(build(channels=channels), images)
     assert set(unguided) == {"traversals", "samples", "reconstructions"}
+
+
+def test_an_augmentations_sheet_has_a_row_for_each_deformation() -> None:
+    image = torch.zeros(1, 12, 12)
+    image[:, 3:9, 5:7] = 1
+    augmentation = Augmentation(rotation=40, thickness=0.9, views=2)
+    figure = augmentation_figure(augmentation, image, columns=4)
+    (axes,) = figure.axes
+    labels = [label.get_text() for label in axes.get_yticklabels()]
+    assert labels == ["rotation 40", "thickness 0.9", "all"]
+    sheet = torch.from_numpy(axes.images[0].get_array().data).view(3, 12, 5, 12).transpose(1, 2)
+    assert torch.equal(sheet[:, 0], image.expand(3, 12, 12))
+    assert not (sheet[:, 1:] == image).flatten(2).all(2).any()
+    turned, thickened, both = sheet[:, 1:].double()
+    assert (thickened[:, :, 8:].sum((1, 2)) == 0).all()  # it does not turn
+    assert (turned[:, :, 8:].sum((1, 2)) > 0).any()
+    assert (both[:, :, 8:].sum((1, 2)) > 0).any()
