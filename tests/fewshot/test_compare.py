@@ -233,7 +233,7 @@ def shallow():
         def pretrain(config, train, *_, seed, description, **__):
             trained.append(description)
             model = build_model(config, train, seed)
-            return Pretrained(model.vae.encoder.eval(), model, Progress(best_score=1.0))
+            return Pretrained(model.vae.eval(), model, Progress(best_score=1.0))
 
         def meta_train(config, learner, encoder, *_, description, **__):
             trained.append(description)

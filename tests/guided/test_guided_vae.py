@@ -148,8 +148,8 @@ def test_attributes_are_those_that_guidances_read() -> None:
     assert build(DPCA, both).attributes == {"class", "drawer"}
 
 
-def test_two_guidances_that_want_the_same_slice_are_refused() -> None:
-    with pytest.raises(InputError, match="'rotation' is asked for twice"):
+def test_two_guidances_of_one_kind_are_refused() -> None:
+    with pytest.raises(InputError, match="two strategies return a term called 'deformable_pca'"):
         build(DPCA, DPCA)
     with pytest.raises(InputError, match="'class' is asked for twice"):
         build(EXCITE, EXCITE)
