@@ -1,6 +1,5 @@
 """The study: arms × seeds × learners × settings, paired, in resumable cells."""
 
-import dataclasses
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,26 +10,23 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from fewshot.arms import Arms
 from fewshot.cells import Cell, foundation
 from fewshot.config import describe
 from fewshot.data.dataset import Splits
 from fewshot.diagnose import diagnose, excited_slices
 from fewshot.episodes import EpisodeSampler
 from fewshot.evaluate import EpisodeErrors, episode_errors, table_for
-from fewshot.labels import labelled, labelled_classes
+from fewshot.labels import labelled_classes
 from fewshot.learners.base import Learner
 from fewshot.outcome import Outcome, load_learner
-from fewshot.study import ArmConfig, LearnerConfig, StudyConfig, is_meta_trained, load_checkpoint
+from fewshot.study import ArmConfig, LearnerConfig, StudyConfig, is_meta_trained
 from fewshot.train import meta_train
-from guided.backbones import Pixels
-from guided.checkpoint import Encoder, digest
+from guided.checkpoint import Encoder
 from guided.decoder import Decoder
 from guided.errors import InputError
-from guided.files import write_arrays, write_figure
-from guided.guided_vae import GuidedVAE
+from guided.files import write_arrays
 from guided.hardware import Hardware
-from guided.pictures import augmentation_figure, spaced, traversal_figures
-from guided.pretrain import PretrainConfig, build_model, pretrain
 from guided.progress import progress_bar
 from guided.randomness import derive_seed
 
@@ -68,20 +64,18 @@ class Study:
             )
             for setting in config.settings
         }
-        self.judge = EpisodeSampler(
-            splits.validation, config.settings[0], derive_seed(config.episode_seed, "selection")
-        )
-        self.first_learner = next(iter(config.learners.values())).learner
         self._foundation = foundation(FORMAT, config.dataset, splits, device)
         if config.precision != StudyConfig.precision:
             self._foundation["precision"] = config.precision
         self.training = Hardware(device, precision=config.precision).start()
+        self.arms = Arms(config, splits, output, self._foundation, self.training, say)
         self._embedded: tuple[tuple[Path, str], Tensor] | None = None
         # Attribute -> the latents that an arm excites for it.
         self._excited: dict[str, tuple[int, int]] = {}
         for learner in config.learners.values():
             if learner.train:
-                EpisodeSampler(splits.train, learner.train.setting, seed=0)
+                if learner.train.tasks is None:
+                    EpisodeSampler(splits.train, learner.train.setting, seed=0)
                 EpisodeSampler(splits.validation, learner.train.validation, seed=0)
         for arm in config.arms.values():
             for seed in config.seeds if arm.checkpoint else config.seeds[:1]:
@@ -89,7 +83,7 @@ class Study:
 
     def _check(self, arm: ArmConfig, seed: int) -> None:
         """Before anything is trained: do its network, its latents and its learners exist?"""
-        untrained = self._untrained(arm, seed)
+        untrained = self.arms.untrained(arm, seed)
         n_labelled = len(labelled_classes(self.splits.train, arm.labelled, seed=0))
         for latents, name in self._conditions(arm):
             learner = self.config.learners[name]
@@ -99,7 +93,8 @@ class Study:
                 made.check_ways(setting.n_way)
             if training:
                 made.check_classes(n_labelled)
-            if training and training[0].n_way > n_labelled:
+            by_labels = learner.train is not None and learner.train.tasks is None
+            if by_labels and training[0].n_way > n_labelled:
                 raise InputError(
                     f"labelled: {arm.labelled} of the training classes are {n_labelled}, "
                     f"too few for {training[0].n_way}-way training"
@@ -117,7 +112,7 @@ class Study:
         with progress_bar(self.config.study, len(pairs), 0, "encoder") as bar:
             for seed, name in pairs:
                 arm = self.config.arms[name]
-                encoder = encoders[name, seed] = self._encoder(name, arm, seed)
+                encoder = encoders[name, seed] = self.arms.cell(name, arm, seed)
                 seconds += encoder.facts["seconds"]
                 for latents, learner in self._conditions(arm):
                     key = (name, seed, learner, latents)
@@ -146,99 +141,6 @@ class Study:
     def _log_folder(self, cell: Cell) -> Path:
         return self.output / "tensorboard" / cell.name
 
-    def _pretrain_config(self, arm: ArmConfig) -> PretrainConfig:
-        return dataclasses.replace(self.config.pretrain, guidance=arm.guidance, elbo=arm.elbo)
-
-    def _untrained(self, arm: ArmConfig, seed: int) -> Encoder:
-        if arm.encoder == "pixels":
-            return Encoder(Pixels(self.splits.train.image_shape), None).eval()
-        if arm.checkpoint:
-            return load_checkpoint(arm.checkpoint_file(seed), self.splits.train.image_shape)
-        return self._model(arm, seed).vae.encoder.eval()
-
-    def _model(self, arm: ArmConfig, seed: int) -> GuidedVAE:
-        images = labelled(self.splits.train, arm.labelled, seed)
-        return build_model(self._pretrain_config(arm), images, seed)
-
-    def _encoder(self, name: str, arm: ArmConfig, seed: int) -> Cell:
-        pretrained = arm.encoder == "pretrained"
-        of_this_study = arm.encoder in ("pretrained", "random")
-        depends = self._foundation | {
-            "cell": "encoder",
-            "encoder": arm.encoder,
-            "guidance": describe(arm.guidance),
-            "pretrain": describe(self.config.pretrain) if of_this_study else None,
-            "seed": seed,
-            "selection": self._selection(arm) if pretrained else None,
-        }
-        if not arm.elbo:
-            depends["elbo"] = False
-        if arm.labelled < 1 and pretrained and self._model(arm, seed).attributes:
-            depends["labelled"] = arm.labelled
-        if arm.checkpoint:
-            depends["checkpoint"] = digest(self._untrained(arm, seed))
-        cell = self._cell(f"encoder-{name}-seed{seed}", depends)
-        if cell.done:
-            return cell
-        start = time.perf_counter()
-        history: list[dict[str, float]] = []
-        if pretrained:
-            encoder, history = self._pretrain(name, arm, seed, cell)
-        else:
-            encoder = self._untrained(arm, seed)
-        encoder.save(cell.encoder_file, **depends)
-        cell.finish(start, history=history)
-        return cell
-
-    def _pretrain(
-        self, name: str, arm: ArmConfig, seed: int, cell: Cell
-    ) -> tuple[Encoder, list[dict[str, float]]]:
-        by_error = self.config.select_by == "few_shot_error"
-        trained = pretrain(
-            self._pretrain_config(arm),
-            labelled(self.splits.train, arm.labelled, seed),
-            labelled(self.splits.validation),
-            seed=seed,
-            device=self.training,
-            state_file=cell.state_file,
-            log_folder=self._log_folder(cell),
-            score=(lambda e: self._validation_error(e, arm.latents[0])) if by_error else None,
-            description=f"pretrain {name}, seed {seed}",
-        )
-        progress = trained.progress
-        self.say(
-            f"{name}, seed {seed}: {progress.step} steps, kept step {progress.best_step} "
-            f"({self.config.select_by} {progress.best_score:.2f} on the validation classes)"
-        )
-        images = spaced(self.splits.validation.images, 256).to(self.device)
-        figures = traversal_figures(trained.model, images) if arm.elbo else {}
-        augmentation = self.config.pretrain.augmentation
-        if augmentation.active:
-            figures["augmentation"] = augmentation_figure(augmentation, images[0])
-        for title, figure in figures.items():
-            write_figure(cell.folder / f"{title}.png", figure)
-        if arm.elbo:
-            Decoder.of(trained.vae).save(cell.decoder_file)
-        return trained.encoder, progress.history
-
-    def _selection(self, arm: ArmConfig) -> dict[str, Any]:
-        if self.config.select_by == "negative_elbo":
-            return {"by": "negative_elbo"}
-        return {
-            "by": self.config.select_by,
-            "latents": arm.latents[0],
-            "learner": describe(self.first_learner),
-            "setting": describe(self.config.settings[0]),
-            "episodes": self.config.selection_episodes,
-            "episode_seed": self.config.episode_seed,
-        }
-
-    def _validation_error(self, encoder: Encoder, latents: str) -> float:
-        learner = self.first_learner(encoder.select(latents))
-        table = table_for(learner, self.splits.validation, self.device)
-        n_episodes = self.config.selection_episodes
-        return float(episode_errors(learner, table, self.judge, n_episodes).mean())
-
     def _meta_trained(
         self, key: tuple[str, int, str, str], arm: ArmConfig, encoder: Cell
     ) -> Cell | None:
@@ -253,7 +155,8 @@ class Study:
             "latents": latents,
             "learner": learner.describe(),
         }
-        if arm.labelled < 1:
+        by_labels = learner.train.tasks is None
+        if arm.labelled < 1 and by_labels:
             depends |= {"labelled": arm.labelled, "seed": seed}
         cell = self._cell(f"train-{name}-seed{seed}-{latents}-{learner_name}", depends)
         if cell.done:
@@ -266,7 +169,7 @@ class Study:
         if shorter:
             cell.go_on_from(shorter)
         train = self.splits.train
-        if arm.labelled < 1:
+        if arm.labelled < 1 and by_labels:
             train = train.classes(labelled_classes(train, arm.labelled, seed))
         trained = meta_train(
             learner.train,

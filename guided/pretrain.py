@@ -5,7 +5,6 @@ before. A run that was killed and resumed therefore ends with the same bits as o
 """
 
 import copy
-import math
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -18,19 +17,18 @@ from torch import Tensor
 
 from guided.augment import Augmentation
 from guided.backbones import BackboneFactory, Conv4
-from guided.batches import Batches
 from guided.checkpoint import Encoder
-from guided.compiled import as_written, compile_networks, translating
+from guided.compiled import as_written, compile_networks
 from guided.errors import InputError
 from guided.guidance.base import GuidanceFactory
-from guided.guided_vae import GuidedVAE, Objective
+from guided.guided_vae import GuidedVAE
 from guided.hardware import Device, Processes
 from guided.likelihoods import Bernoulli, Likelihood
-from guided.parallel import sharing
 from guided.pictures import augmentation_figure, log_pictures
 from guided.progress import Progress, ResumableState, Score, check_finite, progress_bar
 from guided.randomness import generator, seeded_initialisation
 from guided.runlog import RunLog
+from guided.trainer import Trainer
 from guided.vae import VAE
 
 
@@ -179,17 +177,15 @@ def pretrain(
         InputError: a loss is not finite; the state before it stays on disk.
     """
     processes = Processes.of(device)
-    device, share = processes.device, processes.share(config.augmentation.views)
     if len(train.images) < config.batch_size:
         raise InputError(
             f"batch_size: {config.batch_size} is more than the {len(train.images)} training images"
         )
     if score is None and not config.elbo:
         raise InputError("elbo: without it, states cannot be told apart by the held-out ELBO")
-    model = build_model(config, train, seed).to(device)
-    trainer = _Trainer(config, model, processes)
-    part = share.part(config.batch_size)
-    train, validation = train.to(device), validation.to(device)
+    model = build_model(config, train, seed).to(processes.device)
+    train, validation = train.to(processes.device), validation.to(processes.device)
+    trainer = Trainer(config, model, train, seed, processes)
     best = copy.deepcopy(model.vae)
     state = ResumableState({"model": model, "best": best, **trainer.optimizers})
     if state_file and state_file.exists():
@@ -198,35 +194,21 @@ def pretrain(
         compile_networks(model.vae.encoder.backbone, model.vae.decoder)
     progress = state.progress
     bar = progress_bar(description, config.steps, progress.step, "step", processes.first)
-    batches = Batches(len(train.images), config.batch_size, seed, device, shuffle=config.shuffle)
     with bar, RunLog(log_folder if processes.first else None, progress.step) as log:
         if log.active and config.augmentation.active:
             sheet = augmentation_figure(config.augmentation, train.images[0])
             log.figure("augmentation", sheet, progress.step)
         while progress.step < config.steps and not progress.exhausted(config.patience):
-            rows = batches[progress.step][part]
-            labels = rows.repeat(config.augmentation.views)
-            targets = {name: train.targets[name][labels] for name in model.attributes}
-            images = model.vae.encoder.normalised(train.images[rows])
-            chance = generator(seed, "pretrain", "augmentation", progress.step, device=device)
-            noise = generator(seed, "pretrain", "noise", progress.step, device=device)
-            with sharing(share):
-                deformed = config.augmentation.deform(images, chance)
-                targets |= {f"applied {name}": a for name, a in deformed.amounts.items()}
-                objective, adversary = trainer.step(deformed.images, targets, noise, progress.step)
+            done = trainer.step(progress.step)
             progress.step += 1
             bar.update()
             last = progress.step == config.steps
             logs = last or progress.step % config.log_every == 0
             validates = last or progress.step % config.validate_every == 0
             if logs or validates:
-                terms = {**objective.terms, **adversary}
-                check_finite(terms, progress.step, config.learning_rate)
+                check_finite(done.terms, progress.step, config.learning_rate)
             if logs:
-                _log_objective(log, objective, adversary, progress.step)
-                for strategy in model.strategies if log.active else ():
-                    found = strategy.measurements(objective.posterior, targets)
-                    log.scalars("guidance", found, progress.step)
+                done.log(log, model, progress.step)
             if validates:
                 with as_written() if config.compile else nullcontext():
                     values = _validation(model, validation, seed, score)
@@ -241,70 +223,6 @@ def pretrain(
         if log.active and config.elbo:
             log_pictures(log, model, validation.images, progress.step)
     return Pretrained(best.eval(), model, progress)
-
-
-class _Trainer:
-    """The optimizers around a model, and the state file."""
-
-    def __init__(self, config: PretrainConfig, model: GuidedVAE, processes: Processes) -> None:
-        self.config, self.model, self.processes = config, model, processes
-        self.main = torch.optim.Adam(model.main_parameters(), config.learning_rate, fused=True)
-        adversarial = model.adversary_parameters()
-        self.adversary = (
-            torch.optim.Adam(adversarial, config.adversary_learning_rate, fused=True)
-            if adversarial
-            else None
-        )
-
-    @property
-    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        optimizers: dict[str, torch.optim.Optimizer] = {"main": self.main}
-        if self.adversary:
-            optimizers["adversary"] = self.adversary
-        return optimizers
-
-    def step(
-        self, images: Tensor, targets: Mapping[str, Tensor], noise: torch.Generator, step: int
-    ) -> tuple[Objective, dict[str, Tensor]]:
-        self.model.train()
-        warmup = min(1.0, (step + 1) / self.config.kl_warmup) if self.config.kl_warmup else 1.0
-        self._set_learning_rates(step)
-        with translating() if self.config.compile else nullcontext():
-            with self.processes.autocast():
-                objective = self.model.objective(images, targets, kl_warmup=warmup, generator=noise)
-            self._minimise(self.main, objective.total)
-        with self.processes.autocast():
-            adversary = self.model.adversary_losses(objective.z, targets)
-        if self.adversary and adversary:
-            self._minimise(self.adversary, torch.stack(list(adversary.values())).sum())
-        return objective, adversary
-
-    def _minimise(self, optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
-        optimizer.zero_grad()
-        loss.backward()
-        self.processes.average_gradients(optimizer.param_groups[0]["params"])
-        optimizer.step()
-
-    def _set_learning_rates(self, step: int) -> None:
-        if self.config.schedule == "constant":
-            return
-        factor = 0.5 * (1 + math.cos(math.pi * step / self.config.steps))
-        self.main.param_groups[0]["lr"] = self.config.learning_rate * factor
-        if self.adversary:
-            self.adversary.param_groups[0]["lr"] = self.config.adversary_learning_rate * factor
-
-
-def _log_objective(
-    log: RunLog, objective: Objective, adversary: Mapping[str, Tensor], step: int
-) -> None:
-    if not log.active:
-        return
-    terms = {name: term.detach() for name, term in objective.terms.items()}
-    log.scalars("loss", terms, step)
-    weighted = {name: objective.weights[name] * term for name, term in terms.items()}
-    log.scalars("loss_weighted", {**weighted, "total": sum(weighted.values())}, step)
-    log.scalars("loss", {name: term.detach() for name, term in adversary.items()}, step)
-    log.histogram("kl_per_latent", objective.posterior.kl().mean(0).detach(), step)
 
 
 @torch.no_grad()

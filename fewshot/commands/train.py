@@ -27,7 +27,8 @@ class TrainCommand(TrainingCommand):
     Args:
         dataset: episodes come from its training classes; the best state is chosen on its
             validation classes.
-        encoder: a checkpoint to start from; without one, a fresh backbone.
+        encoder: a checkpoint to start from; without one, a fresh backbone. Its VAE's decoder is
+            looked for beside it, as decoder.safetensors, where tasks are decoded.
         backbone: of a fresh encoder.
         latent_dim: of a fresh encoder.
         latents: what the learner is fed; see the arms of a study.
@@ -55,7 +56,8 @@ def main(arguments: Sequence[str]) -> None:
     processes = config.start()
     device = processes.device.type
     dataset = config.dataset(data_root(config.data_root))
-    check_ways(dataset, train=[config.train.setting], validation=[config.train.validation])
+    by_labels = [] if config.train.tasks else [config.train.setting]
+    check_ways(dataset, train=by_labels, validation=[config.train.validation])
     loaded = Encoder.load(config.encoder, config.latents) if config.encoder else None
     splits = dataset.splits()
     encoder = loaded or _fresh(config, splits.train.image_shape)
@@ -67,8 +69,6 @@ def main(arguments: Sequence[str]) -> None:
         "images": [splits.train.digest, splits.validation.digest],
     }
     cell = Cell.of(output / "cells", "train", depends)
-    decoder_file = config.encoder.with_name("decoder.safetensors") if config.encoder else None
-    wanted = config.train.tasks and decoder_file and decoder_file.exists()
     trained = meta_train(
         config.train,
         config.learner,
@@ -79,7 +79,7 @@ def main(arguments: Sequence[str]) -> None:
         device=processes,
         state_file=cell.state_file,
         log_folder=output / "tensorboard" / cell.name,
-        decoder=Decoder.load(decoder_file, encoder) if wanted and decoder_file else None,
+        decoder=_decoder(config, encoder),
     )
     if not processes.first:
         return
@@ -92,6 +92,14 @@ def main(arguments: Sequence[str]) -> None:
         f"{progress.step} steps, kept step {progress.best_step}: {shape.n_way}-way "
         f"{shape.n_shot}-shot error {progress.best_score:.2f} % on the validation classes\n{file}"
     )
+
+
+def _decoder(config: TrainCommand, encoder: Encoder) -> Decoder | None:
+    """The other half of the encoder's VAE, where it is beside it, for tasks that it draws."""
+    if config.train.tasks is None or config.encoder is None:
+        return None
+    file = config.encoder.with_name("decoder.safetensors")
+    return Decoder.load(file, encoder) if file.exists() else None
 
 
 def _fresh(config: TrainCommand, shape: ImageShape) -> Encoder:

@@ -79,7 +79,8 @@ class Partitions:
             pseudo = renamed[labels]  # -1 reads the last, which is -1
             rows = (pseudo >= 0).nonzero().flatten()
             names = tuple(map(str, large.tolist()))
-            bank = ImageBank(context.images[rows], pseudo[rows], names)
+            # The sampler reads labels alone; of each image, one pixel is copied.
+            bank = ImageBank(context.images[rows, :, :1, :1], pseudo[rows], names)
             self.rows.append(rows)
             self.samplers.append(EpisodeSampler(bank, setting, context.seed))
         if not self.samplers:

@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
+import fewshot.arms
 import fewshot.compare
 from fewshot.cli import main
 from guided.backbones import Conv4, Pixels
@@ -60,7 +61,8 @@ def test_a_file_that_changed_is_another_encoder(finished, compare, config, tmp_p
 
     with monkeypatch.context() as patch:
         for name in ("meta_train", "episode_errors", "diagnose"):
-            patch.setattr(fewshot.compare, name, computed)
+            for module in (fewshot.arms, fewshot.compare):
+                patch.setattr(module, name, computed, raising=False)
         # It is the content that counts, not the place.
         for seed in (0, 1):
             (tmp_path / f"e{seed}.safetensors").rename(tmp_path / f"moved{seed}.safetensors")
@@ -100,7 +102,8 @@ def refused(fails, write, config, monkeypatch):
         raise AssertionError("trained")
 
     for name in ("pretrain", "meta_train", "episode_errors"):
-        monkeypatch.setattr(fewshot.compare, name, trained)
+        for module in (fewshot.arms, fewshot.compare):
+            monkeypatch.setattr(module, name, trained, raising=False)
     return fails("compare", write(config), writes=True)
 
 

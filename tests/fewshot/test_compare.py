@@ -13,6 +13,7 @@ import pytest
 import torch
 import yaml
 
+import fewshot.arms
 import fewshot.compare
 import fewshot.train
 from fewshot.cli import main
@@ -59,7 +60,8 @@ def forbid():
             raise AssertionError("computed again")
 
         for name in ("pretrain", "meta_train", "table_for", "episode_errors", "diagnose"):
-            monkeypatch.setattr(fewshot.compare, name, computed)
+            for module in (fewshot.arms, fewshot.compare):
+                monkeypatch.setattr(module, name, computed, raising=False)
 
     return patch
 
@@ -167,7 +169,7 @@ def test_arms_of_a_seed_start_from_the_same_backbone(finished):
         (folder,) = (finished.folder / "cells").glob(f"encoder-random-seed{seed}-*")
         saved = Encoder.load(folder / "encoder.safetensors").backbone.state_dict()
         for name in ("vae", "guided"):
-            start = study._untrained(config.arms[name], seed).backbone.state_dict()
+            start = study.arms.untrained(config.arms[name], seed).backbone.state_dict()
             assert all(torch.equal(start[key], saved[key]) for key in saved)
 
 
@@ -239,9 +241,9 @@ def shallow():
             trained.append(description)
             return fewshot.train.MetaTrained(learner(encoder), Progress(best_score=1.0))
 
-        monkeypatch.setattr(fewshot.compare, "pretrain", pretrain)
+        monkeypatch.setattr(fewshot.arms, "pretrain", pretrain)
         monkeypatch.setattr(fewshot.compare, "meta_train", meta_train)
-        monkeypatch.setattr(fewshot.compare, "traversal_figures", lambda *_: {})
+        monkeypatch.setattr(fewshot.arms, "traversal_figures", lambda *_: {})
         monkeypatch.setattr(fewshot.compare, "diagnose", lambda *_: [])
         return trained
 
@@ -364,13 +366,13 @@ def test_other_images_under_the_same_name_are_noticed(rerun, finished):
 def test_the_arms_guidance_is_what_is_trained(finished, tmp_path, monkeypatch, shallow):
     seen = {}
     shallow(monkeypatch)
-    fake = fewshot.compare.pretrain
+    fake = fewshot.arms.pretrain
 
     def pretrain(config, *rest, description, **others):
         seen[description] = (config, others)
         return fake(config, *rest, description=description, **others)
 
-    monkeypatch.setattr(fewshot.compare, "pretrain", pretrain)
+    monkeypatch.setattr(fewshot.arms, "pretrain", pretrain)
     config = parsed(finished.file)
     Study(config, splits_of(config), tmp_path, say=str).run()
     for seed in (0, 1):
@@ -386,13 +388,13 @@ def test_the_rule_that_selects_is_passed_on(finished, tmp_path, monkeypatch, sha
     """By negative ELBO, pretraining judges itself."""
     seen = []
     shallow(monkeypatch)
-    fake = fewshot.compare.pretrain
+    fake = fewshot.arms.pretrain
 
     def pretrain(*arguments, score, **others):
         seen.append(score)
         return fake(*arguments, **others)
 
-    monkeypatch.setattr(fewshot.compare, "pretrain", pretrain)
+    monkeypatch.setattr(fewshot.arms, "pretrain", pretrain)
     values = copy.deepcopy(finished.config) | {"select_by": "negative_elbo"}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(values))
     config = parsed(tmp_path / "config.yaml")

@@ -7,6 +7,7 @@ import pytest
 import torch
 import yaml
 
+import fewshot.arms
 import fewshot.compare
 from fewshot.commands.compare import CompareConfig
 from fewshot.compare import Study
@@ -111,7 +112,7 @@ def opened(config, tmp_path):
 
 def test_labels_outside_the_share_are_never_shown(config, tmp_path, monkeypatch):
     shown, trained_on = {}, {}
-    pretrain, meta_train = fewshot.compare.pretrain, fewshot.compare.meta_train
+    pretrain, meta_train = fewshot.arms.pretrain, fewshot.compare.meta_train
 
     def spied_pretrain(settings, train, *rest, description, **others):
         shown[description] = train
@@ -123,7 +124,7 @@ def test_labels_outside_the_share_are_never_shown(config, tmp_path, monkeypatch)
             settings, learner, encoder, train, *rest, description=description, **others
         )
 
-    monkeypatch.setattr(fewshot.compare, "pretrain", spied_pretrain)
+    monkeypatch.setattr(fewshot.arms, "pretrain", spied_pretrain)
     monkeypatch.setattr(fewshot.compare, "meta_train", spied_training)
     parsed, splits = opened(config, tmp_path)
     outcome = Study(parsed, splits, tmp_path / "run", say=str).run()

@@ -17,12 +17,12 @@ from torch.distributions import Bernoulli, Normal, kl_divergence
 
 from guided.augment import Augmentation
 from guided.backbones import Conv4
+from guided.batches import Batches
 from guided.checkpoint import Encoder
 from guided.guidance.deformable_pca import DeformablePCA
 from guided.guidance.excitation_inhibition import ExcitationInhibition
 from guided.guided_vae import GuidedVAE, Objective
 from guided.pretrain import (
-    Batches,
     LabelledImages,
     PretrainConfig,
     build_model,

@@ -13,6 +13,7 @@ import yaml
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+import fewshot.arms
 import fewshot.compare
 import fewshot.lake
 from fewshot.cli import main
@@ -133,7 +134,8 @@ def done(data, shared_cache, tmp_path_factory):
         quiet("compare", *arguments)
         config = (run / "config.yaml").read_text()
         for name in ("pretrain", "meta_train", "table_for", "episode_errors", "diagnose"):
-            patch.setattr(fewshot.compare, name, computed)
+            for module in (fewshot.arms, fewshot.compare):
+                patch.setattr(module, name, computed, raising=False)
         printed = quiet("lake", *arguments, "--draw", "true", "--runs", "6", "--run_seed", "4")
         assert (run / "config.yaml").read_text() == config, "compare can go on from it"
         # Once more: nor is anything classified again.
@@ -257,7 +259,8 @@ def refused(fails, write, data, monkeypatch):
 
     def run(config, *arguments, **options):
         for name in ("pretrain", "meta_train", "episode_errors"):
-            monkeypatch.setattr(fewshot.compare, name, trained)
+            for module in (fewshot.arms, fewshot.compare):
+                monkeypatch.setattr(module, name, trained, raising=False)
         values = [str(argument) for argument in arguments]
         if "--data_root" not in values:
             values += ["--data_root", str(data)]

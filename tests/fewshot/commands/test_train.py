@@ -87,7 +87,7 @@ def test_another_starting_point_is_another_training(run, config, finished, tmp_p
     config["encoder"] = str(tmp_path / "start.safetensors")
     trained = []
     for seed in (0, 1):
-        (file,) = (finished.folder / "cells").glob(f"encoder-vae-seed{seed}-*/*.safetensors")
+        (file,) = (finished.folder / "cells").glob(f"encoder-vae-seed{seed}-*/encoder.safetensors")
         shutil.copy(file, config["encoder"])
         trained.append(run()[1])
     assert not same(trained[0], trained[1])

@@ -1,0 +1,121 @@
+"""The label-free pipeline from end to end: guided VAE, tasks, learner, error."""
+
+import json
+
+import numpy as np
+import pytest
+
+from fewshot.cli import main
+
+pytestmark = pytest.mark.usefixtures("cache")
+
+AUGMENTATION = {"rotation": 20, "scale": 0.2, "views": 2}
+KNOWN = {"class_path": "KnownDeformation", "init_args": {"deformations": ["rotation", "scale"]}}
+LIGHT = {
+    "class_path": "DeformablePCA",
+    "init_args": {"deformations": ["rotation", "scale"], "exchange": True},
+}
+
+
+def tasks(class_path, **init_args):
+    return {
+        "learner": {"class_path": "Prototypical"},
+        "train": {
+            "setting": {"n_way": 4, "n_shot": 1, "n_query": 2},
+            "steps": 3,
+            "validation": {"n_way": 3, "n_shot": 1, "n_query": 4},
+            "validation_episodes": 4,
+            "validate_every": 3,
+            "tasks": {"class_path": class_path, "init_args": init_args},
+        },
+    }
+
+
+@pytest.fixture
+def label_free(study):
+    study["pretrain"]["augmentation"] = dict(AUGMENTATION)
+    study["arms"] = {
+        "vae": {},
+        "contrastive": {
+            "guidance": [{"class_path": "KnownDeformation", "init_args": {"deformations": []}}],
+            "elbo": False,
+        },
+        "known": {"guidance": [LIGHT, KNOWN], "latents": ["all", "content"]},
+    }
+    study["learners"] = {
+        "nearest": {"learner": {"class_path": "Prototypical"}},
+        "refined": {"learner": {"class_path": "RefinedPrototypical"}},
+        "views": tasks("ViewTasks", augmentation={"rotation": 20}),
+        "clusters": tasks("ClusterTasks", n_clusters=6, n_partitions=2),
+        "partitions": tasks("PartitionTasks", n_ranges=5),
+    }
+    study["seeds"] = [0]
+    return study
+
+
+@pytest.fixture
+def run_study(write, tmp_path):
+    def run(config):
+        folder = tmp_path / "run"
+        assert main(["compare", write(config), "--output", str(folder)]) == 0
+        return folder
+
+    return run
+
+
+def test_from_images_to_errors(run_study, label_free):
+    folder = run_study(label_free)
+    rows = json.loads((folder / "results.json").read_text())["rows"]
+    assert {row["learner"] for row in rows} == set(label_free["learners"])
+    assert all(row["transductive"] == (row["learner"] == "refined") for row in rows)
+    assert {(r["arm"], r["latents"]) for r in rows} >= {
+        ("known", "content"),
+        ("contrastive", "all"),
+    }
+    with np.load(folder / "episodes.npz") as errors:
+        start = errors["known|nearest|content|3w1s"]
+        for learner in ("views", "clusters", "partitions"):
+            assert not np.array_equal(errors[f"known|{learner}|content|3w1s"], start)
+    cells = folder / "cells"
+    (known,) = cells.glob("encoder-known-*")
+    assert (known / "decoder.safetensors").exists()
+    assert (known / "augmentation.png").exists()
+    (alone,) = cells.glob("encoder-contrastive-*")
+    assert not (alone / "decoder.safetensors").exists()
+
+
+def test_decoded_tasks_need_a_decoder(run_study, fails, write, label_free):
+    label_free["learners"] = {"decoded": tasks("DecodedTasks")}
+    label_free["arms"].pop("contrastive")
+    folder = run_study(label_free)
+    assert json.loads((folder / "results.json").read_text())["rows"]
+    label_free["arms"] = {"random": {"encoder": "random"}}
+    label_free["baseline"] = "random"
+    line = fails("compare", write(label_free), writes=True)
+    assert "DecodedTasks: needs a pretrained VAE's encoder and its decoder" in line
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda c: c["pretrain"].pop("augmentation"),
+            "KnownDeformation: needs augmentation.views 2, got 1",
+        ),
+        (
+            lambda c: c["arms"]["contrastive"].update(guidance=[]),
+            "elbo: without it and without guidance there is nothing to train",
+        ),
+        (
+            lambda c: c["pretrain"].update(elbo=False),
+            "pretrain.elbo: belongs to the arms of a study",
+        ),
+        (
+            lambda c: c["pretrain"]["augmentation"].pop("scale"),
+            "KnownDeformation.deformations: augmentation draws no 'scale'; it draws rotation",
+        ),
+    ],
+)
+def test_impossible_studies_are_refused(fails, write, label_free, change, message):
+    change(label_free)
+    assert message in fails("compare", write(label_free), writes=True)
