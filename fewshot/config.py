@@ -96,7 +96,8 @@ def describe(value: Any) -> Any:
         held = {field: getattr(value, field.name) for field in dataclasses.fields(value)}
         # An option that was added later, unused: what was computed before it is the same.
         optional = {f for f in held if f.metadata.get("described") == "if changed"}
-        return {f.name: describe(v) for f, v in held.items() if f not in optional or v != f.default}
+        kept = {f: v for f, v in held.items() if f not in optional or v != _default(f)}
+        return {f.name: describe(v) for f, v in kept.items()}
     if isinstance(value, functools.partial):
         target = made_by(value)
         settings = {**_defaults(target), **value.keywords}
@@ -112,6 +113,12 @@ def describe(value: Any) -> Any:
     if value is None or isinstance(value, str | int | float | bool):
         return value
     raise TypeError(f"cannot describe {value!r}: use functools.partial(Class, key=value)")
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    if field.default_factory is dataclasses.MISSING:
+        return field.default
+    return field.default_factory()
 
 
 def made_by(factory: Any) -> Any:

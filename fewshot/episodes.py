@@ -62,6 +62,11 @@ class Episodes:
     def __len__(self) -> int:
         return len(self.support)
 
+    def __getitem__(self, i: int) -> "Episodes":
+        """One of them, with E = 1."""
+        classes = None if self.classes is None else self.classes[i : i + 1]
+        return Episodes(self.support[i : i + 1], self.query[i : i + 1], classes)
+
     @property
     def n_way(self) -> int:
         return self.support.shape[1]

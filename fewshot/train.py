@@ -12,14 +12,15 @@ from fewshot.data.bank import ImageBank
 from fewshot.episodes import Episodes, EpisodeSampler, Setting
 from fewshot.evaluate import embed_bank, episode_errors, table_for
 from fewshot.learners.base import Learner, LearnerFactory
-from fewshot.tasks.base import TaskContext, TaskFactory, TaskSource
+from fewshot.tasks.base import TaskContext, TaskFactory, TaskSource, joined
+from guided.augment import Augmentation
 from guided.checkpoint import Encoder
 from guided.compiled import as_written, compile_networks, translating
 from guided.errors import InputError
 from guided.hardware import Device, Processes
 from guided.parallel import sharing
 from guided.progress import Progress, ResumableState, check_finite, progress_bar
-from guided.randomness import derive_seed, seeded_initialisation
+from guided.randomness import derive_seed, generator, seeded_initialisation
 from guided.runlog import RunLog
 
 
@@ -41,6 +42,7 @@ class TrainConfig:
         validate_every: steps between validations; the best state is kept.
         patience: validations without improvement after which training stops; 0: never.
         log_every: steps between logged losses and checks for NaN.
+        augmentation: random deformations of the episodes' images, each its own.
         tasks: makes the episodes without labels; null: classes are the labels'. Validation classes
             are the labels' always.
         compile: translate the encoder by ``torch.compile``, for a learner of embeddings; takes some
@@ -60,6 +62,9 @@ class TrainConfig:
     validate_every: int = 100
     patience: int = 0
     log_every: int = 20
+    augmentation: Augmentation = field(
+        default_factory=Augmentation, metadata={"described": "if changed"}
+    )
     tasks: TaskFactory | None = field(default=None, metadata={"described": "if changed"})
     compile: bool = field(default=False, metadata={"described": "if changed"})
 
@@ -68,6 +73,10 @@ class TrainConfig:
         for name, least in (*((name, 1) for name in (*positive, "log_every")), ("projection", 0)):
             if getattr(self, name) < least:
                 raise InputError(f"{name}: expected at least {least}, got {getattr(self, name)}")
+        if self.augmentation.views > 1:
+            raise InputError("augmentation.views: an episode has its own number of images")
+        if self.augmentation.active and self.tasks is not None:
+            raise InputError("augmentation: tasks without labels have their own")
         if not self.learning_rate > 0:
             raise InputError(f"learning_rate: expected > 0, got {self.learning_rate}")
 
@@ -188,6 +197,8 @@ def starting_learner(
     if config.compile and (model.reads_images or config.freeze_encoder):
         raise InputError("compile: needs a learner of embeddings whose encoder is trained")
     if config.freeze_encoder:
+        if config.augmentation.active:
+            raise InputError("augmentation: changes images; freeze_encoder embeds each only once")
         if config.tasks:
             raise InputError("tasks: are of images; freeze_encoder needs embeddings of the bank's")
         if model.reads_images:
@@ -232,10 +243,18 @@ class _LabelledTasks:
         # A frozen encoder sees every image once, not once an episode.
         read = model.encoder.select(model.encoder.latents)
         self.table = embed_bank(read, bank, device) if self.frozen else bank.images.to(device)
+        self.augmentation, self.seed = config.augmentation, seed
 
     def episodes(self, start: int, stop: int) -> Episodes:
         gathered = self.sampler.batch(start, stop).to(self.device).gather(self.table)
+        if self.augmentation.active:
+            return joined([self._deformed(gathered, i, start + i) for i in range(stop - start)])
         return gathered.map(self.projection) if self.frozen and self.projection else gathered
+
+    def _deformed(self, gathered: Episodes, i: int, number: int) -> Episodes:
+        """One of the episodes: what becomes of it depends on its number alone."""
+        chance = generator(self.seed, "augmentation", number, device=self.device)
+        return gathered[i].map(lambda images: self.augmentation(images.float() / 255, chance))
 
 
 def _set_learning_rate(optimizer: torch.optim.Optimizer, config: TrainConfig, step: int) -> None:

@@ -103,7 +103,8 @@ class Partitions:
 def joined(episodes: list[Episodes]) -> Episodes:
     """One batch of them all."""
     support, query = ([getattr(e, part) for e in episodes] for part in ("support", "query"))
-    return Episodes(torch.cat(support), torch.cat(query))
+    classes = [e.classes for e in episodes if e.classes is not None]
+    return Episodes(torch.cat(support), torch.cat(query), torch.cat(classes) if classes else None)
 
 
 @torch.no_grad()

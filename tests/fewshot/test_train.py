@@ -6,10 +6,13 @@ from functools import partial
 import pytest
 import torch
 
+from fewshot.config import describe
 from fewshot.episodes import EpisodeSampler, Setting
 from fewshot.evaluate import embed_bank, episode_errors
 from fewshot.learners.prototypical import Prototypical
+from fewshot.tasks.views import ViewTasks
 from fewshot.train import TrainConfig, meta_train
+from guided.augment import Augmentation
 from guided.checkpoint import Encoder
 from guided.errors import InputError
 from guided.randomness import derive_seed
@@ -273,6 +276,53 @@ def test_a_translated_training_is_the_same_training(banks, encoder, monkeypatch)
         torch.testing.assert_close(compiled.encoder.state_dict()[name], value, msg=name)
     compiled.encoder(banks[1].images)
     assert len(translated) == SHORT.steps
+
+
+def test_images_of_episodes_can_be_deformed(banks, encoder):
+    """Each image by its own, as its episode's number says; nothing else changes."""
+    shown = []
+
+    class Watching(Prototypical):
+        def loss(self, episodes):
+            shown.append(episodes)
+            return super().loss(episodes)
+
+    def images(augmentation, per_step):
+        shown.clear()
+        steps = 4 // per_step
+        changes = {"augmentation": augmentation, "episodes_per_step": per_step, "steps": steps}
+        meta_train(config(**changes), partial(Watching), encoder, *banks, seed=0)
+        return torch.cat([torch.cat([e.support, e.query], 2).float() for e in shown])
+
+    plain = images(Augmentation(), 2) / 255
+    faint = images(Augmentation(translation=1e-6), 2)
+    torch.testing.assert_close(faint, plain, atol=1e-4, rtol=0)
+    turned = images(Augmentation(rotation=30), 2)
+    assert not torch.isclose(turned, plain, atol=1e-3).flatten(3).all(3).any()
+    torch.testing.assert_close(images(Augmentation(rotation=30), 1), turned)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"augmentation": Augmentation(rotation=1, views=2)}, r"^augmentation\.views: an episode"),
+        (
+            {
+                "augmentation": Augmentation(rotation=1),
+                "tasks": partial(ViewTasks, augmentation=Augmentation(rotation=1)),
+            },
+            "^augmentation: tasks without labels have their own",
+        ),
+    ],
+)
+def test_impossible_augmentation(changes, message):
+    with pytest.raises(InputError, match=message):
+        config(**changes)
+
+
+def test_an_augmentation_is_part_of_a_description_only_where_there_is_one():
+    assert "augmentation" not in describe(SHORT)
+    assert describe(config(augmentation=Augmentation(rotation=3)))["augmentation"]["rotation"] == 3
 
 
 def test_only_an_encoder_that_is_trained_once_for_all_episodes_is_translated(banks, encoder):
