@@ -19,9 +19,11 @@ from guided.decoder import Decoder
 from guided.files import write_figure
 from guided.guided_vae import GuidedVAE
 from guided.hardware import Processes
-from guided.pictures import augmentation_figure, spaced, traversal_figures
-from guided.pretrain import PretrainConfig, build_model, pretrain
+from guided.pictures import augmentation_figure, traversal_figures
+from guided.pretrain import build_model, pretrain
 from guided.randomness import derive_seed
+from guided.recipe import PretrainConfig
+from guided.sheets import spaced
 
 
 class Arms:

@@ -21,7 +21,7 @@ from guided.metrics.deformation import (
 from guided.metrics.factor import rank_correlation
 from guided.metrics.probe import linear_probe_error
 from guided.metrics.retrieval import deformed_twice, retrieval_error
-from guided.pictures import spaced
+from guided.sheets import spaced
 
 N_IMAGES = 256
 

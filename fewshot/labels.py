@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from fewshot.data.bank import ImageBank
-from guided.pretrain import LabelledImages
 from guided.randomness import generator
+from guided.recipe import LabelledImages
 
 
 def labelled_classes(bank: ImageBank, share: float, seed: int) -> Tensor:

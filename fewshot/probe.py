@@ -28,9 +28,10 @@ from guided.guided_vae import GuidedVAE
 from guided.metrics.frechet import FrechetDistance
 from guided.metrics.probe import linear_probe_wrong
 from guided.pictures import picture_figures, prior_samples
-from guided.pretrain import PretrainConfig, build_model, pretrain
+from guided.pretrain import build_model, pretrain
 from guided.progress import progress_bar
 from guided.randomness import derive_seed
+from guided.recipe import PretrainConfig
 
 FORMAT = 1  # part of every digest: raise it when the same configuration comes to mean new numbers
 

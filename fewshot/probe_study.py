@@ -7,7 +7,7 @@ from fewshot.data.dataset import DatasetFactory
 from guided.classifier import ClassifierConfig
 from guided.errors import InputError
 from guided.guidance.base import GuidanceFactory
-from guided.pretrain import PretrainConfig
+from guided.recipe import PretrainConfig
 
 
 @dataclass(frozen=True)

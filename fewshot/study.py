@@ -14,7 +14,7 @@ from guided.checkpoint import Encoder
 from guided.errors import InputError
 from guided.guidance.base import GuidanceFactory
 from guided.hardware import Precision
-from guided.pretrain import PretrainConfig
+from guided.recipe import PretrainConfig
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from guided.guidance.excitation_inhibition import ExcitationInhibition, parts
 from guided.guided_vae import GuidedVAE
-from guided.pictures import labelled_rows, spaced
+from guided.sheets import labelled_rows, spaced
 from guided.vae import Posterior
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from guided.backbones import BackboneFactory, Conv4
 from guided.batches import Batches
 from guided.checkpoint import Encoder
 from guided.errors import InputError
-from guided.pretrain import LabelledImages
 from guided.progress import check_finite, progress_bar
 from guided.randomness import seeded_initialisation
+from guided.recipe import LabelledImages
 
 
 @dataclass(frozen=True)

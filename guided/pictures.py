@@ -1,17 +1,18 @@
 """Pictures of what a VAE has learned."""
 
-from collections.abc import Sequence
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from guided.attribute_pictures import attribute_figures
 from guided.augment import Augmentation
 from guided.guidance.deformable_pca import DeformablePCA
 from guided.guided_vae import GuidedVAE
 from guided.randomness import generator
 from guided.runlog import RunLog
+from guided.sheets import labelled_rows, sheet_figure, spaced
 from guided.vae import VAE
 
 if TYPE_CHECKING:
@@ -149,38 +150,6 @@ def _light_decoder(model: GuidedVAE) -> DeformablePCA:
     return next(g for g in model.strategies if isinstance(g, DeformablePCA))
 
 
-def sheet_figure(images: Tensor, columns: int = 10) -> "Figure":
-    """A figure of images ``[n, C, H, W]`` in [0, 1], row by row; what is left of the last is grey.
-
-    A row's label is the number of its first image, counted from 1.
-    """
-    columns = min(columns, len(images))
-    missing = -len(images) % columns
-    images = torch.cat([images, images.new_full((missing, *images.shape[1:]), 0.5)])
-    rows = images.unflatten(0, (-1, columns))
-    starts = [str(1 + i * columns) for i in range(len(rows))]
-    return labelled_rows(rows, starts, [""] * columns)
-
-
-def labelled_rows(
-    images: Tensor, row_labels: Sequence[str], column_labels: Sequence[str]
-) -> "Figure":
-    """A figure of images ``[rows, columns, C, H, W]`` in [0, 1] with a label for each row."""
-    from matplotlib.figure import Figure
-
-    rows, columns, channels, height, width = images.shape
-    sheet = images.permute(0, 3, 1, 4, 2).reshape(rows * height, columns * width, channels)
-    figure = Figure(figsize=(1.4 + 0.6 * columns, 0.4 + 0.6 * rows), layout="tight")
-    axes = figure.subplots()
-    axes.imshow(sheet.squeeze(-1).cpu().numpy(), cmap="gray", vmin=0, vmax=1)
-    axes.set_yticks([height * (i + 0.5) for i in range(rows)], row_labels)
-    axes.set_xticks([width * (i + 0.5) for i in range(columns)], column_labels)
-    axes.tick_params(length=0)
-    for side in axes.spines.values():
-        side.set_visible(False)
-    return figure
-
-
 def traversal_figures(model: GuidedVAE, images: Tensor) -> "dict[str, Figure]":
     """Name -> figure: through the VAE's decoder and, with deformable PCA, through its own.
 
@@ -191,8 +160,6 @@ def traversal_figures(model: GuidedVAE, images: Tensor) -> "dict[str, Figure]":
     if _has_light_decoder(model):
         figures["traversals_light_decoder"] = traversal_figure(model, image, light=True, unit=unit)
         figures["traversals_basis"] = basis_figure(model, unit=unit)
-    from guided.attribute_pictures import attribute_figures  # which imports this module
-
     return figures | attribute_figures(model, images)
 
 
@@ -240,12 +207,6 @@ def augmentation_figure(augmentation: Augmentation, image: Tensor, columns: int 
     sheet = torch.stack([torch.cat([shown[None], views]) for views in deformed])
     labels = [f"{name} {limit:g}" for name, limit in drawn.items()]
     return labelled_rows(sheet.clamp(0, 1), [*labels, "all"], ["image", *[""] * columns])
-
-
-def spaced(images: Tensor, n: int) -> Tensor:
-    """At most n of the images, evenly spaced: a few of most classes."""
-    rows = torch.linspace(0, len(images) - 1, min(n, len(images)), device=images.device)
-    return images[rows.long()]
 
 
 def log_pictures(log: RunLog, model: GuidedVAE, images: Tensor, step: int) -> None:

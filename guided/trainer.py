@@ -4,7 +4,6 @@ import math
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -15,10 +14,8 @@ from guided.guided_vae import GuidedVAE, Objective
 from guided.hardware import Processes
 from guided.parallel import sharing
 from guided.randomness import generator
+from guided.recipe import LabelledImages, PretrainConfig
 from guided.runlog import RunLog
-
-if TYPE_CHECKING:
-    from guided.pretrain import LabelledImages, PretrainConfig
 
 
 @dataclass(frozen=True)
@@ -67,9 +64,9 @@ class Trainer:
 
     def __init__(
         self,
-        config: "PretrainConfig",
+        config: PretrainConfig,
         model: GuidedVAE,
-        train: "LabelledImages",
+        train: LabelledImages,
         seed: int,
         processes: Processes,
     ) -> None:

@@ -20,7 +20,8 @@ from guided.decoder import Decoder
 from guided.files import write_figure, write_json
 from guided.hardware import Processes
 from guided.pictures import augmentation_figure, picture_figures
-from guided.pretrain import PretrainConfig, Pretrained, pretrain
+from guided.pretrain import Pretrained, pretrain
+from guided.recipe import PretrainConfig
 
 
 @dataclass(frozen=True)
