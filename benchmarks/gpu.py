@@ -30,7 +30,7 @@ RUNS: dict[str, tuple[str, list[str]]] = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="All training loops on one GPU.")
-    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--steps", type=int, default=200, help="timed, of one run")
     parser.add_argument("--repeats", type=int, default=3)

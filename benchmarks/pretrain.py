@@ -258,7 +258,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--width", type=int, default=32, help="of Conv4; 32: the quickstart's")
     parser.add_argument("--downsample", choices=("stride", "pool"), default="stride")
     parser.add_argument("--compile", action="store_true", help="the unguided arm also compiled")
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--precision", choices=get_args(Precision), default="32-true", help="ours")
     parser.add_argument("--steps", type=int, default=20, help="timed, of one run")
     parser.add_argument("--threads", type=int, default=2)

@@ -7,6 +7,8 @@ learn2learn's prototypical example: ``TaskDataset`` with ``NWays``, ``KShots``, 
 network written in torch's layers, the default memory layout. All take turns, medians of the
 clock's seconds.
 
+With ``--compile``, ours is translated by ``torch.compile``, in the round that does not count.
+
 Given the same weights and images, both must have the same loss and gradients.
 
 The last line is the ratio of the rates.
@@ -105,7 +107,7 @@ def main() -> None:
     add_dataset_argument(parser, fallback="glyphs")
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--compile", action="store_true", help="ours translated by torch.compile")
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--steps", type=int, default=60, help="of one run")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=5)

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from fewshot.arms import Arms
 from fewshot.cells import Cell, foundation
-from fewshot.config import describe
+from fewshot.config import describe, made_by
 from fewshot.data.dataset import Splits
 from fewshot.diagnose import diagnose, excited_slices
 from fewshot.episodes import EpisodeSampler
@@ -93,7 +93,18 @@ class Study:
                 made.check_ways(setting.n_way)
             if training:
                 made.check_classes(n_labelled)
-            by_labels = learner.train is not None and learner.train.tasks is None
+            tasks = learner.train.tasks if learner.train else None
+            if (
+                tasks is not None
+                and is_meta_trained(arm, learner)
+                and made_by(tasks).needs_decoder
+                and not (arm.encoder == "pretrained" and arm.elbo)
+            ):
+                raise InputError(
+                    f"learners.{name}.train.tasks: {made_by(tasks).__name__} needs a decoder; an "
+                    "arm has none that is not pretrained, or without the ELBO"
+                )
+            by_labels = learner.train is not None and tasks is None
             if by_labels and training[0].n_way > n_labelled:
                 raise InputError(
                     f"labelled: {arm.labelled} of the training classes are {n_labelled}, "

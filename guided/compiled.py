@@ -1,4 +1,4 @@
-"""``torch.compile`` as an option of pretraining.
+"""``torch.compile`` as an option of both training loops.
 
 Only training steps run translated: validation has batches of other sizes, each of which would have
 to be translated anew.

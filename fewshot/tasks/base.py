@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -40,7 +41,12 @@ class TaskSource(ABC):
 
     A source's constructor takes a :class:`TaskContext` first; its keyword arguments are its
     configuration.
+
+    Attributes:
+        needs_decoder: whether it decodes latents, so that only a pretrained VAE will do.
     """
+
+    needs_decoder: ClassVar[bool] = False
 
     @abstractmethod
     def episodes(self, start: int, stop: int) -> Episodes:
@@ -90,14 +96,14 @@ class Partitions:
 
     def episodes(self, start: int, stop: int) -> Episodes:
         """Episodes ``start`` … ``stop - 1``, of images."""
-        return joined([self._episode(number) for number in range(start, stop)])
+        rows = joined([self._episode(number) for number in range(start, stop)])
+        return rows.to(self.images.device).gather(self.images)
 
     def _episode(self, number: int) -> Episodes:
+        """As rows of the images."""
         which = number % len(self.samplers)
-        rows = self.rows[which]
-        found = self.samplers[which][number]
-        in_images = Episodes(rows[found.support], rows[found.query]).to(self.images.device)
-        return in_images.gather(self.images)
+        rows, found = self.rows[which], self.samplers[which][number]
+        return Episodes(rows[found.support], rows[found.query])
 
 
 def joined(episodes: list[Episodes]) -> Episodes:

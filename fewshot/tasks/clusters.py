@@ -2,10 +2,11 @@
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from fewshot.episodes import Episodes
 from fewshot.tasks.base import Partitions, TaskContext, TaskSource, embedded
-from guided.errors import check_positive
+from guided.errors import InputError, check_positive
 from guided.randomness import derive_seed
 
 
@@ -35,9 +36,14 @@ class ClusterTasks(TaskSource):
         from sklearn.cluster import MiniBatchKMeans
 
         check_positive("ClusterTasks", n_clusters=n_clusters, n_partitions=n_partitions)
+        if n_clusters > len(context.images):
+            raise InputError(
+                f"ClusterTasks.n_clusters: {n_clusters} asked for, there are "
+                f"{len(context.images)} images"
+            )
         codes = embedded(context, latents)
         if unit_length:
-            codes = torch.nn.functional.normalize(codes, dim=1)
+            codes = F.normalize(codes, dim=1)
         codes = codes / codes.std(0).clamp_min(1e-6)
         labellings = []
         for number in range(n_partitions):
@@ -46,7 +52,7 @@ class ClusterTasks(TaskSource):
             # The first partition is of the latents as they are.
             scale = rng.uniform(0, 1, codes.shape[1]) if number else np.ones(codes.shape[1])
             k_means = MiniBatchKMeans(
-                min(n_clusters, len(codes)), n_init=1, batch_size=2048, random_state=seed % 2**32
+                n_clusters, n_init=1, batch_size=2048, random_state=seed % 2**32
             )
             found = k_means.fit_predict(codes.numpy() * scale.astype(np.float32))
             labellings.append(torch.from_numpy(found).long())

@@ -24,6 +24,8 @@ class DecodedTasks(TaskSource):
         original_support: the support is the image itself instead of what is decoded.
     """
 
+    needs_decoder = True
+
     def __init__(
         self,
         context: TaskContext,

@@ -84,7 +84,7 @@ def test_from_images_to_errors(run_study, label_free):
     assert not (alone / "decoder.safetensors").exists()
 
 
-def test_decoded_tasks_need_a_decoder(run_study, fails, write, label_free):
+def test_decoded_tasks_need_a_decoder(run_study, fails, write, label_free, tmp_path):
     label_free["learners"] = {"decoded": tasks("DecodedTasks")}
     label_free["arms"].pop("contrastive")
     folder = run_study(label_free)
@@ -92,7 +92,8 @@ def test_decoded_tasks_need_a_decoder(run_study, fails, write, label_free):
     label_free["arms"] = {"random": {"encoder": "random"}}
     label_free["baseline"] = "random"
     line = fails("compare", write(label_free), writes=True)
-    assert "DecodedTasks: needs a pretrained VAE's encoder and its decoder" in line
+    assert "learners.decoded.train.tasks: DecodedTasks needs a decoder" in line
+    assert not list((tmp_path / "must-not-exist").glob("cells/*")), "before anything is trained"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Refined prototypes against a plain loop, scikit-learn's k-means, and the inductive learner."""
+"""Refined prototypes against plain loops, and against the inductive learner."""
 
 import numpy as np
 import pytest
@@ -36,13 +36,13 @@ def test_equals_a_plain_loop(pixels, make_episodes, metric):
         np.testing.assert_allclose(found[i], shares, rtol=1e-7)
 
 
-def test_many_cold_steps_are_k_means(pixels, make_episodes):
+def test_many_cold_steps_are_k_means_around_the_support(pixels, make_episodes):
     episodes = make_episodes(e=5)
     learner = RefinedPrototypical(pixels, steps=50, temperature=1e-4)
     predicted = learner.logits(episodes).argmax(2)
     for i in range(5):
         support, query = episodes.support[i].numpy(), episodes.query[i].flatten(0, 1).numpy()
-        # The support counts, and its classes are fixed; so heavy that k-means cannot move it.
+        # Lloyd's algorithm in which the support always belongs to its class.
         start = support.mean(1)
         for _ in range(50):
             near = np.square(query[:, None] - start).sum(2).argmin(1)

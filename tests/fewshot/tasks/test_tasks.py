@@ -196,6 +196,7 @@ def test_decoded_tasks_keep_content_and_change_the_deformation(vae, context):
             "and views 1",
         ),
         (partial(ClusterTasks, n_clusters=0), r"ClusterTasks\.n_clusters: expected > 0"),
+        (partial(ClusterTasks, n_clusters=500), "500 asked for, there are 240 images"),
         (partial(DecodedTasks, noise=-1.0), r"DecodedTasks\.noise: expected at least 0"),
         (partial(PartitionTasks, n_ranges=2), "no partition has 3 parts"),
     ],
