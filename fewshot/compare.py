@@ -22,6 +22,7 @@ from fewshot.learners.base import Learner
 from fewshot.outcome import Outcome, load_learner
 from fewshot.study import ArmConfig, LearnerConfig, StudyConfig, is_meta_trained
 from fewshot.train import meta_train
+from guided.augment import Augmentation
 from guided.checkpoint import Encoder
 from guided.decoder import Decoder
 from guided.errors import InputError
@@ -69,7 +70,7 @@ class Study:
             self._foundation["precision"] = config.precision
         self.training = Hardware(device, precision=config.precision).start()
         self.arms = Arms(config, splits, output, self._foundation, self.training, say)
-        self._embedded: tuple[tuple[Path, str], Tensor] | None = None
+        self._embedded: tuple[tuple[Path, str, Augmentation | None], Tensor] | None = None
         # Attribute -> the latents that an arm excites for it.
         self._excited: dict[str, tuple[int, int]] = {}
         for learner in config.learners.values():
@@ -88,6 +89,11 @@ class Study:
         for latents, name in self._conditions(arm):
             learner = self.config.learners[name]
             made = learner.learner(untrained.select(latents))
+            if learner.test_augmentation and made.reads_images:
+                raise InputError(
+                    f"learners.{name}.test_augmentation: {type(made).__name__} has no embedding "
+                    "before an episode is known"
+                )
             training = [learner.train.setting, learner.train.validation] if learner.train else []
             for setting in (*self.config.settings, *training):
                 made.check_ways(setting.n_way)
@@ -157,6 +163,7 @@ class Study:
     ) -> Cell | None:
         """The learner after meta-training; None for one that is only evaluated."""
         name, seed, learner_name, latents = key
+        learner_name = self.config.trained_as(learner_name)
         learner = self.config.learners[learner_name]
         if learner.train is None or not is_meta_trained(arm, learner):
             return None
@@ -219,7 +226,7 @@ class Study:
             "cell": "errors",
             "encoder": source.name,
             "latents": latents,
-            "learner": describe(learner.learner),
+            **learner.describe_tested(),
             "settings": describe(self.config.settings),
             "episodes": self.config.episodes,
             "episode_seed": self.config.episode_seed,
@@ -242,7 +249,7 @@ class Study:
         """What test episodes are gathered from; embeddings are kept, for the arm's next learner."""
         if learner.reads_images:
             return table_for(learner, self.splits.test, self.device)
-        wanted = (source.folder, latents)
+        wanted = (source.folder, latents, learner.views)
         if self._embedded is None or self._embedded[0] != wanted:
             self._embedded = wanted, table_for(learner, self.splits.test, self.device)
         return self._embedded[1]

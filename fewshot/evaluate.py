@@ -38,25 +38,34 @@ class EpisodeErrors:
 
 @torch.no_grad()
 def embed_bank(
-    encoder: Encoder,
+    model: Encoder | Learner,
     bank: ImageBank,
     device: torch.device | str = "cpu",
     batch_size: int = 1024,
     description: str | None = None,
 ) -> Tensor:
-    """Embeddings of all images, ``[N, out_dim]``, on the device; the encoder in evaluation mode."""
-    encoder.eval()
+    """Embeddings of all images, ``[N, out_dim]``, on the device; the model in evaluation mode.
+
+    Args:
+        model: an encoder, or a learner, which has views of its own.
+        bank: whose images.
+        device: where the model is.
+        batch_size: images embedded at a time.
+        description: of a progress bar; none is drawn without.
+    """
+    model.eval()
+    embedding = model.embedding if isinstance(model, Learner) else model
     parts = bank.images.split(batch_size)
     if description:
         parts = tqdm(parts, desc=description, leave=False, disable=None)
-    return torch.cat([encoder(part.to(device)) for part in parts])
+    return torch.cat([embedding(part.to(device)) for part in parts])
 
 
 def table_for(learner: Learner, bank: ImageBank, device: torch.device | str = "cpu") -> Tensor:
     """What a learner's episodes are gathered from: all embeddings, or the images themselves."""
     if learner.reads_images:
         return bank.images.to(device)
-    return embed_bank(learner.encoder, bank, device)
+    return embed_bank(learner, bank, device)
 
 
 @torch.no_grad()

@@ -180,7 +180,7 @@ def _cell(
         "cell": "lake",
         "encoder": source.name,
         "latents": latents,
-        "learner": describe(learner.learner),
+        **learner.describe_tested(),
         "images": runs.digest,
     }
     cell = Cell.of(output / "cells", f"lake-{name}-seed{seed}-{latents}-{learner_name}", depends)

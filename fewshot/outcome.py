@@ -33,6 +33,8 @@ class Outcome:
 def load_learner(learner: LearnerConfig, source: Cell, latents: str) -> Learner:
     """The learner on a pretrained encoder with these latents, or as meta-training left it."""
     if source.depends["cell"] == "encoder":
-        return learner.learner(Encoder.load(source.encoder_file, latents)).eval()
-    trained = learner.learner(Encoder.load(source.encoder_file))
-    return trained.restore(source.learner_file).eval()
+        model = learner.learner(Encoder.load(source.encoder_file, latents))
+    else:
+        model = learner.learner(Encoder.load(source.encoder_file)).restore(source.learner_file)
+    model.views = learner.test_augmentation
+    return model.eval()

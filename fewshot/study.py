@@ -9,6 +9,7 @@ from fewshot.data.dataset import DatasetFactory
 from fewshot.episodes import Setting
 from fewshot.learners.base import LearnerFactory
 from fewshot.train import TrainConfig
+from guided.augment import Augmentation
 from guided.backbones import ImageShape
 from guided.checkpoint import Encoder
 from guided.errors import InputError
@@ -87,15 +88,30 @@ class LearnerConfig:
         learner: the class and its settings.
         train: meta-train it, from each arm's encoder, before it is evaluated; null: only evaluate.
         baseline: the learner that it is paired with, arm by arm; null: arms are paired.
+        test_augmentation: at test time an image's embedding is the mean over it and ``views``
+            copies, deformed within these limits, all images alike; null: of the image alone.
+            Learners that differ in this alone are trained once.
     """
 
     learner: LearnerFactory
     train: TrainConfig | None = None
     baseline: str | None = None
+    test_augmentation: Augmentation | None = None
+
+    def __post_init__(self) -> None:
+        if self.test_augmentation and not self.test_augmentation.active:
+            raise InputError("test_augmentation: deforms nothing; rotation, scale … are all 0")
 
     def describe(self) -> dict[str, Any]:
-        """Plain values of all that its errors depend on."""
+        """Plain values of all that its training depends on."""
         return {"learner": describe(self.learner), "train": describe(self.train)}
+
+    def describe_tested(self) -> dict[str, Any]:
+        """Plain values of what its errors depend on, besides its training."""
+        facts: dict[str, Any] = {"learner": describe(self.learner)}
+        if self.test_augmentation:
+            facts["test_augmentation"] = describe(self.test_augmentation)
+        return facts
 
 
 def is_meta_trained(arm: ArmConfig, learner: LearnerConfig) -> bool:
@@ -175,6 +191,11 @@ class StudyConfig:
             raise InputError("pretrain.elbo: belongs to the arms of a study")
         if self.episodes < 2 or self.selection_episodes < 1:
             raise InputError(f"episodes: expected at least 2, got {self.episodes}")
+
+    def trained_as(self, learner: str) -> str:
+        """The first learner with the same training, whose trained weights a learner has."""
+        facts = self.learners[learner].describe()
+        return next(name for name, other in self.learners.items() if other.describe() == facts)
 
     def beginning_of(self, learner: str) -> str | None:
         """The learner whose meta-training is a beginning of this one's; the longest of several.

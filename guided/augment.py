@@ -116,29 +116,33 @@ class Augmentation:
         """The images of :meth:`deform`."""
         return self.deform(images, generator).images
 
-    def deform(self, images: Tensor, generator: torch.Generator) -> "Deformed":
+    def deform(
+        self, images: Tensor, generator: torch.Generator, *, alike: bool = False
+    ) -> "Deformed":
         """Deformed images, and what was done to each.
 
         Args:
             images: float ``[B, C, H, W]`` in [0, 1], background 0.
             generator: on the images' device.
+            alike: all images, and all views, are deformed by the same numbers.
         """
         images = torch.cat([images] * self.views) if self.views > 1 else images
         amounts: dict[str, Tensor] = {}
+        n = 1 if alike else len(images)  # deformations to draw
         if self.thickness:
-            images, amounts["thickness"] = self._thickened(images, generator)
+            images, amounts["thickness"] = self._thickened(images, n, generator)
         if self._moves:
-            images, moved = self._moved(images, generator)
+            images, moved = self._moved(images, n, generator)
             amounts |= moved
         if self._colours:
-            images, factors = self._coloured(images, generator)
+            images, factors = self._coloured(images, n, generator)
             amounts |= factors
-        return Deformed(images, {name: amounts[name] for name in self.known})
+        return Deformed(images, {name: amounts[name].expand(len(images)) for name in self.known})
 
     def _moved(
-        self, images: Tensor, generator: torch.Generator
+        self, images: Tensor, n: int, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        amount = 2 * uniform(5, len(images), generator, images.device) - 1
+        amount = 2 * uniform(5, n, generator, images.device) - 1
         angle = math.radians(self.rotation) * amount[0]
         log_size = self.scale * amount[1]
         shear, right, down = (
@@ -148,7 +152,7 @@ class Augmentation:
         )
         mirror = torch.ones_like(log_size)
         if self.crop < 1 or self.flip:
-            chance = uniform(4, len(images), generator, images.device)
+            chance = uniform(4, n, generator, images.device)
             side = (self.crop + (1 - self.crop) * chance[0]).sqrt()
             log_size = log_size + side.log()
             right = right + (1 - side) * (2 * chance[1] - 1)
@@ -158,33 +162,35 @@ class Augmentation:
         cos, sin = angle.cos() * size, angle.sin() * size
         rows = [mirror * cos, shear * cos - sin, right, mirror * sin, shear * sin + cos, down]
         matrix = torch.stack(rows, 1).view(-1, 2, 3)
-        grid = F.affine_grid(matrix, list(images.shape), align_corners=False)
+        grid = F.affine_grid(matrix, [n, *images.shape[1:]], align_corners=False)
         if self.elastic:
-            grid = grid + self._warp(images, generator)
+            grid = grid + self._warp(images, n, generator)
+        grid = grid.expand(len(images), -1, -1, -1)
         moved = F.grid_sample(images, grid, align_corners=False)
         amounts = dict(zip(MOVES, (angle, log_size, shear, right, down), strict=True))
         return moved.contiguous(memory_format=torch.channels_last), amounts
 
-    def _warp(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """A smooth shift for every pixel, ``[B, H, W, 2]``."""
-        n = len(images)
+    def _warp(self, images: Tensor, n: int, generator: torch.Generator) -> Tensor:
+        """Smooth shifts for every pixel, ``[n, H, W, 2]``."""
         points = 2 * uniform(2 * CONTROLS**2, n, generator, images.device) - 1
         field = self.elastic * points.T.reshape(n, 2, CONTROLS, CONTROLS)
         smooth = F.interpolate(field, images.shape[2:], mode="bicubic", align_corners=True)
         return smooth.permute(0, 2, 3, 1)
 
-    def _thickened(self, images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        amount = self.thickness * (2 * uniform(1, len(images), generator, images.device)[0] - 1)
+    def _thickened(
+        self, images: Tensor, n: int, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        amount = self.thickness * (2 * uniform(1, n, generator, images.device)[0] - 1)
         step = amount[:, None, None, None]
         dilated = F.max_pool2d(images, 3, 1, 1)
         eroded = -F.max_pool2d(-images, 3, 1, 1)
         return torch.lerp(images, torch.where(step > 0, dilated, eroded), step.abs()), amount
 
     def _coloured(
-        self, images: Tensor, generator: torch.Generator
+        self, images: Tensor, n: int, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, Tensor]]:
         limits = images.new_tensor([self.brightness, self.contrast, self.saturation])
-        amount = 2 * uniform(3, len(images), generator, images.device) - 1
+        amount = 2 * uniform(3, n, generator, images.device) - 1
         factors = (1 + limits[:, None] * amount)[..., None, None, None]
         brightness, contrast, saturation = factors.unbind(0)
         images = (images * brightness).clamp(0, 1)

@@ -3,12 +3,14 @@
 import copy
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from guided.augment import Augmentation
 from guided.backbones import Backbone, ImageShape
 from guided.errors import InputError
 from guided.files import write_bytes
@@ -92,6 +94,25 @@ class Encoder(nn.Module):
         """Embeddings ``[B, out_dim]`` of images ``[B, C, H, W]``, uint8 or float in [0, 1]."""
         read = self.read(images)
         return self.projection(read) if self.projection else read
+
+    def averaged(self, images: Tensor, views: Augmentation) -> Tensor:
+        """Mean embedding of each image and its deformed copies, ``[B, out_dim]``.
+
+        All images are deformed alike, by draws that are always the same: an image's embedding
+        depends on nothing but the image (and the kind of device that draws).
+
+        Args:
+            images: as for :meth:`forward`.
+            views: the deformations, and how many copies.
+        """
+        images = self.normalised(images)
+        generator = torch.Generator(images.device).manual_seed(0)
+        one = replace(views, views=1)
+        total = self(images)
+        for _ in range(views.views):
+            total = total + self(one.deform(images, generator, alike=True).images)
+        mean: Tensor = total / (views.views + 1)
+        return mean
 
     def read(self, images: Tensor) -> Tensor:
         """The chosen latents or features ``[B, width]``, before any projection."""

@@ -26,14 +26,17 @@ def sheet_figure(images: Tensor, columns: int = 10) -> "Figure":
 def labelled_rows(
     images: Tensor, row_labels: Sequence[str], column_labels: Sequence[str]
 ) -> "Figure":
-    """A figure of images ``[rows, columns, C, H, W]`` in [0, 1] with a label for each row."""
+    """A figure of images ``[rows, columns, C, H, W]`` with a label for each row.
+
+    Values outside [0, 1], which a Gaussian decoder may have, are drawn as the nearest inside.
+    """
     from matplotlib.figure import Figure
 
     rows, columns, channels, height, width = images.shape
     sheet = images.permute(0, 3, 1, 4, 2).reshape(rows * height, columns * width, channels)
     figure = Figure(figsize=(1.4 + 0.6 * columns, 0.4 + 0.6 * rows), layout="tight")
     axes = figure.subplots()
-    axes.imshow(sheet.squeeze(-1).cpu().numpy(), cmap="gray", vmin=0, vmax=1)
+    axes.imshow(sheet.squeeze(-1).clamp(0, 1).cpu().numpy(), cmap="gray", vmin=0, vmax=1)
     axes.set_yticks([height * (i + 0.5) for i in range(rows)], row_labels)
     axes.set_xticks([width * (i + 0.5) for i in range(columns)], column_labels)
     axes.tick_params(length=0)

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fewshot.episodes import Episodes
+from guided.augment import Augmentation
 from guided.checkpoint import Encoder
 from guided.errors import InputError
 from guided.files import write_bytes
@@ -36,6 +37,7 @@ class Learner(nn.Module, ABC):
         adapts_encoder: whether an episode changes the encoder, so that no embedding can be
             computed before the episode is known.
         needs_training: whether it has weights without which it answers at random.
+        views: deformed copies whose mean embedding stands for an image's, at test time.
     """
 
     transductive: bool = False
@@ -43,6 +45,7 @@ class Learner(nn.Module, ABC):
     n_classes: int | None = None
     adapts_encoder: ClassVar[bool] = False
     needs_training: ClassVar[bool] = False
+    views: Augmentation | None = None
 
     def __init__(self, encoder: Encoder, batch_norm: BatchNormPolicy = "frozen") -> None:
         super().__init__()
@@ -99,7 +102,7 @@ class Learner(nn.Module, ABC):
         if episodes.support.ndim == 4:
             return episodes
         if self.batch_norm == "frozen":
-            return episodes.map(self.encoder)
+            return episodes.map(self.embedding)
         n_support = episodes.n_way * episodes.n_shot
         images = torch.cat([episodes.support.flatten(1, 2), episodes.query.flatten(1, 2)], 1)
         reference = n_support if self.batch_norm == "support" else None
@@ -110,6 +113,13 @@ class Learner(nn.Module, ABC):
             embedded[:, n_support:].unflatten(1, episodes.query.shape[1:3]),
             episodes.classes,
         )
+
+    def embedding(self, images: Tensor) -> Tensor:
+        """Embeddings ``[B, out_dim]`` of images ``[B, C, H, W]``, over :attr:`views` if any."""
+        embedded: Tensor = (
+            self.encoder.averaged(images, self.views) if self.views else self.encoder(images)
+        )
+        return embedded
 
     def own_parameters(self) -> list[nn.Parameter]:
         """The parameters that are not the encoder's: a classifier, a scale, learning rates …"""

@@ -26,6 +26,7 @@ from fewshot.episodes import EpisodeSampler, Setting
 from fewshot.evaluate import embed_bank, episode_errors
 from fewshot.labels import labelled
 from fewshot.learners.prototypical import Prototypical
+from guided.augment import Augmentation
 from guided.checkpoint import Encoder, provenance
 from guided.errors import InputError
 from guided.pretrain import Pretrained, build_model
@@ -497,6 +498,43 @@ def test_a_longer_training_goes_on_from_a_shorter_one(finished, tmp_path, monkey
     assert any("trained@8" in key for key in together)
 
 
+def test_test_augmentation_changes_the_test_and_not_the_training(finished, tmp_path, monkeypatch):
+    config = copy.deepcopy(finished.config)
+    config["arms"] = {name: config["arms"][name] for name in ("random", "vae")}
+    config["seeds"] = [0]
+    config["learners"] = {"trained": config["learners"]["trained"]}
+    views = {"rotation": 20, "views": 3}
+    config["learners"]["averaged"] = config["learners"]["trained"] | {"test_augmentation": views}
+    trainings = []
+    train = fewshot.compare.meta_train
+    monkeypatch.setattr(
+        fewshot.compare, "meta_train", lambda *a, **k: (trainings.append(1), train(*a, **k))[1]
+    )
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    study = parsed(tmp_path / "config.yaml")
+    splits = splits_of(study)
+    outcome = Study(study, splits, tmp_path / "run", say=str).run()
+    assert len(trainings) == 2, "once for each arm"
+    test = splits.test
+    sampler = EpisodeSampler(test, Setting(3, 1, 4), derive_seed(0, "test", "3w1s"))
+    for entry in outcome.errors:
+        cell = outcome.learners[entry.arm, 0, entry.learner, "all"]
+        model = Prototypical(Encoder.load(cell.encoder_file), metric="cosine")
+        if entry.learner == "averaged":
+            with torch.no_grad():
+                table = model.encoder.averaged(test.images, Augmentation(**views))
+        else:
+            table = embed_bank(model.encoder, test)
+        if entry.setting.label == "3w1s":
+            expected = episode_errors(model, table, sampler, study.episodes)
+            torch.testing.assert_close(entry.errors, expected)
+    plain, averaged = (
+        torch.cat([e.errors for e in outcome.errors if e.learner == name])
+        for name in ("trained", "averaged")
+    )
+    assert not torch.equal(plain, averaged)
+
+
 # What is refused before anything is trained.
 
 
@@ -506,6 +544,12 @@ def test_a_longer_training_goes_on_from_a_shorter_one(finished, tmp_path, monkey
         ("arms.guided.latents", ["all", "klass"], "no slice is called 'klass'; there are: all,"),
         ("arms.pixels.latents", ["content"], "this encoder has none"),
         ("learners.prototypical.learner.init_args", {"temperature": -1}, "temperature: expected"),
+        ("learners.trained.test_augmentation", {"views": 4}, "test_augmentation: deforms nothing"),
+        (
+            "learners.prototypical",
+            {"learner": {"class_path": "FineTune"}, "test_augmentation": {"rotation": 9}},
+            "learners.prototypical.test_augmentation: FineTune has no embedding before",
+        ),
         ("learners.trained.train.setting.n_way", 11, "n_way: 11 classes asked for, the set has 10"),
         ("learners.trained.train.validation.n_way", 6, "n_way: 6 classes asked for"),
         ("settings.0.n_way", 6, "n_way: 6 classes asked for"),

@@ -53,6 +53,31 @@ def test_nothing_is_the_default_and_draws_nothing() -> None:
     assert torch.equal(chance.get_state(), rng().get_state())
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_alike_is_what_one_image_alone_would_meet(channels: int) -> None:
+    everything = Augmentation(
+        rotation=20,
+        scale=0.2,
+        shear=0.2,
+        translation=0.1,
+        crop=0.5,
+        flip=True,
+        elastic=0.1,
+        thickness=0.8,
+        brightness=0.4,
+        contrast=0.4,
+        saturation=0.4,
+    )
+    images = torch.rand(5, channels, N, N)
+    found = everything.deform(images, rng(), alike=True)
+    for i in range(5):
+        alone = everything.deform(images[i : i + 1], rng())
+        torch.testing.assert_close(found.images[i : i + 1], alone.images)
+        for name, amounts in found.amounts.items():
+            assert amounts[i] == alone.amounts[name][0] != 0
+    assert not torch.allclose(found.images, images, atol=0.1)
+
+
 def test_views_are_copies_deformed_on_their_own() -> None:
     images = torch.rand(3, 1, N, N)
     assert torch.equal(Augmentation(views=2)(images, rng()), torch.cat([images, images]))

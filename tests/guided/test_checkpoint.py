@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from guided.augment import Augmentation
 from guided.backbones import Backbone, Conv4, GuidedVAENet, Pixels
 from guided.checkpoint import FORMAT, Encoder, digest, provenance
 from guided.errors import InputError
@@ -59,6 +61,19 @@ def test_other_shapes_are_refused_with_both_named(shape: tuple[int, ...]) -> Non
         make_encoder()(torch.zeros(shape))
     assert str(shape[1:]) in str(caught.value)
     assert "(1, 16, 16)" in str(caught.value)
+
+
+def test_an_average_is_over_an_image_and_its_copies_whatever_is_beside_it(images: Tensor) -> None:
+    encoder = make_encoder(Pixels((1, 16, 16)), None)
+    views = Augmentation(rotation=30, elastic=0.2, views=3)
+    with torch.no_grad():
+        found = encoder.averaged(images, views)
+        for i, image in enumerate(images.split(1)):
+            rng, one = torch.Generator().manual_seed(0), replace(views, views=1)
+            copies = [one(image / 255, rng) for _ in range(3)]
+            expected = encoder(torch.cat([image / 255, *copies])).mean(0)
+            torch.testing.assert_close(found[i], expected)
+    assert not torch.allclose(found, encoder(images), atol=0.01)
 
 
 def test_moments_are_the_halves_of_the_head(images: Tensor) -> None:

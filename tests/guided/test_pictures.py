@@ -86,6 +86,13 @@ def test_labelled_rows_lie_where_their_labels_are() -> None:
             np.testing.assert_array_equal(part, images[row, column, 0].numpy())
 
 
+def test_values_outside_the_range_are_drawn_as_the_nearest_inside() -> None:
+    images = torch.tensor([-0.5, 0.0, 1.0, 1.5]).view(1, 4, 1, 1, 1).expand(1, 4, 3, 2, 2)
+    drawn = labelled_rows(images, ["row"], [""] * 4).axes[0].images[0].get_array()
+    assert drawn is not None
+    assert drawn[0, ::2, 0].tolist() == [0, 0, 1, 1]
+
+
 def test_colour_stays_colour() -> None:
     images = torch.rand(1, 2, 3, 4, 5)
     np.testing.assert_array_equal(
