@@ -53,15 +53,6 @@ def rates(
     return {c.name: c.amount / median(taken[c.name]) for c in contenders}
 
 
-def keep_freed_memory() -> None:
-    """Make malloc reuse large blocks instead of returning them to the kernel page by page.
-
-    Freeing one large block does that (glibc's thresholds adapt). Processes that train have freed
-    many; here, page faults would be most of what is measured.
-    """
-    torch.empty(30 * 2**20, dtype=torch.uint8)
-
-
 def matrix_product(device: str) -> Callable[[], None]:
     """A large float32 product, in full precision: what the device's arithmetic can do."""
     a, b = torch.randn(2, MATRIX[device], MATRIX[device], device=device).unbind()

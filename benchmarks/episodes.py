@@ -22,12 +22,13 @@ from itertools import count
 
 import torch
 from _data import add_dataset_argument, load_bank
-from _timing import Contender, keep_freed_memory, print_table, rates
+from _timing import Contender, print_table, rates
 from torch import Tensor
 from torch.utils.data import Dataset, TensorDataset
 
 from fewshot.data import ImageBank
 from fewshot.episodes import Episodes, EpisodeSampler, Setting
+from guided.memory import reuse_memory
 
 IMAGES = 20_480  # in one of our batches: 256 episodes of 5 ways, 64 of 20
 BATCHES, PEER = 10, 32  # of ours, episodes of theirs, in one run
@@ -162,7 +163,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=15)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    keep_freed_memory()
+    reuse_memory()  # as the command does; the peer has it too
     bank = load_bank(arguments.dataset, "train")
     rows, ratios = [], []
     for n_way in (5, 20):

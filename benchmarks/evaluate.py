@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 import torch
 from _data import add_dataset_argument, load_bank
-from _timing import Contender, keep_freed_memory, print_table, rates
+from _timing import Contender, print_table, rates
 from easyfsl.methods import PrototypicalNetworks
 from easyfsl.utils import evaluate_on_one_task
 from torch import Tensor
@@ -26,6 +26,7 @@ from fewshot.episodes import Episodes, EpisodeSampler, Setting
 from fewshot.evaluate import embed_bank, episode_errors
 from fewshot.learners.prototypical import Prototypical
 from fewshot.learners.ridge import Ridge
+from guided.memory import reuse_memory
 from guided.pretrain import LabelledImages, PretrainConfig, build_model
 
 OURS, PEER = 10_000, 1_000  # episodes in one run
@@ -77,7 +78,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=15)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    keep_freed_memory()
+    reuse_memory()  # as the command does; the peer has it too
     bank = load_bank(arguments.dataset, "test")
     encoder = build_model(PretrainConfig(), LabelledImages(bank.images), seed=0).vae.encoder
     embeddings = embed_bank(encoder, bank)

@@ -25,7 +25,6 @@ import torch.nn.functional as F
 from _data import add_dataset_argument, load_bank
 from _timing import (
     Contender,
-    keep_freed_memory,
     matrix_product,
     matrix_product_flops,
     print_table,
@@ -40,6 +39,7 @@ from fewshot.learners.adaptation import Engine
 from fewshot.learners.maml import MAML
 from guided.backbones import Conv4
 from guided.checkpoint import Encoder
+from guided.memory import reuse_memory
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -167,7 +167,7 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    keep_freed_memory()
+    reuse_memory()  # as the command does; the peer has it too
     device = arguments.device
     bank = load_bank(arguments.dataset, "train")
     rows = EpisodeSampler(bank, SETTING, seed=0).batch(0, arguments.tasks)

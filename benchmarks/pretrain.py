@@ -28,7 +28,6 @@ import torch.nn.functional as F
 from _data import add_dataset_argument, load_bank
 from _timing import (
     Contender,
-    keep_freed_memory,
     matrix_product,
     matrix_product_flops,
     print_table,
@@ -48,6 +47,7 @@ from guided.guidance.base import GuidanceFactory
 from guided.guidance.deformable_pca import DeformablePCA
 from guided.guidance.excitation_inhibition import ExcitationInhibition
 from guided.hardware import Hardware, Precision, Processes
+from guided.memory import reuse_memory
 from guided.pretrain import LabelledImages, PretrainConfig, build_model, pretrain
 
 ARMS: dict[str, list[GuidanceFactory]] = {
@@ -211,7 +211,8 @@ def operations(config: PretrainConfig, images: LabelledImages) -> float:
 def main() -> None:
     arguments = parse()
     torch.set_num_threads(arguments.threads)
-    keep_freed_memory()
+    if not arguments.default_malloc:
+        reuse_memory()  # as the command does; the peer has it too
     clock = process_time if arguments.processor_time else perf_counter
     processes = Hardware(arguments.device, precision=arguments.precision).start()
     bank = load_bank(arguments.dataset, "train")
@@ -257,6 +258,9 @@ def parse() -> argparse.Namespace:
     add_dataset_argument(parser, fallback="glyphs")
     parser.add_argument("--width", type=int, default=32, help="of Conv4; 32: the quickstart's")
     parser.add_argument("--downsample", choices=("stride", "pool"), default="stride")
+    parser.add_argument(
+        "--default-malloc", action="store_true", help="freed memory goes back to the kernel"
+    )
     parser.add_argument("--compile", action="store_true", help="the unguided arm also compiled")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--precision", choices=get_args(Precision), default="32-true", help="ours")

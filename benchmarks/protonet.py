@@ -20,7 +20,7 @@ import warnings
 import torch
 import torch.nn.functional as F
 from _data import add_dataset_argument, load_bank
-from _timing import Contender, keep_freed_memory, print_table, rates
+from _timing import Contender, print_table, rates
 from torch import Tensor, nn
 
 from fewshot.data import ImageBank
@@ -30,6 +30,7 @@ from fewshot.learners.prototypical import Prototypical
 from fewshot.train import TrainConfig, meta_train
 from guided.backbones import Conv4
 from guided.checkpoint import Encoder
+from guided.memory import reuse_memory
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -113,7 +114,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    keep_freed_memory()
+    reuse_memory()  # as the command does; the peer has it too
     bank = load_bank(arguments.dataset, "train")
     torch.manual_seed(0)
     encoder = Encoder(Conv4(bank.image_shape, width=arguments.width), None)

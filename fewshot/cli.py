@@ -66,7 +66,9 @@ def _run(name: str, arguments: Sequence[str]) -> int:
     try:
         # Imported inside: Ctrl-C while torch loads is an ordinary Ctrl-C too.
         from guided.errors import InputError
+        from guided.memory import reuse_memory
 
+        reuse_memory()
         try:
             command = importlib.import_module(f"fewshot.commands.{name}")
             command.main(arguments)

@@ -132,9 +132,9 @@ def peer_table(results: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def lake_table(results: dict[str, Any]) -> str:
-    """One line an arm and learner on Lake's task, then the published errors."""
-    rows = results["rows"]
+def lake_table(results: dict[str, Any], arm: str) -> str:
+    """One line an arm and learner on Lake's task, then the published errors; or one arm's lines."""
+    rows = [row for row in results["rows"] if arm in ("", row["arm"])]
     lines = [
         f"| {results['task']} | error in % | 95 % of {results['trials']} trials "
         "| 95 % over runs | each seed | paired difference |",
@@ -152,7 +152,7 @@ def lake_table(results: dict[str, Any]) -> str:
             f"| {label}, {row['learner']} | {row['error']:.1f} | {binomial} | {over_runs} "
             f"| {seeds} | {paired} |"
         )
-    for entry in results["published"]:
+    for entry in [] if arm else results["published"]:
         mark = "\\*" if entry["remembered"] else ""
         label = f"published, on Lake's own runs: {entry['name']}"
         lines.append(f"| {label} | {entry['error']}{mark} | | | | |")
@@ -170,12 +170,16 @@ def fill(text: str, root: Path) -> str:
     def block(match: re.Match[str]) -> str:
         opening, kind, file, which, _, closing = match.groups()
         results = json.loads((root / file).read_text())
-        of_one = {"results": results_table, "learners": learners_table, "budget": budget_table}
+        of_one = {
+            "results": results_table,
+            "learners": learners_table,
+            "budget": budget_table,
+            "lake": lake_table,
+        }
         of_study = {
             "diagnostics": diagnostics_table,
             "peer": peer_table,
             "probe": probe_table,
-            "lake": lake_table,
         }
         one = of_one.get(kind)
         table = one(results, which) if one else of_study[kind](results)

@@ -81,6 +81,10 @@ def test_lakes_task_is_a_line_for_each_row_then_what_is_published(tmp_path):
         "| published, on Lake's own runs: RCN | 7.3\\* | | | | |\n",
     )
     assert fill(filled, tmp_path) == filled
+    of_one = fill(marked.replace("lake.json", "lake.json guided"), tmp_path)
+    assert "| guided (class), ridge |" in of_one
+    assert "| vae, ridge |" not in of_one
+    assert "published" not in of_one
 
 
 def test_budgets_are_columns_and_shares_of_labels_lines(tmp_path):
