@@ -28,11 +28,18 @@ def parse(config_class: type[T], argv: Sequence[str], prog: str) -> T:
 
     Raises:
         InputError: an unknown key, a value of another type, an unreadable file.
+        SystemExit: after ``--help`` and ``--print_config``.
     """
     parser = jsonargparse.ArgumentParser(
-        prog=prog, description=(config_class.__doc__ or "").split("\n")[0], exit_on_error=False
+        prog=prog,
+        description=(config_class.__doc__ or "").split("\n")[0],
+        exit_on_error=False,
+        print_config=None,  # the parser's own cannot write classes that are defaults
     )
     parser.add_argument("--config", action="config", help="a YAML file; later arguments override")
+    parser.add_argument(
+        "--print_config", action="store_true", help="print all of it as a YAML file, and exit"
+    )
     parser.add_class_arguments(config_class, as_group=False)
     arguments = list(argv)
     if arguments and not arguments[0].startswith("-"):
@@ -41,9 +48,14 @@ def parse(config_class: type[T], argv: Sequence[str], prog: str) -> T:
     try:
         parsed = parser.instantiate(parser.parse_args(arguments))
         parsed.pop("config")
-        return config_class(**vars(parsed))
+        asked = parsed.pop("print_config")
+        config = config_class(**vars(parsed))
     except jsonargparse.ArgumentError as error:
         raise InputError(_one_line(str(error))) from error
+    if asked:
+        print(_yaml(config), end="")
+        raise SystemExit(0)
+    return config
 
 
 def _check_file(path: Path) -> None:
@@ -137,8 +149,13 @@ def _defaults(target: Callable[..., Any]) -> dict[str, Any]:
 
 def write_yaml(path: Path, value: Any) -> None:
     """The described configuration as a YAML file that :func:`parse` reads."""
-    import yaml
-
     from guided.files import write_bytes
 
-    write_bytes(path, yaml.safe_dump(describe(value), sort_keys=False).encode())
+    write_bytes(path, _yaml(value).encode())
+
+
+def _yaml(value: Any) -> str:
+    import yaml
+
+    written: str = yaml.safe_dump(describe(value), sort_keys=False)
+    return written

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from fewshot.cells import Cell
+from fewshot.cli import main
 from fewshot.commands.common import parse_command
 from fewshot.commands.compare import CompareConfig
 from fewshot.commands.evaluate import EvaluateCommand
@@ -50,6 +51,18 @@ def test_every_published_configuration_parses(path):
 
 def test_there_are_published_configurations():
     assert CONFIGS
+
+
+def test_what_is_printed_is_read_again(tmp_path, write, study, capsys):
+    """Classes that nobody chose included."""
+    with pytest.raises(SystemExit) as exit:
+        main(["compare", write(study), "--seeds", "[4, 5]", "--print_config"])
+    assert exit.value.code == 0
+    (tmp_path / "printed.yaml").write_text(capsys.readouterr().out)
+    found = parsed("compare", tmp_path / "printed.yaml")
+    assert describe(found) == describe(parsed("compare", write(study), "--seeds", "[4, 5]"))
+    assert describe(found.pretrain.likelihood)["class_path"] == "Bernoulli"
+    assert found.seeds == [4, 5]
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
