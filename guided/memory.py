@@ -11,8 +11,8 @@ def reuse_memory() -> bool:
     """Have this process keep the memory of freed tensors for the next ones.
 
     By default glibc gives every block from 32 MiB on (a batch of activations at 84×84) back to the
-    kernel at once, which clears each page again before the next tensor may have it: two fifths of
-    the time of two trainings side by side. Afterwards a process is as large as it ever was.
+    kernel at once, which clears each page again before the next tensor may have it: nearly half of
+    the time of a training. Afterwards a process is as large as it ever was.
 
     Returns:
         Whether there was something to be told: false where the C library is another.
