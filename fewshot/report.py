@@ -59,6 +59,7 @@ def _row(
     name, learner, latents, setting = condition
     arm, values = config.arms[name], table[condition]
     factory = config.learners[learner].learner
+    views = config.learners[learner].test_augmentation
     train = config.learners[learner].train
     train = train if is_meta_trained(arm, config.learners[learner]) else None
     batch_norm = describe(factory)["init_args"].get("batch_norm", "frozen")
@@ -71,6 +72,7 @@ def _row(
         "latents": latents,
         "transductive": made_by(factory).transductive or batch_norm == "transductive",
         "batch_norm": batch_norm,
+        "test_views": views.views if views else 0,
         "meta_trained": train is not None,
         "train_episodes": train.steps * train.episodes_per_step if train else 0,
         "n_way": setting.n_way,

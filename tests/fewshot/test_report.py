@@ -1,6 +1,7 @@
 """What a study reports: every number recomputed from the per-episode errors it published."""
 
 import copy
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 
@@ -19,6 +20,7 @@ from fewshot.learners.prototypical import Prototypical
 from fewshot.report import markdown_table, result_rows, stack, verdicts
 from fewshot.statistics import paired_difference
 from fewshot.study import ArmConfig, LearnerConfig, StudyConfig
+from guided.augment import Augmentation
 from guided.errors import InputError
 from guided.guidance.deformable_pca import DeformablePCA
 from guided.randomness import derive_seed
@@ -30,6 +32,7 @@ ROW_KEYS = {
     "latents",
     "transductive",
     "batch_norm",
+    "test_views",
     "meta_trained",
     "encoder",
     "labelled",
@@ -69,6 +72,7 @@ def test_rows_have_these_keys(finished):
         assert row["guidance"] == (["ExcitationInhibition"] if row["arm"] == "guided" else [])
         assert row["meta_trained"] == (row["learner"] == "trained" and row["arm"] != "pixels")
         assert (row["transductive"], row["batch_norm"]) == (False, "frozen")
+        assert row["test_views"] == 0
 
 
 def test_errors_are_the_published_episodes(finished):
@@ -274,6 +278,13 @@ def test_a_learner_that_uses_query_statistics_says_so_in_its_rows(config, known)
     config.learners["a"] = LearnerConfig(partial(QuerySeeing))
     row = result_rows(config, known)[0]
     assert (row["transductive"], row["batch_norm"]) == (True, "frozen")
+
+
+def test_a_learner_that_is_tested_on_views_says_so_in_its_rows(config, known):
+    views = Augmentation(rotation=9, views=4)
+    config.learners["a"] = replace(config.learners["a"], test_augmentation=views)
+    rows = [row for row in result_rows(config, known) if row["learner"] == "a"]
+    assert {row["test_views"] for row in rows} == {4}
 
 
 def test_table_groups_by_setting_and_keeps_the_arms_order(config, known):
