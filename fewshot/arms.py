@@ -54,8 +54,13 @@ class Arms:
         )
         self.first_learner = next(iter(config.learners.values())).learner
 
+    def _shared_config(self, arm: ArmConfig) -> PretrainConfig:
+        """What the arm shares with those of other guidance."""
+        shared = self.config.pretrain
+        return dataclasses.replace(shared, augmentation=arm.augmentation or shared.augmentation)
+
     def _pretrain_config(self, arm: ArmConfig) -> PretrainConfig:
-        return dataclasses.replace(self.config.pretrain, guidance=arm.guidance, elbo=arm.elbo)
+        return dataclasses.replace(self._shared_config(arm), guidance=arm.guidance, elbo=arm.elbo)
 
     def untrained(self, arm: ArmConfig, seed: int) -> Encoder:
         """The arm's encoder before pretraining: a random one, pixels, or a checkpoint's."""
@@ -77,7 +82,7 @@ class Arms:
             "cell": "encoder",
             "encoder": arm.encoder,
             "guidance": describe(arm.guidance),
-            "pretrain": describe(self.config.pretrain) if of_this_study else None,
+            "pretrain": describe(self._shared_config(arm)) if of_this_study else None,
             "seed": seed,
             "selection": self._selection(arm) if pretrained else None,
         }
@@ -122,7 +127,7 @@ class Arms:
         )
         images = spaced(self.splits.validation.images, 256).to(self.training.device)
         figures = traversal_figures(trained.model, images) if arm.elbo else {}
-        augmentation = self.config.pretrain.augmentation
+        augmentation = self._shared_config(arm).augmentation
         if augmentation.active:
             figures["augmentation"] = augmentation_figure(augmentation, images[0])
         for title, figure in figures.items():

@@ -32,6 +32,7 @@ class ArmConfig:
         latents: what the learners are fed, one after the other: all, a slice's name, features.
             The first one is what the arm's best state is chosen by.
         elbo: false: trained by its guidance alone, without the VAE's own terms.
+        augmentation: of its pretraining, in place of the study's; null: the study's.
         checkpoint: the file of an encoder that was trained elsewhere; ``{seed}`` in its path stands
             for the study's seed, without it one encoder serves all seeds.
     """
@@ -43,6 +44,7 @@ class ArmConfig:
     latents: list[str] = field(default_factory=lambda: ["all"])
     checkpoint: Path | None = None
     elbo: bool = True
+    augmentation: Augmentation | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.labelled <= 1:
@@ -53,6 +55,8 @@ class ArmConfig:
             raise InputError(f"guidance: an encoder that is {self.encoder} cannot be guided")
         if not self.elbo and not self.guidance:
             raise InputError("elbo: without it and without guidance there is nothing to train")
+        if self.augmentation and self.encoder != "pretrained":
+            raise InputError(f"augmentation: an encoder that is {self.encoder} is not pretrained")
         if self.checkpoint is None and self.encoder == "checkpoint":
             raise InputError("checkpoint: missing; the encoder's file is needed")
         if self.checkpoint is not None and self.encoder != "checkpoint":

@@ -12,7 +12,7 @@ from fewshot.data.bank import ImageBank
 from fewshot.episodes import Episodes, EpisodeSampler, Setting
 from fewshot.evaluate import embed_bank, episode_errors, table_for
 from fewshot.learners.base import Learner, LearnerFactory
-from fewshot.tasks.base import TaskContext, TaskFactory, TaskSource, joined
+from fewshot.tasks.base import DeformedTasks, TaskContext, TaskFactory, TaskSource
 from guided.augment import Augmentation
 from guided.checkpoint import Encoder
 from guided.compiled import as_written, compile_networks, translating
@@ -20,7 +20,7 @@ from guided.errors import InputError
 from guided.hardware import Device, Processes
 from guided.parallel import sharing
 from guided.progress import Progress, ResumableState, check_finite, progress_bar
-from guided.randomness import derive_seed, generator, seeded_initialisation
+from guided.randomness import derive_seed, seeded_initialisation
 from guided.runlog import RunLog
 
 
@@ -42,7 +42,8 @@ class TrainConfig:
         validate_every: steps between validations; the best state is kept.
         patience: validations without improvement after which training stops; 0: never.
         log_every: steps between logged losses and checks for NaN.
-        augmentation: random deformations of the episodes' images, each its own.
+        augmentation: random deformations of the episodes' images, each its own; also of those that
+            ``tasks`` makes.
         tasks: makes the episodes without labels; null: classes are the labels'. Validation classes
             are the labels' always.
         compile: translate the encoder by ``torch.compile``, for a learner of embeddings; takes some
@@ -75,8 +76,6 @@ class TrainConfig:
                 raise InputError(f"{name}: expected at least {least}, got {getattr(self, name)}")
         if self.augmentation.views > 1:
             raise InputError("augmentation.views: an episode has its own number of images")
-        if self.augmentation.active and self.tasks is not None:
-            raise InputError("augmentation: tasks without labels have their own")
         if not self.learning_rate > 0:
             raise InputError(f"learning_rate: expected > 0, got {self.learning_rate}")
 
@@ -218,14 +217,20 @@ def _source(
     seed: int,
     device: torch.device,
     decoder: nn.Module | None,
-) -> "TaskSource | _LabelledTasks":
+) -> TaskSource:
+    source: TaskSource
     if config.tasks is None:
-        return _LabelledTasks(config, model, bank, seed, device)
-    start = copy.deepcopy(model.encoder).select("all").eval()
-    return config.tasks(TaskContext(bank.images, config.setting, seed, device, start, decoder))
+        source = _LabelledTasks(config, model, bank, seed, device)
+    else:
+        start = copy.deepcopy(model.encoder).select("all").eval()
+        context = TaskContext(bank.images, config.setting, seed, device, start, decoder)
+        source = config.tasks(context)
+    if config.augmentation.active:
+        return DeformedTasks(source, config.augmentation, seed, device)
+    return source
 
 
-class _LabelledTasks:
+class _LabelledTasks(TaskSource):
     """Episodes of what the trained part reads: images, or a frozen encoder's outputs."""
 
     def __init__(
@@ -243,18 +248,10 @@ class _LabelledTasks:
         # A frozen encoder sees every image once, not once an episode.
         read = model.encoder.select(model.encoder.latents)
         self.table = embed_bank(read, bank, device) if self.frozen else bank.images.to(device)
-        self.augmentation, self.seed = config.augmentation, seed
 
     def episodes(self, start: int, stop: int) -> Episodes:
         gathered = self.sampler.batch(start, stop).to(self.device).gather(self.table)
-        if self.augmentation.active:
-            return joined([self._deformed(gathered, i, start + i) for i in range(stop - start)])
         return gathered.map(self.projection) if self.frozen and self.projection else gathered
-
-    def _deformed(self, gathered: Episodes, i: int, number: int) -> Episodes:
-        """One of the episodes: what becomes of it depends on its number alone."""
-        chance = generator(self.seed, "augmentation", number, device=self.device)
-        return gathered[i].map(lambda images: self.augmentation(images.float() / 255, chance))
 
 
 def _set_learning_rate(optimizer: torch.optim.Optimizer, config: TrainConfig, step: int) -> None:

@@ -10,8 +10,10 @@ from torch import Tensor, nn
 
 from fewshot.data.bank import ImageBank
 from fewshot.episodes import Episodes, EpisodeSampler, Setting
+from guided.augment import Augmentation
 from guided.checkpoint import Encoder
 from guided.errors import InputError
+from guided.randomness import generator
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,36 @@ class Partitions:
         which = number % len(self.samplers)
         rows, found = self.rows[which], self.samplers[which][number]
         return Episodes(rows[found.support], rows[found.query])
+
+
+class DeformedTasks(TaskSource):
+    """Another source's episodes, each of their images deformed on its own.
+
+    Args:
+        source: of episodes of images, uint8 or float in [0, 1].
+        augmentation: how they are deformed.
+        seed: with an episode's number, all that its deformations depend on.
+        device: of the images.
+    """
+
+    def __init__(
+        self, source: TaskSource, augmentation: Augmentation, seed: int, device: torch.device
+    ) -> None:
+        self.source, self.augmentation = source, augmentation
+        self.seed, self.device = seed, device
+
+    def episodes(self, start: int, stop: int) -> Episodes:
+        found = self.source.episodes(start, stop)
+        return joined([self._deformed(found[i], start + i) for i in range(stop - start)])
+
+    def _deformed(self, episode: Episodes, number: int) -> Episodes:
+        chance = generator(self.seed, "augmentation", number, device=self.device)
+
+        def deform(images: Tensor) -> Tensor:
+            values = images.float() / 255 if images.dtype == torch.uint8 else images
+            return self.augmentation(values, chance)
+
+        return episode.map(deform)
 
 
 def joined(episodes: list[Episodes]) -> Episodes:

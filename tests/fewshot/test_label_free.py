@@ -96,9 +96,35 @@ def test_decoded_tasks_need_a_decoder(run_study, fails, write, label_free, tmp_p
     assert not list((tmp_path / "must-not-exist").glob("cells/*")), "before anything is trained"
 
 
+def test_an_arm_may_have_an_augmentation_of_its_own(run_study, label_free):
+    """Its encoder is that of a study in which all arms have it; the others' are not."""
+    own = {"rotation": 5, "views": 2}
+    contrastive = label_free["arms"]["contrastive"]
+    label_free["arms"] = {"vae": {}, "contrastive": contrastive | {"augmentation": own}}
+    label_free["learners"] = {"nearest": label_free["learners"]["nearest"]}
+    cells = run_study(label_free) / "cells"
+
+    def encoders():
+        return {f.parent.name: f.read_bytes() for f in cells.glob("*/encoder.safetensors")}
+
+    before = encoders()
+    assert len(before) == 2
+    label_free["pretrain"]["augmentation"] = own
+    label_free["arms"]["contrastive"] = contrastive
+    run_study(label_free)
+    added = set(encoders()) - set(before)
+    assert {name.split("-")[1] for name in added} == {"vae"}
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        (
+            lambda c: c["arms"].update(
+                random={"encoder": "random", "augmentation": {"rotation": 5}}
+            ),
+            "augmentation: an encoder that is random is not pretrained",
+        ),
         (
             lambda c: c["pretrain"].pop("augmentation"),
             "KnownDeformation: needs augmentation.views 2, got 1",

@@ -10,7 +10,7 @@ from fewshot.config import describe
 from fewshot.episodes import EpisodeSampler, Setting
 from fewshot.evaluate import embed_bank, episode_errors
 from fewshot.learners.prototypical import Prototypical
-from fewshot.tasks.views import ViewTasks
+from fewshot.tasks.clusters import ClusterTasks
 from fewshot.train import TrainConfig, meta_train
 from guided.augment import Augmentation
 from guided.checkpoint import Encoder
@@ -278,7 +278,8 @@ def test_a_translated_training_is_the_same_training(banks, encoder, monkeypatch)
     assert len(translated) == SHORT.steps
 
 
-def test_images_of_episodes_can_be_deformed(banks, encoder):
+@pytest.mark.parametrize("tasks", [None, partial(ClusterTasks, n_clusters=6, n_partitions=2)])
+def test_images_of_episodes_can_be_deformed(banks, encoder, tasks):
     """Each image by its own, as its episode's number says; nothing else changes."""
     shown = []
 
@@ -291,6 +292,7 @@ def test_images_of_episodes_can_be_deformed(banks, encoder):
         shown.clear()
         steps = 4 // per_step
         changes = {"augmentation": augmentation, "episodes_per_step": per_step, "steps": steps}
+        changes["tasks"] = tasks
         meta_train(config(**changes), partial(Watching), encoder, *banks, seed=0)
         return torch.cat([torch.cat([e.support, e.query], 2).float() for e in shown])
 
@@ -302,22 +304,9 @@ def test_images_of_episodes_can_be_deformed(banks, encoder):
     torch.testing.assert_close(images(Augmentation(rotation=30), 1), turned)
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"augmentation": Augmentation(rotation=1, views=2)}, r"^augmentation\.views: an episode"),
-        (
-            {
-                "augmentation": Augmentation(rotation=1),
-                "tasks": partial(ViewTasks, augmentation=Augmentation(rotation=1)),
-            },
-            "^augmentation: tasks without labels have their own",
-        ),
-    ],
-)
-def test_impossible_augmentation(changes, message):
-    with pytest.raises(InputError, match=message):
-        config(**changes)
+def test_an_episode_has_its_own_number_of_views():
+    with pytest.raises(InputError, match=r"^augmentation\.views: an episode"):
+        config(augmentation=Augmentation(rotation=1, views=2))
 
 
 def test_an_augmentation_is_part_of_a_description_only_where_there_is_one():
