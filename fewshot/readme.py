@@ -36,13 +36,17 @@ def results_table(results: dict[str, Any], learner: str) -> str:
 
 
 def learners_table(results: dict[str, Any], arm: str) -> str:
-    """As :func:`results_table`, but one line a learner: of one arm's encoder."""
+    """As :func:`results_table`, but one line a learner, of one arm's encoder; then what others
+    report."""
     rows = [
         {**row, "arm": row["learner"], "learner": arm, "latents": "all"}
         for row in results["rows"]
         if row["arm"] == arm
     ]
-    return results_table({"rows": rows}, arm).replace("arm (latents)", "learner", 1)
+    table = results_table({"rows": rows}, arm).replace("arm (latents)", "learner", 1)
+    for name, errors in results.get("published", {}).items():
+        table += f"| published: {name} | " + " | ".join(errors).replace("*", "\\*") + " |\n"
+    return table
 
 
 def _cell(row: dict[str, Any], digits: int = 1) -> str:

@@ -157,7 +157,24 @@ def markdown_table(results: dict[str, Any]) -> str:
             "–" if row["relative_reduction"] is None else f"{row['relative_reduction']:.1f}",
         ]
         lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *_published_lines(results)]) + "\n"
+
+
+def _published_lines(results: dict[str, Any]) -> list[str]:
+    """A table of what others report."""
+    published: dict[str, list[str]] = results.get("published", {})
+    if not published:
+        return []
+    settings = dict.fromkeys((row["n_way"], row["n_shot"]) for row in results["rows"])
+    heads = [f"{ways}-way {shots}-shot" for ways, shots in settings]
+    lines = [
+        "\n| published, error % | " + " | ".join(heads) + " |",
+        "|---|" + "---|" * len(heads),
+        *(f"| {name} | {' | '.join(errors)} |" for name, errors in published.items()),
+    ]
+    if any("*" in error for errors in published.values() for error in errors):
+        lines.append("\n\\* as remembered, not looked up.")
+    return [line.replace("* |", "\\* |") for line in lines]
 
 
 def _range(interval: list[float] | None) -> str:
@@ -203,6 +220,7 @@ def write_report(
         "baseline": config.baseline,
         "rows": result_rows(config, outcome.errors),
         "diagnostics": outcome.diagnostics,
+        "published": config.published,
         "classes": {name: bank.n_classes for name, bank in vars(splits).items()},
         "versions": versions(),
         "hardware": hardware(device),

@@ -1,5 +1,6 @@
 """What a study is: its configuration, and the checks that need no data."""
 
+import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -65,6 +66,10 @@ class ArmConfig:
     def checkpoint_file(self, seed: int) -> Path:
         """The file that a seed's encoder comes from."""
         return Path(str(self.checkpoint).replace("{seed}", str(seed)))
+
+
+def _is_reported(error: str) -> bool:
+    return re.fullmatch(r"\d+(\.\d+)?\*?|–", error) is not None
 
 
 def load_checkpoint(file: Path, shape: ImageShape) -> Encoder:
@@ -147,6 +152,9 @@ class StudyConfig:
         resamples: bootstrap draws.
         precision: of pretraining and meta-training: 32-true, or bf16-mixed. Errors are measured
             in float32.
+        published: name -> errors in percent that others report, as text, one for each of
+            ``settings``, to be shown beside ours; "–" where there is none, ``*`` behind a figure
+            that is remembered.
     """
 
     study: str
@@ -163,6 +171,9 @@ class StudyConfig:
     episode_seed: int = 0
     resamples: int = 2000
     precision: Precision = field(default="32-true", metadata={"described": "if changed"})
+    published: dict[str, list[str]] = field(
+        default_factory=dict, metadata={"described": "if changed"}
+    )
 
     def __post_init__(self) -> None:
         for name in (self.baseline, *(arm.baseline for arm in self.arms.values())):
@@ -193,6 +204,12 @@ class StudyConfig:
             raise InputError("pretrain.guidance: belongs to the arms of a study")
         if not self.pretrain.elbo:
             raise InputError("pretrain.elbo: belongs to the arms of a study")
+        for name, errors in self.published.items():
+            if len(errors) != len(self.settings) or not all(map(_is_reported, errors)):
+                raise InputError(
+                    f"published.{name}: expected {len(self.settings)} texts, one for each of "
+                    f"settings, like '3.0', '8.7*' or '–', got {errors}"
+                )
         if self.episodes < 2 or self.selection_episodes < 1:
             raise InputError(f"episodes: expected at least 2, got {self.episodes}")
 

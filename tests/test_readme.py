@@ -134,6 +134,11 @@ def test_learners_are_lines(tmp_path):
 
     rows = [row("vae", "a", 1.0), row("random", "plain", 20.0), row("random", "guided", 18.0, -2.0)]
     (tmp_path / "n.json").write_text(json.dumps({"rows": rows}))
+    reported = {"UFLST": ["3.0*"], "UMTRA": ["–"]}
+    (tmp_path / "p.json").write_text(json.dumps({"rows": rows, "published": reported}))
+    assert fill("<!-- learners: p.json vae -->\n<!-- end -->\n", tmp_path).endswith(
+        "| a | 1.0 |\n| published: UFLST | 3.0\\* |\n| published: UMTRA | – |\n<!-- end -->\n"
+    )
     filled = fill("<!-- learners: n.json random -->\n<!-- end -->\n", tmp_path)
     assert filled == (
         "<!-- learners: n.json random -->\n"

@@ -553,6 +553,8 @@ def test_test_augmentation_changes_the_test_and_not_the_training(finished, tmp_p
         ("learners.trained.train.setting.n_way", 11, "n_way: 11 classes asked for, the set has 10"),
         ("learners.trained.train.validation.n_way", 6, "n_way: 6 classes asked for"),
         ("settings.0.n_way", 6, "n_way: 6 classes asked for"),
+        ("published", {"UFLST": ["3.0"]}, "published.UFLST: expected 2 texts, one for each of set"),
+        ("published", {"UFLST": ["3.0", "low"]}, "texts, one for each of settings, like '3.0'"),
         ("settings.1.n_query", 6, "has 8 images; n_shot + n_query needs 9"),
         ("pretrain.latent_dim", 3, "'class' asks for 4 latents, 3 of latent_dim 3 are left"),
         (

@@ -287,6 +287,23 @@ def test_a_learner_that_is_tested_on_views_says_so_in_its_rows(config, known):
     assert {row["test_views"] for row in rows} == {4}
 
 
+def test_what_others_report_is_a_table_of_its_own(config, known):
+    rows = result_rows(config, known)
+    settings = len({(row["n_way"], row["n_shot"]) for row in rows})
+    reported = {"UFLST": ["3.0"] * settings, "PsCo": ["3.6*"] * settings}
+    ours = markdown_table({"rows": rows, "baseline": "vae"})
+    table = markdown_table({"rows": rows, "baseline": "vae", "published": reported})
+    assert table.startswith(ours)
+    lines = table[len(ours) :].splitlines()
+    assert lines[1].startswith("| published, error % | 5-way 1-shot |")
+    assert lines[3].startswith("| UFLST | 3.0 |")
+    assert lines[4].startswith(r"| PsCo | 3.6\* |")
+    assert lines[-1] == r"\* as remembered, not looked up."
+    assert "remembered" not in markdown_table(
+        {"rows": rows, "baseline": "vae", "published": {"UFLST": reported["UFLST"]}}
+    )
+
+
 def test_table_groups_by_setting_and_keeps_the_arms_order(config, known):
     rows = result_rows(config, known)
     lines = markdown_table({"rows": rows, "baseline": "vae"}).splitlines()
