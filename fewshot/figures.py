@@ -16,6 +16,12 @@ if TYPE_CHECKING:
     from fewshot.outcome import Outcome
 
 
+WIDE = 10
+"""The ratio of values beyond which an axis is logarithmic, so that errors of 3 and 4 % are apart
+beside one of 60."""
+TICKS = [factor * 10**power for power in range(-2, 2) for factor in (1, 2, 5)] + [100]
+
+
 def errors_figure(results: dict[str, Any]) -> "Figure":
     """Mean errors, one panel a setting; bars over seeds where there are several, else episodes."""
 
@@ -25,6 +31,14 @@ def errors_figure(results: dict[str, Any]) -> "Figure":
             _point(axes, i, row["error"], interval, _colour(results, row))
 
     figure = _panels(results, results["rows"], draw)
+    errors = [row["error"] for row in results["rows"]]
+    if 0 < WIDE * min(errors) < max(errors):
+        for axes in figure.axes:
+            axes.set_xscale("log", subs=())
+            low, high = axes.get_xlim()
+            ticks = [t for t in TICKS if low <= t <= high]
+            axes.set_xticks(ticks, [f"{t:g}" for t in ticks])
+            axes.set_xlim(low, high)
     many = len(results["rows"][0]["seeds"]) > 1
     figure.suptitle(f"{results['study']}: error in %, 95 % over {'seeds' if many else 'episodes'}")
     return figure
@@ -43,6 +57,14 @@ def differences_figure(results: dict[str, Any]) -> "Figure | None":
             _point(axes, i, row["paired_difference"], interval, _colour(results, row))
 
     figure = _panels(results, rows, draw)
+    sizes = [abs(row["paired_difference"]) for row in rows]
+    if WIDE * min(sizes) < max(sizes) > WIDE:
+        for axes in figure.axes:
+            low, high = axes.get_xlim()
+            axes.set_xscale("symlog", linthresh=1, linscale=0.6)
+            ticks = [t for t in (-30, -10, -3, -1, 0, 1, 3, 10, 30) if low < t < high]
+            axes.set_xticks(ticks, [f"{t:g}" for t in ticks], fontsize=8)
+            axes.set_xlim(1.5 * min(low, -1), 1.5 * max(high, 1))
     baseline = baseline_name(results["rows"])
     figure.suptitle(f"{results['study']}: error minus {baseline}'s on the same episodes, points")
     return figure
@@ -104,8 +126,11 @@ def budgets_figure(results: dict[str, Any]) -> "Figure | None":
             learner = row["learner"].partition("@")[0]
             panel = (row["n_way"], row["n_shot"], row["labelled"], learner)
             curves.setdefault(panel, {}).setdefault(_kind(row), []).append(row)
-    points = {panel[3]: max(map(len, lines.values())) for panel, lines in curves.items()}
-    learners = [learner for learner, n in points.items() if n > 1]
+    budgets: dict[str, set[int]] = {}
+    for panel, lines in curves.items():
+        found = {row["train_episodes"] for rows in lines.values() for row in rows}
+        budgets.setdefault(panel[3], set()).update(found)
+    learners = [learner for learner, found in budgets.items() if len(found) > 1]
     if not learners:
         return None
     conditions = sorted({panel[:3] for panel in curves})
@@ -158,9 +183,12 @@ def learning_curves_figure(outcome: "Outcome") -> "Figure | None":
     figure = Figure(figsize=(8, 3.2), layout="constrained")
     figure.suptitle("on the validation classes", fontsize=10)
     left, right = figure.subplots(1, 2)
-    for (name, _), history in curves.items():
+    for (name, seed), history in curves.items():
         steps = [entry["step"] for entry in history]
-        for axes, key in ((left, "score"), (right, "negative_elbo")):
+        measured = [(left, "score"), (right, "negative_elbo")]
+        if not outcome.encoders[name, seed].facts["depends"].get("elbo", True):
+            measured.pop()  # not what it was trained for
+        for axes, key in measured:
             label = name if axes.get_legend_handles_labels()[1].count(name) == 0 else None
             colour = f"C{arms.index(name)}"
             axes.plot(steps, [e[key] for e in history], color=colour, linewidth=1, label=label)

@@ -55,6 +55,35 @@ def test_differences_are_drawn_without_the_baseline(finished):
         assert bars(axes) == [row["paired_difference_ci95"] for row in rows]
 
 
+def test_errors_and_differences_of_many_sizes_have_logarithmic_axes(finished):
+    results = copy.deepcopy(finished.results)
+    rows = [row for row in results["rows"] if row["paired_with"]]
+    for row in rows:
+        row |= {"paired_difference": -4.0, "paired_difference_ci95": [-5.0, -3.0]}
+    few = errors_figure(results), differences_figure(results)
+    rows[0] |= {"error": 0.3, "error_ci95_seeds": [0.2, 0.4]}
+    rows[0] |= {"paired_difference": -44.0, "paired_difference_ci95": [-46.0, -43.0]}
+    rows[1] |= {"paired_difference": 0.01, "paired_difference_ci95": [-0.1, 0.12]}
+    many = errors_figure(results), differences_figure(results)
+    assert [figure.axes[0].get_xscale() for figure in few] == ["linear", "linear"]
+    assert [figure.axes[0].get_xscale() for figure in many] == ["log", "symlog"]
+    for figure in many:
+        for axes in figure.axes:
+            low, high = axes.get_xlim()
+            drawable = [x for bar in bars(axes) for x in bar if figure is many[1] or x > 0]
+            assert all(low < x < high for x in drawable)
+            assert len(axes.get_xticks()) >= 3
+    rows[0]["error"] = 0.0
+    assert errors_figure(results).axes[0].get_xscale() == "linear", "0 has no logarithm"
+
+
+def test_learners_of_one_amount_of_training_have_no_budgets(finished):
+    """However many encoders of one kind there are."""
+    rows = [row for row in finished.results["rows"] if row["learner"] == "trained"]
+    twice = [*rows, *(row | {"arm": f"{row['arm']}_2"} for row in rows)]
+    assert budgets_figure(finished.results | {"rows": twice}) is None
+
+
 def test_a_study_of_the_baseline_alone_has_no_differences(finished):
     rows = [row for row in finished.results["rows"] if row["arm"] == "vae"]
     assert differences_figure(finished.results | {"rows": rows}) is None
