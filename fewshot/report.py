@@ -184,7 +184,8 @@ def _range(interval: list[float] | None) -> str:
 def verdicts(results: dict[str, Any]) -> list[str]:
     """One sentence for each guided arm, on the study's first learner and setting.
 
-    And one for each learner that is paired with another, on that setting.
+    And one for each learner that is paired with another, on that setting, unless it is the same:
+    what trains nothing changes no error.
     """
     first = results["rows"][0]
     setting = ("n_way", "n_shot", "n_query")
@@ -197,6 +198,8 @@ def verdicts(results: dict[str, Any]) -> list[str]:
             continue
         subject = f"{row['learner']} on {row['arm']}" if of_learners else row["arm"]
         low, high = row["paired_difference_ci95"]
+        if of_learners and low == high == 0:
+            continue
         verb = "lowers" if high < 0 else "raises" if low > 0 else "does not clearly change"
         lines.append(
             f"{subject} ({row['latents']}) {verb} the error of {row['paired_with']}: "

@@ -372,6 +372,8 @@ def test_a_learner_may_be_paired_with_another_on_the_same_arm():
         "b on vae (all) lowers the error of a",
         "b on raw (all) raises the error of a",
     ]
+    untrained = {"paired_difference": 0.0, "paired_difference_ci95": [0.0, 0.0]}
+    assert len(verdicts({"rows": [rows["vae", "b"], rows["raw", "b"] | untrained]})) == 1
     with pytest.raises(InputError, match=r"^learners\.b\.baseline: no learner is called 'c'"):
         StudyConfig(
             "any",
