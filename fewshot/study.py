@@ -47,21 +47,30 @@ class ArmConfig:
     elbo: bool = True
     augmentation: Augmentation | None = None
 
-    def __post_init__(self) -> None:
+    def check(self, key: str) -> None:
+        """Refuse what contradicts itself.
+
+        Args:
+            key: where the arm stands in a configuration, for the message.
+
+        Raises:
+            InputError: which names the key.
+        """
         if not 0 < self.labelled <= 1:
-            raise InputError(f"labelled: expected a share in (0, 1], got {self.labelled}")
+            raise InputError(f"{key}.labelled: expected a share in (0, 1], got {self.labelled}")
         if not self.latents:
-            raise InputError("latents: at least one is needed, e.g. [all]")
+            raise InputError(f"{key}.latents: at least one is needed, e.g. [all]")
+        of_kind = f"an encoder that is {self.encoder}"
         if self.guidance and self.encoder != "pretrained":
-            raise InputError(f"guidance: an encoder that is {self.encoder} cannot be guided")
+            raise InputError(f"{key}.guidance: {of_kind} cannot be guided")
         if not self.elbo and not self.guidance:
-            raise InputError("elbo: without it and without guidance there is nothing to train")
+            raise InputError(f"{key}.elbo: without it and without guidance nothing is trained")
         if self.augmentation and self.encoder != "pretrained":
-            raise InputError(f"augmentation: an encoder that is {self.encoder} is not pretrained")
+            raise InputError(f"{key}.augmentation: {of_kind} is not pretrained")
         if self.checkpoint is None and self.encoder == "checkpoint":
-            raise InputError("checkpoint: missing; the encoder's file is needed")
+            raise InputError(f"{key}.checkpoint: missing; the encoder's file is needed")
         if self.checkpoint is not None and self.encoder != "checkpoint":
-            raise InputError(f"checkpoint: an encoder that is {self.encoder} comes from no file")
+            raise InputError(f"{key}.checkpoint: {of_kind} comes from no file")
 
     def checkpoint_file(self, seed: int) -> Path:
         """The file that a seed's encoder comes from."""
@@ -107,9 +116,14 @@ class LearnerConfig:
     baseline: str | None = None
     test_augmentation: Augmentation | None = None
 
-    def __post_init__(self) -> None:
+    def check(self, key: str) -> None:
+        """As :meth:`ArmConfig.check`."""
+        if made_by(self.learner).needs_training and self.train is None:
+            raise InputError(f"{key}.train: missing; untrained it answers at random")
         if self.test_augmentation and not self.test_augmentation.active:
-            raise InputError("test_augmentation: deforms nothing; rotation, scale … are all 0")
+            raise InputError(
+                f"{key}.test_augmentation: deforms nothing; rotation, scale … are all 0"
+            )
 
     def describe(self) -> dict[str, Any]:
         """Plain values of all that its training depends on."""
@@ -187,6 +201,10 @@ class StudyConfig:
         for name in ("arms", "learners", "settings", "seeds"):
             if not getattr(self, name):
                 raise InputError(f"{name}: at least one is needed")
+        for name, arm in self.arms.items():
+            arm.check(f"arms.{name}")
+        for name, learner in self.learners.items():
+            learner.check(f"learners.{name}")
         if min(self.seeds) < 0:
             raise InputError(f"seeds: expected >= 0, got {min(self.seeds)}")
         if len(set(self.seeds)) < len(self.seeds):
@@ -197,9 +215,6 @@ class StudyConfig:
         labels = [setting.label for setting in self.settings]
         if len(set(labels)) < len(labels):
             raise InputError(f"settings: {', '.join(labels)} holds one twice")
-        for name, learner in self.learners.items():
-            if made_by(learner.learner).needs_training and learner.train is None:
-                raise InputError(f"learners.{name}.train: missing; untrained it answers at random")
         if self.pretrain.guidance:
             raise InputError("pretrain.guidance: belongs to the arms of a study")
         if not self.pretrain.elbo:
