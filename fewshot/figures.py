@@ -58,7 +58,9 @@ def differences_figure(results: dict[str, Any]) -> "Figure | None":
 
     figure = _panels(results, rows, draw)
     sizes = [abs(row["paired_difference"]) for row in rows]
+    points = "points"
     if WIDE * min(sizes) < max(sizes) > WIDE:
+        points = "points, logarithmic beyond 1"
         for axes in figure.axes:
             low, high = axes.get_xlim()
             axes.set_xscale("symlog", linthresh=1, linscale=0.6)
@@ -66,7 +68,7 @@ def differences_figure(results: dict[str, Any]) -> "Figure | None":
             axes.set_xticks(ticks, [f"{t:g}" for t in ticks], fontsize=8)
             axes.set_xlim(1.5 * min(low, -1), 1.5 * max(high, 1))
     baseline = baseline_name(results["rows"])
-    figure.suptitle(f"{results['study']}: error minus {baseline}'s on the same episodes, points")
+    figure.suptitle(f"{results['study']}: error minus {baseline}'s on the same episodes, {points}")
     return figure
 
 
