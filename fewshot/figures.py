@@ -182,25 +182,25 @@ def learning_curves_figure(outcome: "Outcome") -> "Figure | None":
     if not curves:
         return None
     arms = list(dict.fromkeys(name for name, _ in curves))
-    figure = Figure(figsize=(8, 3.2), layout="constrained")
+    # An arm without the ELBO has one that means nothing.
+    with_elbo = {k for k in curves if outcome.encoders[k].facts["depends"].get("elbo", True)}
+    figure = Figure(figsize=(8 if with_elbo else 4, 3.2), layout="constrained")
     figure.suptitle("on the validation classes", fontsize=10)
-    left, right = figure.subplots(1, 2)
+    panels = figure.subplots(1, 2 if with_elbo else 1, squeeze=False)[0]
+    labels = {"score": "score (lower is better)", "negative_elbo": "negative ELBO, nats per image"}
     for (name, seed), history in curves.items():
         steps = [entry["step"] for entry in history]
-        measured = [(left, "score"), (right, "negative_elbo")]
-        if not outcome.encoders[name, seed].facts["depends"].get("elbo", True):
-            measured.pop()  # not what it was trained for
-        for axes, key in measured:
+        shown = labels if (name, seed) in with_elbo else ["score"]
+        for axes, key in zip(panels, shown, strict=False):
             label = name if axes.get_legend_handles_labels()[1].count(name) == 0 else None
             colour = f"C{arms.index(name)}"
             axes.plot(steps, [e[key] for e in history], color=colour, linewidth=1, label=label)
-    left.set_ylabel("score (lower is better)")
-    right.set_ylabel("negative ELBO, nats per image")
-    for axes in (left, right):
+    for axes, label in zip(panels, labels.values(), strict=False):
+        axes.set_ylabel(label)
         axes.set_xlabel("step")
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
-    left.legend(fontsize=8)
+    panels[0].legend(fontsize=8)
     return figure
 
 

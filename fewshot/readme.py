@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from fewshot.report import published_line
 from guided.files import write_bytes
 
 KINDS = "results|learners|budget|diagnostics|peer|probe|lake"
@@ -45,7 +46,7 @@ def learners_table(results: dict[str, Any], arm: str) -> str:
     ]
     table = results_table({"rows": rows}, arm).replace("arm (latents)", "learner", 1)
     for name, errors in results.get("published", {}).items():
-        table += f"| published: {name} | " + " | ".join(errors).replace("*", "\\*") + " |\n"
+        table += published_line(f"published: {name}", errors) + "\n"
     return table
 
 

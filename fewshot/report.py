@@ -170,11 +170,16 @@ def _published_lines(results: dict[str, Any]) -> list[str]:
     lines = [
         "\n| published, error % | " + " | ".join(heads) + " |",
         "|---|" + "---|" * len(heads),
-        *(f"| {name} | {' | '.join(errors)} |" for name, errors in published.items()),
+        *(published_line(name, errors) for name, errors in published.items()),
     ]
     if any("*" in error for errors in published.values() for error in errors):
         lines.append("\n\\* as remembered, not looked up.")
-    return [line.replace("* |", "\\* |") for line in lines]
+    return lines
+
+
+def published_line(name: str, errors: list[str]) -> str:
+    """What one of others reports, as a line of a Markdown table."""
+    return f"| {name} | " + " | ".join(errors).replace("*", "\\*") + " |"
 
 
 def _range(interval: list[float] | None) -> str:

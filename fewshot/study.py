@@ -77,10 +77,6 @@ class ArmConfig:
         return Path(str(self.checkpoint).replace("{seed}", str(seed)))
 
 
-def _is_reported(error: str) -> bool:
-    return re.fullmatch(r"\d+(\.\d+)?\*?|–", error) is not None
-
-
 def load_checkpoint(file: Path, shape: ImageShape) -> Encoder:
     """An encoder in place of pretraining, with all its latents, for an arm to choose from.
 
@@ -262,3 +258,7 @@ class StudyConfig:
             return None if other == learner else (arm, other)
         baseline = self.baseline_of(arm)
         return None if baseline == arm else (baseline, learner)
+
+
+def _is_reported(error: str) -> bool:
+    return re.fullmatch(r"\d+(\.\d+)?\*?|–", error) is not None

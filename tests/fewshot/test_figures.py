@@ -1,6 +1,7 @@
 """The study's figures: what is drawn is what was measured."""
 
 import copy
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,7 +9,13 @@ import torch
 from matplotlib.colors import to_rgba
 
 from fewshot.episodes import EpisodeSampler, Setting
-from fewshot.figures import budgets_figure, differences_figure, episode_figure, errors_figure
+from fewshot.figures import (
+    budgets_figure,
+    differences_figure,
+    episode_figure,
+    errors_figure,
+    learning_curves_figure,
+)
 from fewshot.learners.prototypical import Prototypical
 
 
@@ -82,6 +89,19 @@ def test_learners_of_one_amount_of_training_have_no_budgets(finished):
     rows = [row for row in finished.results["rows"] if row["learner"] == "trained"]
     twice = [*rows, *(row | {"arm": f"{row['arm']}_2"} for row in rows)]
     assert budgets_figure(finished.results | {"rows": twice}) is None
+
+
+def test_an_elbo_is_drawn_of_arms_that_were_trained_by_it():
+    def cell(**depends):
+        history = [{"step": step, "score": 9.0, "negative_elbo": 500.0 - step} for step in (1, 2)]
+        return SimpleNamespace(facts={"history": history, "depends": depends})
+
+    alone = {("contrastive", 0): cell(elbo=False)}
+    both = learning_curves_figure(SimpleNamespace(encoders=alone | {("vae", 0): cell()}))
+    lines = [[line.get_label() for line in axes.lines] for axes in both.axes]
+    assert lines == [["contrastive", "vae"], ["vae"]]
+    (score,) = learning_curves_figure(SimpleNamespace(encoders=alone)).axes
+    assert score.get_ylabel().startswith("score")
 
 
 def test_a_study_of_the_baseline_alone_has_no_differences(finished):
