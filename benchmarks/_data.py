@@ -6,9 +6,9 @@ import torch
 
 from fewshot.data import ImageBank, Splits, data_root
 from fewshot.data.dataset import SplitName
-from fewshot.data.glyphs import Glyphs
-from fewshot.data.mini_imagenet import MiniImageNet
-from fewshot.data.omniglot import Omniglot
+from fewshot.data.glyphs.dataset import Glyphs
+from fewshot.data.mini_imagenet.dataset import MiniImageNet
+from fewshot.data.omniglot.dataset import Omniglot
 
 DATASETS = ("omniglot", "mini_imagenet", "glyphs", "random")
 CLASSES = {"train": 1100, "validation": 100, "test": 423}  # Omniglot's

@@ -27,8 +27,9 @@ from torch import Tensor
 from torch.utils.data import Dataset, TensorDataset
 
 from fewshot.data import ImageBank
-from fewshot.episodes import Episodes, EpisodeSampler, Setting
-from guided.memory import reuse_memory
+from fewshot.episodes import Episodes, Setting
+from fewshot.sampler import EpisodeSampler
+from guided.malloc import reuse_memory
 
 IMAGES = 20_480  # in one of our batches: 256 episodes of 5 ways, 64 of 20
 BATCHES, PEER = 10, 32  # of ours, episodes of theirs, in one run

@@ -22,12 +22,15 @@ from easyfsl.methods import PrototypicalNetworks
 from easyfsl.utils import evaluate_on_one_task
 from torch import Tensor
 
-from fewshot.episodes import Episodes, EpisodeSampler, Setting
+from fewshot.episodes import Episodes, Setting
 from fewshot.evaluate import embed_bank, episode_errors
 from fewshot.learners.prototypical import Prototypical
 from fewshot.learners.ridge import Ridge
-from guided.memory import reuse_memory
-from guided.pretrain import LabelledImages, PretrainConfig, build_model
+from fewshot.sampler import EpisodeSampler
+from guided.malloc import reuse_memory
+from guided.training.config import PretrainConfig
+from guided.training.data import LabelledImages
+from guided.training.pretrain import build_model
 
 OURS, PEER = 10_000, 1_000  # episodes in one run
 

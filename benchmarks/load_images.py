@@ -72,7 +72,7 @@ def _jpegs(label: int, n_images: int) -> list[bytes]:
 
 
 def _splits() -> dict[str, tuple[str, ...]]:
-    from fewshot.data.mini_imagenet_splits import TEST, TRAIN, VALIDATION
+    from fewshot.data.mini_imagenet.splits import TEST, TRAIN, VALIDATION
 
     return {"train": TRAIN, "val": VALIDATION, "test": TEST}
 
@@ -136,7 +136,7 @@ def load(root: Path) -> tuple[float, float, int, int]:
     import warnings
 
     from fewshot.data.folder import SharedImagesWarning
-    from fewshot.data.mini_imagenet import MiniImageNet
+    from fewshot.data.mini_imagenet.dataset import MiniImageNet
 
     warnings.simplefilter("ignore", SharedImagesWarning)
     start, busy = perf_counter(), process_time()
@@ -159,7 +159,7 @@ def read(root: Path) -> tuple[int, int, int]:
     import warnings
 
     from fewshot.data.folder import SharedImagesWarning
-    from fewshot.data.mini_imagenet import MiniImageNet
+    from fewshot.data.mini_imagenet.dataset import MiniImageNet
 
     warnings.simplefilter("ignore", SharedImagesWarning)
     splits = MiniImageNet(root).splits()

@@ -34,12 +34,13 @@ from _timing import (
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from fewshot.episodes import Episodes, EpisodeSampler, Setting
-from fewshot.learners.adaptation import Engine
-from fewshot.learners.maml import MAML
+from fewshot.episodes import Episodes, Setting
+from fewshot.learners.gradient.adaptation import Engine
+from fewshot.learners.gradient.maml import MAML
+from fewshot.sampler import EpisodeSampler
 from guided.backbones import Conv4
-from guided.checkpoint import Encoder
-from guided.memory import reuse_memory
+from guided.encoder import Encoder
+from guided.malloc import reuse_memory
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -95,7 +96,7 @@ class Plain:
 
 
 class Ours:
-    """A learner's loss, as ``fewshot.train.meta_train`` uses it."""
+    """A learner's loss, as ``fewshot.meta_train.meta_train`` uses it."""
 
     def __init__(self, learner: MAML) -> None:
         self.learner = learner.train()

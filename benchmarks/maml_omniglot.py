@@ -30,12 +30,12 @@ from fewshot.commands.compare import CompareConfig
 from fewshot.config import describe, parse
 from fewshot.data import Splits, data_root
 from fewshot.environment import hardware, versions
-from fewshot.episodes import EpisodeSampler
 from fewshot.interop import task_dataset
+from fewshot.meta_train import TrainConfig
+from fewshot.sampler import EpisodeSampler
 from fewshot.statistics import ci95_over_seeds, paired_difference
-from fewshot.train import TrainConfig
 from guided.files import write_json
-from guided.randomness import derive_seed
+from guided.seeds import derive_seed
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

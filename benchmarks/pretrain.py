@@ -1,6 +1,6 @@
 """Images a second of pretraining, each arm, against a textbook VAE loop with the same network.
 
-Ours is ``guided.pretrain.pretrain`` as it is, its steps timed from the first validation (so that
+Ours is ``guided.pretrain`` as it is, its steps timed from the first validation (so that
 setting up does not count) to the last; validation is on two images. The textbook loop is what
 tutorials show: a torchvision-style dataset of PIL images with ``ToTensor``, a ``DataLoader``, Adam
 with its defaults, the default memory layout; the same network, batch size and precision. Its
@@ -18,7 +18,6 @@ The last line is the ratio of the unguided arm to the textbook loop without work
 import argparse
 import copy
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from functools import partial
 from time import perf_counter, process_time
 from typing import get_args
@@ -42,13 +41,15 @@ from torchvision.transforms import ToTensor
 
 from fewshot.data import ImageBank
 from guided.backbones import Conv4
-from guided.checkpoint import Encoder
+from guided.encoder import Encoder
 from guided.guidance.base import GuidanceFactory
 from guided.guidance.deformable_pca import DeformablePCA
 from guided.guidance.excitation_inhibition import ExcitationInhibition
-from guided.hardware import Hardware, Precision, Processes
-from guided.memory import reuse_memory
-from guided.pretrain import LabelledImages, PretrainConfig, build_model, pretrain
+from guided.malloc import reuse_memory
+from guided.training.config import PretrainConfig
+from guided.training.data import LabelledImages
+from guided.training.precision import Precision
+from guided.training.pretrain import build_model, pretrain
 
 ARMS: dict[str, list[GuidanceFactory]] = {
     "unguided": [],
@@ -156,18 +157,22 @@ def train_textbook(
 
 
 def train_ours(
-    config: PretrainConfig, images: LabelledImages, processes: Processes, clock: Clock
+    config: PretrainConfig,
+    images: LabelledImages,
+    clock: Clock,
+    device: torch.device,
+    precision: Precision,
 ) -> float:
     """Seconds of all steps after the first few."""
     marks: list[float] = []
 
     def mark(encoder: Encoder) -> float:
-        synchronise(processes.device.type)
+        synchronise(device.type)
         marks.append(clock())
         return 0.0
 
     few = LabelledImages(images.images[:2])
-    pretrain(config, images, few, seed=0, device=processes, score=mark)
+    pretrain(config, images, few, seed=0, device=device, precision=precision, score=mark)
     return marks[-1] - marks[0]
 
 
@@ -214,22 +219,20 @@ def main() -> None:
     if not arguments.default_malloc:
         reuse_memory()  # as the command does; the peer has it too
     clock = process_time if arguments.processor_time else perf_counter
-    processes = Hardware(arguments.device, precision=arguments.precision).start()
+    device, precision = torch.device(arguments.device), arguments.precision
     bank = load_bank(arguments.dataset, "train")
     images = LabelledImages(bank.images, bank.targets())
     width, downsample, steps = arguments.width, arguments.downsample, arguments.steps
     configs = {arm: configuration(guided, width, downsample, steps) for arm, guided in ARMS.items()}
     vae = textbook(configs["unguided"], images, width, downsample)
     check(configs["unguided"], images, vae)
-    vae.to(processes.device)
+    vae.to(device)
     flops = {arm: operations(config, images) for arm, config in configs.items()}
-    if arguments.compile:
-        configs["unguided, compiled"] = replace(configs["unguided"], compile=True)
-    data = images.to(processes.device)
+    data = images.to(device)
 
     def ours(arm: str) -> Contender:
         return Contender(
-            arm, BATCH * steps, lambda: train_ours(configs[arm], data, processes, clock)
+            arm, BATCH * steps, lambda: train_ours(configs[arm], data, clock, device, precision)
         )
 
     def loop(workers: int) -> Contender:
@@ -261,9 +264,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--default-malloc", action="store_true", help="freed memory goes back to the kernel"
     )
-    parser.add_argument("--compile", action="store_true", help="the unguided arm also compiled")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--precision", choices=get_args(Precision), default="32-true", help="ours")
+    parser.add_argument("--precision", choices=get_args(Precision), default="float32", help="ours")
     parser.add_argument("--steps", type=int, default=20, help="timed, of one run")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=5)
@@ -304,8 +306,6 @@ def report(rate: dict[str, float], flops: dict[str, float]) -> None:
         ("pretraining", "images/s", "ratio", "MFLOP/image", "GFLOP/s", "% of matrix product"), rows
     )
     print(f"large float32 matrix product: {peak / 1e9:.0f} GFLOP/s")
-    if "unguided, compiled" in rate:
-        print(f"torch.compile: {rate['unguided, compiled'] / rate['unguided']:.2f} times its rate")
     print(f"ratio {rate['unguided'] / alone:.2f}")
 
 

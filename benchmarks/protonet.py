@@ -1,7 +1,7 @@
 """Episodes a second of training a prototypical network, against learn2learn's task pipeline.
 
 20-way 1-shot with 15 queries, one episode a step, Conv4-64 (strided), Adam. Ours is
-``fewshot.train.meta_train`` as it is, one tiny validation included. The peer is the loop of
+``fewshot.meta_train.meta_train`` as it is, one tiny validation included. The peer is the loop of
 learn2learn's prototypical example: ``TaskDataset`` with ``NWays``, ``KShots``, ``LoadData``,
 ``RemapLabels`` and ``ConsecutiveLabels`` over an in-memory dataset of float images, the same
 network written in torch's layers, the default memory layout. All take turns, medians of the
@@ -24,13 +24,14 @@ from _timing import Contender, print_table, rates
 from torch import Tensor, nn
 
 from fewshot.data import ImageBank
-from fewshot.episodes import EpisodeSampler, Setting
+from fewshot.episodes import Setting
 from fewshot.interop import task_dataset
 from fewshot.learners.prototypical import Prototypical
-from fewshot.train import TrainConfig, meta_train
+from fewshot.meta_train import TrainConfig, meta_train
+from fewshot.sampler import EpisodeSampler
 from guided.backbones import Conv4
-from guided.checkpoint import Encoder
-from guided.memory import reuse_memory
+from guided.encoder import Encoder
+from guided.malloc import reuse_memory
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

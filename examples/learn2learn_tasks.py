@@ -6,14 +6,15 @@ from pathlib import Path
 
 import torch
 
-from fewshot.data.glyphs import Glyphs
-from fewshot.episodes import Episodes, EpisodeSampler, Setting
+from fewshot.data.glyphs.dataset import Glyphs
+from fewshot.episodes import Episodes, Setting
 from fewshot.evaluate import embed_bank, episode_errors
 from fewshot.interop import task_dataset
 from fewshot.learners.prototypical import Prototypical
+from fewshot.sampler import EpisodeSampler
 from guided.backbones import Conv4
-from guided.checkpoint import Encoder
-from guided.randomness import seeded_initialisation
+from guided.encoder import Encoder
+from guided.seeds import seeded_initialisation
 
 steps = int(sys.argv[1]) if len(sys.argv) > 1 else 200
 splits = Glyphs(Path("data"), n_alphabets=8, validation_alphabets=1, test_alphabets=2).splits()

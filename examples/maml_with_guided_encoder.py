@@ -8,11 +8,13 @@ import learn2learn as l2l
 import torch
 import torch.nn.functional as F
 
-from fewshot.data.glyphs import Glyphs
+from fewshot.data.glyphs.dataset import Glyphs
 from fewshot.episodes import Setting
 from fewshot.interop import Task, Tasks, classifier
 from guided.guidance.excitation_inhibition import ExcitationInhibition
-from guided.pretrain import LabelledImages, PretrainConfig, pretrain
+from guided.training.config import PretrainConfig
+from guided.training.data import LabelledImages
+from guided.training.pretrain import pretrain
 
 steps = int(sys.argv[1]) if len(sys.argv) > 1 else 100
 splits = Glyphs(Path("data"), n_alphabets=8, validation_alphabets=1, test_alphabets=2).splits()

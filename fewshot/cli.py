@@ -4,7 +4,6 @@ Nothing heavy is imported to print the list of commands: torch alone takes secon
 """
 
 import importlib
-import os
 import sys
 from collections.abc import Sequence
 
@@ -66,16 +65,14 @@ def _run(name: str, arguments: Sequence[str]) -> int:
     try:
         # Imported inside: Ctrl-C while torch loads is an ordinary Ctrl-C too.
         from guided.errors import InputError
-        from guided.memory import reuse_memory
+        from guided.malloc import reuse_memory
 
         reuse_memory()
         try:
             command = importlib.import_module(f"fewshot.commands.{name}")
             command.main(arguments)
         except InputError as error:
-            # Processes that train together all fail; the first one says why.
-            if os.environ.get("LOCAL_RANK", "0") == "0":
-                print(f"fewshot {name}: {error}", file=sys.stderr)
+            print(f"fewshot {name}: {error}", file=sys.stderr)
             return 2
     except KeyboardInterrupt:
         print(f"fewshot {name}: interrupted; the same command continues", file=sys.stderr)

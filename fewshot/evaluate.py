@@ -7,9 +7,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from fewshot.data.bank import ImageBank
-from fewshot.episodes import EpisodeSampler, Setting
+from fewshot.episodes import Setting
 from fewshot.learners.base import Learner
-from guided.checkpoint import Encoder
+from fewshot.sampler import EpisodeSampler
+from guided.encoder import Encoder
 
 CHUNK_BYTES = 2**22
 """Embeddings gathered at a time: what a core's caches hold, and no memory to speak of."""

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from fewshot.data.bank import ImageBank
-from fewshot.episodes import EpisodeSampler, Setting
-from guided.checkpoint import Encoder
+from fewshot.episodes import Setting
+from fewshot.sampler import EpisodeSampler
+from guided.encoder import Encoder
 from guided.errors import InputError
-from guided.randomness import seeded_initialisation
+from guided.seeds import seeded_initialisation
 
 if TYPE_CHECKING:
     from learn2learn.data import MetaDataset, Taskset

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from fewshot.report import published_line
+from fewshot.study.report import published_line
 from guided.files import write_bytes
 
 KINDS = "results|learners|budget|diagnostics|peer|probe|lake"

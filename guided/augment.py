@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from guided.errors import InputError
-from guided.parallel import uniform
 
 COLOURS = ("brightness", "contrast", "saturation")
 MOVES = ("rotation", "scale", "shear", "translation_x", "translation_y")
@@ -142,7 +141,7 @@ class Augmentation:
     def _moved(
         self, images: Tensor, n: int, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        amount = 2 * uniform(5, n, generator, images.device) - 1
+        amount = 2 * _uniform(5, n, generator) - 1
         angle = math.radians(self.rotation) * amount[0]
         log_size = self.scale * amount[1]
         shear, right, down = (
@@ -152,7 +151,7 @@ class Augmentation:
         )
         mirror = torch.ones_like(log_size)
         if self.crop < 1 or self.flip:
-            chance = uniform(4, n, generator, images.device)
+            chance = _uniform(4, n, generator)
             side = (self.crop + (1 - self.crop) * chance[0]).sqrt()
             log_size = log_size + side.log()
             right = right + (1 - side) * (2 * chance[1] - 1)
@@ -172,7 +171,7 @@ class Augmentation:
 
     def _warp(self, images: Tensor, n: int, generator: torch.Generator) -> Tensor:
         """Smooth shifts for every pixel, ``[n, H, W, 2]``."""
-        points = 2 * uniform(2 * CONTROLS**2, n, generator, images.device) - 1
+        points = 2 * _uniform(2 * CONTROLS**2, n, generator) - 1
         field = self.elastic * points.T.reshape(n, 2, CONTROLS, CONTROLS)
         smooth = F.interpolate(field, images.shape[2:], mode="bicubic", align_corners=True)
         return smooth.permute(0, 2, 3, 1)
@@ -180,7 +179,7 @@ class Augmentation:
     def _thickened(
         self, images: Tensor, n: int, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        amount = self.thickness * (2 * uniform(1, n, generator, images.device)[0] - 1)
+        amount = self.thickness * (2 * _uniform(1, n, generator)[0] - 1)
         step = amount[:, None, None, None]
         dilated = F.max_pool2d(images, 3, 1, 1)
         eroded = -F.max_pool2d(-images, 3, 1, 1)
@@ -190,7 +189,7 @@ class Augmentation:
         self, images: Tensor, n: int, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, Tensor]]:
         limits = images.new_tensor([self.brightness, self.contrast, self.saturation])
-        amount = 2 * uniform(3, n, generator, images.device) - 1
+        amount = 2 * _uniform(3, n, generator) - 1
         factors = (1 + limits[:, None] * amount)[..., None, None, None]
         brightness, contrast, saturation = factors.unbind(0)
         images = (images * brightness).clamp(0, 1)
@@ -198,6 +197,11 @@ class Augmentation:
         images = torch.lerp(mean, images, contrast).clamp(0, 1)
         images = torch.lerp(_grey(images).expand_as(images), images, saturation).clamp(0, 1)
         return images, dict(zip(COLOURS, (limits[:, None] * amount).unbind(0), strict=True))
+
+
+def _uniform(k: int, n: int, generator: torch.Generator) -> Tensor:
+    """k numbers in [0, 1) for each of n images, ``[k, n]``."""
+    return torch.rand(k, n, generator=generator, device=generator.device)
 
 
 def _grey(images: Tensor) -> Tensor:

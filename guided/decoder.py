@@ -5,7 +5,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from guided.checkpoint import Encoder
+from guided.encoder import Encoder
 from guided.errors import InputError
 from guided.files import write_bytes
 from guided.likelihoods import Likelihood

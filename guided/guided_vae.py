@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from guided.backbones import BackboneFactory, ImageShape
 from guided.errors import InputError
 from guided.guidance.base import Guidance, GuidanceContext, GuidanceFactory
-from guided.layout import LatentAllocator
+from guided.latents import LatentAllocator
 from guided.likelihoods import Likelihood
-from guided.randomness import seeded_initialisation
+from guided.seeds import seeded_initialisation
 from guided.vae import VAE, Posterior
 
 

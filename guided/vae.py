@@ -6,10 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from guided.backbones import Backbone
-from guided.checkpoint import Encoder
-from guided.layout import LatentLayout
+from guided.encoder import Encoder
+from guided.latents import LatentLayout
 from guided.likelihoods import Likelihood
-from guided.parallel import standard_normal
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,12 @@ class Posterior:
 
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
         """One reparameterised draw, ``[B, latent_dim]`` (Kingma & Welling 2014, §2.4)."""
-        noise = standard_normal(self.mean, generator)
+        noise = torch.randn(
+            self.mean.shape,
+            generator=generator,
+            device=self.mean.device,
+            dtype=self.mean.dtype,
+        )
         return self.mean + (0.5 * self.logvar).exp() * noise
 
     def kl(self) -> Tensor:

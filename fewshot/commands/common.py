@@ -12,11 +12,11 @@ import fewshot.tasks  # noqa: F401
 import guided.guidance  # noqa: F401
 from fewshot.config import parse, write_yaml
 from fewshot.data import Dataset
-from fewshot.environment import choose_device, hardware, versions
+from fewshot.environment import hardware, versions
 from fewshot.episodes import Setting
 from guided.errors import InputError
 from guided.files import write_json
-from guided.hardware import Hardware, Precision, Processes
+from guided.training.precision import Precision
 
 T = TypeVar("T")
 
@@ -68,25 +68,12 @@ class TrainingCommand:
     Args:
         data_root: where the datasets are.
         device: auto, cpu or cuda.
-        devices: processes, one device each, that share every batch or every step's episodes.
-        precision: 32-true, or bf16-mixed.
-        strategy: how the processes are started; ddp for several.
+        precision: of the forward passes in training: float32, or bfloat16.
     """
 
     data_root: Path | None = None
     device: str = "auto"
-    devices: int = 1
-    precision: Precision = "32-true"
-    strategy: str = "auto"
-
-    def start(self) -> Processes:
-        """This process, among those that are asked for.
-
-        Raises:
-            InputError: this machine has not what is asked for.
-        """
-        device = choose_device(self.device)
-        return Hardware(device, self.devices, self.precision, self.strategy).start()
+    precision: Precision = "float32"
 
 
 def open_run(output: Path, config: object, device: str) -> Path:

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fewshot.commands.common import StudyCommand, check_ways, open_run, parse_command
-from fewshot.compare import Study
 from fewshot.data import data_root
 from fewshot.environment import choose_device
-from fewshot.report import markdown_table, verdicts, write_report
-from fewshot.study import StudyConfig
+from fewshot.study.config import StudyConfig
+from fewshot.study.report import markdown_table, verdicts, write_report
+from fewshot.study.run import Study
 
 
 @dataclass(frozen=True)

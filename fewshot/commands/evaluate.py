@@ -10,16 +10,17 @@ from fewshot.config import made_by
 from fewshot.data import DatasetFactory, data_root
 from fewshot.data.dataset import SplitName
 from fewshot.environment import choose_device
-from fewshot.episodes import EpisodeSampler, Setting
+from fewshot.episodes import Setting
 from fewshot.evaluate import embed_bank, episode_errors, table_for
 from fewshot.learners.base import Learner, LearnerFactory
 from fewshot.learners.prototypical import Prototypical
+from fewshot.sampler import EpisodeSampler
 from fewshot.statistics import t_interval
 from guided.backbones import Pixels
-from guided.checkpoint import Encoder
+from guided.encoder import Encoder
 from guided.errors import InputError
 from guided.files import write_arrays, write_json
-from guided.randomness import derive_seed
+from guided.seeds import derive_seed
 
 
 @dataclass(frozen=True)

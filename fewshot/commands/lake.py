@@ -8,13 +8,13 @@ from pathlib import Path
 
 from fewshot.commands.common import check_ways, open_run, parse_command
 from fewshot.commands.compare import CompareConfig
-from fewshot.compare import Study
 from fewshot.config import write_yaml
 from fewshot.data import data_root
 from fewshot.environment import choose_device
-from fewshot.lake import check_checkpoints, check_dataset, classify, twenty_way
-from fewshot.lake_report import lake_table, write_lake_report
-from fewshot.lake_runs import N_RUNS, draw_runs, find_archive, read_runs
+from fewshot.study.lake.classify import check_checkpoints, check_dataset, classify, twenty_way
+from fewshot.study.lake.report import lake_table, write_lake_report
+from fewshot.study.lake.runs import N_RUNS, draw_runs, find_archive, read_runs
+from fewshot.study.run import Study
 from guided.errors import InputError
 
 

@@ -5,23 +5,20 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from fewshot.cells import Cell
 from fewshot.commands.common import TrainingCommand, open_run, parse_command
 from fewshot.config import describe
 from fewshot.data import DatasetFactory, Splits, data_root
 from fewshot.data.bank import ImageBank
-from fewshot.diagnose import diagnose, excited_slices
-from fewshot.environment import hardware, versions
-from fewshot.labels import labelled
-from guided.checkpoint import Encoder
+from fewshot.data.labels import labelled
+from fewshot.environment import choose_device, hardware, versions
+from fewshot.study.cells import Cell
+from fewshot.study.diagnostics import diagnose, excited_slices
 from guided.decoder import Decoder
+from guided.encoder import Encoder
+from guided.figures.traversals import augmentation_figure, picture_figures
 from guided.files import write_figure, write_json
-from guided.hardware import Processes
-from guided.pictures import augmentation_figure, picture_figures
-from guided.pretrain import Pretrained, pretrain
-from guided.recipe import PretrainConfig
+from guided.training.config import PretrainConfig
+from guided.training.pretrain import Pretrained, pretrain
 
 
 @dataclass(frozen=True)
@@ -47,20 +44,19 @@ class PretrainCommand(TrainingCommand):
 def main(arguments: Sequence[str]) -> None:
     """Run the command."""
     config = parse_command(PretrainCommand, arguments, "pretrain")
-    processes = config.start()
+    device = choose_device(config.device)
     dataset = config.dataset(data_root(config.data_root))
-    output = open_run(config.output, config, processes.device.type)
+    output = open_run(config.output, config, device)
     splits = dataset.splits()
-    trained, depends = _pretrained(config, config.pretrain, splits, output, processes)
+    trained, depends = _pretrained(config, config.pretrain, splits, output, device)
     strategies = [entry["class_path"] for entry in describe(config.pretrain.guidance)]
     encoders = {" + ".join(strategies) or "unguided": trained.encoder}
     if config.beside_unguided and strategies:
         plain = replace(config.pretrain, guidance=[])
-        encoders["unguided"] = _pretrained(config, plain, splits, output, processes)[0].encoder
-    if processes.first:
-        trained.encoder.save(output / "encoder.safetensors", **depends, versions=versions())
-        Decoder.of(trained.vae).save(output / "decoder.safetensors")
-        _report(config, trained, encoders, splits.test, output, processes.device)
+        encoders["unguided"] = _pretrained(config, plain, splits, output, device)[0].encoder
+    trained.encoder.save(output / "encoder.safetensors", **depends, versions=versions())
+    Decoder.of(trained.vae).save(output / "decoder.safetensors")
+    _report(config, trained, encoders, splits.test, output, device)
 
 
 def _report(
@@ -69,7 +65,7 @@ def _report(
     encoders: dict[str, Encoder],
     test: ImageBank,
     output: Path,
-    device: torch.device,
+    device: str,
 ) -> None:
     """Pictures of the model and measurements of the encoders, on the test images."""
     figures = picture_figures(trained.model, test.images.to(device))
@@ -81,14 +77,14 @@ def _report(
     measured = [
         {"arm": arm, **entry}
         for arm, encoder in encoders.items()
-        for entry in diagnose(encoder, test, slices, device.type)
+        for entry in diagnose(encoder, test, slices, device)
     ]
     progress = trained.progress
     results = {
         "diagnostics": measured,
         "history": progress.history,
         "versions": versions(),
-        "hardware": hardware(device.type),
+        "hardware": hardware(device),
         "config": describe(config),
     }
     write_json(output / "results.json", results)
@@ -109,7 +105,7 @@ def _pretrained(
     how: PretrainConfig,
     splits: Splits,
     output: Path,
-    processes: Processes,
+    device: str,
 ) -> tuple[Pretrained, dict[str, Any]]:
     """What pretraining gave, and all that it is a function of."""
     depends = {
@@ -117,7 +113,7 @@ def _pretrained(
         "images": [splits.train.digest, splits.validation.digest],
         "pretrain": describe(how),
         "seed": config.seed,
-        "device": processes.device.type,
+        "device": device,
         "precision": config.precision,
     }
     cell = Cell.of(output / "cells", "encoder", depends)
@@ -126,7 +122,8 @@ def _pretrained(
         labelled(splits.train),
         labelled(splits.validation),
         seed=config.seed,
-        device=processes,
+        device=device,
+        precision=config.precision,
         state_file=cell.state_file,
         log_folder=output / "tensorboard" / cell.name,
     )

@@ -8,9 +8,9 @@ from pathlib import Path
 from fewshot.commands.common import StudyCommand, open_run, parse_command
 from fewshot.data import data_root
 from fewshot.environment import choose_device
-from fewshot.probe import ProbeStudy
-from fewshot.probe_report import markdown_table, write_report
-from fewshot.probe_study import ProbeStudyConfig
+from fewshot.study.latents.config import ProbeStudyConfig
+from fewshot.study.latents.report import markdown_table, write_report
+from fewshot.study.latents.run import ProbeStudy
 
 
 @dataclass(frozen=True)

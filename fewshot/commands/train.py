@@ -5,19 +5,19 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from fewshot.cells import Cell
 from fewshot.commands.common import TrainingCommand, check_ways, open_run, parse_command
 from fewshot.config import describe
 from fewshot.data import DatasetFactory, data_root
-from fewshot.environment import versions
+from fewshot.environment import choose_device, versions
 from fewshot.learners.base import LearnerFactory
 from fewshot.learners.prototypical import Prototypical
-from fewshot.train import TrainConfig, meta_train, starting_learner
+from fewshot.meta_train import TrainConfig, meta_train, starting_learner
+from fewshot.study.cells import Cell
 from guided.backbones import BackboneFactory, Conv4, ImageShape
-from guided.checkpoint import Encoder, digest
 from guided.decoder import Decoder
-from guided.layout import LatentLayout
-from guided.randomness import seeded_initialisation
+from guided.encoder import Encoder, digest
+from guided.latents import LatentLayout
+from guided.seeds import seeded_initialisation
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,7 @@ class TrainCommand(TrainingCommand):
 def main(arguments: Sequence[str]) -> None:
     """Run the command."""
     config = parse_command(TrainCommand, arguments, "train")
-    processes = config.start()
-    device = processes.device.type
+    device = choose_device(config.device)
     dataset = config.dataset(data_root(config.data_root))
     by_labels = [] if config.train.tasks else [config.train.setting]
     check_ways(dataset, train=by_labels, validation=[config.train.validation])
@@ -76,13 +75,12 @@ def main(arguments: Sequence[str]) -> None:
         splits.train,
         splits.validation,
         seed=config.seed,
-        device=processes,
+        device=device,
+        precision=config.precision,
         state_file=cell.state_file,
         log_folder=output / "tensorboard" / cell.name,
         decoder=_decoder(config, encoder),
     )
-    if not processes.first:
-        return
     file = output / "encoder.safetensors"
     trained.encoder.save(file, **depends, versions=versions())
     if trained.learner.own_state():

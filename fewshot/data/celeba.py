@@ -12,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 
 from fewshot.data.bank import ImageBank
-from fewshot.data.cache import cached_bank, identity
 from fewshot.data.dataset import Dataset, Listing, Splits
-from fewshot.data.fetch import fetching
-from fewshot.data.images import decode, find_images, state
+from fewshot.data.io.cache import cached_bank, identity
+from fewshot.data.io.download import fetching
+from fewshot.data.io.images import decode, find_images, state
 from guided.errors import InputError
 
 FOLDER = "celeba"

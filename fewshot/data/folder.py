@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from fewshot.data.bank import ImageBank
-from fewshot.data.cache import cached_bank
 from fewshot.data.dataset import Dataset, Listing, SplitName, Splits
-from fewshot.data.images import ImageFile, decode, find_images, state
+from fewshot.data.io.cache import cached_bank
+from fewshot.data.io.images import ImageFile, decode, find_images, state
 from guided.errors import InputError
-from guided.randomness import generator
+from guided.seeds import generator
 
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 SPLIT_FOLDERS: dict[str, SplitName] = {
@@ -50,7 +50,7 @@ class ImageFolder(Dataset):
     are passed on in such folders, as tieredImageNet is, are read so, too.
 
     The largest centred part with the target's aspect ratio is resized with Lanczos's filter: the
-    shorter side is resized and the longer one cut. See :func:`fewshot.data.images.decode`.
+    shorter side is resized and the longer one cut. See :func:`fewshot.data.io.images.decode`.
 
     Args:
         root: the folder that holds the datasets.

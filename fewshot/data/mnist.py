@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 
 from fewshot.data.bank import ImageBank
-from fewshot.data.cache import cached_bank, identity
 from fewshot.data.dataset import Dataset, Listing, Splits
-from fewshot.data.fetch import fetching
+from fewshot.data.io.cache import cached_bank, identity
+from fewshot.data.io.download import fetching
 from guided.errors import InputError
 
 FILES = (

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from fewshot.episodes import Episodes
 from guided.augment import Augmentation
-from guided.checkpoint import Encoder
+from guided.backbones.batch_norm import group_statistics
+from guided.encoder import Encoder
 from guided.errors import InputError
 from guided.files import write_bytes
-from guided.normalisation import group_statistics
 
 BatchNormPolicy = Literal["frozen", "support", "transductive"]
 

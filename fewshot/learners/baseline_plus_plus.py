@@ -5,7 +5,7 @@ from torch import Tensor
 
 from fewshot.episodes import Episodes
 from fewshot.learners.base import BatchNormPolicy, Learner
-from guided.checkpoint import Encoder
+from guided.encoder import Encoder
 from guided.errors import check_positive
 
 # Of the authors' optimizer, github.com/wyharveychen/CloserLookFewShot.

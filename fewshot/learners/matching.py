@@ -5,7 +5,7 @@ from torch import Tensor
 from fewshot.episodes import Episodes
 from fewshot.learners.base import BatchNormPolicy, Learner
 from fewshot.learners.similarity import Temperature, similarity
-from guided.checkpoint import Encoder
+from guided.encoder import Encoder
 
 
 class Matching(Learner):

@@ -5,7 +5,7 @@ from torch import Tensor
 from fewshot.episodes import Episodes
 from fewshot.learners.base import BatchNormPolicy, Learner
 from fewshot.learners.similarity import Metric, similarity
-from guided.checkpoint import Encoder
+from guided.encoder import Encoder
 
 
 class NearestNeighbour(Learner):

@@ -5,7 +5,7 @@ from torch import Tensor
 from fewshot.episodes import Episodes
 from fewshot.learners.base import BatchNormPolicy, Learner
 from fewshot.learners.similarity import Metric, Temperature, similarity
-from guided.checkpoint import Encoder
+from guided.encoder import Encoder
 
 
 class Prototypical(Learner):

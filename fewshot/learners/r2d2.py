@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from fewshot.episodes import Episodes
 from fewshot.learners.base import BatchNormPolicy, Learner
 from fewshot.learners.ridge import dual_ridge
-from guided.checkpoint import Encoder
+from guided.encoder import Encoder
 from guided.errors import check_positive
 
 

@@ -7,7 +7,7 @@ from fewshot.episodes import Episodes
 from fewshot.learners.base import BatchNormPolicy
 from fewshot.learners.prototypical import Prototypical
 from fewshot.learners.similarity import Metric, similarity
-from guided.checkpoint import Encoder
+from guided.encoder import Encoder
 from guided.errors import check_positive
 
 

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from fewshot.episodes import Episodes
 from fewshot.learners.base import BatchNormPolicy, Learner
-from guided.checkpoint import Encoder
+from guided.encoder import Encoder
 from guided.errors import check_positive
 
 

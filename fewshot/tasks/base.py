@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from fewshot.data.bank import ImageBank
-from fewshot.episodes import Episodes, EpisodeSampler, Setting
+from fewshot.episodes import Episodes, Setting
+from fewshot.sampler import EpisodeSampler
 from guided.augment import Augmentation
-from guided.checkpoint import Encoder
+from guided.encoder import Encoder
 from guided.errors import InputError
-from guided.randomness import generator
+from guided.seeds import generator
 
 
 @dataclass(frozen=True)

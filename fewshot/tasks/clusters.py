@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from fewshot.episodes import Episodes
 from fewshot.tasks.base import Partitions, TaskContext, TaskSource, embedded
 from guided.errors import InputError, check_positive
-from guided.randomness import derive_seed
+from guided.seeds import derive_seed
 
 
 class ClusterTasks(TaskSource):

@@ -2,11 +2,12 @@
 
 import torch
 
-from fewshot.episodes import Episodes, distinct_rows
+from fewshot.episodes import Episodes
+from fewshot.sampler import distinct_rows
 from fewshot.tasks.base import TaskContext, TaskSource, embedded, joined
 from guided.errors import InputError
 from guided.guidance.known_deformation import UNITS
-from guided.randomness import generator
+from guided.seeds import generator
 
 
 class DecodedTasks(TaskSource):

@@ -5,8 +5,8 @@ from typing import Literal
 from torch import Tensor, nn
 
 from guided.backbones.base import Backbone, ChannelsLast, ImageShape, upsampling
+from guided.backbones.batch_norm import BatchNorm2d
 from guided.errors import InputError
-from guided.normalisation import BatchNorm2d
 
 
 class Conv4(Backbone):

@@ -5,8 +5,8 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from guided.backbones.base import Backbone, ImageShape
+from guided.backbones.batch_norm import BatchNorm1d
 from guided.errors import InputError
-from guided.normalisation import BatchNorm1d
 
 
 class Dense(Backbone):

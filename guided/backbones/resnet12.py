@@ -5,9 +5,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from guided.backbones.base import Backbone, ChannelsLast, ImageShape, upsampling
+from guided.backbones.batch_norm import BatchNorm2d
 from guided.errors import InputError
-from guided.normalisation import BatchNorm2d
-from guided.randomness import generator
+from guided.seeds import generator
 
 
 class ResNet12(Backbone):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from guided.backbones import ImageShape
-from guided.layout import LatentAllocator
+from guided.latents import LatentAllocator
 from guided.vae import Posterior
 
 

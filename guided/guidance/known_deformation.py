@@ -6,7 +6,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from guided import parallel
 from guided.errors import InputError
 from guided.guidance.base import Guidance, GuidanceContext
 from guided.guidance.deformable_pca import GAINS
@@ -102,14 +101,11 @@ class KnownDeformation(Guidance):
 
     def _agreement(self, mean: Tensor) -> Tensor:
         own = F.normalize(mean[:, self.content], dim=1)
-        # The batch of all processes that train together: one view of every image, then the other.
-        views = [parallel.gathered(view) for view in own.chunk(2)]
-        everyone = torch.cat(views)
-        similarity = own @ everyone.T / self.temperature
-        position = parallel.positions(len(own), own.device)
+        similarity = own @ own.T / self.temperature
+        position = torch.arange(len(own), device=own.device)
         similarity = similarity.scatter(1, position[:, None], float("-inf"))  # itself
-        partner = (position + len(everyone) // 2) % len(everyone)
-        return F.cross_entropy(similarity, partner)
+        # The batch holds one view of every image, then the other.
+        return F.cross_entropy(similarity, position.roll(len(own) // 2))
 
     def _differences(self, mean: Tensor, targets: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Second view less first: what was done, in units, and the latents; each ``[B, n]``."""

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from guided.checkpoint import Encoder
+from guided.encoder import Encoder
 
 
 class FrechetDistance:

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from guided.metrics.deformation import RANGES, Applied, deform
-from guided.randomness import generator
+from guided.seeds import generator
 
 
 def deformed_twice(images: Tensor, deformations: Sequence[Applied], seed: int = 0) -> Tensor:

@@ -22,9 +22,9 @@ from fewshot.cli import main
 from fewshot.data.bank import ImageBank
 from fewshot.episodes import Episodes
 from guided.backbones import Conv4, Pixels
-from guided.checkpoint import Encoder
-from guided.layout import LatentLayout
-from guided.randomness import seeded_initialisation
+from guided.encoder import Encoder
+from guided.latents import LatentLayout
+from guided.seeds import seeded_initialisation
 
 SHAPE = (1, 16, 16)
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fewshot.cells import Cell
 from fewshot.cli import main
 from fewshot.commands.common import parse_command
 from fewshot.commands.compare import CompareConfig
@@ -18,10 +17,11 @@ from fewshot.commands.train import TrainCommand
 from fewshot.config import describe, write_yaml
 from fewshot.learners.prototypical import Prototypical
 from fewshot.learners.ridge import Ridge
+from fewshot.study.cells import Cell
 from guided.backbones import Conv4
 from guided.errors import InputError
 from guided.likelihoods import Bernoulli, Gaussian
-from guided.pretrain import PretrainConfig
+from guided.training.pretrain import PretrainConfig
 
 CONFIGS = sorted(Path(__file__).parents[2].glob("configs/**/*.yaml"))
 COMMANDS = {

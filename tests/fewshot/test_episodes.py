@@ -11,9 +11,10 @@ import torch
 from scipy.stats import chisquare
 
 from fewshot.data.bank import ImageBank
-from fewshot.episodes import Episodes, EpisodeSampler, Setting, _uniform, distinct
+from fewshot.episodes import Episodes, Setting
+from fewshot.sampler import EpisodeSampler, _uniform, distinct
 from guided.errors import InputError
-from guided.randomness import derive_seed
+from guided.seeds import derive_seed
 
 MASK = 2**64 - 1
 ODD = 0x9E3779B97F4A7C15

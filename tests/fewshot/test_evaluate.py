@@ -7,9 +7,10 @@ import pytest
 import torch
 
 import fewshot.evaluate
-from fewshot.episodes import EpisodeSampler, Setting
+from fewshot.episodes import Setting
 from fewshot.evaluate import embed_bank, episode_errors
 from fewshot.learners.prototypical import Prototypical
+from fewshot.sampler import EpisodeSampler
 
 SETTING = Setting(4, 2, 3)
 

@@ -9,9 +9,10 @@ from torch.func import functional_call
 from torch.utils.data import DataLoader
 
 from fewshot.data.bank import ImageBank
-from fewshot.episodes import EpisodeSampler, Setting
+from fewshot.episodes import Setting
 from fewshot.interop import Tasks, classifier, meta_dataset, task_dataset
 from fewshot.learners.prototypical import Prototypical
+from fewshot.sampler import EpisodeSampler
 from guided.errors import InputError
 
 SETTING = Setting(4, 2, 3)

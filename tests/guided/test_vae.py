@@ -6,7 +6,7 @@ from torch.distributions import Bernoulli as BernoulliDistribution
 from torch.distributions import Normal, kl_divergence
 
 from guided.backbones import Conv4
-from guided.layout import LatentLayout
+from guided.latents import LatentLayout
 from guided.likelihoods import Bernoulli, Gaussian
 from guided.vae import VAE, Posterior
 

@@ -9,12 +9,13 @@ import torch
 from safetensors.torch import save_file
 
 from fewshot.cli import main
-from fewshot.data.glyphs import Glyphs
-from fewshot.episodes import EpisodeSampler, Setting
+from fewshot.data.glyphs.dataset import Glyphs
+from fewshot.episodes import Setting
 from fewshot.learners.prototypical import Prototypical
+from fewshot.sampler import EpisodeSampler
 from guided.backbones import Pixels
-from guided.checkpoint import Encoder
-from guided.randomness import derive_seed
+from guided.encoder import Encoder
+from guided.seeds import derive_seed
 
 pytestmark = pytest.mark.usefixtures("cache")
 

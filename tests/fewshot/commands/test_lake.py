@@ -13,17 +13,17 @@ import yaml
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-import fewshot.arms
-import fewshot.compare
-import fewshot.lake
+import fewshot.study.arms
+import fewshot.study.lake.classify
+import fewshot.study.run
 from fewshot.cli import main
-from fewshot.data import omniglot
-from fewshot.data.omniglot import Omniglot
-from fewshot.lake_report import PUBLISHED
-from fewshot.lake_runs import draw_runs, read_runs
+from fewshot.data.omniglot import dataset as omniglot
+from fewshot.data.omniglot.dataset import Omniglot
 from fewshot.learners.prototypical import Prototypical
+from fewshot.study.lake.report import PUBLISHED
+from fewshot.study.lake.runs import draw_runs, read_runs
 from guided.backbones import Pixels
-from guided.checkpoint import Encoder
+from guided.encoder import Encoder
 
 # Alphabet -> characters; 20 of one are what a run needs.
 PARTS = {
@@ -134,12 +134,12 @@ def done(data, shared_cache, tmp_path_factory):
         quiet("compare", *arguments)
         config = (run / "config.yaml").read_text()
         for name in ("pretrain", "meta_train", "table_for", "episode_errors", "diagnose"):
-            for module in (fewshot.arms, fewshot.compare):
+            for module in (fewshot.study.arms, fewshot.study.run):
                 patch.setattr(module, name, computed, raising=False)
         printed = quiet("lake", *arguments, "--draw", "true", "--runs", "6", "--run_seed", "4")
         assert (run / "config.yaml").read_text() == config, "compare can go on from it"
         # Once more: nor is anything classified again.
-        patch.setattr(fewshot.lake, "predicted_classes", computed)
+        patch.setattr(fewshot.study.lake.classify, "predicted_classes", computed)
         first = (run / "lake.json").read_text()
         quiet("lake", run / "lake.yaml")
     results = json.loads((run / "lake.json").read_text())
@@ -259,7 +259,7 @@ def refused(fails, write, data, monkeypatch):
 
     def run(config, *arguments, **options):
         for name in ("pretrain", "meta_train", "episode_errors"):
-            for module in (fewshot.arms, fewshot.compare):
+            for module in (fewshot.study.arms, fewshot.study.run):
                 monkeypatch.setattr(module, name, trained, raising=False)
         values = [str(argument) for argument in arguments]
         if "--data_root" not in values:

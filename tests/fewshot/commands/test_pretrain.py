@@ -7,9 +7,9 @@ import torch
 import yaml
 from PIL import Image
 
-import guided.pretrain
+import guided.training.pretrain
 from fewshot.cli import main
-from guided.checkpoint import Encoder, provenance
+from guided.encoder import Encoder, provenance
 
 pytestmark = pytest.mark.usefixtures("cache")
 
@@ -78,7 +78,7 @@ def test_interrupted_and_started_again_it_ends_with_the_same_bits(
     run, tmp_path, capsys, monkeypatch
 ):
     assert run("whole") == 0
-    check = guided.pretrain.check_finite
+    check = guided.training.pretrain.check_finite
     with monkeypatch.context() as patch:
 
         def interrupt(terms, step, rate):
@@ -86,7 +86,7 @@ def test_interrupted_and_started_again_it_ends_with_the_same_bits(
                 raise KeyboardInterrupt
             check(terms, step, rate)
 
-        patch.setattr(guided.pretrain, "check_finite", interrupt)
+        patch.setattr(guided.training.pretrain, "check_finite", interrupt)
         assert run("run") == 130
     assert not (tmp_path / "run" / "encoder.safetensors").exists()
     assert len(list((tmp_path / "run").rglob("state.pt"))) == 1

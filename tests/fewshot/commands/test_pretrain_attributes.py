@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from fewshot.cli import main
-from guided.checkpoint import Encoder, digest
+from guided.encoder import Encoder, digest
 
 pytestmark = pytest.mark.usefixtures("cache")
 

@@ -7,12 +7,13 @@ import pytest
 import torch
 
 from fewshot.cli import main
-from fewshot.data.glyphs import Glyphs
-from fewshot.episodes import EpisodeSampler, Setting
+from fewshot.data.glyphs.dataset import Glyphs
+from fewshot.episodes import Setting
 from fewshot.evaluate import embed_bank, episode_errors
 from fewshot.learners.prototypical import Prototypical
-from guided.checkpoint import Encoder, provenance
-from guided.randomness import derive_seed
+from fewshot.sampler import EpisodeSampler
+from guided.encoder import Encoder, provenance
+from guided.seeds import derive_seed
 
 pytestmark = pytest.mark.usefixtures("cache")
 

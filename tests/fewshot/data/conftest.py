@@ -12,7 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
-from fewshot.data import ImageBank, omniglot
+from fewshot.data import ImageBank
+from fewshot.data.omniglot import dataset as omniglot
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +49,7 @@ def no_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
     def forbidden(*args: object, **kwargs: object) -> None:
         raise AssertionError("an image was decoded")
 
-    for name in ("omniglot.decode", "folder.decode", "mnist.read_idx"):
+    for name in ("omniglot.dataset.decode", "folder.decode", "mnist.read_idx"):
         monkeypatch.setattr(f"fewshot.data.{name}", forbidden)
 
 

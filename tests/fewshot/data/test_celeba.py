@@ -15,9 +15,10 @@ from torchvision import datasets
 from torchvision.transforms import v2
 
 from fewshot.data import ImageBank
-from fewshot.data.cache import pixel_array
 from fewshot.data.celeba import CelebA
-from fewshot.episodes import EpisodeSampler, Setting
+from fewshot.data.io.cache import pixel_array
+from fewshot.episodes import Setting
+from fewshot.sampler import EpisodeSampler
 from guided.errors import InputError
 
 NAMES = ["5_o_Clock_Shadow", "Eyeglasses", "Smiling"]
@@ -176,7 +177,7 @@ def test_many_images_are_decoded_into_a_file(
     folder: Path, monkeypatch: pytest.MonkeyPatch, same: Callable[..., bool], cache: Path
 ) -> None:
     small = CelebA(folder.parent, size=8).splits()
-    monkeypatch.setattr("fewshot.data.cache.IN_MEMORY", 100)
+    monkeypatch.setattr("fewshot.data.io.cache.IN_MEMORY", 100)
     monkeypatch.setenv("FEWSHOT_CACHE", str(cache / "other"))
     large = CelebA(folder.parent, size=8).splits()
     assert same(small.test, large.test)
@@ -343,6 +344,6 @@ def test_a_full_disk_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.posix_fallocate", full, raising=False)
-    monkeypatch.setattr("fewshot.data.cache.IN_MEMORY", 0)
+    monkeypatch.setattr("fewshot.data.io.cache.IN_MEMORY", 0)
     with pytest.raises(InputError, match=r"cannot be written \(No space left on device\); set"):
         pixel_array((2, 2))

@@ -14,9 +14,10 @@ import pytest
 import torch
 
 from fewshot.config import parse
-from fewshot.data import Dataset, DatasetFactory, ImageBank, Splits, cifar
-from fewshot.data.cifar import CIFAR_FS, FC100
-from fewshot.data.fetch import RemoteFile
+from fewshot.data import Dataset, DatasetFactory, ImageBank, Splits
+from fewshot.data.cifar import dataset as cifar
+from fewshot.data.cifar.dataset import CIFAR_FS, FC100
+from fewshot.data.io.download import RemoteFile
 from guided.errors import InputError
 
 # https://www.cs.toronto.edu/~kriz/cifar.html, in the files' spelling.

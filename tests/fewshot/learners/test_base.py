@@ -7,16 +7,17 @@ import pytest
 import torch
 
 import fewshot.learners  # noqa: F401  (imports every learner)
-from fewshot.episodes import Episodes, EpisodeSampler, Setting
+from fewshot.episodes import Episodes, Setting
 from fewshot.evaluate import EpisodeErrors
 from fewshot.learners.base import Learner
-from fewshot.learners.gradient import GradientLearner, MetaLearner
+from fewshot.learners.gradient.base import GradientLearner, MetaLearner
 from fewshot.learners.prototypical import Prototypical
-from fewshot.report import result_rows
-from fewshot.study import ArmConfig, LearnerConfig, StudyConfig
-from fewshot.train import TrainConfig
+from fewshot.meta_train import TrainConfig
+from fewshot.sampler import EpisodeSampler
+from fewshot.study.config import ArmConfig, LearnerConfig, StudyConfig
+from fewshot.study.report import result_rows
 from guided.errors import InputError
-from guided.randomness import seeded_initialisation
+from guided.seeds import seeded_initialisation
 
 
 def subclasses(cls):

@@ -8,7 +8,7 @@ from fewshot.episodes import Episodes
 from fewshot.learners.prototypical import Prototypical
 from fewshot.learners.relation import Relation
 from guided.errors import InputError
-from guided.randomness import seeded_initialisation
+from guided.seeds import seeded_initialisation
 
 D = 256  # of the pixels
 

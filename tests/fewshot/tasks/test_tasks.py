@@ -8,20 +8,20 @@ import torch
 
 from fewshot.episodes import Setting
 from fewshot.learners.prototypical import Prototypical
+from fewshot.meta_train import TrainConfig, meta_train
 from fewshot.tasks.base import Partitions, TaskContext
 from fewshot.tasks.clusters import ClusterTasks
 from fewshot.tasks.decoded import DecodedTasks
 from fewshot.tasks.partitions import PartitionTasks
 from fewshot.tasks.views import ViewTasks
-from fewshot.train import TrainConfig, meta_train
 from guided.augment import Augmentation
 from guided.backbones import Conv4
-from guided.checkpoint import Encoder
 from guided.decoder import Decoder
+from guided.encoder import Encoder
 from guided.errors import InputError
-from guided.layout import LatentLayout
+from guided.latents import LatentLayout
 from guided.likelihoods import Bernoulli
-from guided.randomness import seeded_initialisation
+from guided.seeds import seeded_initialisation
 from guided.vae import VAE
 
 SETTING = Setting(3, 2, 4)

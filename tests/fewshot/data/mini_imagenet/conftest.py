@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fewshot.data.mini_imagenet_splits import SPLIT_OF, TEST, TRAIN, VALIDATION
+from fewshot.data.mini_imagenet.splits import SPLIT_OF, TEST, TRAIN, VALIDATION
 
 Images = Mapping[str, "list[np.ndarray[Any, Any]]"]
 Files = Mapping[str, list[bytes]]

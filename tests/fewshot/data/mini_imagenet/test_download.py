@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fewshot.data import mini_imagenet
-from fewshot.data.fetch import RemoteFile
-from fewshot.data.mini_imagenet import MiniImageNet
-from fewshot.data.mini_imagenet_splits import TEST, TRAIN, VALIDATION
+from fewshot.data.io.download import RemoteFile
+from fewshot.data.mini_imagenet import dataset as mini_imagenet
+from fewshot.data.mini_imagenet.dataset import MiniImageNet
+from fewshot.data.mini_imagenet.splits import TEST, TRAIN, VALIDATION
 from guided.errors import InputError
 
 Images = Mapping[str, "list[np.ndarray[Any, Any]]"]

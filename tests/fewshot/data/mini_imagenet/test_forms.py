@@ -13,8 +13,8 @@ import torch
 from fewshot.config import parse
 from fewshot.data import DatasetFactory, ImageBank, Splits
 from fewshot.data.folder import ImageFolder, SharedImagesWarning
-from fewshot.data.mini_imagenet import MiniImageNet
-from fewshot.data.mini_imagenet_splits import SPLIT_OF, TEST, TRAIN, VALIDATION
+from fewshot.data.mini_imagenet.dataset import MiniImageNet
+from fewshot.data.mini_imagenet.splits import SPLIT_OF, TEST, TRAIN, VALIDATION
 from guided.errors import InputError
 
 Same = Callable[[ImageBank, ImageBank], bool]
@@ -94,7 +94,7 @@ def test_later_forms_are_not_looked_at(form: str, others: list[str], make: Any) 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_listing(form: str, make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fewshot.data.mini_imagenet_sources.decode", None)
+    monkeypatch.setattr("fewshot.data.mini_imagenet.sources.decode", None)
     root, folder = make(form)
     found = MiniImageNet(root).listing()
     assert (found.name, found.found) == ("mini_imagenet", True)
@@ -120,16 +120,16 @@ def test_decoded_once_until_a_source_changes(
     root, folder = make(form)
     first = MiniImageNet(root).splits().train
     with monkeypatch.context() as patch:
-        patch.setattr("fewshot.data.mini_imagenet_sources.decode", None)
-        patch.setattr("fewshot.data.mini_imagenet_sources.load_pickle", None)
+        patch.setattr("fewshot.data.mini_imagenet.sources.decode", None)
+        patch.setattr("fewshot.data.mini_imagenet.sources.load_pickle", None)
         assert torch.equal(MiniImageNet(root).splits().train.images, first.images)
         with pytest.raises(TypeError):
             MiniImageNet(root, size=20).splits()
     changed = next(path for path in sorted(folder.glob("**/*")) if path.is_file())
     os.utime(changed, ns=(1, 1))
     with monkeypatch.context() as patch:
-        patch.setattr("fewshot.data.mini_imagenet_sources.decode", None)
-        patch.setattr("fewshot.data.mini_imagenet_sources.load_pickle", None)
+        patch.setattr("fewshot.data.mini_imagenet.sources.decode", None)
+        patch.setattr("fewshot.data.mini_imagenet.sources.load_pickle", None)
         with pytest.raises(TypeError):
             MiniImageNet(root).splits()
 
@@ -138,7 +138,7 @@ def test_decoded_once_until_a_source_changes(
 def test_large_sets_are_decoded_into_a_file(
     form: str, make: Any, monkeypatch: pytest.MonkeyPatch, images: Images
 ) -> None:
-    monkeypatch.setattr("fewshot.data.cache.IN_MEMORY", 0)
+    monkeypatch.setattr("fewshot.data.io.cache.IN_MEMORY", 0)
     bank = MiniImageNet(make(form)[0]).splits().test
     assert np.array_equal(bank.images[-1].permute(1, 2, 0), images[max(TEST)][-1])
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from fewshot.data.mini_imagenet import MiniImageNet
-from fewshot.data.mini_imagenet_splits import TEST, TRAIN, VALIDATION
+from fewshot.data.mini_imagenet.dataset import MiniImageNet
+from fewshot.data.mini_imagenet.splits import TEST, TRAIN, VALIDATION
 from guided.errors import InputError
 
 

@@ -1,0 +1,1 @@
+"""Reading files: archives, images, pickles; the cache of decoded images; downloads."""

@@ -1,0 +1,216 @@
+"""Image files, in folders or inside zip archives, found and decoded the same way."""
+
+import hashlib
+import io
+import os
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fewshot.data.io.cache import identity, pixel_array
+from guided.errors import InputError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
+EIGHT_BIT = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """One image: ``name`` is its path, with ``/``, inside a folder or a zip archive."""
+
+    container: Path
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.container}/{self.name}"
+
+    @property
+    def parts(self) -> list[str]:
+        """The folders that it is in, then the file's own name."""
+        return self.name.split("/")
+
+
+def open_archive(path: Path, remedy: str) -> zipfile.ZipFile:
+    """A zip archive, opened for reading.
+
+    Raises:
+        InputError: it is missing, truncated or something else; ``remedy`` says what to do.
+    """
+    try:
+        return zipfile.ZipFile(path)
+    except (OSError, zipfile.BadZipFile) as error:
+        raise InputError(
+            f"{path}: expected a complete zip archive, this is none "
+            f"(an interrupted download, a web page?); {remedy}"
+        ) from error
+
+
+def find_images(container: Path, remedy: str = "replace it") -> list[ImageFile]:
+    """The images below a folder or in a zip archive, in order of names.
+
+    Hidden files and macOS's ``__MACOSX`` are left out.
+
+    Raises:
+        InputError: the archive cannot be opened; ends with ``remedy``.
+    """
+    if container.is_dir():
+        names = list(_names_below(container))
+    else:
+        with open_archive(container, remedy) as archive:
+            names = archive.namelist()
+    return [ImageFile(container, name) for name in sorted(names) if _is_image(name)]
+
+
+def _names_below(folder: Path) -> Iterator[str]:
+    for path, _, names in os.walk(folder, followlinks=True):
+        prefix = Path(path).relative_to(folder).as_posix()
+        yield from names if prefix == "." else (f"{prefix}/{name}" for name in names)
+
+
+def _is_image(name: str) -> bool:
+    parts = f"/{name}"
+    return name.lower().endswith(SUFFIXES) and "/." not in parts and "/__MACOSX" not in parts
+
+
+def state(files: Sequence[ImageFile]) -> list[Any]:
+    """What tells one state of these images from another, JSON-able, for the cache's key."""
+    containers = sorted({file.container for file in files})
+    archives = [container for container in containers if container.is_file()]
+    loose = [file for file in files if file.container not in archives]
+    # Only the containers' paths are resolved: resolving every image's takes seconds.
+    return [
+        identity(archives),
+        [str(container.resolve()) for container in containers],
+        [_stat(file) for file in loose],
+    ]
+
+
+def _stat(file: ImageFile) -> tuple[str, int, int]:
+    # Not Path.stat: making a path of each image takes longer than asking for the file.
+    stat = os.stat(str(file))  # noqa: PTH116
+    return file.name, stat.st_size, stat.st_mtime_ns
+
+
+def digest(content: bytes | memoryview) -> int:
+    """A signed 64-bit number, equal for equal bytes."""
+    hashed = hashlib.blake2b(content, digest_size=8).digest()
+    return int.from_bytes(hashed, "little", signed=True)
+
+
+def fit(image: "Image", size: tuple[int, int]) -> "Image":
+    """The largest centred part with the aspect ratio of (H, W), resized with Lanczos's filter."""
+    from PIL import Image, ImageOps
+
+    return ImageOps.fit(image, (size[1], size[0]), Image.Resampling.LANCZOS)
+
+
+def decode(
+    files: Sequence[ImageFile], *, size: tuple[int, int], channels: int, invert: bool, title: str
+) -> tuple[Tensor, Tensor]:
+    """Decode images to one size, showing progress on a terminal.
+
+    The largest centred part with the target's aspect ratio is resized with Lanczos's filter
+    (the shorter side is resized, what then sticks out of the longer one is cut). Orientation
+    noted by a camera (EXIF) is applied; transparency is laid over white; grey images are repeated
+    over three channels.
+
+    Args:
+        files: N images; the archives that hold them can be opened.
+        size: (H, W).
+        channels: 1 or 3.
+        invert: 255 minus each value, so that ink on white paper is 255 on 0.
+        title: of the progress bar.
+
+    Returns:
+        images: uint8 ``[N, channels, H, W]``.
+        digests: int64 ``[N]``, of the files' bytes: equal for identical files.
+
+    Raises:
+        InputError: an image cannot be decoded, has over 8 bits a channel, or has colours where
+            one channel is expected; names it.
+    """
+    from tqdm import tqdm
+
+    images = pixel_array((len(files), channels, *size))
+    digests = np.empty(len(files), np.int64)
+    with ExitStack() as stack:
+        archives = {
+            path: stack.enter_context(zipfile.ZipFile(path))
+            for path in {file.container for file in files}
+            if path.is_file()
+        }
+        # One thread: with several, small images take longer (Python's lock), not less.
+        for row, file in enumerate(tqdm(files, desc=title, disable=None, leave=False)):
+            content = _read(file, archives)
+            digests[row] = digest(content)
+            pixels = _pixels(_load(file, content), file, size, channels)
+            images[row] = 255 - pixels if invert else pixels
+    return torch.from_numpy(images), torch.from_numpy(digests)
+
+
+def _read(file: ImageFile, archives: dict[Path, zipfile.ZipFile]) -> bytes:
+    archive = archives.get(file.container)
+    try:
+        return archive.read(file.name) if archive else (file.container / file.name).read_bytes()
+    # zipfile raises zlib's errors, EOFError and NotImplementedError for damaged entries.
+    except Exception as error:
+        raise InputError(f"{file}: cannot be read ({error})") from error
+
+
+def _load(file: ImageFile, content: bytes) -> "Image":
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    try:
+        image: Image.Image = Image.open(io.BytesIO(content))
+        image.load()
+    # Pillow's decoders raise SyntaxError, struct.error and others for damaged files.
+    except Exception as error:
+        # Pillow's own words for "not an image" name a buffer's address, nothing else.
+        reason = "not an image" if isinstance(error, UnidentifiedImageError) else error
+        raise InputError(f"{file}: expected an image, cannot be decoded ({reason})") from error
+    with suppress(Exception):  # damaged camera notes do not make an image useless
+        image = ImageOps.exif_transpose(image)
+    return image
+
+
+def _pixels(
+    image: "Image", file: ImageFile, size: tuple[int, int], channels: int
+) -> NDArray[np.uint8]:
+    """uint8 ``[channels, H, W]``."""
+    from PIL import Image
+
+    if image.mode not in EIGHT_BIT:
+        raise InputError(f"{file}: is {image.mode}, expected 8 bits a channel: convert it")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        paper = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(paper, image).convert("RGB")
+    if channels == 3:
+        image = image.convert("RGB")
+    elif image.mode not in ("1", "L"):
+        image = _grey(image, file)
+    else:
+        image = image.convert("L")
+    return np.asarray(fit(image, size)).reshape(*size, channels).transpose(2, 0, 1)
+
+
+def _grey(image: "Image", file: ImageFile) -> "Image":
+    """The first of three equal channels."""
+    mode = image.mode
+    red, green, blue = image.convert("RGB").split()
+    if not red.tobytes() == green.tobytes() == blue.tobytes():
+        raise InputError(
+            f"{file}: is {mode} with colours, expected grey: set channels: 3 or convert it"
+        )
+    return red

@@ -1,0 +1,233 @@
+"""What learners share that adapt by gradient steps on the support."""
+
+import copy
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fewshot.episodes import Episodes
+from fewshot.learners.base import BatchNormPolicy, Learner
+from fewshot.learners.gradient.adaptation import (
+    Engine,
+    InnerLoop,
+    cloned_logits,
+    loss_with_gradients,
+    over_cores,
+    vectorised_logits,
+)
+from guided.encoder import Encoder
+from guided.errors import InputError
+
+
+class Network(nn.Module):
+    """An encoder and a linear classifier on top: images to logits."""
+
+    def __init__(self, encoder: Encoder, classifier: nn.Linear) -> None:
+        super().__init__()
+        self.encoder, self.classifier = encoder, classifier
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.classifier(self.encoder(images))
+        return logits
+
+
+class GradientLearner(Learner):
+    """Takes gradient steps on the support's cross-entropy, then answers.
+
+    Args:
+        encoder: images to embeddings; it is copied.
+        steps: inner steps.
+        evaluation_steps: inner steps at evaluation, if other than ``steps``.
+        learning_rate: of the inner steps.
+        first_order: treat the inner gradients as constants in meta-training.
+        adapt: what the inner steps change: names of parameters, or what they begin with, e.g.
+            ``[encoder.head, classifier]``; ``null``: all that is not frozen and has a say.
+        batch_norm: statistics of the ``support`` (of itself in the inner steps, and for the
+            queries), ``transductive`` (the queries' own, as the method's authors did), or
+            ``frozen``.
+        engine: ``learn2learn`` or ``vectorised``; ``auto``: the latter on a GPU.
+
+    Raises:
+        InputError: a setting out of range, or a name in ``adapt`` that nothing bears.
+    """
+
+    adapts_encoder: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        *,
+        steps: int,
+        evaluation_steps: int | None,
+        learning_rate: float,
+        first_order: bool,
+        adapt: Sequence[str] | None,
+        batch_norm: BatchNormPolicy,
+        engine: Engine,
+    ) -> None:
+        # A copy in torch's default layout: on batches as small as episodes, oneDNN is faster so.
+        own = copy.deepcopy(encoder).to(memory_format=torch.contiguous_format)
+        super().__init__(own, batch_norm)
+        name = type(self).__name__
+        for key, value in (("steps", steps), ("evaluation_steps", evaluation_steps)):
+            if value is not None and value < 1:
+                raise InputError(f"{name}.{key}: expected at least 1, got {value}")
+        if not learning_rate > 0:
+            raise InputError(f"{name}.learning_rate: expected > 0, got {learning_rate}")
+        self.steps = steps
+        self.evaluation_steps = evaluation_steps or steps
+        self.learning_rate = learning_rate
+        self.first_order = first_order
+        self.adapt = adapt
+        self.engine: Engine = engine
+        self._adapted: tuple[str, ...] | None = None
+
+    @abstractmethod
+    def classifier_for(self, n_way: int) -> nn.Linear:
+        """The classifier from which an episode's adaptation starts."""
+
+    def train(self, mode: bool = True) -> "GradientLearner":
+        """Batch norm with frozen statistics stays so in meta-training."""
+        super().train(mode)
+        self.encoder.eval()
+        return self
+
+    def logits(self, episodes: Episodes) -> Tensor:
+        support, query = self._inputs(episodes)
+        network, labels = self._network(episodes.n_way), episodes.support_labels()
+        loop = self._loop(network, support[0], labels)
+        if self._vectorised:
+            return vectorised_logits(network, loop, support, labels, query)
+        tasks = over_cores(
+            lambda e: cloned_logits(network, loop, support[e], labels, query[e]), len(episodes)
+        )
+        return torch.stack(list(tasks))
+
+    def loss(self, episodes: Episodes) -> Tensor:
+        """Cross-entropy of the queries after adaptation, nats per query, a scalar."""
+        if self._vectorised or not torch.is_grad_enabled():
+            return super().loss(episodes)
+        support, query = self._inputs(episodes)
+        network, labels = self._network(episodes.n_way), episodes.support_labels()
+        loop, targets = self._loop(network, support[0], labels), episodes.query_labels()
+
+        def task(e: int) -> Tensor:
+            logits = cloned_logits(network, loop, support[e], labels, query[e])
+            return F.cross_entropy(logits, targets)
+
+        return loss_with_gradients(task, len(episodes), self.trainable())
+
+    def trainable(self) -> list[nn.Parameter]:
+        """What meta-training moves."""
+        return [p for p in self.parameters() if p.requires_grad]
+
+    def rates(self, adapted: Sequence[str]) -> Mapping[str, Tensor | float]:
+        """The learning rate of each adapted parameter."""
+        return dict.fromkeys(adapted, self.learning_rate)
+
+    def adapted(self, network: nn.Module, episodes: Episodes) -> tuple[str, ...]:
+        """The names of what the inner steps change in a network for such episodes."""
+        support, _ = self._inputs(episodes)
+        return tuple(self._loop(network, support[0], episodes.support_labels()).rates)
+
+    @property
+    def _vectorised(self) -> bool:
+        if self.engine == "auto":
+            return next(self.parameters()).is_cuda
+        return self.engine == "vectorised"
+
+    def _inputs(self, episodes: Episodes) -> tuple[Tensor, Tensor]:
+        """Normalised support ``[E, n, C, H, W]`` and query ``[E, q, C, H, W]``."""
+
+        def flat(images: Tensor) -> Tensor:
+            normalised = self.encoder.normalised(images.flatten(0, 2))
+            return normalised.contiguous().unflatten(0, (len(images), -1))
+
+        return flat(episodes.support), flat(episodes.query)
+
+    def _network(self, n_way: int) -> nn.Module:
+        return Network(self.encoder, self.classifier_for(n_way))
+
+    def _loop(self, network: nn.Module, support: Tensor, labels: Tensor) -> InnerLoop:
+        if self._adapted is None:
+            self._adapted = self._usable(network, support, labels)
+        return InnerLoop(
+            rates=self.rates(self._adapted),
+            steps=self.steps if self.training else self.evaluation_steps,
+            first_order=self.first_order,
+            batch_norm=self.batch_norm,
+        )
+
+    def _usable(self, network: nn.Module, support: Tensor, labels: Tensor) -> tuple[str, ...]:
+        """The parameters to adapt, by name.
+
+        Autograd refuses one that is frozen or that the logits do not depend on, with a message
+        that names nothing. Those that were asked for are named here, the others left out.
+        """
+        parameters = dict(network.named_parameters())
+        kind = type(self).__name__
+        for prefix in self.adapt or ():
+            if not any(_begins(name, prefix) for name in parameters):
+                raise InputError(
+                    f"{kind}.adapt: no parameter is called {prefix!r}; "
+                    f"there are: {', '.join(parameters)}"
+                )
+        chosen = [
+            name
+            for name in parameters
+            if self.adapt is None or any(_begins(name, prefix) for prefix in self.adapt)
+        ]
+        trainable = [name for name in chosen if parameters[name].requires_grad]
+        used = _reaching(network, trainable, support, labels) if trainable else []
+        for name in chosen if self.adapt is not None else ():
+            if name not in used:
+                why = "does not reach the logits" if name in trainable else "is frozen"
+                raise InputError(f"{kind}.adapt: {name} {why} and cannot be adapted")
+        if not used:
+            raise InputError(f"{kind}: every parameter is frozen, none can be adapted")
+        return tuple(used)
+
+
+def _reaching(
+    network: nn.Module, names: Sequence[str], support: Tensor, labels: Tensor
+) -> list[str]:
+    """Those of the parameters that the logits depend on."""
+    parameters = dict(network.named_parameters())
+    with torch.enable_grad():
+        loss = F.cross_entropy(network(support), labels)
+        gradients = torch.autograd.grad(loss, [parameters[n] for n in names], allow_unused=True)
+    return [name for name, g in zip(names, gradients, strict=True) if g is not None]
+
+
+def _begins(name: str, prefix: str) -> bool:
+    return name == prefix or name.startswith(f"{prefix}.")
+
+
+class MetaLearner(GradientLearner):
+    """A gradient learner whose classifier is meta-trained with the encoder.
+
+    Args:
+        encoder: images to embeddings.
+        n_way: the only number of classes that it answers.
+        settings: those of :class:`GradientLearner`, all of them.
+
+    Attributes:
+        classifier: where every episode's classifier starts.
+    """
+
+    needs_training: ClassVar[bool] = True
+
+    def __init__(self, encoder: Encoder, n_way: int, **settings: Any) -> None:
+        super().__init__(encoder, **settings)
+        if n_way < 2:
+            raise InputError(f"{type(self).__name__}.n_way: expected at least 2, got {n_way}")
+        self.n_way = n_way
+        self.classifier = nn.Linear(encoder.out_dim, n_way)
+
+    def classifier_for(self, n_way: int) -> nn.Linear:
+        self.check_ways(n_way)
+        return self.classifier

@@ -1,0 +1,98 @@
+"""Reptile: towards the weights that each episode's training ends with."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fewshot.episodes import Episodes
+from fewshot.learners.base import BatchNormPolicy
+from fewshot.learners.gradient.adaptation import (
+    Engine,
+    WithGradients,
+    adapted_clone,
+    over_cores,
+    vectorised_training,
+)
+from fewshot.learners.gradient.base import MetaLearner
+from guided.encoder import Encoder
+
+
+class Reptile(MetaLearner):
+    """Meta-trains by θ ← θ + ε · mean(θ_K - θ), θ_K after K steps on all of an episode's images.
+
+    Source: Nichol et al. (2018), arXiv:1803.02999, algorithm 2; θ - θ_K is given to the outer
+    optimizer as a gradient, as its §2 proposes. Evaluated like MAML.
+
+    Differs from the paper: every inner step sees all images of the episode, support and query.
+
+    Args:
+        encoder: images to embeddings.
+        n_way: classes in an episode, in training and at evaluation.
+        steps: inner steps.
+        evaluation_steps: inner steps at evaluation, if other than ``steps``.
+        learning_rate: of the inner steps.
+        adapt: what the inner steps change; see :class:`GradientLearner`.
+        batch_norm: see :class:`GradientLearner`.
+        engine: see :class:`GradientLearner`.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        *,
+        n_way: int = 5,
+        steps: int = 5,
+        evaluation_steps: int | None = None,
+        learning_rate: float = 0.1,
+        adapt: Sequence[str] | None = None,
+        batch_norm: BatchNormPolicy = "support",
+        engine: Engine = "auto",
+    ) -> None:
+        super().__init__(
+            encoder,
+            n_way,
+            steps=steps,
+            evaluation_steps=evaluation_steps,
+            learning_rate=learning_rate,
+            first_order=True,
+            adapt=adapt,
+            batch_norm=batch_norm,
+            engine=engine,
+        )
+
+    def loss(self, episodes: Episodes) -> Tensor:
+        """Cross-entropy of an episode's images at θ_K; its gradient is mean(θ - θ_K)."""
+        with torch.no_grad():
+            value, moves = self._trained(episodes)
+        parameters = dict(self.named_parameters())
+        gradients = [moves.get(name) for name in parameters]
+        result: Tensor = WithGradients.apply(value, gradients, *parameters.values())
+        return result
+
+    def _trained(self, episodes: Episodes) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss at θ_K and θ - θ_K of every adapted parameter, averaged over the episodes."""
+        images = torch.cat(self._inputs(episodes), 1)
+        labels = torch.cat([episodes.support_labels(), episodes.query_labels()])
+        network = self._network(episodes.n_way)
+        loop = self._loop(network, images[0], labels)
+        starts = {name: p for name, p in network.named_parameters() if name in loop.rates}
+        if self._vectorised:
+            ends, losses = vectorised_training(network, loop, images, labels)
+            moves = {name: (start - ends[name]).mean(0) for name, start in starts.items()}
+            return losses.mean(), moves
+
+        def task(e: int) -> tuple[nn.Module, Tensor]:
+            clone = adapted_clone(network, loop, images[e], labels)
+            with loop.step_statistics():
+                return clone, F.cross_entropy(clone(images[e]), labels)
+
+        total = images.new_zeros(())
+        sums = {name: torch.zeros_like(start) for name, start in starts.items()}
+        for clone, loss in over_cores(task, len(images)):
+            total += loss
+            end = dict(clone.named_parameters())
+            for name, start in starts.items():
+                sums[name] += start - end[name]
+        return total / len(images), {name: move / len(images) for name, move in sums.items()}

@@ -1,0 +1,217 @@
+"""The Neural Statistician, plain or guided: a class is a distribution over contexts."""
+
+import math
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from fewshot.episodes import Episodes
+from fewshot.learners.base import BatchNormPolicy, Learner
+from fewshot.learners.neural_statistician.set_vae import SetVAE, pairwise_divergence
+from guided.encoder import Encoder
+from guided.errors import InputError, check_positive
+from guided.seeds import generator
+from guided.vae import Posterior
+
+
+class NeuralStatistician(Learner):
+    """Gives a query to the class whose context, inferred from its support, is nearest its own.
+
+    Source: Edwards & Storkey (2017), arXiv:1606.02185: the model (:class:`SetVAE`); sample dropout,
+    so that one image gives a context too (§4); classes compared by KL(q(c | D_class) ‖ q(c | x))
+    (algorithm 3). Meta-training fits the ELBO: the images of each class of an episode, support and
+    queries, are one set; it uses no label but what belongs together.
+
+    Guidance (Guided-VAE, Ding et al. 2020, §4.4), on the statistic network's output: *excitation*,
+    a linear classifier tells the training classes from the first ``excited`` dimensions of the
+    context; *inhibition*, an adversary reads them from the other dimensions, and the statistic
+    network drives its answer to uniform; *mixup* (Zhang et al. 2018, arXiv:1710.09412), the
+    classifier is trained on mixed contexts and mixed labels. Supervision without guidance is
+    excitation of the whole context: ``excited: 0``, ``inhibition: 0``, ``mixup: 0``.
+
+    Early on reconstruction weighs 1 + α and the KL terms 1 / (1 + α), α falling from 1 (§4).
+
+    Args:
+        encoder: images to features; its backbone makes the decoder. ``latents: [features]``.
+        context_dim: width of the context c.
+        latent_dim: width of each image's latent z, in each layer.
+        latent_layers: stochastic layers of z.
+        hidden: width of the networks between.
+        sample_dropout: probability with which the statistic network does not see an image of a
+            training set; one image is always seen.
+        halve_alpha_every: steps after which α is halved, again and again (an epoch in the paper).
+        n_classes: training classes that the classifier tells apart; at least as many as there are.
+        excitation: weight of the classifier's cross-entropy, nats per image.
+        excited: dimensions of the context that it reads; 0: all.
+        inhibition: weight of the other dimensions' divergence from uniform.
+        mixup: parameter of the Beta distribution of mixing weights; 0: none.
+        compare: the dimensions that classify queries: all, or the excited ones.
+        batch_norm: where the encoder's batch norm takes its statistics; see :class:`Learner`.
+    """
+
+    needs_training = True
+
+    steps: Tensor
+    noise_seed: Tensor
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        *,
+        context_dim: int = 64,
+        latent_dim: int = 16,
+        latent_layers: int = 1,
+        hidden: int = 256,
+        sample_dropout: float = 0.5,
+        halve_alpha_every: int = 1000,
+        n_classes: int = 0,
+        excitation: float = 0.0,
+        excited: int = 0,
+        inhibition: float = 0.0,
+        mixup: float = 0.0,
+        compare: Literal["all", "excited"] = "all",
+        batch_norm: BatchNormPolicy = "frozen",
+    ) -> None:
+        super().__init__(encoder, batch_norm)
+        sizes = {"context_dim": context_dim, "latent_dim": latent_dim, "hidden": hidden}
+        check_positive("NeuralStatistician", **sizes, latent_layers=latent_layers)
+        check_positive("NeuralStatistician", halve_alpha_every=halve_alpha_every)
+        if not 0 <= sample_dropout < 1:
+            raise InputError(
+                f"NeuralStatistician.sample_dropout: expected in [0, 1), got {sample_dropout}"
+            )
+        if not 0 <= excited <= context_dim - bool(inhibition):
+            raise InputError(
+                f"NeuralStatistician.excited: {excited} of context_dim {context_dim}; "
+                "inhibition needs others"
+            )
+        if (excitation or inhibition) and n_classes < 2:
+            raise InputError("NeuralStatistician.n_classes: guidance needs the number of classes")
+        if compare == "excited" and not excitation:
+            raise InputError("NeuralStatistician.compare: nothing is excited")
+        self.model = SetVAE(
+            encoder,
+            context_dim=context_dim,
+            latent_dim=latent_dim,
+            latent_layers=latent_layers,
+            hidden=hidden,
+        )
+        self.sample_dropout, self.mixup = sample_dropout, mixup
+        self.halve_alpha_every = halve_alpha_every
+        self.excitation, self.inhibition = excitation, inhibition
+        self.excited = excited or context_dim
+        self.compared = self.excited if compare == "excited" else context_dim
+        # Kept with the weights: step t's noise is a function of (seed, t).
+        self.register_buffer("noise_seed", torch.randint(2**31, ()))
+        self.register_buffer("steps", torch.tensor(0))
+        self.n_classes = n_classes if excitation or inhibition else None
+        if excitation:
+            self.classifier = nn.Linear(self.excited, n_classes)
+        if inhibition:
+            self.adversary = nn.Sequential(
+                nn.Linear(context_dim - self.excited, hidden),
+                nn.LeakyReLU(0.2),
+                nn.Linear(hidden, n_classes),
+            )
+
+    def logits(self, episodes: Episodes) -> Tensor:
+        embedded = self.embed(episodes)
+        classes = self.model.context(embedded.support)
+        queries = self.model.context(embedded.query.flatten(1, 2).unsqueeze(2))
+        return -pairwise_divergence(self._compared(classes), self._compared(queries))
+
+    def _compared(self, contexts: Posterior) -> Posterior:
+        return Posterior(contexts.mean[..., : self.compared], contexts.logvar[..., : self.compared])
+
+    def loss(self, episodes: Episodes) -> Tensor:
+        """The negative ELBO of the episodes' classes as sets, and guidance: nats per image."""
+        terms = self.terms(episodes)
+        alpha = 0.5 ** (int(self.steps) / self.halve_alpha_every)
+        weights = {
+            "reconstruction": 1 + alpha,
+            "kl_latent": 1 / (1 + alpha),
+            "kl_context": 1 / (1 + alpha),
+            "excitation": self.excitation,
+            "inhibition": self.inhibition,
+            "adversary": 1.0,
+        }
+        if self.training:
+            self.steps += 1
+        return torch.stack([weights[name] * term for name, term in terms.items()]).sum()
+
+    def terms(self, episodes: Episodes) -> dict[str, Tensor]:
+        """The loss's terms, unweighted; the noise is this step's.
+
+        Args:
+            episodes: of images; with ``classes``, if there is guidance.
+        """
+        images = _sets(episodes)
+        if images.ndim != 5:
+            raise InputError("NeuralStatistician: meta-training needs images; not freeze_encoder")
+        noise = generator(
+            int(self.noise_seed), "neural statistician", int(self.steps), device=images.device
+        )
+        features = _sets(self.embed(episodes))
+        kept = _kept(images.shape[:2], self.sample_dropout, noise)
+        read = self.encoder.normalised(images.flatten(0, 1)).unflatten(0, images.shape[:2])
+        found = self.model.terms(read, features, kept, noise)
+        terms = {
+            "reconstruction": found.reconstruction,
+            "kl_latent": found.kl_latent,
+            "kl_context": found.kl_context,
+        }
+        if self.n_classes is None:
+            return terms
+        if episodes.classes is None:
+            raise InputError("NeuralStatistician: guidance needs episodes that name their classes")
+        return terms | self._guidance(found.context, episodes.classes.flatten(), noise)
+
+    def _guidance(
+        self, context: Tensor, classes: Tensor, noise: torch.Generator
+    ) -> dict[str, Tensor]:
+        terms = {}
+        inside, others = context[:, : self.excited], context[:, self.excited :]
+        if self.excitation:
+            terms["excitation"] = self._excitation(inside, classes, noise)
+        if self.inhibition:
+            # Detached weights: this term moves the statistic network, never the adversary …
+            frozen = {name: value.detach() for name, value in self.adversary.named_parameters()}
+            logits = functional_call(self.adversary, frozen, others)
+            uniform = -logits.log_softmax(1).mean(1) - math.log(logits.shape[1])
+            terms["inhibition"] = uniform.mean()
+            # … and this one the other way round.
+            terms["adversary"] = F.cross_entropy(self.adversary(others.detach()), classes)
+        return terms
+
+    def _excitation(self, inside: Tensor, classes: Tensor, noise: torch.Generator) -> Tensor:
+        if not self.mixup:
+            return F.cross_entropy(self.classifier(inside), classes)
+        share = _beta(self.mixup, len(inside), noise)
+        partner = torch.randperm(len(inside), generator=noise, device=inside.device)
+        mixed = torch.lerp(inside[partner], inside, share.unsqueeze(1))
+        one_hot = F.one_hot(classes, self.classifier.out_features).to(inside.dtype)
+        target = torch.lerp(one_hot[partner], one_hot, share.unsqueeze(1))
+        return F.cross_entropy(self.classifier(mixed), target)
+
+
+def _sets(episodes: Episodes) -> Tensor:
+    """What each class of each episode holds, ``[E n_way, n_shot + n_query, …]``."""
+    return torch.cat([episodes.support, episodes.query], 2).flatten(0, 1)
+
+
+def _kept(shape: torch.Size, dropout: float, noise: torch.Generator) -> Tensor:
+    """Which images of each set ``[S, n]`` the statistic network sees; at least one."""
+    chance = torch.rand(shape, generator=noise, device=noise.device)
+    return (chance >= dropout) | (chance == chance.amax(1, keepdim=True))
+
+
+def _beta(parameter: float, n: int, noise: torch.Generator) -> Tensor:
+    """Draws from Beta(parameter, parameter), ``[n]``."""
+    # numpy's, for torch's takes no generator.
+    seed = int(torch.randint(2**62, (), generator=noise, device=noise.device))
+    share = np.random.default_rng(seed).beta(parameter, parameter, n)
+    return torch.from_numpy(share).to(noise.device, torch.get_default_dtype())

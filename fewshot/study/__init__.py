@@ -1,0 +1,1 @@
+"""Studies: many encoders and learners, compared on the same test data."""

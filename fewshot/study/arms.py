@@ -1,0 +1,155 @@
+"""The encoders under comparison, each pretrained, or found, in a resumable cell."""
+
+import dataclasses
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from fewshot.config import describe
+from fewshot.data.dataset import Splits
+from fewshot.data.labels import labelled
+from fewshot.evaluate import episode_errors, table_for
+from fewshot.sampler import EpisodeSampler
+from fewshot.study.cells import Cell
+from fewshot.study.config import ArmConfig, StudyConfig, load_checkpoint
+from guided.backbones import Pixels
+from guided.decoder import Decoder
+from guided.encoder import Encoder, digest
+from guided.figures.grids import spaced
+from guided.figures.traversals import augmentation_figure, traversal_figures
+from guided.files import write_figure
+from guided.guided_vae import GuidedVAE
+from guided.seeds import derive_seed
+from guided.training.config import PretrainConfig
+from guided.training.pretrain import build_model, pretrain
+
+
+class Arms:
+    """Makes the encoders of a study.
+
+    Args:
+        config: the study.
+        splits: the dataset's banks.
+        output: the run folder; cells go below ``cells``.
+        foundation: what every cell depends on.
+        device: where to pretrain.
+        say: receives one line for each finished training.
+    """
+
+    def __init__(
+        self,
+        config: StudyConfig,
+        splits: Splits,
+        output: Path,
+        foundation: dict[str, Any],
+        device: str,
+        say: Callable[[str], object],
+    ) -> None:
+        self.config, self.splits, self.output = config, splits, output
+        self.foundation, self.device, self.say = foundation, device, say
+        self.judge = EpisodeSampler(
+            splits.validation, config.settings[0], derive_seed(config.episode_seed, "selection")
+        )
+        self.first_learner = next(iter(config.learners.values())).learner
+
+    def _shared_config(self, arm: ArmConfig) -> PretrainConfig:
+        """What the arm shares with those of other guidance."""
+        shared = self.config.pretrain
+        return dataclasses.replace(shared, augmentation=arm.augmentation or shared.augmentation)
+
+    def _pretrain_config(self, arm: ArmConfig) -> PretrainConfig:
+        return dataclasses.replace(self._shared_config(arm), guidance=arm.guidance, elbo=arm.elbo)
+
+    def untrained(self, arm: ArmConfig, seed: int) -> Encoder:
+        """The arm's encoder before pretraining: a random one, pixels, or a checkpoint's."""
+        if arm.encoder == "pixels":
+            return Encoder(Pixels(self.splits.train.image_shape), None).eval()
+        if arm.checkpoint:
+            return load_checkpoint(arm.checkpoint_file(seed), self.splits.train.image_shape)
+        return self._model(arm, seed).vae.encoder.eval()
+
+    def _model(self, arm: ArmConfig, seed: int) -> GuidedVAE:
+        images = labelled(self.splits.train, arm.labelled, seed)
+        return build_model(self._pretrain_config(arm), images, seed)
+
+    def cell(self, name: str, arm: ArmConfig, seed: int) -> Cell:
+        """The arm's encoder, in a cell of its own."""
+        pretrained = arm.encoder == "pretrained"
+        of_this_study = arm.encoder in ("pretrained", "random")
+        depends = self.foundation | {
+            "cell": "encoder",
+            "encoder": arm.encoder,
+            "guidance": describe(arm.guidance),
+            "pretrain": describe(self._shared_config(arm)) if of_this_study else None,
+            "seed": seed,
+            "selection": self._selection(arm) if pretrained else None,
+        }
+        if not arm.elbo:
+            depends["elbo"] = False
+        if arm.labelled < 1 and pretrained and self._model(arm, seed).attributes:
+            depends["labelled"] = arm.labelled
+        if arm.checkpoint:
+            depends["checkpoint"] = digest(self.untrained(arm, seed))
+        cell = Cell.of(self.output / "cells", f"encoder-{name}-seed{seed}", depends)
+        if cell.done:
+            return cell
+        start = time.perf_counter()
+        history: list[dict[str, float]] = []
+        if pretrained:
+            encoder, history = self._pretrain(name, arm, seed, cell)
+        else:
+            encoder = self.untrained(arm, seed)
+        encoder.save(cell.encoder_file, **depends)
+        cell.finish(start, history=history)
+        return cell
+
+    def _pretrain(
+        self, name: str, arm: ArmConfig, seed: int, cell: Cell
+    ) -> tuple[Encoder, list[dict[str, float]]]:
+        by_error = self.config.select_by == "few_shot_error"
+        trained = pretrain(
+            self._pretrain_config(arm),
+            labelled(self.splits.train, arm.labelled, seed),
+            labelled(self.splits.validation),
+            seed=seed,
+            device=self.device,
+            precision=self.config.precision,
+            state_file=cell.state_file,
+            log_folder=self.output / "tensorboard" / cell.name,
+            score=(lambda e: self._validation_error(e, arm.latents[0])) if by_error else None,
+            description=f"pretrain {name}, seed {seed}",
+        )
+        progress = trained.progress
+        self.say(
+            f"{name}, seed {seed}: {progress.step} steps, kept step {progress.best_step} "
+            f"({self.config.select_by} {progress.best_score:.2f} on the validation classes)"
+        )
+        images = spaced(self.splits.validation.images, 256).to(self.device)
+        figures = traversal_figures(trained.model, images) if arm.elbo else {}
+        augmentation = self._shared_config(arm).augmentation
+        if augmentation.active:
+            figures["augmentation"] = augmentation_figure(augmentation, images[0])
+        for title, figure in figures.items():
+            write_figure(cell.folder / f"{title}.png", figure)
+        if arm.elbo:
+            Decoder.of(trained.vae).save(cell.decoder_file)
+        return trained.encoder, progress.history
+
+    def _selection(self, arm: ArmConfig) -> dict[str, Any]:
+        if self.config.select_by == "negative_elbo":
+            return {"by": "negative_elbo"}
+        return {
+            "by": self.config.select_by,
+            "latents": arm.latents[0],
+            "learner": describe(self.first_learner),
+            "setting": describe(self.config.settings[0]),
+            "episodes": self.config.selection_episodes,
+            "episode_seed": self.config.episode_seed,
+        }
+
+    def _validation_error(self, encoder: Encoder, latents: str) -> float:
+        learner = self.first_learner(encoder.select(latents))
+        table = table_for(learner, self.splits.validation, self.device)
+        n_episodes = self.config.selection_episodes
+        return float(episode_errors(learner, table, self.judge, n_episodes).mean())

@@ -1,0 +1,264 @@
+"""What a study is: its configuration, and the checks that need no data."""
+
+import re
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from fewshot.config import describe, made_by
+from fewshot.data.dataset import DatasetFactory
+from fewshot.episodes import Setting
+from fewshot.learners.base import LearnerFactory
+from fewshot.meta_train import TrainConfig
+from guided.augment import Augmentation
+from guided.backbones import ImageShape
+from guided.encoder import Encoder
+from guided.errors import InputError
+from guided.guidance.base import GuidanceFactory
+from guided.training.config import PretrainConfig
+from guided.training.precision import Precision
+
+
+@dataclass(frozen=True)
+class ArmConfig:
+    """One encoder under comparison.
+
+    Args:
+        encoder: pretrained; random: the same network, untrained; pixels: no network; checkpoint:
+            that of a file.
+        guidance: strategies that shape a pretrained encoder's latents; none: a plain VAE.
+        labelled: share of the training classes whose labels guidance and meta-training may use;
+            pretraining sees all images. The classes depend on the seed, not on the arm.
+        baseline: the arm that it is paired with, if not the study's.
+        latents: what the learners are fed, one after the other: all, a slice's name, features.
+            The first one is what the arm's best state is chosen by.
+        elbo: false: trained by its guidance alone, without the VAE's own terms.
+        augmentation: of its pretraining, in place of the study's; null: the study's.
+        checkpoint: the file of an encoder that was trained elsewhere; ``{seed}`` in its path stands
+            for the study's seed, without it one encoder serves all seeds.
+    """
+
+    encoder: Literal["pretrained", "random", "pixels", "checkpoint"] = "pretrained"
+    guidance: list[GuidanceFactory] = field(default_factory=list)
+    labelled: float = 1.0
+    baseline: str | None = None
+    latents: list[str] = field(default_factory=lambda: ["all"])
+    checkpoint: Path | None = None
+    elbo: bool = True
+    augmentation: Augmentation | None = None
+
+    def check(self, key: str) -> None:
+        """Refuse what contradicts itself.
+
+        Args:
+            key: where the arm stands in a configuration, for the message.
+
+        Raises:
+            InputError: which names the key.
+        """
+        if not 0 < self.labelled <= 1:
+            raise InputError(f"{key}.labelled: expected a share in (0, 1], got {self.labelled}")
+        if not self.latents:
+            raise InputError(f"{key}.latents: at least one is needed, e.g. [all]")
+        of_kind = f"an encoder that is {self.encoder}"
+        if self.guidance and self.encoder != "pretrained":
+            raise InputError(f"{key}.guidance: {of_kind} cannot be guided")
+        if not self.elbo and not self.guidance:
+            raise InputError(f"{key}.elbo: without it and without guidance nothing is trained")
+        if self.augmentation and self.encoder != "pretrained":
+            raise InputError(f"{key}.augmentation: {of_kind} is not pretrained")
+        if self.checkpoint is None and self.encoder == "checkpoint":
+            raise InputError(f"{key}.checkpoint: missing; the encoder's file is needed")
+        if self.checkpoint is not None and self.encoder != "checkpoint":
+            raise InputError(f"{key}.checkpoint: {of_kind} comes from no file")
+
+    def checkpoint_file(self, seed: int) -> Path:
+        """The file that a seed's encoder comes from."""
+        return Path(str(self.checkpoint).replace("{seed}", str(seed)))
+
+
+def load_checkpoint(file: Path, shape: ImageShape) -> Encoder:
+    """An encoder in place of pretraining, with all its latents, for an arm to choose from.
+
+    Raises:
+        InputError: the file is missing or no encoder's, was made for images of another shape, or
+            its output is a projection, which an arm's latents would leave out.
+    """
+    encoder = Encoder.load(file)
+    if encoder.input_shape != shape:
+        raise InputError(
+            f"{file}: made for images {encoder.input_shape}, the dataset's are {shape}"
+        )
+    if encoder.projection:
+        raise InputError(f"{file}: ends in a projection; an arm is fed all, a slice or features")
+    return encoder.select("all")
+
+
+@dataclass(frozen=True)
+class LearnerConfig:
+    """One learner under comparison.
+
+    Args:
+        learner: the class and its settings.
+        train: meta-train it, from each arm's encoder, before it is evaluated; null: only evaluate.
+        baseline: the learner that it is paired with, arm by arm; null: arms are paired.
+        test_augmentation: at test time an image's embedding is the mean over it and ``views``
+            copies, deformed within these limits, all images alike; null: of the image alone.
+            Learners that differ in this alone are trained once.
+    """
+
+    learner: LearnerFactory
+    train: TrainConfig | None = None
+    baseline: str | None = None
+    test_augmentation: Augmentation | None = None
+
+    def check(self, key: str) -> None:
+        """As :meth:`ArmConfig.check`."""
+        if made_by(self.learner).needs_training and self.train is None:
+            raise InputError(f"{key}.train: missing; untrained it answers at random")
+        if self.test_augmentation and not self.test_augmentation.active:
+            raise InputError(
+                f"{key}.test_augmentation: deforms nothing; rotation, scale … are all 0"
+            )
+
+    def describe(self) -> dict[str, Any]:
+        """Plain values of all that its training depends on."""
+        return {"learner": describe(self.learner), "train": describe(self.train)}
+
+    def describe_tested(self) -> dict[str, Any]:
+        """Plain values of what its errors depend on, besides its training."""
+        facts: dict[str, Any] = {"learner": describe(self.learner)}
+        if self.test_augmentation:
+            facts["test_augmentation"] = describe(self.test_augmentation)
+        return facts
+
+
+def is_meta_trained(arm: ArmConfig, learner: LearnerConfig) -> bool:
+    """Whether a learner is trained on an arm: there must be something to train."""
+    return learner.train is not None and (
+        arm.encoder != "pixels" or made_by(learner.learner).needs_training
+    )
+
+
+@dataclass(frozen=True)
+class StudyConfig:
+    """Arms × seeds × learners × settings, on the same episodes.
+
+    Args:
+        study: its name.
+        dataset: where images come from.
+        arms: name -> encoder.
+        learners: name -> learner. Names that differ only after an ``@`` are one learner after
+            different amounts of meta-training, and are drawn as one curve.
+        pretrain: how every pretrained arm is trained; ``guidance`` is the arm's own.
+        settings: shapes of the test episodes.
+        seeds: one pretraining each.
+        episodes: test episodes for each setting, the same for all.
+        baseline: the arm that the others are paired with.
+        select_by: which state of a pretraining is kept: lowest few-shot error on the validation
+            classes (first learner and setting), or lowest negative ELBO on them.
+        selection_episodes: validation episodes for the former.
+        episode_seed: of the test and the validation episodes.
+        resamples: bootstrap draws.
+        precision: of pretraining and meta-training: float32, or bfloat16. Errors are measured in
+            float32.
+        published: name -> errors in percent that others report, as text, one for each of
+            ``settings``, to be shown beside ours; "–" where there is none, ``*`` behind a figure
+            that is remembered.
+    """
+
+    study: str
+    dataset: DatasetFactory
+    arms: dict[str, ArmConfig]
+    learners: dict[str, LearnerConfig]
+    pretrain: PretrainConfig = field(default_factory=PretrainConfig)
+    settings: list[Setting] = field(default_factory=lambda: [Setting()])
+    seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
+    episodes: int = 1000
+    baseline: str = "vae"
+    select_by: Literal["few_shot_error", "negative_elbo"] = "few_shot_error"
+    selection_episodes: int = 300
+    episode_seed: int = 0
+    resamples: int = 2000
+    precision: Precision = field(default="float32", metadata={"described": "if changed"})
+    published: dict[str, list[str]] = field(
+        default_factory=dict, metadata={"described": "if changed"}
+    )
+
+    def __post_init__(self) -> None:
+        for name in (self.baseline, *(arm.baseline for arm in self.arms.values())):
+            if name is not None and name not in self.arms:
+                raise InputError(f"baseline: no arm is called {name!r}")
+        for name, learner in self.learners.items():
+            if learner.baseline is not None and learner.baseline not in self.learners:
+                raise InputError(
+                    f"learners.{name}.baseline: no learner is called {learner.baseline!r}"
+                )
+        for name in ("arms", "learners", "settings", "seeds"):
+            if not getattr(self, name):
+                raise InputError(f"{name}: at least one is needed")
+        for name, arm in self.arms.items():
+            arm.check(f"arms.{name}")
+        for name, learner in self.learners.items():
+            learner.check(f"learners.{name}")
+        if min(self.seeds) < 0:
+            raise InputError(f"seeds: expected >= 0, got {min(self.seeds)}")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise InputError(f"seeds: {self.seeds} holds one twice")
+        for setting in self.settings:
+            if setting.within:
+                raise InputError("settings: within is for training; fewshot lake tests within one")
+        labels = [setting.label for setting in self.settings]
+        if len(set(labels)) < len(labels):
+            raise InputError(f"settings: {', '.join(labels)} holds one twice")
+        if self.pretrain.guidance:
+            raise InputError("pretrain.guidance: belongs to the arms of a study")
+        if not self.pretrain.elbo:
+            raise InputError("pretrain.elbo: belongs to the arms of a study")
+        for name, errors in self.published.items():
+            if len(errors) != len(self.settings) or not all(map(_is_reported, errors)):
+                raise InputError(
+                    f"published.{name}: expected {len(self.settings)} texts, one for each of "
+                    f"settings, like '3.0', '8.7*' or '–', got {errors}"
+                )
+        if self.episodes < 2 or self.selection_episodes < 1:
+            raise InputError(f"episodes: expected at least 2, got {self.episodes}")
+
+    def trained_as(self, learner: str) -> str:
+        """The first learner with the same training, whose trained weights a learner has."""
+        facts = self.learners[learner].describe()
+        return next(name for name, other in self.learners.items() if other.describe() == facts)
+
+    def beginning_of(self, learner: str) -> str | None:
+        """The learner whose meta-training is a beginning of this one's; the longest of several.
+
+        They differ in ``train.steps`` alone, and the shorter one ends at a validation of the
+        longer one: going on from its last state is the longer training, to the bit.
+        """
+        whole = self.learners[learner].train
+        found: dict[str, int] = {}
+        for name, other in self.learners.items():
+            part = other.train
+            if whole is None or part is None or part.steps >= whole.steps:
+                continue
+            longer = replace(other, train=replace(part, steps=whole.steps))
+            same = longer.describe() == self.learners[learner].describe()
+            if same and part.steps % whole.validate_every == 0:
+                found[name] = part.steps
+        return max(found, key=found.__getitem__, default=None)
+
+    def baseline_of(self, arm: str) -> str:
+        """The arm that an arm is paired with; itself for a baseline."""
+        return self.arms[arm].baseline or (self.baseline if arm != self.baseline else arm)
+
+    def partner_of(self, arm: str, learner: str) -> tuple[str, str] | None:
+        """The arm and the learner whose errors an arm's with a learner are paired with, if any."""
+        other = self.learners[learner].baseline
+        if other is not None:
+            return None if other == learner else (arm, other)
+        baseline = self.baseline_of(arm)
+        return None if baseline == arm else (baseline, learner)
+
+
+def _is_reported(error: str) -> bool:
+    return re.fullmatch(r"\d+(\.\d+)?\*?|–", error) is not None

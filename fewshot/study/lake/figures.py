@@ -1,0 +1,122 @@
+"""Figures of Lake's task, as matplotlib figures that belong to no window."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fewshot.study.lake.runs import LakeRuns
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+GAP = 3  # pixels between images of a contact sheet
+
+
+def lake_figure(results: dict[str, Any]) -> "Figure":
+    """A bar for each row's error with its binomial interval; a line for each published error."""
+    from matplotlib.figure import Figure
+
+    rows = results["rows"]
+    arms = list(dict.fromkeys(row["arm"] for row in rows))
+    figure = Figure(figsize=(5 + 0.42 * len(rows), 6), layout="constrained")
+    axes = figure.subplots()
+    errors = np.array([row["error"] for row in rows])
+    low, high = np.array([row["error_ci95_binomial"] for row in rows]).T
+    axes.bar(
+        range(len(rows)),
+        errors,
+        yerr=[errors - low, high - errors],
+        color=[f"C{arms.index(row['arm']) % 10}" for row in rows],
+        ecolor="0.2",
+        capsize=3,
+        width=0.7,
+    )
+    axes.set_xticks(range(len(rows)), [_label(row) for row in rows], fontsize=8)
+    axes.tick_params(axis="x", rotation=40)
+    for label in axes.get_xticklabels():
+        label.set(ha="right", rotation_mode="anchor")
+    axes.set_xlim(-0.6, len(rows) - 0.4)
+    axes.set_ylim(0, min(100, 5 + max(high.max(), *(p["error"] for p in results["published"]))))
+    axes.set_ylabel("error in %, binomial 95 %")
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.suptitle(
+        f"{results['task']}\n{results['trials']} trials; lines: published, on Lake's own runs"
+        " (* remembered)",
+        fontsize=9,
+    )
+    _published(axes, results["published"])
+    return figure
+
+
+def _label(row: dict[str, Any]) -> str:
+    latents = "" if row["latents"] == "all" else f" [{row['latents']}]"
+    return f"{row['arm']}{latents} · {row['learner']}"
+
+
+def _published(axes: "Axes", published: Sequence[dict[str, Any]]) -> None:
+    """Lines over the whole width; their names on the right, pushed apart where they would touch."""
+    top = axes.get_ylim()[1]
+    place = -1.0
+    for entry in sorted(published, key=lambda entry: entry["error"]):
+        error = entry["error"]
+        axes.axhline(error, color="0.35", linewidth=0.8, linestyle="--")
+        place = max(error / top, place + 0.05)
+        mark = "*" if entry["remembered"] else ""
+        axes.annotate(
+            f"{entry['name']} {error}{mark}",
+            (1, error / top),
+            (1.05, place),
+            "axes fraction",
+            "axes fraction",
+            arrowprops={
+                "arrowstyle": "-",
+                "color": "0.35",
+                "linewidth": 0.6,
+                "relpos": (0, 0.5),
+                "shrinkB": 0,
+            },
+            fontsize=8,
+            va="center",
+        )
+
+
+def run_figure(runs: LakeRuns, predicted: NDArray[np.int64], title: str, run: int = 0) -> "Figure":
+    """A contact sheet of one run: training images, test images, what each was taken for.
+
+    Args:
+        runs: the task.
+        predicted: positions ``[R, 20]``; see :func:`.predicted_classes`.
+        title: whose answers these are.
+        run: which of the runs.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
+
+    training = runs.episodes.support[run, :, 0, 0].numpy()
+    tests = runs.episodes.query[run, :, 0, 0].numpy()
+    taken = predicted[run]
+    n, height, width = training.shape
+    right = taken == np.arange(n)
+    step = np.array([height, width]) + GAP
+    rows = [training, tests, training[taken]]
+    sheet = np.pad(np.stack(rows), ((0, 0), (0, 0), (0, GAP), (0, GAP)), constant_values=128)
+    figure = Figure(figsize=(0.55 * n + 1, 2.5), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(sheet.transpose(0, 2, 1, 3).reshape(3 * step[0], n * step[1]), cmap="gray_r")
+    axes.set_xticks((np.arange(n) + 0.5) * step[1], [str(i + 1) for i in taken], fontsize=8)
+    for i, label in enumerate(axes.get_xticklabels()):
+        colour = "tab:green" if right[i] else "tab:red"
+        corner = (i * step[1] - 1, 2 * step[0] - 1)
+        frame = Rectangle(corner, width + 1, height + 1, fill=False, edgecolor=colour)
+        frame.set(linewidth=1.8, clip_on=False)
+        axes.add_patch(frame)
+        label.set_color(colour)
+        axes.text((i + 0.5) * step[1], -GAP, str(i + 1), ha="center", fontsize=8)
+    axes.set_yticks((np.arange(3) + 0.5) * step[0], ["training", "test", "taken for"], fontsize=9)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    axes.set_title(f"{title}: {n - int(right.sum())} of {n} wrong (red)", fontsize=10, pad=16)
+    return figure

@@ -1,0 +1,1 @@
+"""What latents are worth: a linear classifier and the quality of samples."""

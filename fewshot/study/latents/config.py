@@ -1,0 +1,85 @@
+"""What a study of latents is: its configuration, and the checks that need no data."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from fewshot.data.dataset import DatasetFactory
+from guided.errors import InputError
+from guided.guidance.base import GuidanceFactory
+from guided.training.classifier import ClassifierConfig
+from guided.training.config import PretrainConfig
+
+
+@dataclass(frozen=True)
+class ProbeArm:
+    """One kind of encoder whose latents are probed.
+
+    Args:
+        encoder: pretrained; random: the same network, untrained.
+        guidance: strategies that shape a pretrained encoder's latents; none: a plain VAE.
+    """
+
+    encoder: Literal["pretrained", "random"] = "pretrained"
+    guidance: list[GuidanceFactory] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self.guidance and self.encoder != "pretrained":
+            raise InputError(f"guidance: an encoder that is {self.encoder} cannot be guided")
+
+
+@dataclass(frozen=True)
+class ProbeStudyConfig:
+    """Arms × numbers of latents × seeds: error of a linear classifier, quality of samples.
+
+    Args:
+        study: its name.
+        dataset: where images come from; its training and test images are of the same classes.
+        arms: name -> encoder.
+        latent_dims: how many latents.
+        pretrain: how every pretrained arm is trained; ``guidance`` is the arm's own,
+            ``latent_dim`` is each of ``latent_dims``.
+        seeds: one pretraining each.
+        baseline: the arm that the others are paired with.
+        features: how the classifier is trained whose features samples are measured by.
+        samples: decoded from the prior of each model.
+        resamples: bootstrap draws.
+        published: name -> errors in percent that others report, one an entry of ``latent_dims``;
+            shown beside ours, marked as not measured here.
+    """
+
+    study: str
+    dataset: DatasetFactory
+    arms: dict[str, ProbeArm]
+    latent_dims: list[int] = field(default_factory=lambda: [16, 32, 64])
+    pretrain: PretrainConfig = field(default_factory=PretrainConfig)
+    seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
+    baseline: str = "vae"
+    features: ClassifierConfig = field(default_factory=ClassifierConfig)
+    samples: int = 10000
+    resamples: int = 2000
+    published: dict[str, list[float]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.baseline not in self.arms:
+            raise InputError(f"baseline: no arm is called {self.baseline!r}")
+        for name, least in (("latent_dims", 1), ("seeds", 0)):
+            values = getattr(self, name)
+            if not values or min(values) < least:
+                raise InputError(f"{name}: expected numbers of at least {least}, got {values}")
+            if len(set(values)) < len(values):
+                raise InputError(f"{name}: {values} holds one twice")
+        if self.samples < 2 or self.resamples < 1:
+            raise InputError(
+                f"samples, resamples: expected at least 2 and 1, got {self.samples}, "
+                f"{self.resamples}"
+            )
+        if self.pretrain.guidance:
+            raise InputError("pretrain.guidance: belongs to the arms of a study")
+        if self.pretrain.latent_dim != PretrainConfig.latent_dim:
+            raise InputError("pretrain.latent_dim: a study has latent_dims instead")
+        for name, errors in self.published.items():
+            if len(errors) != len(self.latent_dims):
+                raise InputError(
+                    f"published.{name}: expected {len(self.latent_dims)} errors, one for each of "
+                    f"latent_dims {self.latent_dims}, got {len(errors)}"
+                )

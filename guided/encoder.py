@@ -1,0 +1,254 @@
+"""Encoders, and the files that hold one each: everything to rebuild it, nothing to unpickle."""
+
+import copy
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from guided.augment import Augmentation
+from guided.backbones import Backbone, ImageShape
+from guided.errors import InputError
+from guided.files import write_bytes
+from guided.latents import LatentLayout
+
+FORMAT = "guided-fewshot encoder 1"
+
+
+class Encoder(nn.Module):
+    """What a learner receives: images to embeddings, the normalisation inside.
+
+    Args:
+        backbone: images to features.
+        layout: the latents' names; ``None`` for an encoder whose output is its features.
+        latents: what ``forward`` returns: ``all`` (the posterior mean), a name in the layout
+            (that slice of it), or ``features`` (the backbone's, without the linear head).
+        projection: width of a linear map applied to that, trained episodically; 0: none.
+    """
+
+    chosen: Tensor
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        layout: LatentLayout | None,
+        latents: str = "all",
+        projection: int = 0,
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.layout = layout
+        self.latents = latents
+        latent_dim = layout.latent_dim if layout else 0
+        self.head = nn.Linear(backbone.feature_dim, 2 * latent_dim) if layout else None
+        self.register_buffer(
+            "chosen", torch.tensor(self._indices(latents), dtype=torch.int64), persistent=False
+        )
+        self.projection = nn.Linear(self.width, projection) if projection else None
+        self.to(memory_format=torch.channels_last)
+
+    def _indices(self, latents: str) -> list[int]:
+        if latents == "features":
+            return []
+        if self.layout is None:
+            if latents != "all":
+                raise InputError(f"latents: {latents!r}, but this encoder has none; expected all")
+            return []
+        return self.layout.indices(latents)
+
+    @property
+    def input_shape(self) -> ImageShape:
+        return self.backbone.input_shape
+
+    @property
+    def width(self) -> int:
+        """How many latents or features are read."""
+        return len(self.chosen) or self.backbone.feature_dim
+
+    @property
+    def out_dim(self) -> int:
+        """Width of what ``forward`` returns."""
+        return self.projection.out_features if self.projection else self.width
+
+    @property
+    def _returns_features(self) -> bool:
+        return self.head is None or self.latents == "features"
+
+    @property
+    def latent_head(self) -> nn.Linear:
+        """From features to means, then log variances."""
+        if self.head is None:
+            raise InputError("this encoder has no latents")
+        return self.head
+
+    def moments(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log variance of q(z|x), each ``[B, latent_dim]``."""
+        mean, logvar = self.latent_head(self.backbone(self.normalised(images))).chunk(2, dim=1)
+        return mean, logvar
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Embeddings ``[B, out_dim]`` of images ``[B, C, H, W]``, uint8 or float in [0, 1]."""
+        read = self.read(images)
+        return self.projection(read) if self.projection else read
+
+    def averaged(self, images: Tensor, views: Augmentation) -> Tensor:
+        """Mean embedding of each image and its deformed copies, ``[B, out_dim]``.
+
+        All images are deformed alike, by draws that are always the same: an image's embedding
+        depends on nothing but the image (and the kind of device that draws).
+
+        Args:
+            images: as for :meth:`forward`.
+            views: the deformations, and how many copies.
+        """
+        images = self.normalised(images)
+        generator = torch.Generator(images.device).manual_seed(0)
+        one = replace(views, views=1)
+        total = self(images)
+        for _ in range(views.views):
+            total = total + self(one.deform(images, generator, alike=True).images)
+        mean: Tensor = total / (views.views + 1)
+        return mean
+
+    def read(self, images: Tensor) -> Tensor:
+        """The chosen latents or features ``[B, width]``, before any projection."""
+        if self._returns_features:
+            return self.backbone(self.normalised(images))
+        mean, _ = self.moments(images)
+        return mean if self.latents == "all" else mean.index_select(1, self.chosen)
+
+    def normalised(self, images: Tensor) -> Tensor:
+        """uint8 images as float32 in [0, 1], channels last; float ones as they are.
+
+        Raises:
+            InputError: the images have another shape than the encoder was made for.
+        """
+        if tuple(images.shape[1:]) != self.input_shape:
+            raise InputError(
+                f"images of shape {tuple(images.shape[1:])} given to an encoder "
+                f"made for {self.input_shape}"
+            )
+        if images.dtype == torch.uint8:
+            return images.float().div_(255).contiguous(memory_format=torch.channels_last)
+        return images
+
+    def select(self, latents: str) -> "Encoder":
+        """The same encoder (weights shared) with another output and no projection."""
+        other = Encoder.__new__(Encoder)
+        nn.Module.__init__(other)
+        other.backbone, other.layout, other.head = self.backbone, self.layout, self.head
+        other.projection = None
+        other.latents = latents
+        indices = torch.tensor(self._indices(latents), dtype=torch.int64)
+        other.register_buffer("chosen", indices.to(self.chosen.device), persistent=False)
+        return other.train(self.training)
+
+    def with_projection(self, width: int) -> "Encoder":
+        """A copy with a freshly initialised linear map on top (0: without one)."""
+        other = copy.deepcopy(self)
+        # Assigning None over a module would leave an empty slot, which learn2learn cannot copy.
+        del other.projection
+        other.projection = nn.Linear(self.width, width) if width else None
+        return other
+
+    def description(self) -> dict[str, Any]:
+        """What :meth:`from_description` needs to build an encoder of this shape."""
+        return {
+            "backbone": type(self.backbone).__name__,
+            "settings": self.backbone.settings,
+            "input_shape": list(self.input_shape),
+            "layout": {k: list(v) for k, v in self.layout.slices.items()} if self.layout else None,
+            "latents": self.latents,
+            "projection": self.projection.out_features if self.projection else 0,
+        }
+
+    @staticmethod
+    def from_description(description: dict[str, Any]) -> "Encoder":
+        """An encoder with fresh weights.
+
+        Raises:
+            InputError: the description names a backbone that this program does not have.
+        """
+        channels, height, width = description["input_shape"]
+        known = {cls.__name__: cls for cls in _subclasses(Backbone)}  # type: ignore[type-abstract]
+        name = description["backbone"]
+        if name not in known:
+            raise InputError(f"backbone: {name!r} is not one of {', '.join(sorted(known))}")
+        backbone = known[name]((channels, height, width), **description["settings"])
+        slices = description["layout"]
+        layout = LatentLayout({k: (v[0], v[1]) for k, v in slices.items()}) if slices else None
+        return Encoder(backbone, layout, description["latents"], description["projection"])
+
+    def save(self, path: Path | str, **provenance: Any) -> None:
+        """Write a self-describing safetensors file, atomically.
+
+        Args:
+            path: ends in ``.safetensors`` by convention.
+            provenance: JSON-able facts to keep with the weights (config, seed, step, versions).
+        """
+        from safetensors.torch import save
+
+        metadata = {
+            "format": FORMAT,
+            "encoder": json.dumps(self.description()),
+            "provenance": json.dumps(provenance),
+        }
+        weights = {k: v.detach().cpu().contiguous() for k, v in self.state_dict().items()}
+        write_bytes(path, save(weights, metadata))
+
+    @staticmethod
+    def load(path: Path | str, latents: str | None = None) -> "Encoder":
+        """Read a file that :meth:`save` wrote; in evaluation mode, on the CPU.
+
+        Args:
+            path: the file; nothing else is needed.
+            latents: another output than the saved one.
+
+        Raises:
+            InputError: the file is missing, damaged, or not an encoder.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(str(path), framework="pt") as file:
+                metadata = file.metadata() or {}
+                if metadata.get("format") != FORMAT:
+                    raise InputError(f"is not an encoder checkpoint ({FORMAT!r})")
+                encoder = Encoder.from_description(json.loads(metadata["encoder"]))
+                weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            encoder.load_state_dict(weights)
+        except FileNotFoundError as error:
+            raise InputError(f"{path}: no such encoder checkpoint") from error
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+            reason = " ".join(str(error).split())
+            raise InputError(f"{path}: damaged encoder checkpoint ({reason[:120]})") from error
+        encoder.eval()
+        return encoder.select(latents) if latents else encoder
+
+
+def provenance(path: Path | str) -> dict[str, Any]:
+    """What was saved beside an encoder's weights."""
+    from safetensors import safe_open
+
+    with safe_open(str(path), framework="pt") as file:
+        facts: dict[str, Any] = json.loads((file.metadata() or {})["provenance"])
+    return facts
+
+
+def digest(encoder: Encoder) -> str:
+    """A short digest of an encoder's shape and weights."""
+    hashed = hashlib.blake2b(json.dumps(encoder.description()).encode(), digest_size=8)
+    for weights in encoder.state_dict().values():
+        hashed.update(weights.detach().cpu().contiguous().numpy())
+    return hashed.hexdigest()
+
+
+def _subclasses(cls: type[Backbone]) -> list[type[Backbone]]:
+    direct = cls.__subclasses__()
+    return direct + [deeper for child in direct for deeper in _subclasses(child)]

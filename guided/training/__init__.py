@@ -1,0 +1,1 @@
+"""Pretraining: configuration, data, the step, the loop, its resumable state and its log."""

@@ -1,0 +1,102 @@
+"""A classifier trained in the ordinary way: its features are what samples are measured by."""
+
+from dataclasses import dataclass, field
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from guided.backbones import BackboneFactory, Conv4
+from guided.encoder import Encoder
+from guided.errors import InputError
+from guided.seeds import seeded_initialisation
+from guided.training.data import Batches, LabelledImages
+from guided.training.state import check_finite, progress_bar
+
+
+@dataclass(frozen=True)
+class ClassifierConfig:
+    """How a classifier is trained: cross-entropy, Adam, learning rate by cosine to zero.
+
+    Args:
+        backbone: all but its last layer; the features are this one's.
+        steps: optimizer steps.
+        batch_size: images a step.
+        learning_rate: at the start.
+        seed: of weights and batches.
+    """
+
+    backbone: BackboneFactory = field(default_factory=lambda: partial(Conv4, width=32))
+    steps: int = 2000
+    batch_size: int = 128
+    learning_rate: float = 3e-3
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, least in (("steps", 1), ("batch_size", 2), ("seed", 0)):
+            if getattr(self, name) < least:
+                raise InputError(f"{name}: expected at least {least}, got {getattr(self, name)}")
+        if not self.learning_rate > 0:
+            raise InputError(f"learning_rate: expected > 0, got {self.learning_rate}")
+
+
+class Classifier(nn.Module):
+    """Features and a linear layer.
+
+    Args:
+        encoder: images to features; without latents.
+        n_classes: of the answer.
+    """
+
+    def __init__(self, encoder: Encoder, n_classes: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.answer = nn.Linear(encoder.out_dim, n_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits ``[B, n_classes]`` of images ``[B, C, H, W]``, uint8 or float in [0, 1]."""
+        return self.answer(self.encoder(images))
+
+    @torch.no_grad()
+    def error(self, images: Tensor, labels: Tensor, batch_size: int = 1000) -> float:
+        """The share of images ``[N, C, H, W]`` whose class is not ``labels``, in percent."""
+        self.eval()
+        predicted = torch.cat([self(batch).argmax(1) for batch in images.split(batch_size)])
+        return float(100 * (predicted != labels).float().mean())
+
+
+def train_classifier(
+    config: ClassifierConfig, train: LabelledImages, device: torch.device | str = "cpu"
+) -> Classifier:
+    """A classifier of the attribute ``class``.
+
+    Raises:
+        InputError: fewer images than a batch holds; a loss that is not finite.
+    """
+    if len(train.images) < config.batch_size:
+        raise InputError(
+            f"batch_size: {config.batch_size} is more than the {len(train.images)} training images"
+        )
+    device = torch.device(device)
+    train = train.to(device)
+    channels, height, width = train.images.shape[1:]
+    with seeded_initialisation(config.seed, "classifier", "weights"):
+        encoder = Encoder(config.backbone((channels, height, width)), None)
+        classifier = Classifier(encoder, train.categories()["class"])
+    classifier.to(device).train()
+    optimizer = torch.optim.Adam(classifier.parameters(), config.learning_rate, fused=True)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.steps)
+    batches = Batches(len(train.images), config.batch_size, config.seed, device)
+    with progress_bar("train a classifier", config.steps, 0, "step") as bar:
+        for step in range(config.steps):
+            rows = batches[step]
+            loss = F.cross_entropy(classifier(train.images[rows]), train.targets["class"][rows])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            bar.update()
+            if step % 100 == 0 or step == config.steps - 1:
+                check_finite({"classification": loss}, step + 1, config.learning_rate)
+    return classifier.eval()

@@ -1,0 +1,68 @@
+"""Settings of a pretraining."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Literal
+
+from guided.augment import Augmentation
+from guided.backbones import BackboneFactory, Conv4
+from guided.errors import InputError
+from guided.guidance.base import GuidanceFactory
+from guided.likelihoods import Bernoulli, Likelihood
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """How an encoder is pretrained.
+
+    Args:
+        backbone: encoder body and mirrored decoder.
+        latent_dim: latents in all.
+        likelihood: p(x|z): Bernoulli for ink, Gaussian for natural images.
+        guidance: strategies that shape the latents, in the order in which they reserve slices.
+        augmentation: random deformations of the training images; guidance is told how much.
+        elbo: minimise the negative ELBO; false: the guidance's terms alone.
+        kl_weight: β; 1 is the ELBO.
+        kl_warmup: steps over which the KL weight rises linearly from 0.
+        steps: optimizer steps.
+        batch_size: images a step.
+        learning_rate: of Adam, for encoder, decoder and guidance.
+        adversary_learning_rate: of Adam, for the adversaries.
+        schedule: constant, or cosine to zero over ``steps``.
+        validate_every: steps between validations; the best state is kept.
+        patience: validations without improvement after which training stops; 0: never.
+        log_every: steps between logged scalars; they, and every validation, check for NaN.
+        shuffle: draw a new order of the training images for each pass; false: the order in which
+            they come, as in the Guided-VAE authors' code.
+    """
+
+    backbone: BackboneFactory = field(default_factory=lambda: partial(Conv4))
+    latent_dim: int = 64
+    likelihood: Callable[[], Likelihood] = field(default_factory=lambda: partial(Bernoulli))
+    guidance: list[GuidanceFactory] = field(default_factory=list)
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    kl_weight: float = 1.0
+    kl_warmup: int = 500
+    steps: int = 2000
+    batch_size: int = 128
+    learning_rate: float = 1e-3
+    adversary_learning_rate: float = 1e-3
+    schedule: Literal["constant", "cosine"] = "constant"
+    validate_every: int = 250
+    patience: int = 0
+    log_every: int = 50
+    # Part of a digest only where it is not the default: what was computed before it stays valid.
+    shuffle: bool = field(default=True, metadata={"described": "if changed"})
+    elbo: bool = field(default=True, metadata={"described": "if changed"})
+
+    def __post_init__(self) -> None:
+        positive = ("latent_dim", "steps", "validate_every", "log_every")
+        for name, least in (*((name, 1) for name in positive), ("kl_warmup", 0), ("patience", 0)):
+            if getattr(self, name) < least:
+                raise InputError(f"{name}: expected at least {least}, got {getattr(self, name)}")
+        if self.batch_size < 2:
+            raise InputError(f"batch_size: batch norm needs at least 2, got {self.batch_size}")
+        for name in ("learning_rate", "adversary_learning_rate"):
+            if not getattr(self, name) > 0:
+                raise InputError(f"{name}: expected > 0, got {getattr(self, name)}")

@@ -1,0 +1,102 @@
+"""Where a training run stands, and the file from which it resumes."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Never
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from guided.encoder import Encoder
+from guided.errors import InputError
+from guided.files import write_with
+
+Score = Callable[[Encoder], float]
+"""Judges an encoder on validation data; lower is better."""
+
+
+@dataclass
+class Progress:
+    """What has happened so far; with the weights, all that resuming needs.
+
+    Attributes:
+        step: steps done.
+        best_score: lowest validation score so far.
+        best_step: the step of that validation.
+        history: one dict a validation, ``step`` and ``score`` among its keys.
+    """
+
+    step: int = 0
+    best_score: float = math.inf
+    best_step: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+
+    def record(self, values: Mapping[str, float]) -> bool:
+        """Enter a validation (``values["score"]``); says whether it is the best so far."""
+        self.history.append({"step": self.step, **values})
+        if not values["score"] < self.best_score:  # nor when it is NaN
+            return False
+        self.best_score, self.best_step = values["score"], self.step
+        return True
+
+    def exhausted(self, patience: int) -> bool:
+        """Whether ``patience`` validations have passed since the best; 0: never."""
+        stale = sum(1 for entry in self.history if entry["step"] > self.best_step)
+        return 0 < patience <= stale
+
+
+@dataclass
+class ResumableState:
+    """Everything that a training loop writes to disk and reads back.
+
+    Args:
+        parts: modules and optimizers by name; their ``state_dict`` is kept.
+        progress: replaced by the stored one on :meth:`restore`.
+    """
+
+    parts: Mapping[str, nn.Module | torch.optim.Optimizer]
+    progress: Progress = field(default_factory=Progress)
+
+    def save(self, path: Path) -> None:
+        """Write the state atomically."""
+        state: dict[str, Any] = {name: part.state_dict() for name, part in self.parts.items()}
+        write_with(
+            path, lambda handle: torch.save(state | {"progress": vars(self.progress)}, handle)
+        )
+
+    def restore(self, path: Path) -> None:
+        """Continue from the state in ``path``.
+
+        Raises:
+            InputError: the file is damaged or of another model.
+        """
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            for name, part in self.parts.items():
+                part.load_state_dict(state[name])
+            self.progress = Progress(**state["progress"])
+        except Exception as error:  # a damaged file raises one of many kinds
+            raise InputError(f"{path}: damaged training state; delete it to start again") from error
+
+
+def progress_bar(description: str, total: int, done: int, unit: str) -> "tqdm[Never]":
+    """A progress bar that disappears when done and stays silent where nobody watches."""
+    return tqdm(total=total, initial=done, desc=description, unit=unit, leave=False, disable=None)
+
+
+def check_finite(terms: Mapping[str, Tensor | float], step: int, learning_rate: float) -> None:
+    """Refuse to go on with a loss that is NaN or infinite; names the term.
+
+    Raises:
+        InputError: a term is not finite.
+    """
+    for name, term in terms.items():
+        value = float(term.detach() if isinstance(term, Tensor) else term)
+        if not math.isfinite(value):
+            raise InputError(
+                f"{name}: the loss is {value} at step {step}; "
+                f"lower learning_rate ({learning_rate:g}) or the term's weight"
+            )

@@ -1,0 +1,136 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from fewshot.data.io.images import ImageFile, decode, find_images
+from guided.errors import InputError
+
+
+def picture(mode: str = "L", size: tuple[int, int] = (30, 30)) -> Image.Image:
+    """Smooth noise of one mode, ``size`` is (width, height)."""
+    bands = {"L": 1, "RGB": 3}[mode]
+    coarse = np.random.default_rng(7).integers(0, 256, (4, 4, bands)).astype(np.uint8)
+    return Image.fromarray(coarse.squeeze()).resize(size, Image.Resampling.BICUBIC)
+
+
+def decoded(folder: Path, size: tuple[int, int] = (30, 30), **options: Any) -> torch.Tensor:
+    """The folder's first image as ``[C, H, W]``."""
+    settings = {"channels": 1, "invert": False, "title": "test", **options}
+    return decode(find_images(folder)[:1], size=size, **settings)[0][0]
+
+
+@pytest.mark.parametrize("size", [(60, 30), (30, 60)])
+def test_shorter_side_resized_then_middle_cut(tmp_path: Path, size: tuple[int, int]) -> None:
+    image = picture(size=size)
+    image.save(tmp_path / "0.png")
+    small = np.asarray(image.resize((size[0] // 3, size[1] // 3), Image.Resampling.LANCZOS))
+    middle = small[:, 5:15] if size[0] > size[1] else small[5:15]
+    found = decoded(tmp_path, (10, 10))
+    assert np.abs(found[0].int().numpy() - middle).max() <= 1  # Pillow's rounding
+    assert torch.equal(decoded(tmp_path, (10, 10), invert=True), 255 - found)
+    assert np.array_equal(decoded(tmp_path, small.shape)[0], small), "same aspect: nothing is cut"
+    assert np.array_equal(decoded(tmp_path, (size[1], size[0]))[0], image)
+
+
+def test_colours(tmp_path: Path) -> None:
+    image = picture("RGB")
+    image.save(tmp_path / "0.png")
+    assert np.array_equal(decoded(tmp_path, channels=3).permute(1, 2, 0), image)
+    with pytest.raises(InputError) as caught:
+        decoded(tmp_path)
+    assert str(caught.value) == (
+        f"{tmp_path / '0.png'}: is RGB with colours, expected grey: set channels: 3 or convert it"
+    )
+
+
+def test_grey_is_repeated_over_three_channels(tmp_path: Path) -> None:
+    picture().save(tmp_path / "0.png")
+    assert torch.equal(decoded(tmp_path, channels=3), decoded(tmp_path).expand(3, -1, -1))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA"])
+def test_grey_in_disguise(tmp_path: Path, mode: str) -> None:
+    image = picture()
+    image.convert(mode).save(tmp_path / "0.png")
+    assert np.array_equal(decoded(tmp_path)[0], image)
+
+
+def test_palettes(tmp_path: Path) -> None:
+    image = picture().quantize(16)
+    image.save(tmp_path / "0.png")
+    assert np.array_equal(decoded(tmp_path)[0], image.convert("L"))
+
+
+def test_one_bit_images(tmp_path: Path) -> None:
+    image = picture().convert("1")
+    image.save(tmp_path / "0.png")
+    found = decoded(tmp_path)[0]
+    assert np.array_equal(found == 255, image)
+    assert np.array_equal(found == 0, ~np.asarray(image))
+
+
+def test_transparency_is_laid_over_white(tmp_path: Path) -> None:
+    pixels = np.zeros((30, 30, 4), np.uint8)  # black everywhere …
+    pixels[10:20, 10:20, 3] = 255  # … but opaque in the middle only
+    Image.fromarray(pixels).save(tmp_path / "0.png")
+    found = decoded(tmp_path)[0]
+    assert (found[10:20, 10:20] == 0).all()
+    assert found.sum() == 255 * (900 - 100)
+
+
+def test_cameras_orientation_is_applied(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn a quarter clockwise
+    picture().save(tmp_path / "0.png", exif=exif)
+    assert np.array_equal(decoded(tmp_path)[0], np.rot90(np.asarray(picture()), -1))
+
+
+def test_sixteen_bits_are_refused(tmp_path: Path) -> None:
+    Image.fromarray(np.full((30, 30), 40_000, np.uint16)).save(tmp_path / "0.png")
+    with pytest.raises(InputError, match=r"0.png: is I;16, expected 8 bits a channel"):
+        decoded(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"<html></html>", b"\x89PNG\r\n\x1a\n broken"])
+def test_undecodable_image(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "0.png").write_bytes(content)
+    with pytest.raises(InputError, match=r"0.png: expected an image") as caught:
+        decoded(tmp_path)
+    assert "\n" not in str(caught.value)
+    assert "0x" not in str(caught.value), "no addresses"
+
+
+def test_truncated_image(tmp_path: Path) -> None:
+    path = tmp_path / "0.jpg"
+    picture(size=(300, 300)).save(path)
+    path.write_bytes(path.read_bytes()[:-1000])
+    with pytest.raises(InputError, match=r"0.jpg: expected an image.*truncated"):
+        decoded(tmp_path)
+
+
+def test_vanished_image(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"gone.png: cannot be read"):
+        file = ImageFile(tmp_path, "gone.png")
+        decode([file], size=(8, 8), channels=1, invert=False, title="test")
+
+
+def test_digests_are_of_the_files_bytes(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png", "c.bmp"):  # c has the same pixels
+        picture().save(tmp_path / name)
+    files = find_images(tmp_path)
+    images, digests = decode(files, size=(8, 8), channels=1, invert=False, title="test")
+    assert torch.equal(images[0], images[2])
+    assert digests[0] == digests[1] != digests[2]
+    assert digests.dtype == torch.int64
+
+
+def test_found_in_order_of_names_hidden_ones_left_out(tmp_path: Path) -> None:
+    for name in ("b/2.PNG", "b/1.jpeg", "a/3.png", ".cache/0.png", "__MACOSX/0.png", "a/._3.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "a" / "notes.txt").write_bytes(b"")
+    assert [file.name for file in find_images(tmp_path)] == ["a/3.png", "b/1.jpeg", "b/2.PNG"]

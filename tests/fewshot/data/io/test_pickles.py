@@ -1,0 +1,333 @@
+import io
+import os
+import pickle
+import pickletools
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fewshot.data.io.pickles import load_pickle
+from guided.errors import InputError
+
+PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
+RNG = np.random.default_rng(0)
+
+
+def loaded(content: bytes, **options: bool) -> Any:
+    return load_pickle(io.BytesIO(content), "x.pkl", **options)
+
+
+def refused(content: bytes, *words: str) -> None:
+    with pytest.raises(InputError) as caught:
+        loaded(content)
+    message = str(caught.value)
+    assert message.startswith("x.pkl: ")
+    assert "\n" not in message
+    for word in words:
+        assert word in message
+
+
+def same(one: Any, two: Any) -> bool:
+    """Of equal types and values, all the way down."""
+    if type(one) is not type(two):
+        return False
+    if isinstance(one, np.ndarray):
+        return one.dtype == two.dtype and np.array_equal(one, two)
+    if isinstance(one, dict):
+        return list(one) == list(two) and all(same(one[key], two[key]) for key in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(two) and all(map(same, one, two))
+    return one == two
+
+
+ARRAYS = {
+    "uint8": RNG.integers(0, 256, (3, 4, 5), np.uint8),
+    "large": RNG.integers(0, 256, (60, 84, 84, 3), np.uint8),
+    "large, another order": np.asfortranarray(RNG.integers(0, 256, (1500, 1000), np.uint8)),
+    "float": RNG.normal(size=(2, 3)),
+    "half": RNG.normal(size=7).astype(np.float16),
+    "other byte order": np.arange(6, dtype=">u2").reshape(2, 3),
+    "bool": np.array([True, False]),
+    "no dimensions": np.array(3),
+}
+PLAIN = {
+    "numbers": [0, -1, 255, 2**15, -(2**31), 2**100, 0.5, -1e300, True, False, None],
+    "text": ["", "a", "ü€𝄞\n'\\", "x" * 300],
+    "containers": ([], (), {}, (1,), (1, 2), (1, 2, 3), (1, 2, 3, 4), {"a": {1: [2]}}),
+}
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("name", [*ARRAYS, *PLAIN])
+def test_loads_what_pickle_loads(name: str, protocol: int) -> None:
+    value = {**ARRAYS, **PLAIN}[name]
+    content = pickle.dumps({"a": value, "b": [value]}, protocol=protocol)
+    assert same(loaded(content), pickle.loads(content))
+
+
+@pytest.mark.parametrize("protocol", range(3, pickle.HIGHEST_PROTOCOL + 1))
+def test_bytes_and_sets(protocol: int) -> None:
+    value: list[Any] = [b"", b"a\xff", b"ab" * 2**20]
+    if protocol >= 4:  # before, a set is made by calling it
+        value += [{1, 2}, frozenset("ab")]
+    assert same(loaded(pickle.dumps(value, protocol=protocol)), value)
+
+
+def test_names_of_older_numpy() -> None:
+    content = pickle.dumps(ARRAYS["float"], protocol=2)
+    assert b"numpy._core.multiarray" in content
+    older = content.replace(b"numpy._core.multiarray", b"numpy.core.multiarray")
+    assert same(loaded(older), ARRAYS["float"])
+
+
+def python2(array: np.ndarray[Any, Any]) -> bytes:
+    """A dict as Python 2 pickled it with protocol 2: arrays' contents are strings of 8 bits."""
+    content = array.tobytes()
+    short = len(content) < 256
+    length = b"U" + bytes([len(content)]) if short else b"T" + len(content).to_bytes(4, "little")
+    return b"".join(
+        [
+            b"\x80\x02}(U\x04datacnumpy.core.multiarray\n_reconstruct\nq\x01cnumpy\nndarray\nq\x02",
+            b"K\x00\x85U\x01b\x87R(K\x01",
+            *(b"M" + n.to_bytes(2, "little") for n in array.shape),
+            {1: b"\x85", 2: b"\x86", 3: b"\x87"}[array.ndim],
+            b"cnumpy\ndtype\nU\x02" + array.dtype.str[1:].encode(),
+            b"K\x00K\x01\x87R(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89",
+            length + content,
+            b"tbU\x06labels](K\x05K\x06eU\x04nameU\x02a\xfcu.",
+        ]
+    )
+
+
+@pytest.mark.parametrize("shape", [(9,), (3, 4, 5), (300, 3072), (900, 3072)])
+def test_python_2(shape: tuple[int, ...]) -> None:
+    array = RNG.integers(0, 256, shape, np.uint8)
+    content = python2(array)
+    expected = {"data": array, "labels": [5, 6], "name": "aü"}
+    assert same(pickle.loads(content, encoding="latin1"), expected), "the test's own pickle"
+    assert same(loaded(content), expected)
+
+
+class Reading(io.BytesIO):
+    """Counts the bytes that are read."""
+
+    n_bytes = 0
+
+    def read(self, size: int | None = -1) -> bytes:
+        content = super().read(size)
+        self.n_bytes += len(content)
+        return content
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS[1:])
+def test_without_arrays_their_content_is_not_read(protocol: int) -> None:
+    value = {"image_data": ARRAYS["large"], "class_dict": {"a": [0, 1]}, "few": ARRAYS["uint8"]}
+    file = Reading(pickle.dumps(value, protocol=protocol))
+    seen = load_pickle(file, "x.pkl", arrays=False)
+    assert file.n_bytes < 2000
+    assert seen["class_dict"] == {"a": [0, 1]}
+    assert [len(seen[key]) for key in ("image_data", "few")] == [0, 0]
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_an_array_is_held_once(protocol: int, tmp_path: Path) -> None:
+    array = RNG.integers(0, 256, (12, 2**20), np.uint8)
+    path = tmp_path / "x.pkl"
+    path.write_bytes(pickle.dumps(array, protocol=protocol))
+    with open(path, "rb") as file:
+        tracemalloc.start()
+        try:
+            load_pickle(file, "x.pkl")
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+    assert peak < 1.5 * array.nbytes
+
+
+class Calls:
+    """Pickled as a call of ``function``."""
+
+    def __init__(self, function: Callable[..., Any], *arguments: Any) -> None:
+        self.call = function, arguments
+
+    def __reduce__(self) -> Any:
+        return self.call
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("inside", ["alone", "nested", "key", "state", "array of objects"])
+def test_a_call_is_refused_and_not_made(protocol: int, inside: str, tmp_path: Path) -> None:
+    attack = Calls(os.system, f"touch {tmp_path / 'done'}")
+    array = np.empty(1, object)
+    array[0] = attack
+    content = {
+        "alone": attack,
+        "nested": {"image_data": ARRAYS["uint8"], "class_dict": {"a": [(1, [attack])]}},
+        "key": {attack: 1},
+        "state": Calls(np.frombuffer, attack),
+        "array of objects": array,
+    }[inside]
+    named = {"state": "numpy", "array of objects": "numpy.dtype('O8')"}.get(inside, "posix.system")
+    refused(pickle.dumps(content, protocol=protocol), named)
+    assert not (tmp_path / "done").exists()
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_other_globals_are_refused(protocol: int) -> None:
+    for function, name in (
+        (eval, "eval"),
+        (exec, "exec"),
+        (getattr, "getattr"),
+        (__import__, "__import__"),
+        (np.load, "numpy.load"),
+        (np.fromfile, "fromfile"),
+        (pickle.loads, "loads"),
+    ):
+        refused(pickle.dumps(Calls(function, "1"), protocol=protocol), name)
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("numpy.core.multiarray", "fromfile"),
+        ("numpy.core.multiarrays", "_reconstruct"),
+        ("numpy.core", "multiarray._reconstruct"),
+        ("numpy.core.multiarray", "_reconstruct.__globals__"),
+        ("numpy.core.multiarray", "_reconstruct\n"),
+        ("numpy.core.multiarray ", "_reconstruct"),
+        ("Numpy", "ndarray"),
+        ("numpy", "ndarray.__class__"),
+        ("numpy", "memmap"),
+        ("numpy.testing._private.utils", "runstring"),
+        ("numpy.f2py.crackfortran", "myeval"),
+        ("codecs", "encode"),
+        ("_codecs", "decode"),
+        ("", ""),
+        ("os\n\x1b[2J", "system" * 99),
+    ],
+)
+def test_lookalikes_are_refused(module: str, name: str) -> None:
+    texts = [text.encode() for text in (module, name)]
+    pushed = [b"X" + len(text).to_bytes(4, "little") + text for text in texts]
+    refused(b"\x80\x04" + pushed[0] + pushed[1] + b"\x93.", "names ", module.split("\n")[0].strip())
+    if "\n" not in module + name:
+        refused(b"c" + texts[0] + b"\n" + texts[1] + b"\n.", "names ")
+        refused(b"(i" + texts[0] + b"\n" + texts[1] + b"\n.", "makes an instance of ")
+
+
+NDARRAY, DTYPE = b"cnumpy\nndarray\n", b"cnumpy\ndtype\n"
+RECONSTRUCT = b"cnumpy.core.multiarray\n_reconstruct\n"
+FROMBUFFER, ENCODE = b"cnumpy.core.numeric\n_frombuffer\n", b"c_codecs\nencode\n"
+EMPTY = RECONSTRUCT + NDARRAY + b"K\x00\x85U\x01b\x87R"
+U1 = DTYPE + b"U\x02u1K\x00K\x01\x87R"
+
+
+@pytest.mark.parametrize(
+    ("content", "word"),
+    [
+        # Calls
+        (DTYPE + b"U\x01OK\x00K\x01\x87R", "numpy.dtype('O')"),
+        (DTYPE + b"U\x03V10K\x00K\x01\x87R", "numpy.dtype('V10')"),
+        (DTYPE + b"U\x02u1\x85R", "numpy.dtype('u1')"),
+        (DTYPE + b"](U\x01aU\x01O\x86eK\x00K\x01\x87R", "calls numpy.dtype"),
+        (DTYPE + b"}K\x00K\x01\x87R", "calls numpy.dtype"),
+        (DTYPE + b")R", "calls numpy.dtype"),
+        (DTYPE + b"NR", "calls numpy.dtype"),
+        (NDARRAY + b"K\x05\x85\x85R", "calls numpy.ndarray"),
+        (RECONSTRUCT + NDARRAY + b"K\x05\x85U\x01b\x87R", "_reconstruct"),
+        (RECONSTRUCT + NDARRAY + b"K\x00\x85U\x01O\x87R", "_reconstruct"),
+        (RECONSTRUCT + DTYPE + b"K\x00\x85U\x01b\x87R", "_reconstruct"),
+        (RECONSTRUCT + b"NNN\x87R", "_reconstruct"),
+        (ENCODE + b"U\x01xU\x05rot13\x86R", "_codecs.encode"),
+        (ENCODE + b"U\x01xU\x06latin1U\x06ignore\x87R", "_codecs.encode"),
+        (ENCODE + NDARRAY + b"U\x06latin1\x86R", "_codecs.encode"),
+        (b"U\x01x)R", "calls what"),
+        (b"})R", "calls what"),
+        (EMPTY + b")R", "calls what"),
+        (FROMBUFFER + b"(C\x02ab" + U1 + b"K\x02\x85U\x01KtR", "_frombuffer"),
+        (FROMBUFFER + b"(C\x02abU\x01OK\x02\x85U\x01CtR", "_frombuffer"),
+        (FROMBUFFER + b"(C\x02ab" + U1 + b"K\x03\x85U\x01CtR", "3 bytes by its shape, 2 in fact"),
+        (FROMBUFFER + b"(NNNNtR", "_frombuffer"),
+        # States
+        (NDARRAY + b"}U\x01aK\x01sb", "fills _Global"),
+        (RECONSTRUCT + b"N}U\x08__call__K\x01s\x86b", "fills _Global"),
+        (U1 + b"}U\x04kindU\x01Osb", "fills _Number"),
+        (U1 + b"(K\x03U\x01|](U\x01aeNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb", "fills _Number"),
+        (b"]}U\x01aK\x01sb", "fills list"),
+        (b"}}U\x01aK\x01sb", "fills dict"),
+        (EMPTY + b"}U\x04dataK\x01sb", "fills ndarray"),
+        (EMPTY + b"(K\x01K\x02\x85" + U1 + b"\x89](NNetb", "without content"),
+        (EMPTY + b"(K\x01K\x02\x85" + U1 + b"\x89U\x03abctb", "2 bytes by its shape, 3 in fact"),
+        (EMPTY + b"(K\x01K\x02" + U1 + b"\x89U\x02abtb", "shape"),
+        (
+            EMPTY + b"(K\x01J\xff\xff\xff\xffJ\xfe\xff\xff\xff\x86" + U1 + b"\x89U\x02abtb",
+            "shape",
+        ),
+        # Opcodes
+        (b"Pos.system\n", "PERSID"),
+        (b"U\x01xQ", "BINPERSID"),
+        (b"\x82\x01", "EXT1"),
+        (b"\x83\x01\x00", "EXT2"),
+        (b"\x84\x01\x00\x00\x00", "EXT4"),
+        (b"(" + NDARRAY + b"o", "OBJ"),
+        (NDARRAY + b")\x81", "NEWOBJ"),
+        (NDARRAY + b")}\x92", "NEWOBJ_EX"),
+        (b"\x97", "NEXT_BUFFER"),
+        (b"\x98", "READONLY_BUFFER"),
+    ],
+)
+def test_what_is_admitted_cannot_be_bent(content: bytes, word: str) -> None:
+    refused(content + b".", "refused, because it ", word)
+
+
+def test_every_opcode_is_accounted_for() -> None:
+    from fewshot.data.io.pickles import PLAIN as plain
+
+    own = "FRAME REDUCE BUILD BINSTRING BINUNICODE BINUNICODE8 BINBYTES BINBYTES8 BYTEARRAY8"
+    admitted = {*plain.split(), *own.split()}
+    others = {opcode.name for opcode in pickletools.opcodes} - admitted
+    assert others == {
+        *("PERSID", "BINPERSID", "EXT1", "EXT2", "EXT4", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX"),
+        *("NEXT_BUFFER", "READONLY_BUFFER"),
+    }
+
+
+def test_an_extension_is_refused_even_if_it_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    import copyreg
+
+    monkeypatch.setitem(copyreg._extension_cache, 7, os.system)  # type: ignore[attr-defined]
+    refused(b"\x82\x07U\x04true\x85R.", "EXT1")
+
+
+WHOLE = pickle.dumps({"image_data": ARRAYS["uint8"], "class_dict": {"a": [1]}}, protocol=2)
+
+
+@pytest.mark.parametrize("length", range(1, len(WHOLE), 7))
+def test_truncated(length: int) -> None:
+    refused(WHOLE[:length])
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(b"", b"\n", b"<!DOCTYPE html><html></html>", b"\x80\x63.", b".", b"0.", b"]h\x09."),
+        b"X\xff\xff\xff\xffabc.",
+        b"\x8d" + b"\xff" * 8 + b"abc.",
+        b"\x8e" + (2**45).to_bytes(8, "little") + b"abc.",
+        b"T\xff\xff\xff\xffabc.",
+        b"\x8b\xff\xff\xff\x7f.",
+        b"X" + (3 * 400_000).to_bytes(4, "little") + "€".encode() * 400_000 + b".",
+        b"}]K\x01s.",
+    ],
+    ids=lambda content: repr(content[:20]),
+)
+def test_damaged(content: bytes) -> None:
+    refused(content, "whole pickle")
+
+
+def test_what_follows_the_end_does_not_matter() -> None:
+    assert loaded(b"K\x01.\n\xff") == 1

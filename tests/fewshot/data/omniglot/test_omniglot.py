@@ -1,0 +1,252 @@
+import io
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from fewshot.data import ImageBank, Splits
+from fewshot.data.omniglot import dataset as omniglot
+from fewshot.data.omniglot import splits as omniglot_splits
+from fewshot.data.omniglot.dataset import Omniglot
+from guided.errors import InputError
+
+Same = Callable[[ImageBank, ImageBank], bool]
+
+DRAWERS = 3
+NAMES = (
+    *("Greek/character01", "Greek/character02", "Hebrew/character01", "Hebrew/character02"),
+    *("Latin/character01", "Latin/character02", "Latin/character03", "N_Ko/character01"),
+    *("Angelic/character01", "Gurmukhi/character41", "Gurmukhi/character42"),
+    *("Kannada/character01", "Kannada/character02"),
+)
+
+
+def everything(root: Path) -> ImageBank:
+    return Omniglot(root, validation_alphabets=1)._bank()
+
+
+def test_the_whole_bank(zipped: Path) -> None:
+    bank = everything(zipped)
+    assert bank.class_names == NAMES
+    assert bank.image_shape == (1, 28, 28)
+    assert bank.labels.tolist() == [i for i in range(len(NAMES)) for _ in range(DRAWERS)]
+    assert bank.attributes["drawer"].tolist() == [0, 1, 2] * len(NAMES)
+    alphabets = bank.attributes["alphabet"][::DRAWERS].tolist()
+    assert alphabets == [0, 0, 1, 1, 2, 2, 2, 3, 4, 5, 5, 6, 6]
+    assert bank.targets().keys() == {"class", "alphabet", "drawer"}
+    assert bank.images[:, :, 0, :].max() == 0, "the paper is 0"
+    assert bank.images.amax((1, 2, 3)).min() == 255, "ink is 255"
+
+
+def test_decoding_is_pillows(zipped: Path, extracted: Path) -> None:
+    train = Omniglot(zipped, size=20, split="vinyals").splits().train
+    row = int((train.labels == train.class_names.index("Latin/character02")).nonzero()[1])
+    path = extracted / "images_background/Latin/character02/0002_02.png"
+    image = Image.open(path).convert("L").resize((20, 20), Image.Resampling.LANCZOS)
+    assert np.array_equal(train.images[row, 0], 255 - np.asarray(image))
+    assert train.attributes["drawer"][row] == 1
+
+
+def test_at_their_own_size_drawings_are_exact(zipped: Path, extracted: Path) -> None:
+    bank = Omniglot(zipped, size=105, validation_alphabets=1)._bank()
+    path = extracted / "images_background/Greek/character01/0001_01.png"
+    assert np.array_equal(bank.images[0, 0] == 0, np.asarray(Image.open(path)))
+    assert set(bank.images.unique().tolist()) == {0, 255}
+
+
+def named(splits: Splits) -> list[set[str]]:
+    return [set(bank.class_names) for bank in (splits.train, splits.validation, splits.test)]
+
+
+def test_lake_holds_out_alphabets(zipped: Path) -> None:
+    held_out = set()
+    for seed in range(12):
+        splits = Omniglot(zipped, validation_alphabets=2, split_seed=seed).splits()
+        train, validation, test = named(splits)
+        assert test == set(NAMES[8:])
+        assert train | validation == set(NAMES[:8])
+        alphabets = {name.split("/")[0] for name in validation}
+        assert len(alphabets) == 2
+        assert alphabets.isdisjoint(name.split("/")[0] for name in train)
+        again = Omniglot(zipped, validation_alphabets=2, split_seed=seed).splits()
+        assert named(again) == [train, validation, test]
+        held_out.add(frozenset(alphabets))
+    assert len(held_out) > 1, "the seed has no effect"
+
+
+def test_vinyals_divides_one_alphabet(zipped: Path) -> None:
+    train, validation, test = named(Omniglot(zipped, split="vinyals").splits())
+    assert validation == {"Hebrew/character01", "Hebrew/character02"}
+    assert test == {"Gurmukhi/character42", "Kannada/character01", "Kannada/character02"}
+    assert train == set(NAMES) - validation - test
+
+
+def test_shuffled_split() -> None:
+    names = [f"A{i // 40:02}/character{i % 40:02}" for i in range(1623)]
+    positions = omniglot_splits.shuffled(names, 0)
+    parts = (positions.train, positions.validation, positions.test)
+    assert [len(part) for part in parts] == [1100, 100, 423]
+    assert sorted(i for part in parts for i in part) == list(range(1623))
+    assert all(part == sorted(part) for part in parts)
+    assert positions == omniglot_splits.shuffled(names, 0)
+    assert positions != omniglot_splits.shuffled(names, 1)
+
+
+@pytest.mark.parametrize(
+    ("rotations", "factors"),
+    [("none", (1, 1, 1)), ("train", (4, 1, 1)), ("test", (1, 4, 4)), ("all", (4, 4, 4))],
+)
+def test_rotations(zipped: Path, rotations: omniglot.Rotations, factors: tuple[int, ...]) -> None:
+    upright = Omniglot(zipped, split="vinyals").splits()
+    turned = Omniglot(zipped, split="vinyals", rotations=rotations).splits()
+    for name, factor in zip(("train", "validation", "test"), factors, strict=True):
+        before, after = getattr(upright, name), getattr(turned, name)
+        assert after.n_classes == factor * before.n_classes
+        assert len(after) == factor * len(before)
+    if turned.test.n_classes > upright.test.n_classes:
+        n = len(upright.test)
+        assert torch.equal(turned.test.images[2 * n : 3 * n], upright.test.images.flip(2, 3))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"split": "mine"}, "Omniglot.split: expected one of lake, vinyals, random, got mine"),
+        ({"rotations": True}, "Omniglot.rotations: expected one of none"),
+        ({"size": 0}, "Omniglot.size: expected at least 1"),
+        ({"validation_alphabets": 0}, "Omniglot.validation_alphabets: expected 1 … 29, got 0"),
+        ({"validation_alphabets": 30}, "Omniglot.validation_alphabets: expected 1 … 29, got 30"),
+        ({"split_seed": -1}, "Omniglot.split_seed: expected >= 0"),
+        ({"split": "vinyals", "split_seed": 1}, "Omniglot.split_seed: the split vinyals is fixed"),
+        ({"split": "random", "validation_alphabets": 5}, "the split random holds out its own"),
+    ],
+)
+def test_impossible_settings(tmp_path: Path, options: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Omniglot(tmp_path, **options)
+
+
+@pytest.mark.parametrize("source", ["zipped", "extracted"])
+def test_decoded_once_until_a_source_changes(
+    source: str,
+    extracted: Path,
+    make_zips: Callable[[Path, Path], None],
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    root = request.getfixturevalue(source)
+    first = everything(root)
+    with monkeypatch.context() as patch:
+        patch.setattr(omniglot, "decode", None)
+        everything(root)
+    path = extracted / "images_background" / "Greek" / "character01" / "0001_01.png"
+    path.write_bytes(path.with_name("0001_02.png").read_bytes())
+    if source == "zipped":
+        make_zips(root / "omniglot", extracted)
+    second = everything(root)
+    assert not torch.equal(first.images[0], second.images[0])
+    assert torch.equal(second.images[0], first.images[1])
+    assert torch.equal(first.images[1:], second.images[1:])
+
+
+def test_each_size_is_cached_apart(zipped: Path) -> None:
+    shapes = [
+        Omniglot(zipped, size=n, split="vinyals").splits().test.image_shape for n in (9, 8, 9)
+    ]
+    assert shapes == [(1, 9, 9), (1, 8, 8), (1, 9, 9)]
+
+
+@pytest.mark.usefixtures("no_decoding")
+def test_listing(tmp_path: Path, zipped: Path, extracted: Path) -> None:
+    for folder, where in ((zipped, zipped / "omniglot"), (extracted, extracted)):
+        found = Omniglot(folder).listing()
+        assert (found.name, found.found, found.where) == ("omniglot", True, str(where))
+        assert (found.classes, found.images) == (len(NAMES), len(NAMES) * DRAWERS)
+    nothing = Omniglot(tmp_path).listing()
+    assert (nothing.found, nothing.classes, nothing.images) == (False, None, None)
+    assert nothing.where == str(tmp_path / "omniglot")
+    assert nothing.how_to_get == "fewshot data --download omniglot"
+
+
+@pytest.fixture
+def real_root(
+    real: Callable[[str], Path], shared_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    monkeypatch.setenv("FEWSHOT_CACHE", str(shared_cache))
+    return real("omniglot")
+
+
+def alphabet_sizes(bank: ImageBank) -> dict[str, int]:
+    names = [name.split("/")[0] for name in bank.class_names]
+    return {name: names.count(name) for name in names}
+
+
+def test_real_lake(real_root: Path) -> None:
+    splits = Omniglot(real_root).splits()
+    train, validation, test = named(splits)
+    assert len(train) + len(validation) == 964
+    assert len(test) == 659
+    assert not (train & validation or train & test or validation & test)
+    assert len(alphabet_sizes(splits.validation)) == 3
+    assert len(alphabet_sizes(splits.test)) == 20
+    assert splits.test.attributes["alphabet"].unique().tolist() == list(range(30, 50))
+    for bank in (splits.train, splits.validation, splits.test):
+        assert bank.class_sizes.unique().tolist() == [20]
+        assert bank.attributes["drawer"].bincount().unique().tolist() == [bank.n_classes]
+
+
+def test_real_vinyals_is_the_published_one(real_root: Path) -> None:
+    # Counted in the lists that come with Snell et al. (2017).
+    splits = Omniglot(real_root, split="vinyals").splits()
+    assert splits.train.n_classes == 1028
+    assert alphabet_sizes(splits.validation) == {
+        **{"Armenian": 41, "Bengali": 46, "Early_Aramaic": 22},
+        **{"Hebrew": 22, "Mkhedruli_(Georgian)": 41},
+    }
+    assert alphabet_sizes(splits.test) == {
+        **{"Gurmukhi": 4, "Kannada": 41, "Keble": 26, "Malayalam": 47, "Manipuri": 40},
+        **{"Mongolian": 30, "Old_Church_Slavonic_(Cyrillic)": 45, "Oriya": 46, "Sylheti": 28},
+        **{"Syriac_(Serto)": 23, "Tengwar": 25, "Tibetan": 42, "ULOG": 26},
+    }
+    gurmukhi = [name for name in splits.test.class_names if name.startswith("Gurmukhi")]
+    assert gurmukhi == [f"Gurmukhi/character{i}" for i in (42, 43, 44, 45)]
+    train, validation, test = named(splits)
+    assert not (train & validation or train & test or validation & test)
+    assert (splits.validation.n_classes, splits.test.n_classes) == (172, 423)
+
+
+def test_real_random(real_root: Path) -> None:
+    splits = Omniglot(real_root, split="random", split_seed=3).splits()
+    train, validation, test = named(splits)
+    assert [len(names) for names in (train, validation, test)] == [1100, 100, 423]
+    assert len(train | validation | test) == 1623
+
+
+def test_real_drawings_are_decoded_as_pillow_does(real_root: Path) -> None:
+    dataset = Omniglot(real_root)
+    bank = dataset._bank()
+    assert len(bank) == 32_460
+    first = dataset._sources()[0]
+    if first.suffix != ".zip":
+        pytest.skip("the real dataset is extracted")
+    with zipfile.ZipFile(first) as archive:
+        content = archive.read("images_background/Alphabet_of_the_Magi/character01/0709_01.png")
+    image = Image.open(io.BytesIO(content)).convert("L")
+    assert image.size == (105, 105)
+    expected = 255 - np.asarray(image.resize((28, 28), Image.Resampling.LANCZOS))
+    assert np.array_equal(bank.images[0, 0], expected)
+    assert bank.images[:, 0, 0, 0].float().mean() < 5, "corners are paper, 0"
+    assert 0.05 < bank.images.float().mean() / 255 < 0.12, "ink is scarce"
+
+
+def test_real_test_split_shares_the_banks_memory(real_root: Path) -> None:
+    dataset = Omniglot(real_root)
+    bank = dataset._bank()
+    positions = dataset._positions(bank.class_names)
+    view = bank.classes(positions.test)
+    assert view.images.data_ptr() == bank.images[19_280:].data_ptr()
+    assert view.labels.min() == 0

@@ -1,0 +1,468 @@
+"""Lake's task: his archive, runs drawn like his, what is counted and how surely."""
+
+import io
+import os
+import shutil
+import zipfile
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from scipy.stats import binomtest
+
+from fewshot.data import ImageBank
+from fewshot.data.omniglot.dataset import Omniglot
+from fewshot.episodes import Episodes
+from fewshot.evaluate import EpisodeErrors
+from fewshot.learners.base import Learner
+from fewshot.learners.gradient.maml import MAML
+from fewshot.learners.prototypical import Prototypical
+from fewshot.meta_train import TrainConfig
+from fewshot.statistics import ci95_over_seeds, paired_difference, t_interval
+from fewshot.study.config import ArmConfig, LearnerConfig, StudyConfig
+from fewshot.study.lake.classify import SETTING, Classified, predicted_classes, twenty_way
+from fewshot.study.lake.figures import lake_figure, run_figure
+from fewshot.study.lake.report import PUBLISHED, binomial_ci95, lake_rows
+from fewshot.study.lake.runs import draw_runs, find_archive, read_runs
+from guided.backbones import Pixels
+from guided.encoder import Encoder
+from guided.errors import InputError
+from guided.seeds import derive_seed, generator
+
+# Lake's archive.
+
+
+@pytest.fixture(scope="module")
+def runs(lake_folder):
+    return read_runs(lake_folder, 28)
+
+
+@pytest.fixture
+def copied(lake_folder, tmp_path):
+    """The archive's folder, for a test to damage."""
+    return shutil.copytree(lake_folder, tmp_path / "all_runs")
+
+
+def pillows(path_or_file, size):
+    image = Image.open(path_or_file).convert("L").resize((size, size), Image.Resampling.LANCZOS)
+    return 255 - np.asarray(image)
+
+
+def answers(folder, run):
+    """Training file -> test file, straight from the labels."""
+    lines = (folder / run / "class_labels.txt").read_text().splitlines()
+    return dict(reversed(line.split()) for line in lines)
+
+
+@pytest.mark.parametrize("size", [28, 105])
+def test_images_are_the_archives_in_the_order_of_its_labels(lake_folder, size):
+    runs = read_runs(lake_folder, size)
+    assert runs.episodes.support.shape == runs.episodes.query.shape == (20, 20, 1, 1, size, size)
+    assert runs.episodes.support.dtype == torch.uint8
+    assert (runs.source, runs.title, runs.trials) == ("all_runs.zip", "Lake's own runs", 400)
+    assert runs.names == tuple(f"run{i:02}" for i in range(1, 21))
+    for r in (0, 11, 19):
+        test_of = answers(lake_folder, runs.names[r])
+        for c in range(20):
+            training = f"{runs.names[r]}/training/class{c + 1:02}.png"
+            expected = pillows(lake_folder / training, size)
+            assert np.array_equal(runs.episodes.support[r, c, 0, 0], expected)
+            expected = pillows(lake_folder / test_of[training], size)
+            assert np.array_equal(runs.episodes.query[r, c, 0, 0], expected)
+
+
+@pytest.mark.parametrize("below", ["", "all_runs", "copy/all_runs"])
+def test_a_zip_is_its_folder(lake_folder, runs, tmp_path, below):
+    source = shutil.copytree(lake_folder, tmp_path / "source" / below)
+    (tmp_path / "source" / "__MACOSX" / "run01").mkdir(parents=True)
+    (tmp_path / "source" / "__MACOSX" / "run01" / "._class_labels.txt").write_bytes(b"\x00")
+    archive = Path(shutil.make_archive(str(tmp_path / "all_runs"), "zip", tmp_path / "source"))
+    if below:  # where the labels name the folder too
+        for run in runs.names:
+            labels = source / run / "class_labels.txt"
+            labels.write_text(labels.read_text().replace("run", f"{below}/run"))
+    for container in (archive, tmp_path / "source"):
+        again = read_runs(container, 28)
+        assert torch.equal(again.episodes.support, runs.episodes.support)
+        assert torch.equal(again.episodes.query, runs.episodes.query)
+        assert again.digest == runs.digest
+
+
+def test_archives_are_found_in_this_order(tmp_path):
+    assert find_archive(tmp_path) is None
+    for place in ("all_runs", "all_runs.zip", "omniglot/all_runs", "omniglot/all_runs.zip"):
+        (tmp_path / place).mkdir(parents=True)
+        assert find_archive(tmp_path) == tmp_path / place
+
+
+def edit(folder, old, new):
+    labels = folder / "run07" / "class_labels.txt"
+    text = labels.read_text()
+    assert old in text
+    labels.write_text(text.replace(old, new))
+
+
+DAMAGES = {
+    "no run": (lambda f: shutil.rmtree(f / "run01"), "has 0 files run01/training/class01.png"),
+    "two archives": (
+        lambda f: shutil.copytree(f / "run01", f / "copy" / "run01"),
+        "has 2 files run01/training/class01.png",
+    ),
+    "a missing run": (
+        lambda f: shutil.rmtree(f / "run20"),
+        "run20/training/class01.png: missing; expected 20 runs of 20 training and 20 test images",
+    ),
+    "a missing training image": (
+        lambda f: (f / "run07/training/class13.png").unlink(),
+        "run07/training/class13.png: missing",
+    ),
+    "a missing test image": (
+        lambda f: (f / "run07/test/item20.png").unlink(),
+        "run07/test/item20.png: missing",
+    ),
+    "missing labels": (
+        lambda f: (f / "run07/class_labels.txt").unlink(),
+        "run07/class_labels.txt: missing",
+    ),
+    "labels that are no text": (
+        lambda f: (f / "run07/class_labels.txt").write_bytes(b"\xff\xfe\x00"),
+        "run07/class_labels.txt: cannot be read",
+    ),
+    "labels of another file": (
+        lambda f: edit(f, "run07/test/item04.png", "run07/test/item21.png"),
+        "run07/class_labels.txt: has the line 'run07/test/item21.png run07/training/class",
+    ),
+    "labels of another run": (
+        lambda f: edit(f, "run07/test/item04.png", "run08/test/item04.png"),
+        "each named once, as in 'run07/test/item01.png run07/training/class07.png'",
+    ),
+    "a test image twice": (
+        lambda f: edit(f, "run07/test/item04.png", "run07/test/item05.png"),
+        "has the line 'run07/test/item05.png run07/training/class",
+    ),
+    "a training image twice": (
+        lambda f: edit(f, "class04.png", "class05.png"),
+        "each named once",
+    ),
+    "a line of one word": (lambda f: edit(f, "run07/test/item04.png ", ""), "has the line 'run07/"),
+    "a line of three words": (lambda f: edit(f, "item04.png ", "item04.png is "), "has the line"),
+    "too few lines": (
+        lambda f: (f / "run07/class_labels.txt").write_text(
+            "run07/test/item01.png run07/training/class01.png\n"
+        ),
+        "run07/class_labels.txt: has 1 lines, expected 20",
+    ),
+    "an image that is none": (
+        lambda f: (f / "run07/test/item04.png").write_text("<html>"),
+        "run07/test/item04.png: expected an image",
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_archive_is_refused_in_one_line(copied, damage):
+    change, message = DAMAGES[damage]
+    change(copied)
+    with pytest.raises(InputError) as caught:
+        read_runs(copied, 28)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_page_instead_of_the_archive(tmp_path):
+    (tmp_path / "all_runs.zip").write_text("<html>404</html>")
+    with pytest.raises(InputError, match=r"all_runs\.zip: expected a complete zip archive"):
+        read_runs(tmp_path / "all_runs.zip", 28)
+
+
+def test_damaged_labels_inside_an_archive(copied, tmp_path):
+    path = Path(shutil.make_archive(str(tmp_path / "damaged"), "zip", copied))
+    with zipfile.ZipFile(path) as archive:
+        entry = archive.getinfo("run03/class_labels.txt")
+    content = bytearray(path.read_bytes())
+    content[entry.header_offset + 30 + len(entry.filename) + entry.compress_size // 2] ^= 0xFF
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"run03/class_labels\.txt: cannot be read"):
+        read_runs(path, 28)
+
+
+@pytest.mark.skipif(
+    not (Path(os.environ.get("FEWSHOT_DATA", "data")) / "omniglot").is_dir(),
+    reason="no Omniglot: set FEWSHOT_DATA to the folder of the real datasets",
+)
+def test_real_drawings_in_the_archives_layout(tmp_path):
+    """Two alphabets' drawings in his layout, one bit a pixel, as Pillow decodes them."""
+    source = Omniglot(Path(os.environ.get("FEWSHOT_DATA", "data")))._sources()[1]
+    if source.is_dir():
+        pytest.skip("the real dataset is extracted")
+    rng = np.random.default_rng(1)
+    expected = np.empty((2, 20, 20, 28, 28), np.uint8)
+    with (
+        zipfile.ZipFile(source) as drawings,
+        zipfile.ZipFile(tmp_path / "all_runs.zip", "w") as archive,
+    ):
+        names = sorted(n for n in drawings.namelist() if n.endswith(".png"))
+        for r in range(20):
+            alphabet = f"/{('Tengwar', 'Angelic')[r % 2]}/"
+            one, other = rng.choice(20, 2, replace=False) + 1
+            chosen = [
+                [n for n in names if alphabet in n and n.endswith(f"_{drawer:02}.png")][:20]
+                for drawer in (one, other)
+            ]
+            lines = []
+            for item, character in enumerate(rng.permutation(20)):
+                pair = (f"training/class{character + 1:02}", f"test/item{item + 1:02}")
+                for k, name in enumerate(pair):
+                    content = drawings.read(chosen[k][character])
+                    archive.writestr(f"all_runs/run{r + 1:02}/{name}.png", content)
+                    expected[k, r, character] = pillows(io.BytesIO(content), 28)
+                run = f"run{r + 1:02}"
+                lines.append(f"{run}/{pair[1]}.png {run}/{pair[0]}.png")
+            archive.writestr(f"all_runs/run{r + 1:02}/class_labels.txt", "\n".join(lines))
+    runs = read_runs(tmp_path / "all_runs.zip", 28)
+    assert np.array_equal(runs.episodes.support[:, :, 0, 0], expected[0])
+    assert np.array_equal(runs.episodes.query[:, :, 0, 0], expected[1])
+
+
+# Runs drawn like his.
+
+
+def labelled_bank(sizes=(20, 5, 23, 31), drawers=4, missing=(), seed=0):
+    """Every image says whose it is: its pixels are its alphabet, character and drawer."""
+    names = [f"A{a}/character{c:02}" for a, n in enumerate(sizes) for c in range(n)]
+    marks = torch.tensor(
+        [
+            (a, c, d)
+            for a, n in enumerate(sizes)
+            for c in range(n)
+            for d in range(drawers)
+            if (a, d) not in missing
+        ]
+    )
+    marks = marks[torch.randperm(len(marks), generator=generator(seed, "rows"))]
+    first = torch.tensor([0, *sizes[:-1]]).cumsum(0)
+    images = torch.zeros(len(marks), 1, 4, 4, dtype=torch.uint8)
+    images[:, 0, 0, :3] = marks.to(torch.uint8)
+    attributes = {"alphabet": marks[:, 0] + 30, "drawer": marks[:, 2]}
+    return ImageBank(images, first[marks[:, 0]] + marks[:, 1], tuple(names), attributes)
+
+
+def marks_of(runs):
+    """(alphabet, character, drawer) of support and query, ``[R, 20, 3]`` each."""
+    return runs.episodes.support[:, :, 0, 0, 0, :3], runs.episodes.query[:, :, 0, 0, 0, :3]
+
+
+def test_drawn_runs_follow_the_protocol():
+    runs = draw_runs(labelled_bank(), 30, seed=5)
+    support, query = marks_of(runs)
+    assert support.shape == (30, 20, 3)
+    assert (runs.source, runs.trials) == ("drawn", 600)
+    assert "not his" in runs.title
+    for r in range(30):
+        (alphabet,) = support[r, :, 0].unique().tolist()
+        assert alphabet != 1, "too few characters"
+        assert torch.equal(support[r, :, :2], query[r, :, :2]), "the same characters, in order"
+        assert len(support[r, :, 1].unique()) == 20
+        (one,), (other,) = support[r, :, 2].unique().tolist(), query[r, :, 2].unique().tolist()
+        assert one != other
+        assert runs.names[r] == f"A{alphabet}, drawers {one + 1} and {other + 1}"
+    # Two runs each, every alphabet before one comes again.
+    assert torch.equal(support[::2, 0, 0], support[1::2, 0, 0])
+    for turn in support[::2, 0, 0].view(5, 3):
+        assert sorted(turn.tolist()) == [0, 2, 3]
+    assert len({tuple(row.flatten().tolist()) for row in support}) == 30
+    assert len(support[:, 0, 1].unique()) > 5, "characters are shuffled"
+
+
+def test_drawn_runs_depend_on_the_seed_and_their_number_alone():
+    bank = labelled_bank()
+    few, many = draw_runs(bank, 7, seed=2), draw_runs(bank, 23, seed=2)
+    assert few.names == many.names[:7]
+    assert torch.equal(few.episodes.support, many.episodes.support[:7])
+    assert torch.equal(few.episodes.query, many.episodes.query[:7])
+    assert few.digest == draw_runs(bank, 7, seed=2).digest
+    # The order in which the bank holds its rows is no part of it.
+    assert few.digest == draw_runs(labelled_bank(seed=1), 7, seed=2).digest
+    assert few.digest != draw_runs(bank, 7, seed=3).digest
+
+
+def test_only_drawers_of_all_characters_are_drawn():
+    support, query = marks_of(draw_runs(labelled_bank(missing={(2, 0), (2, 3)}), 30))
+    of_two = support[:, 0, 0] == 2
+    drawers = {
+        (int(s[0, 2]), int(q[0, 2])) for s, q in zip(support[of_two], query[of_two], strict=True)
+    }
+    assert drawers == {(1, 2), (2, 1)}
+
+
+@pytest.mark.parametrize(
+    ("bank", "message"),
+    [
+        ({"sizes": (19, 5)}, "runs: no alphabet of the test set has 20 characters"),
+        ({"sizes": (20,), "drawers": 1}, "1 drawers drew all 20 characters that were chosen of A0"),
+    ],
+)
+def test_a_set_that_has_no_runs(bank, message):
+    with pytest.raises(InputError, match=message):
+        draw_runs(labelled_bank(**bank))
+
+
+# What is counted.
+
+
+class Chance(Learner):
+    """Answers that have nothing to do with the images."""
+
+    def logits(self, episodes: Episodes) -> torch.Tensor:
+        shape = (len(episodes), 20, 20)
+        return torch.rand(shape, generator=generator(0, "chance", len(episodes)))
+
+
+def test_who_knows_the_answer_makes_no_error_and_chance_makes_95_percent(runs, monkeypatch):
+    pixels = Encoder(Pixels((1, 28, 28)), None)
+    oracle = predicted_classes(Prototypical(pixels), runs.episodes)
+    assert np.array_equal(oracle, np.tile(np.arange(20), (20, 1)))
+    chance = predicted_classes(Chance(pixels), runs.episodes)
+    classified = Classified({("a", 0, "x", "all"): oracle, ("b", 0, "x", "all"): chance}, 0.0)
+    knowing, guessing = classified.errors()
+    assert knowing.errors.tolist() == [0.0] * 20
+    assert float(guessing.errors.mean()) == pytest.approx(95, abs=4)
+    assert guessing.errors[3] == pytest.approx(5.0 * sum(chance[3] != np.arange(20)))
+    monkeypatch.setattr("fewshot.study.lake.classify.CHUNK_IMAGES", 100)
+    assert np.array_equal(predicted_classes(Prototypical(pixels), runs.episodes), oracle)
+
+
+def test_labels_that_are_shuffled_are_honoured(copied, runs):
+    """Two items of a run change places in its labels: these two answers become wrong."""
+    pixels = Encoder(Pixels((1, 28, 28)), None)
+    test_of = answers(copied, "run07")
+    one, other = (test_of[f"run07/training/class{c:02}.png"] for c in (3, 9))
+    edit(copied, one, "first")
+    edit(copied, other, one)
+    edit(copied, "first", other)
+    predicted = predicted_classes(Prototypical(pixels), read_runs(copied, 28).episodes)
+    wrong = predicted != np.arange(20)
+    assert np.argwhere(wrong).tolist() == [[6, 2], [6, 8]]
+    assert predicted[6, [2, 8]].tolist() == [8, 2]
+
+
+@pytest.mark.parametrize("wrong", [0, 1, 20, 133, 400])
+def test_wilsons_interval(wrong):
+    """Its closed form (Wilson 1927), and scipy's."""
+    n, z, p = 400, 1.959963984540054, wrong / 400
+    centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * (p * (1 - p) / n + z**2 / (4 * n**2)) ** 0.5
+    interval = binomial_ci95(100 * p, n)
+    assert interval == pytest.approx((100 * (centre - half), 100 * (centre + half)), abs=1e-9)
+    scipys = binomtest(wrong, n).proportion_ci(method="wilson")
+    assert interval == pytest.approx((100 * scipys.low, 100 * scipys.high))
+
+
+def test_a_mean_over_seeds_has_the_interval_of_one_seeds_trials():
+    assert binomial_ci95((12.25 + 13.0) / 2, 400) == binomial_ci95(100 * 50 / 400, 400)
+
+
+def study(**options):
+    return StudyConfig(
+        "s",
+        lambda root: None,
+        {"vae": ArmConfig(), "guided": ArmConfig()},
+        {
+            "proto": LearnerConfig(partial(Prototypical)),
+            "maml": LearnerConfig(partial(MAML, n_way=5), train=TrainConfig()),
+            "maml20": LearnerConfig(partial(MAML, n_way=20), train=TrainConfig()),
+        },
+        seeds=[0, 1, 2],
+        **options,
+    )
+
+
+def test_learners_for_other_ways_are_left_out():
+    said = []
+    assert twenty_way(study(), said.append) == ["proto", "maml20"]
+    assert said == ["maml: left out, MAML.n_way is 5, Lake's task is 20-way"]
+
+
+def test_a_study_without_any_learner_for_20_ways():
+    config = StudyConfig(
+        "s",
+        lambda root: None,
+        {"vae": ArmConfig()},
+        {"maml": LearnerConfig(partial(MAML), train=TrainConfig())},
+    )
+    with pytest.raises(InputError, match="learners: none answers 20-way episodes"):
+        twenty_way(config, lambda line: None)
+
+
+def test_rows_are_recomputed_from_the_errors_of_each_run():
+    rng = np.random.default_rng(0)
+    errors = {arm: 5.0 * rng.integers(0, 20, (3, 30)).astype(np.float32) for arm in "vg"}
+    entries = [
+        EpisodeErrors(torch.from_numpy(errors[arm[0]][seed]), SETTING, arm, seed, "proto", "all")
+        for seed in range(3)
+        for arm in ("vae", "guided")
+    ]
+    vae, guided = lake_rows(study(resamples=300), entries)
+    assert (vae["arm"], vae["paired_with"], guided["paired_with"]) == ("vae", None, "vae")
+    for row, values in ((vae, errors["v"]), (guided, errors["g"])):
+        assert (row["runs"], row["trials"], row["seeds"]) == (30, 600, [0, 1, 2])
+        assert (row["n_way"], row["n_shot"], "episodes" in row) == (20, 1, False)
+        assert row["error"] == pytest.approx(values.mean(), abs=1e-4)
+        assert row["error_by_seed"] == pytest.approx(values.mean(1), abs=1e-3)
+        wrong = round(600 * float(values.mean()) / 100)
+        interval = binomtest(wrong, 600).proportion_ci(method="wilson")
+        expected = (100 * interval.low, 100 * interval.high)
+        assert row["error_ci95_binomial"] == pytest.approx(expected, abs=1e-3)
+        assert row["error_ci95_seeds"] == pytest.approx(ci95_over_seeds(values), abs=1e-3)
+        assert row["error_ci95_runs"] == pytest.approx(t_interval(values.mean(0)), abs=1e-3)
+    paired = paired_difference(
+        errors["g"], errors["v"], seed=derive_seed(0, "bootstrap"), resamples=300
+    )
+    assert guided["paired_difference"] == pytest.approx(paired.difference, abs=1e-4)
+    assert guided["paired_difference_ci95"] == pytest.approx(paired.ci95, abs=1e-4)
+
+
+# The figures.
+
+
+def test_the_contact_sheet_marks_what_is_wrong(runs):
+    predicted = np.tile(np.arange(20), (20, 1))
+    predicted[4, [2, 7]] = [7, 19]
+    axes = run_figure(runs, predicted, "mine", 4).axes[0]
+    assert "mine: 2 of 20 wrong" in axes.get_title()
+    colours = ["tab:red" if i in (2, 7) else "tab:green" for i in range(20)]
+    labels = axes.get_xticklabels()
+    assert [label.get_color() for label in labels] == colours
+    assert [label.get_text() for label in labels] == [str(i + 1) for i in predicted[4]]
+    assert [text.get_text() for text in axes.texts] == [str(i + 1) for i in range(20)]
+    sheet = axes.images[0].get_array().reshape(3, 31, 20, 31).transpose(0, 2, 1, 3)[..., :28, :28]
+    assert np.array_equal(sheet[0], runs.episodes.support[4, :, 0, 0])
+    assert np.array_equal(sheet[1], runs.episodes.query[4, :, 0, 0])
+    assert np.array_equal(sheet[2, 7], runs.episodes.support[4, 19, 0, 0])
+
+
+def test_bars_are_the_errors_and_lines_the_published_ones():
+    rows = [
+        {"arm": arm, "latents": latents, "learner": "ridge", "error": error}
+        | {"error_ci95_binomial": [error - 3, error + 4]}
+        for arm, latents, error in (("vae", "all", 60.5), ("guided", "class", 33.0))
+    ]
+    results = {"rows": rows, "task": "Lake's own runs", "trials": 400, "published": PUBLISHED}
+    figure = lake_figure(results)
+    axes = figure.axes[0]
+    assert "Lake's own runs" in figure.get_suptitle()
+    assert [bar.get_height() for bar in axes.patches] == [60.5, 33.0]
+    labels = [label.get_text() for label in axes.get_xticklabels()]
+    assert labels == ["vae · ridge", "guided [class] · ridge"]
+    intervals = [segment[:, 1].tolist() for segment in axes.collections[0].get_segments()]
+    assert intervals == [[57.5, 64.5], [30.0, 37.0]]
+    levels = {line.get_ydata()[0] for line in axes.lines if line.get_linestyle() == "--"}
+    assert levels == {3.3, 4.5, 7.3, 13.5, 13.7, 18.7, 38.8}
+    names = [text.get_text() for text in axes.texts]
+    assert "ConvNet 13.5" in names
+    assert "ProtoNet 13.7*" in names
+    heights = [text.xyann[1] for text in axes.texts]
+    assert min(np.diff(heights)) > 0.04, "names do not touch"

@@ -1,0 +1,127 @@
+"""Batch norm by groups, against torch's own on each group alone."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.func import functional_call, grad, vmap
+
+from guided.backbones.batch_norm import BatchNorm1d, BatchNorm2d, group_statistics
+
+IMAGES = (
+    torch.randn(12, 3, 4, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    .mul(3)
+    .add(1)
+)
+
+
+def layer(cls=BatchNorm2d, **settings):
+    """With running statistics and an affine map that are not the initial ones."""
+    rng = torch.Generator().manual_seed(1)
+    made = cls(3, **settings).double()
+    with torch.no_grad():
+        for tensor in made.state_dict().values():
+            if tensor.is_floating_point():
+                tensor.copy_(0.5 + torch.rand(3, generator=rng))
+    return made
+
+
+def by_group(norm, images, groups, reference):
+    """torch's own on the images that statistics come from; written out for the group's others."""
+    parts = []
+    for group in images.chunk(groups):
+        seen, others = group[:reference], group[len(group[:reference]) :]
+        parts.append(
+            F.batch_norm(seen, None, None, norm.weight, norm.bias, training=True, eps=norm.eps)
+        )
+        centred = others - seen.mean((0, 2, 3), keepdim=True)
+        variance = seen.var((0, 2, 3), correction=0, keepdim=True)
+        normalised = centred / (variance + norm.eps).sqrt()
+        if norm.affine:
+            normalised = normalised * norm.weight.view(-1, 1, 1) + norm.bias.view(-1, 1, 1)
+        parts.append(normalised)
+    return torch.cat(parts)
+
+
+@pytest.mark.parametrize("affine", [True, False])
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize(("groups", "reference"), [(1, None), (1, 5), (3, None), (3, 2), (4, 1)])
+def test_equals_torchs_group_by_group(groups, reference, training, affine):
+    norm = layer(affine=affine).train(training)
+    images, same = (IMAGES.clone().requires_grad_() for _ in range(2))
+    with group_statistics(groups, reference):
+        found = norm(images)
+    expected = by_group(norm, same, groups, reference)
+    torch.testing.assert_close(found, expected)
+    weights = torch.randn(found.shape, generator=torch.Generator().manual_seed(2)).double()
+    gradients = torch.autograd.grad((found * weights).sum(), [images, *norm.parameters()])
+    wanted = torch.autograd.grad((expected * weights).sum(), [same, *norm.parameters()])
+    torch.testing.assert_close(gradients, wanted)
+
+
+@pytest.mark.parametrize("reference", [None, 2])
+def test_running_statistics_are_neither_read_nor_written(reference):
+    norm, other = layer().train(), layer().train()
+    before = {key: value.clone() for key, value in norm.state_dict().items()}
+    with torch.no_grad():
+        other.running_mean.fill_(100)
+        other.running_var.fill_(100)
+    with group_statistics(3, reference):
+        torch.testing.assert_close(norm(IMAGES), other(IMAGES), rtol=0, atol=0)
+    torch.testing.assert_close(norm.state_dict(), before, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_outside_it_is_torchs(training):
+    norm, reference = layer().train(training), layer(nn.BatchNorm2d).train(training)
+    with group_statistics(3):
+        norm(IMAGES)
+    assert torch.equal(norm(IMAGES), reference(IMAGES))
+    torch.testing.assert_close(norm.state_dict(), reference.state_dict(), rtol=0, atol=0)
+
+
+def test_the_setting_ends_with_its_block_even_when_that_fails():
+    norm = layer().eval()
+    with pytest.raises(ZeroDivisionError), group_statistics(3), group_statistics(1):
+        1 / 0  # noqa: B018
+    assert torch.equal(norm(IMAGES), layer(nn.BatchNorm2d).eval()(IMAGES))
+
+
+def test_blocks_nest():
+    norm = layer()
+    with group_statistics(3):
+        with group_statistics(1):
+            torch.testing.assert_close(norm(IMAGES), by_group(norm, IMAGES, 1, None))
+        torch.testing.assert_close(norm(IMAGES), by_group(norm, IMAGES, 3, None))
+
+
+def test_gradients_of_many_episodes_at_once():
+    """Inside ``vmap(grad)``, one episode's images are one group."""
+    norm = layer().train()
+    parameters = dict(norm.named_parameters())
+
+    def loss(parameters, images):
+        return functional_call(norm, parameters, (images,)).square().sin().sum()
+
+    episodes = IMAGES.unflatten(0, (3, 4))
+    with group_statistics(1):
+        together = vmap(grad(loss), (None, 0))(parameters, episodes)
+    for i, images in enumerate(episodes):
+        expected = by_group(norm, images, 1, None).square().sin().sum()
+        alone = torch.autograd.grad(expected, list(parameters.values()))
+        torch.testing.assert_close([together["weight"][i], together["bias"][i]], list(alone))
+
+
+def test_a_state_dict_is_torchs():
+    assert list(BatchNorm2d(3).state_dict()) == list(nn.BatchNorm2d(3).state_dict())
+    BatchNorm2d(3).load_state_dict(nn.BatchNorm2d(3).state_dict())
+
+
+@pytest.mark.parametrize(("groups", "reference"), [(1, None), (1, 5), (3, None), (4, 2)])
+def test_features_are_images_of_one_pixel(groups, reference):
+    flat, spatial = layer(BatchNorm1d), layer(BatchNorm2d)
+    features = IMAGES[..., 0, 0]
+    with group_statistics(groups, reference):
+        expected = spatial(features[..., None, None])[..., 0, 0]
+        torch.testing.assert_close(flat(features), expected)
+    torch.testing.assert_close(flat.eval()(features), nn.BatchNorm1d.forward(flat, features))

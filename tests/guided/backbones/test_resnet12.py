@@ -1,0 +1,116 @@
+"""ResNet-12 and what it drops."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torchvision.ops import drop_block2d
+
+from guided.backbones import ResNet12
+from guided.backbones.resnet12 import DropBlock
+from guided.encoder import Encoder
+from guided.errors import InputError
+from guided.latents import LatentLayout
+from guided.seeds import seeded_initialisation
+
+THIN = (4, 6, 8, 10)
+
+
+@pytest.mark.parametrize("size", [(16, 16), (17, 31), (28, 28), (45, 20), (84, 84)])
+@pytest.mark.parametrize("average", [True, False])
+def test_decoder_maps_back_to_the_shape_of_the_images(size: tuple[int, int], average: bool) -> None:
+    backbone = ResNet12((3, *size), widths=THIN, average=average)
+    positions = 1 if average else (size[0] // 16) * (size[1] // 16)
+    assert backbone(torch.rand(2, 3, *size)).shape == (2, backbone.feature_dim)
+    assert backbone.feature_dim == 10 * positions
+    assert backbone.decoder(5)(torch.randn(2, 5)).shape == (2, 3, *size)
+
+
+def test_parameter_count() -> None:
+    """12.4 million, as every table of the literature says."""
+    backbone = ResNet12((3, 84, 84))
+    expected = 0
+    for before, width in zip((3, 64, 160, 320), (64, 160, 320, 640), strict=True):
+        convolutions = 9 * (before * width + 2 * width * width) + before * width
+        expected += convolutions + 4 * 2 * width
+    assert sum(p.numel() for p in backbone.parameters()) == expected
+    assert round(expected / 1e6, 1) == 12.4
+    assert backbone.feature_dim == 640
+    assert ResNet12((3, 84, 84), average=False).feature_dim == 16_000
+
+
+def test_a_block_is_that_of_the_docstring() -> None:
+    with seeded_initialisation(0, "test"):
+        backbone = ResNet12((2, 16, 16), widths=(3, 3, 3, 3), drop=0).double().eval()
+    images = torch.rand(2, 2, 16, 16, dtype=torch.float64)
+    block = backbone.body[0]
+    first, second, third = (block.body[i].weight for i in (0, 3, 6))
+    scale = (1 + 1e-5) ** -0.5  # fresh batch norm: mean 0, variance 1
+    x = F.leaky_relu(scale * F.conv2d(images, first, padding=1), 0.1)
+    x = F.leaky_relu(scale * F.conv2d(x, second, padding=1), 0.1)
+    x = scale * F.conv2d(x, third, padding=1)
+    x = F.leaky_relu(x + scale * F.conv2d(images, block.shortcut[0].weight), 0.1)
+    torch.testing.assert_close(block(images), F.max_pool2d(x, 2))
+
+
+@pytest.mark.parametrize("side", [1, 3])
+def test_drop_block_drops_whole_squares_at_its_rate(side: int) -> None:
+    layer = DropBlock(0.2, side, number=0).train()
+    features = torch.ones(40, 20, 11, 11)
+    dropped = layer(features)
+    zeros = (dropped == 0).to(torch.float32)
+    # Every zero lies in a square of zeros.
+    corners = F.avg_pool2d(zeros, side, stride=1) == 1
+    covered = F.max_pool2d(F.pad(corners.to(torch.float32), [side - 1] * 4), side, stride=1)
+    assert torch.equal(covered, zeros)
+    torch.manual_seed(0)
+    peer = (drop_block2d(features, 0.2, side) == 0).to(torch.float32)
+    assert float(zeros.mean()) == pytest.approx(float(peer.mean()), abs=0.01)
+    assert float(dropped.mean()) == pytest.approx(1, abs=1e-4), "the rest makes up for it"
+
+
+def test_drop_block_is_smaller_where_the_map_is() -> None:
+    layer = DropBlock(0.3, 5, number=0).train()
+    dropped = layer(torch.ones(200, 10, 2, 2)) == 0
+    whole = dropped.flatten(2).all(2)
+    assert torch.equal(whole, dropped.flatten(2).any(2))
+    assert float(whole.double().mean()) == pytest.approx(0.3, abs=0.03)
+
+
+def test_masks_are_a_function_of_the_layer_and_the_call() -> None:
+    features = torch.ones(2, 3, 8, 8)
+    layer, same, other = (DropBlock(0.5, 1, number=n).train() for n in (0, 0, 1))
+    first, second = layer(features), layer(features)
+    assert not torch.equal(first, second)
+    assert torch.equal(first, same(features))
+    assert not torch.equal(first, other(features))
+    resumed = DropBlock(0.5, 1, number=0).train()
+    resumed.load_state_dict(same.state_dict())
+    assert torch.equal(resumed(features), second)
+    assert layer.eval()(features) is features
+
+
+def test_survives_its_file(tmp_path: Path) -> None:
+    encoder = Encoder(ResNet12((3, 20, 20), widths=THIN), LatentLayout({"content": (0, 4)}))
+    encoder.train()(torch.rand(4, 3, 20, 20))
+    encoder.eval().save(tmp_path / "encoder.safetensors")
+    loaded = Encoder.load(tmp_path / "encoder.safetensors")
+    images = torch.rand(3, 3, 20, 20)
+    assert torch.equal(loaded(images), encoder(images))
+    assert int(loaded.backbone.body[1].calls) == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"widths": (1, 2, 3)}, r"widths: expected four positive numbers, got \[1, 2, 3\]"),
+        ({"drop": 1.0}, r"drop: expected in \[0, 1\), got 1"),
+        ({"block_size": 0}, "block_size: expected at least 1, got 0"),
+    ],
+)
+def test_impossible_settings(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=rf"^ResNet12\.{message}"):
+        ResNet12((3, 84, 84), **settings)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="too small"):
+        ResNet12((3, 15, 84))

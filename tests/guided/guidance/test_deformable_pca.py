@@ -1,0 +1,357 @@
+"""Deformable PCA against numpy, scipy and pictures whose deformation is known."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+from torch import Tensor, nn
+
+from guided.backbones import Conv4
+from guided.errors import InputError
+from guided.guidance.base import GuidanceContext
+from guided.guidance.deformable_pca import DeformablePCA
+from guided.guided_vae import GuidedVAE
+from guided.latents import LatentAllocator
+from guided.likelihoods import Bernoulli
+from guided.vae import Posterior
+
+SIZE = 16
+ALL = ("rotation", "scale", "shear", "translation_x", "translation_y")
+CONTENT = 3
+
+
+def build(
+    *deformations: str,
+    channels: int = 1,
+    size: tuple[int, int] = (SIZE, SIZE),
+    views: int = 1,
+    **settings: Any,
+) -> DeformablePCA:
+    torch.manual_seed(0)
+    latents = LatentAllocator(len(deformations) + CONTENT)
+    context = GuidanceContext((channels, *size), latents, {}, views)
+    return DeformablePCA(context, deformations=deformations, **settings).double()  # type: ignore[arg-type]
+
+
+def code(guidance: DeformablePCA, rows: int = 1, **amounts: float) -> Tensor:
+    """Random content; deformation latents such that gain · z is the amount asked for."""
+    latent_dim = len(guidance.latent_of) + CONTENT
+    rng = torch.Generator().manual_seed(1)
+    z = torch.randn(rows, latent_dim, generator=rng, dtype=torch.float64)
+    for name, latent in guidance.latent_of.items():
+        guidance.gains[name].data.fill_(0.5)
+        z[:, latent] = amounts.get(name, 0.0) / 0.5
+    return z
+
+
+def losses(guidance: DeformablePCA, images: Tensor, z: Tensor) -> dict[str, Tensor]:
+    return guidance.losses(images, Posterior(z, torch.zeros_like(z)), z, {})
+
+
+def scipy_deformed(canvas: np.ndarray, linear: np.ndarray, shift: np.ndarray) -> np.ndarray:
+    """``canvas[C, n, n]`` read at ``linear @ (x, y) + shift``; half widths, origin in the middle.
+
+    Bilinear, 0 outside, where the border pixels fade into the 0.
+    """
+    n = canvas.shape[-1]
+    swap = np.array([[0, 1], [1, 0]])  # scipy counts (row, column), we write (x, y)
+    matrix = swap @ linear @ swap
+    centre = np.full(2, (n - 1) / 2)
+    offset = centre - matrix @ centre + swap @ shift * n / 2
+    return np.stack(
+        [
+            ndimage.affine_transform(channel, matrix, offset, order=1, mode="grid-constant")
+            for channel in canvas
+        ]
+    )
+
+
+def painted(guidance: DeformablePCA, z: Tensor) -> np.ndarray:
+    """The content on the basis, in numpy."""
+    basis = guidance.basis.weight.detach().numpy()
+    content = z[:, -CONTENT:].detach().numpy()
+    flat = content @ basis.T + guidance.basis.bias.detach().numpy()
+    return flat.reshape(-1, *guidance.input_shape)
+
+
+# --- one deformation at a time ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("likelihood", ["gaussian", "bernoulli"])
+@pytest.mark.parametrize("size", [(16, 16), (15, 15), (12, 20)])
+def test_no_deformation_renders_the_canvas(size: tuple[int, int], likelihood: str) -> None:
+    guidance = build(*ALL, channels=3, size=size, likelihood=likelihood)
+    z = code(guidance, rows=4)
+    torch.testing.assert_close(guidance.render(z), guidance.canvas(z))
+    expected = painted(guidance, z)
+    if likelihood == "bernoulli":
+        expected = 1 / (1 + np.exp(-expected))
+    np.testing.assert_allclose(guidance.canvas(z).detach().numpy(), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("quarters", [1, 2, 3, -1])
+def test_quarter_turns_are_exact(quarters: int) -> None:
+    guidance = build("rotation", channels=2)
+    z = code(guidance, rows=2, rotation=quarters * math.pi / 2)
+    expected = torch.rot90(guidance.canvas(z), quarters, (2, 3))
+    torch.testing.assert_close(guidance.render(z), expected)
+
+
+@pytest.mark.parametrize("pixels", [3, -2])
+def test_translations_move_by_whole_pixels(pixels: int) -> None:
+    """The map goes from output to input: a positive amount looks to the right, or below."""
+    for name, axis in (("translation_x", 3), ("translation_y", 2)):
+        guidance = build(name)
+        z = code(guidance, **{name: pixels / (SIZE / 2)})
+        canvas, rendered = guidance.canvas(z), guidance.render(z)
+        kept = SIZE - abs(pixels)
+        source = canvas.narrow(axis, max(pixels, 0), kept)
+        torch.testing.assert_close(rendered.narrow(axis, max(-pixels, 0), kept), source)
+        empty = rendered.narrow(axis, kept if pixels > 0 else 0, abs(pixels))
+        torch.testing.assert_close(empty, torch.zeros_like(empty))
+
+
+def test_scale_changes_the_size_of_a_square_by_the_exponential_of_each_gain() -> None:
+    guidance = build("scale")
+    z = code(guidance)
+    z[0, 0] = 1.0
+    with torch.no_grad():
+        guidance.basis.weight.zero_()
+        square = guidance.basis.bias.zero_().view(SIZE, SIZE)
+        square[6:10, 6:10] = 1
+        for across, down in ((2.0, 1.0), (1.0, 2.0), (2.0, 2.0), (0.5, 0.5)):
+            # The map goes from output to input: dividing its axes enlarges the picture.
+            guidance.gains["scale"].copy_(-torch.tensor([across, down]).log())
+            rendered = guidance.render(z)[0, 0]
+            assert rendered.sum().item() == pytest.approx(16 * across * down)
+            row, column = rendered.sum(0), rendered.sum(1)
+            assert (row > 0.1).sum() == pytest.approx(4 * across, abs=2)
+            assert (column > 0.1).sum() == pytest.approx(4 * down, abs=2)
+            torch.testing.assert_close(rendered, rendered.flip(0, 1))  # it stays in the middle
+
+
+GENERATORS = {
+    "rotation": [[0, -1, 0], [1, 0, 0]],
+    "shear": [[0, 1, 0], [0, 0, 0]],
+    "translation_x": [[0, 0, 1], [0, 0, 0]],
+    "translation_y": [[0, 0, 0], [0, 0, 1]],
+}
+
+
+def test_each_deformation_is_one_latent() -> None:
+    """The derivative of the affine map at the identity, by hand; content has none."""
+    guidance = build(*ALL)
+    z = code(guidance)
+    guidance.gains["scale"].data = torch.tensor([0.2, 0.7], dtype=torch.float64)
+    jacobian = torch.autograd.functional.jacobian(guidance.affine, z)[0, ..., 0, :]
+    expected = torch.zeros(2, 3, len(ALL) + CONTENT, dtype=torch.float64)
+    for name, generator in GENERATORS.items():
+        expected[..., ALL.index(name)] = 0.5 * torch.tensor(generator)
+    expected[0, 0, 1], expected[1, 1, 1] = 0.2, 0.7
+    torch.testing.assert_close(jacobian, expected)
+
+
+def test_deformations_compose_as_scipy_does_it() -> None:
+    amounts = dict(zip(ALL, (0.4, 0.3, -0.5, 0.2, -0.3), strict=True))
+    guidance = build(*ALL, channels=2)
+    z = code(guidance, rows=3, **amounts)
+    angle, log_scale, shear, *shift = amounts.values()
+    rotate = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    linear = rotate @ np.array([[1, shear], [0, 1]]) * np.exp(log_scale)
+    expected = [scipy_deformed(c, linear, np.array(shift)) for c in painted(guidance, z)]
+    np.testing.assert_allclose(guidance.render(z).detach().numpy(), expected, atol=1e-9)
+
+
+# --- the losses ------------------------------------------------------------------------------
+
+
+def double_loop(basis: np.ndarray, penalty: Any) -> float:
+    columns = range(basis.shape[1])
+    pairs = [(j, k) for j in columns for k in columns if j != k]
+    return float(sum(penalty(basis[:, j] @ basis[:, k]) for j, k in pairs))
+
+
+def test_losses_are_the_papers_formula() -> None:
+    guidance = build("rotation", channels=3)
+    z = code(guidance, rows=4, rotation=0.3)
+    rng = np.random.default_rng(0)
+    images = rng.random((4, 3, SIZE, SIZE))
+    rotate = np.array([[np.cos(0.3), -np.sin(0.3)], [np.sin(0.3), np.cos(0.3)]])
+    squares = [
+        np.square(image - scipy_deformed(canvas, rotate, np.zeros(2))).sum()
+        for image, canvas in zip(images, painted(guidance, z), strict=True)
+    ]
+    terms = losses(guidance, torch.from_numpy(images), z)
+    assert terms["deformable_pca"].item() == pytest.approx(np.mean(squares), rel=1e-9)
+    orthogonality = double_loop(guidance.basis.weight.detach().numpy(), np.square)
+    assert terms["orthogonality"].item() == pytest.approx(orthogonality, rel=1e-9)
+
+
+def test_exchanged_content_is_deformed_as_the_other_view() -> None:
+    guidance = build("rotation", exchange=True, views=2)
+    z = code(guidance, rows=6, rotation=0.3)
+    z[3:, 0] *= -1
+    other = z[[3, 4, 5, 0, 1, 2]]
+    other[:, 0] = z[:, 0]
+    images = guidance.render(other).detach()
+    assert losses(guidance, images, z)["deformable_pca"].item() == 0
+    assert losses(guidance, guidance.render(z).detach(), z)["deformable_pca"].item() > 1
+
+
+def test_blur_adds_the_square_of_the_smoothed_error() -> None:
+    guidance = build("rotation", blur=1.2, channels=2)
+    z = code(guidance, rows=3)
+    images = np.random.default_rng(0).random((3, 2, SIZE, SIZE))
+    images[..., :5, :] = images[..., 11:, :] = images[..., :5] = images[..., 11:] = 0
+    guidance.basis.weight.data.zero_()
+    guidance.basis.bias.data.zero_()
+    smooth = ndimage.gaussian_filter(images, 1.2, axes=(2, 3), truncate=2.5, mode="mirror")
+    expected = np.square(smooth).sum((1, 2, 3)).mean()
+    terms = losses(guidance, torch.from_numpy(images), z)
+    assert terms["deformable_pca_smoothed"].item() == pytest.approx(expected, rel=1e-6)
+    assert terms["deformable_pca"].item() == pytest.approx(np.square(images).sum() / 3)
+    assert guidance.weights["deformable_pca_smoothed"] == 100
+
+
+def test_bernoulli_and_absolute_forms() -> None:
+    guidance = build("rotation", likelihood="bernoulli", orthogonality="absolute")
+    z = code(guidance, rows=4)
+    images = np.random.default_rng(0).random((4, 1, SIZE, SIZE))
+    p = 1 / (1 + np.exp(-painted(guidance, z)))
+    expected = -(images * np.log(p) + (1 - images) * np.log(1 - p)).sum((1, 2, 3)).mean()
+    terms = losses(guidance, torch.from_numpy(images), z)
+    assert terms["deformable_pca"].item() == pytest.approx(expected, rel=1e-6)
+    orthogonality = double_loop(guidance.basis.weight.detach().numpy(), np.abs)
+    assert terms["orthogonality"].item() == pytest.approx(orthogonality, rel=1e-9)
+
+
+def test_orthogonal_basis_has_no_penalty_whatever_its_norms() -> None:
+    guidance = build("rotation")
+    directions = torch.linalg.qr(guidance.basis.weight.detach()).Q
+    guidance.basis.weight.data = directions * torch.tensor([1.0, 5.0, 20.0])
+    penalty = losses(guidance, torch.zeros(1, 1, SIZE, SIZE), code(guidance))["orthogonality"]
+    assert penalty.item() == pytest.approx(0, abs=1e-20)
+
+
+def test_gradients_of_the_basis_by_hand() -> None:
+    """Reconstruction: 2 (canvas - x) zᵀ; orthogonality: 4 Σ_{k≠j} (b_jᵀ b_k) b_k."""
+    guidance = build("rotation")
+    z = code(guidance, rows=1)
+    images = torch.rand(1, 1, SIZE, SIZE, dtype=torch.float64)
+    terms = losses(guidance, images, z)
+    weight = guidance.basis.weight
+    (gradient,) = torch.autograd.grad(terms["deformable_pca"], weight)
+    residual = (guidance.canvas(z) - images).detach().flatten()
+    torch.testing.assert_close(gradient, 2 * residual[:, None] * z[0, -CONTENT:])
+    (gradient,) = torch.autograd.grad(terms["orthogonality"], weight)
+    products = weight.T @ weight
+    torch.testing.assert_close(gradient, 4 * weight @ (products - products.diag().diag()))
+
+
+@pytest.mark.parametrize("likelihood", ["gaussian", "bernoulli"])
+def test_gradients_of_latents_gains_and_basis_numerically(likelihood: str) -> None:
+    guidance = build(*ALL, size=(8, 8), likelihood=likelihood)
+    z = code(guidance, rows=2, rotation=0.2, scale=0.1, shear=0.15, translation_x=0.11)
+    images = torch.zeros(2, 1, 8, 8, dtype=torch.float64)
+    images[..., 2:6, 2:6] = torch.rand(2, 1, 4, 4, dtype=torch.float64)
+    assert torch.autograd.gradcheck(guidance.affine, z.requires_grad_())
+    inputs = (z, guidance.basis.bias, *guidance.gains.values())
+    assert torch.autograd.gradcheck(
+        lambda z, *_: losses(guidance, images, z)["deformable_pca"], inputs
+    )
+
+
+def test_binary_images_and_saturated_pixels_stay_finite() -> None:
+    size, rows = 31, 100  # a size at which interpolated ones overshoot 1 by a rounding error
+    guidance = build(*ALL, size=(size, size), likelihood="bernoulli").float()
+    images = (torch.rand(rows, 1, size, size) > 0.5).float()
+    noise = torch.randn(size * size)
+    z = code(guidance, rows, scale=0.2, translation_x=0.1).float()
+    z[:, 0] = torch.linspace(-3, 3, rows)
+    # 1e3: the sigmoid is 0 or 1 to the last bit.
+    for bias in (noise, 1e3 * noise, torch.full_like(noise, 1e3)):
+        guidance.basis.bias.data = bias
+        terms = losses(guidance, images, z.requires_grad_())
+        gradients = torch.autograd.grad(
+            terms["deformable_pca"], [z, guidance.basis.weight, *guidance.gains.values()]
+        )
+        assert terms["deformable_pca"].isfinite()
+        assert all(gradient.isfinite().all() for gradient in gradients)
+
+
+# --- in a model ------------------------------------------------------------------------------
+
+
+def in_a_model() -> tuple[GuidedVAE, DeformablePCA]:
+    torch.manual_seed(0)
+    model = GuidedVAE(
+        backbone=lambda shape: Conv4(shape, width=4),
+        likelihood=Bernoulli(),
+        latent_dim=8,
+        guidance=[lambda context: DeformablePCA(context, deformations=ALL)],
+        input_shape=(1, SIZE, SIZE),
+        categories={},
+    )
+    (guidance,) = model.strategies
+    assert isinstance(guidance, DeformablePCA)
+    return model, guidance
+
+
+def test_an_untrained_encoder_asks_for_no_deformation() -> None:
+    model, guidance = in_a_model()
+    posterior = model.vae.posterior(torch.rand(5, 1, SIZE, SIZE))
+    identity = torch.eye(2, 3).expand(5, 2, 3)
+    torch.testing.assert_close(guidance.affine(posterior.mean), identity)
+    assert (posterior.logvar[:, :5].exp() < 0.1).all()  # draws deform by little
+    assert (posterior.mean[:, 5:].std(0) > 0).all()  # and the content is as ever
+
+
+def test_the_first_step_moves_encoder_basis_and_gains() -> None:
+    model, guidance = in_a_model()
+    rng = torch.Generator().manual_seed(0)
+    images = torch.rand(5, 1, SIZE, SIZE, generator=rng)
+    objective = model.objective(images, {}, generator=rng)
+    objective.terms["deformable_pca"].backward()
+    head = model.vae.encoder.latent_head
+    assert head.weight.grad is not None
+    assert (head.weight.grad[:8].abs().sum(1) > 0).all()
+    assert all(gain.grad is not None and gain.grad.all() for gain in guidance.gains.values())
+    assert guidance.basis.weight.grad is not None
+    assert (guidance.basis.weight.grad.abs().sum(0) > 0).all()
+
+
+def test_weights_are_those_of_the_configuration_and_name_the_terms() -> None:
+    guidance = build("rotation", weight=0.5, orthogonality_weight=0.01)
+    assert guidance.weights == {"deformable_pca": 0.5, "orthogonality": 0.01}
+    terms = losses(guidance, torch.zeros(1, 1, SIZE, SIZE), code(guidance))
+    assert set(terms) == set(guidance.weights)
+    assert list(guidance.adversary_parameters()) == []
+    assert guidance.attributes == ()
+
+
+def test_impossible_settings_are_refused() -> None:
+    with pytest.raises(InputError, match=r"DeformablePCA\.deformations: at least one"):
+        build()
+    with pytest.raises(InputError, match="'rotation' is asked for twice"):
+        build("rotation", "rotation")
+    with pytest.raises(InputError, match="no latent is left for the content"):
+        DeformablePCA(GuidanceContext((1, 8, 8), LatentAllocator(2), {}))
+    with pytest.raises(InputError, match=r"exchange: needs augmentation\.views 2, got 1"):
+        build("rotation", exchange=True)
+    with pytest.raises(InputError, match="blur: expected at least 0, got -1"):
+        build("rotation", blur=-1)
+
+
+def test_pictures_are_the_components_by_norm() -> None:
+    guidance = build("rotation", channels=2)
+    weight = guidance.basis.weight
+    weight.data = nn.functional.normalize(weight, dim=0) * torch.tensor([1.0, 3.0, 2.0])
+    pictures = guidance.pictures()["principal_components"]
+    assert pictures.shape == (CONTENT, 2, SIZE, SIZE)
+    for picture, column in zip(pictures, (1, 2, 0), strict=True):
+        component = weight[:, column].detach()
+        expected = 0.5 + 0.5 * component / component.abs().max()
+        torch.testing.assert_close(picture.flatten(), expected)

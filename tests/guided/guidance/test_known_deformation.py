@@ -1,0 +1,184 @@
+"""Guidance that knows the deformation: its terms by hand, with its neighbours, in training."""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from guided.augment import Augmentation
+from guided.backbones import Conv4
+from guided.errors import InputError
+from guided.guidance.base import GuidanceContext
+from guided.guidance.deformable_pca import DeformablePCA
+from guided.guidance.excitation_inhibition import ExcitationInhibition
+from guided.guidance.known_deformation import UNITS, KnownDeformation
+from guided.latents import LatentAllocator
+from guided.training.config import PretrainConfig
+from guided.training.data import LabelledImages
+from guided.training.pretrain import build_model, pretrain
+from guided.vae import Posterior
+
+Scalars = Callable[[Path], dict[str, dict[int, float]]]
+
+KNOWN = ("rotation", "scale", "shear")
+
+
+def build(latent_dim: int = 6, **settings: object) -> KnownDeformation:
+    context = GuidanceContext((1, 8, 8), LatentAllocator(latent_dim), {}, views=2, known=KNOWN)
+    return KnownDeformation(context, **settings).double()
+
+
+def terms(guidance: KnownDeformation, mean: Tensor, **amounts: Tensor) -> dict[str, Tensor]:
+    posterior = Posterior(mean, torch.zeros_like(mean))
+    targets = {f"applied {name}": values for name, values in amounts.items()}
+    return guidance.losses(torch.empty(0), posterior, mean, targets)
+
+
+def test_agreement_is_the_cross_entropy_of_finding_the_other_view() -> None:
+    """Chen et al. (2020), equation 1, pair by pair."""
+    guidance = build(5, deformations=(), temperature=0.3)
+    mean = torch.randn(8, 5, dtype=torch.float64)
+    vectors = mean.numpy()
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    losses = []
+    for i in range(8):
+        partner = (i + 4) % 8
+        scores = {k: math.exp(float(unit[i] @ unit[k]) / 0.3) for k in range(8) if k != i}
+        losses.append(-math.log(scores[partner] / sum(scores.values())))
+    found = terms(guidance, mean)
+    assert set(found) == set(guidance.weights) == {"agreement"}
+    assert float(found["agreement"]) == pytest.approx(np.mean(losses), rel=1e-10)
+
+
+def test_deformation_latents_take_no_part_in_the_agreement() -> None:
+    guidance = build(6, deformations=("rotation", "shear"))
+    mean = torch.randn(8, 6, dtype=torch.float64)
+    amounts = {name: torch.randn(8, dtype=torch.float64) for name in ("rotation", "shear")}
+    moved = mean.clone()
+    moved[:, :2] += torch.randn(8, 2)
+    before, after = (terms(guidance, m, **amounts) for m in (mean, moved))
+    assert torch.equal(before["agreement"], after["agreement"])
+    assert not torch.isclose(before["equivariance"], after["equivariance"])
+
+
+def test_equivariance_is_zero_where_differences_are_told_truly() -> None:
+    guidance = build(6, deformations=("shear", "rotation"))
+    amounts = {name: torch.randn(8, dtype=torch.float64) for name in ("shear", "rotation")}
+    own = torch.randn(4, 2, dtype=torch.float64).repeat(2, 1)  # how each drawing was, unknown
+    mean = torch.randn(8, 6, dtype=torch.float64)
+    for latent, name in enumerate(amounts):
+        mean[:, latent] = own[:, latent] + amounts[name] / UNITS[name]
+    assert float(terms(guidance, mean, **amounts)["equivariance"].detach()) == pytest.approx(0)
+    mean[0, 1] += 0.5  # one of four pairs, half a unit
+    told = terms(guidance, mean, **amounts)["equivariance"]
+    assert float(told.detach()) == pytest.approx(0.5 * 0.25 / 4)
+
+
+def test_gradients_are_autograds_by_hand() -> None:
+    guidance = build(6, deformations=("rotation",))
+    mean = torch.randn(8, 6, dtype=torch.float64, requires_grad=True)
+    amount = torch.randn(8, dtype=torch.float64)
+    assert torch.autograd.gradcheck(
+        lambda m: tuple(terms(guidance, m, rotation=amount).values()), (mean,)
+    )
+    term = terms(guidance, mean, rotation=amount)["equivariance"]
+    (gain,) = torch.autograd.grad(term, guidance.gains)
+    told = ((amount[4:] - amount[:4]) / UNITS["rotation"]).detach()
+    latent = (mean[4:, 0] - mean[:4, 0]).detach()
+    torch.testing.assert_close(gain, -((told - latent) * latent).mean()[None])
+
+
+def test_it_means_by_rotation_the_latent_that_deformable_pca_means() -> None:
+    allocator = LatentAllocator(12)
+    context = GuidanceContext((1, 8, 8), allocator, {"class": 3}, views=2, known=KNOWN)
+    light = DeformablePCA(context, deformations=("rotation", "scale"), exchange=True)
+    ExcitationInhibition(context, attributes={"class": 4})
+    known = KnownDeformation(context, deformations=("scale", "shear"))
+    assert known.latents.tolist() == [light.latent_of["scale"], 6]
+    assert allocator.layout().slices == {
+        "rotation": (0, 1),
+        "scale": (1, 2),
+        "class": (2, 6),
+        "shear": (6, 7),
+        "content": (7, 12),
+    }
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"deformations": ("rotation", "rotation")}, "'rotation' is asked for twice"),
+        ({"deformations": ("tilt",)}, "augmentation draws no 'tilt'; it draws rotation, scale"),
+        ({"temperature": 0.0}, r"KnownDeformation\.temperature: expected > 0, got 0"),
+        ({"latent_dim": 3}, "no latent is left for the content"),
+    ],
+)
+def test_impossible_settings_are_refused(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        build(**settings)  # type: ignore[arg-type]
+
+
+def test_one_view_is_refused() -> None:
+    with pytest.raises(InputError, match=r"KnownDeformation: needs augmentation\.views 2, got 1"):
+        KnownDeformation(GuidanceContext((1, 8, 8), LatentAllocator(8), {}))
+
+
+SHORT = PretrainConfig(
+    backbone=partial(Conv4, width=8),
+    latent_dim=8,
+    guidance=[partial(KnownDeformation, deformations=("rotation",), equivariance=300.0)],
+    augmentation=Augmentation(rotation=30, elastic=0.05, views=2),
+    steps=300,
+    batch_size=32,
+    validate_every=300,
+    learning_rate=3e-3,
+    log_every=10,
+)
+
+
+@pytest.fixture(scope="module")
+def strokes() -> LabelledImages:
+    """One or two thick lines an image, at places of their own."""
+    rng = torch.Generator().manual_seed(3)
+    axis = (torch.arange(16) + 0.5) / 8 - 1
+    x, y = axis.expand(16, 16), axis[:, None].expand(16, 16)
+    angle, offset = torch.rand(2, 128, 2, 1, 1, generator=rng) * 2 - 1
+    distance = (x * (3 * angle).cos() + y * (3 * angle).sin() - 0.6 * offset).abs()
+    ink = (1.2 - distance / 0.15).clamp(0, 1).amax(1, keepdim=True)
+    return LabelledImages((255 * ink).to(torch.uint8))
+
+
+def test_training_makes_latents_follow_and_content_agree(
+    strokes: LabelledImages, tmp_path: Path, read_scalars: Scalars
+) -> None:
+    pretrain(SHORT, strokes, strokes, seed=0, log_folder=tmp_path)
+    logged = read_scalars(tmp_path)
+    first, last = 10, 300
+    followed = logged["guidance/correlation of differences, rotation"]
+    assert followed[last] > 0.7
+    assert followed[first] < 0.4
+    same = logged["guidance/content cosine of two views"]
+    other = logged["guidance/content cosine of two images"]
+    assert same[last] - other[last] > 0.3
+    assert logged["loss/agreement"][last] < 0.5 * logged["loss/agreement"][first]
+
+
+def test_without_the_elbo_nothing_is_decoded(strokes: LabelledImages) -> None:
+    alone = replace(SHORT, elbo=False, steps=2, validate_every=2)
+    with pytest.raises(InputError, match="elbo: without it, states cannot be told apart"):
+        pretrain(alone, strokes, strokes, seed=0)
+    before = build_model(alone, strokes, 0)
+    after = pretrain(alone, strokes, strokes, seed=0, score=lambda encoder: 0.0).model
+    for name, value in before.vae.decoder.state_dict().items():
+        # Held-out reconstruction is still measured, in evaluation mode.
+        assert torch.equal(value, after.vae.decoder.state_dict()[name]), name
+    moved = after.vae.encoder.latent_head.weight - before.vae.encoder.latent_head.weight
+    assert moved.abs().max() > 0
+    with pytest.raises(InputError, match="elbo: without it and without guidance"):
+        build_model(replace(alone, guidance=[]), strokes, 0)

@@ -1,0 +1,379 @@
+"""The training loop: what it computes, what it keeps, what it refuses."""
+
+import copy
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import Tensor
+from torch.distributions import Bernoulli, Normal, kl_divergence
+
+from guided.augment import Augmentation
+from guided.backbones import Conv4
+from guided.encoder import Encoder
+from guided.guidance.deformable_pca import DeformablePCA
+from guided.guidance.excitation_inhibition import ExcitationInhibition
+from guided.guided_vae import GuidedVAE, Objective
+from guided.seeds import generator
+from guided.training.data import Batches
+from guided.training.pretrain import (
+    LabelledImages,
+    PretrainConfig,
+    build_model,
+    negative_elbo,
+    pretrain,
+)
+
+Scalars = Callable[[Path], dict[str, dict[int, float]]]
+State = dict[str, Tensor]
+
+PLAIN = PretrainConfig(
+    backbone=partial(Conv4, width=4),
+    latent_dim=6,
+    kl_warmup=4,
+    steps=6,
+    batch_size=8,
+    validate_every=2,
+    log_every=1,
+)
+GUIDED = replace(
+    PLAIN,
+    guidance=[
+        partial(DeformablePCA, deformations=("rotation",)),
+        partial(ExcitationInhibition, attributes={"class": 2}, hidden=4),
+    ],
+)
+
+
+@pytest.fixture
+def data(make_images: Callable[..., Tensor]) -> tuple[LabelledImages, LabelledImages]:
+    labels = torch.arange(20) % 3
+    return LabelledImages(make_images(20), {"class": labels}), LabelledImages(make_images(6))
+
+
+def assert_same(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> None:
+    assert list(first) == list(second)
+    different = [name for name in first if not torch.equal(first[name], second[name])]
+    assert different == []
+
+
+def weights(model: torch.nn.Module) -> State:
+    return copy.deepcopy(model.state_dict())
+
+
+# --- what a step does ------------------------------------------------------------------------
+
+
+def test_the_loop_is_the_loop_written_by_hand(data: Any) -> None:
+    train, validation = data
+    augmentation = Augmentation(rotation=20, translation=0.1)
+    config = replace(GUIDED, kl_warmup=4, schedule="cosine", augmentation=augmentation)
+    model = build_model(config, train, seed=3).train()
+    main = torch.optim.Adam(model.main_parameters())
+    adversary = torch.optim.Adam(model.adversary_parameters())
+    for step in range(config.steps):
+        order = torch.randperm(20, generator=generator(3, "batches", step // 2))
+        rows = order[:8] if step % 2 == 0 else order[8:16]
+        rate = 1e-3 * (1 + math.cos(math.pi * step / 6)) / 2
+        main.param_groups[0]["lr"] = adversary.param_groups[0]["lr"] = rate
+        targets = {"class": train.targets["class"][rows]}
+        chance = generator(3, "pretrain", "augmentation", step)
+        noise = generator(3, "pretrain", "noise", step)
+        objective = model.objective(
+            augmentation(train.images[rows].float() / 255, chance),
+            targets,
+            kl_warmup=min(1, (step + 1) / 4),
+            generator=noise,
+        )
+        main.zero_grad()
+        objective.total.backward()
+        main.step()
+        adversary.zero_grad()
+        model.adversary_losses(objective.z, targets)["adversary/class"].backward()
+        adversary.step()
+    trained = pretrain(config, train, validation, seed=3).model
+    moved = weights(build_model(config, train, seed=3))
+    for name, value in trained.state_dict().items():
+        torch.testing.assert_close(value, model.state_dict()[name], rtol=1e-5, atol=1e-6)
+        assert not torch.equal(value, moved[name]), f"{name} was never trained"
+
+
+def test_kl_weight_rises_linearly(data: Any, tmp_path: Path, read_scalars: Scalars) -> None:
+    config = replace(PLAIN, kl_weight=2.0, kl_warmup=4)
+    pretrain(config, *data, seed=0, log_folder=tmp_path)
+    scalars = read_scalars(tmp_path)
+    factors = [scalars["loss_weighted/kl"][i] / scalars["loss/kl"][i] for i in range(1, 7)]
+    np.testing.assert_allclose(factors, [0.5, 1.0, 1.5, 2.0, 2.0, 2.0], rtol=1e-5)
+
+
+def test_no_warm_up_starts_at_the_full_weight(
+    data: Any, tmp_path: Path, read_scalars: Scalars
+) -> None:
+    pretrain(replace(PLAIN, kl_warmup=0, steps=1), *data, seed=0, log_folder=tmp_path)
+    scalars = read_scalars(tmp_path)
+    assert scalars["loss_weighted/kl"] == scalars["loss/kl"]
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+def test_learning_rates(data: Any, schedule: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    rates: list[float] = []
+
+    class Recording(torch.optim.Adam):
+        def step(self, closure: Any = None) -> Any:
+            rates.append(self.param_groups[0]["lr"])
+            return super().step(closure)
+
+    monkeypatch.setattr(torch.optim, "Adam", Recording)
+    config = replace(
+        GUIDED, learning_rate=1e-2, adversary_learning_rate=1e-4, steps=4, schedule=schedule
+    )
+    pretrain(config, *data, seed=0)
+    factors = {"constant": np.ones(4), "cosine": np.array([1, 0.8535534, 0.5, 0.1464466])}
+    np.testing.assert_allclose(rates[0::2], 1e-2 * factors[schedule], rtol=1e-6)
+    np.testing.assert_allclose(rates[1::2], 1e-4 * factors[schedule], rtol=1e-6)
+
+
+def test_training_lowers_the_held_out_loss(make_images: Callable[..., Tensor]) -> None:
+    """Of images that are all alike, which a VAE learns within a few steps."""
+    images = LabelledImages(make_images(1).repeat(20, 1, 1, 1))
+    config = replace(PLAIN, steps=60, learning_rate=1e-2, validate_every=20)
+    history = pretrain(config, images, images, seed=0).progress.history
+    scores = [entry["negative_elbo"] for entry in history]
+    assert scores[0] > scores[1] > scores[2]
+
+
+# --- batches ---------------------------------------------------------------------------------
+
+
+def test_each_epoch_is_a_permutation_in_whole_batches() -> None:
+    batches = Batches(23, 5, seed=1, device=torch.device("cpu"))
+    epochs = [torch.cat([batches[4 * e + i] for i in range(4)]) for e in range(5)]
+    for epoch in epochs:
+        assert len(epoch.unique()) == len(epoch) == 20
+        assert 0 <= epoch.min() <= epoch.max() < 23
+    assert len({tuple(epoch.tolist()) for epoch in epochs}) == 5
+    assert set(torch.cat(epochs).tolist()) == set(range(23))  # the rest of an epoch comes later
+
+
+def test_a_batch_is_a_function_of_seed_and_step_alone() -> None:
+    def fresh(seed: int = 1) -> Batches:
+        return Batches(23, 5, seed, torch.device("cpu"))
+
+    used = fresh()
+    for step in (17, 0, 5, 16, 4, 5):
+        assert torch.equal(used[step], fresh()[step])
+    assert not torch.equal(fresh(1)[0], fresh(2)[0])
+
+
+def test_unshuffled_batches_come_in_the_files_order() -> None:
+    batches = Batches(23, 5, seed=1, device=torch.device("cpu"), shuffle=False)
+    for epoch in range(3):
+        rows = torch.cat([batches[4 * epoch + i] for i in range(4)])
+        assert rows.tolist() == list(range(20))
+
+
+def test_unshuffled_training_sees_the_images_in_order(
+    data: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train, validation = data
+    seen: list[Tensor] = []
+    normalised = Encoder.normalised
+
+    def recording(self: Encoder, images: Tensor) -> Tensor:
+        if images.dtype == torch.uint8 and self.training:
+            seen.append(images)
+        return normalised(self, images)
+
+    monkeypatch.setattr(Encoder, "normalised", recording)
+    config = replace(PLAIN, shuffle=False, steps=3, validate_every=3)
+    pretrain(config, train, validation, seed=0)
+    for start, batch in zip((0, 8, 0), seen, strict=True):  # of 20 images, by 8
+        assert torch.equal(batch, train.images[start : start + 8])
+
+
+# --- determinism -----------------------------------------------------------------------------
+
+
+def test_a_run_is_a_function_of_its_seed(data: Any) -> None:
+    torch.manual_seed(1)
+    first = pretrain(GUIDED, *data, seed=0)
+    torch.manual_seed(2)
+    np.random.seed(2)  # noqa: NPY002
+    state = torch.get_rng_state()
+    again = pretrain(GUIDED, *data, seed=0)
+    assert torch.equal(state, torch.get_rng_state())
+    assert_same(first.model.state_dict(), again.model.state_dict())
+    assert_same(first.encoder.state_dict(), again.encoder.state_dict())
+    assert first.progress == again.progress
+    other = pretrain(GUIDED, *data, seed=1)
+    assert first.progress.history != other.progress.history
+
+
+def test_logging_and_saving_change_nothing(data: Any, tmp_path: Path) -> None:
+    silent = pretrain(GUIDED, *data, seed=0)
+    logged = pretrain(
+        GUIDED, *data, seed=0, log_folder=tmp_path / "log", state_file=tmp_path / "state"
+    )
+    assert_same(silent.model.state_dict(), logged.model.state_dict())
+
+
+def test_untrained_weights_are_a_function_of_the_seed(data: Any) -> None:
+    models = [build_model(GUIDED, data[0], seed) for seed in (0, 0, 1)]
+    assert_same(models[0].state_dict(), models[1].state_dict())
+    first = "vae.encoder.backbone.body.0.weight"
+    assert not torch.equal(models[0].state_dict()[first], models[2].state_dict()[first])
+
+
+def test_guided_and_unguided_arms_start_from_the_same_body(data: Any) -> None:
+    plain, guided = (build_model(config, data[0], 0) for config in (PLAIN, GUIDED))
+    assert_same(plain.vae.encoder.backbone.state_dict(), guided.vae.encoder.backbone.state_dict())
+
+
+def test_each_view_keeps_its_images_labels(data: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[Tensor, Tensor]] = []
+    whole = GuidedVAE.objective
+
+    def spy(model: GuidedVAE, images: Tensor, targets: State, **settings: Any) -> Objective:
+        seen.append((images, targets["class"]))
+        return whole(model, images, targets, **settings)
+
+    monkeypatch.setattr(GuidedVAE, "objective", spy)
+    pretrain(replace(GUIDED, augmentation=Augmentation(views=2)), *data, seed=0)
+    assert len(seen) == GUIDED.steps
+    for images, labels in seen:
+        assert images.shape[0] == 2 * GUIDED.batch_size
+        assert torch.equal(*images.chunk(2))
+        assert torch.equal(*labels.chunk(2))
+
+
+# --- what is kept ----------------------------------------------------------------------------
+
+
+class ScriptedScore:
+    """Returns given scores, whatever the encoder; remembers the encoders."""
+
+    def __init__(self, *scores: float) -> None:
+        self.scores = scores
+        self.seen: list[State] = []
+
+    def __call__(self, encoder: Encoder) -> float:
+        assert not encoder.training
+        self.seen.append(weights(encoder))
+        return self.scores[len(self.seen) - 1]
+
+
+def test_the_best_encoder_is_kept_and_the_model_goes_on(data: Any) -> None:
+    score = ScriptedScore(3.0, 1.0, 2.0)
+    result = pretrain(PLAIN, *data, seed=0, score=score)
+    assert_same(result.encoder.state_dict(), score.seen[1])
+    assert_same(result.model.vae.encoder.state_dict(), score.seen[2])
+    assert not torch.equal(score.seen[1]["head.weight"], score.seen[2]["head.weight"])
+    assert (result.progress.best_step, result.progress.best_score) == (4, 1.0)
+    assert [entry["score"] for entry in result.progress.history] == [3.0, 1.0, 2.0]
+    assert [entry["step"] for entry in result.progress.history] == [2, 4, 6]
+    assert not result.encoder.training
+
+
+def test_the_last_step_is_validated(data: Any) -> None:
+    history = pretrain(replace(PLAIN, steps=5), *data, seed=0).progress.history
+    assert [entry["step"] for entry in history] == [2, 4, 5]
+
+
+def test_without_a_score_the_negative_elbo_judges(data: Any) -> None:
+    result = pretrain(PLAIN, *data, seed=0)
+    for entry in result.progress.history:
+        assert entry["score"] == entry["negative_elbo"]
+    expected = negative_elbo(result.model, data[1].images, seed=0)
+    last = result.progress.history[-1]
+    assert {name: last[name] for name in expected} == expected
+
+
+def test_patience_stops_after_so_many_validations_without_improvement(data: Any) -> None:
+    score = ScriptedScore(3.0, 2.0, 2.5, 2.0, 1.0)
+    config = replace(PLAIN, steps=20, patience=2)
+    result = pretrain(config, *data, seed=0, score=score)
+    assert result.progress.step == 8
+    assert result.progress.best_step == 4
+    assert_same(result.encoder.state_dict(), score.seen[1])
+
+
+# --- validation ------------------------------------------------------------------------------
+
+
+def test_negative_elbo_is_that_of_torch_distributions(data: Any) -> None:
+    model = build_model(PLAIN, data[0], seed=0).train()
+    images = data[1].images.float() / 255
+    values = negative_elbo(model, (images.round() * 255).byte(), seed=5)
+    model.eval()
+    with torch.no_grad():
+        posterior = model.vae.posterior(images.round())
+        z = posterior.sample(generator(5, "validation"))
+        log_p = Bernoulli(model.vae.decode(z)).log_prob(images.round()).sum((1, 2, 3))
+        q = Normal(posterior.mean, (0.5 * posterior.logvar).exp())
+        kl = kl_divergence(q, Normal(0.0, 1.0)).sum(1)
+    assert values["reconstruction"] == pytest.approx(-log_p.mean().item(), rel=1e-5)
+    assert values["kl"] == pytest.approx(kl.mean().item(), rel=1e-5)
+    assert values["negative_elbo"] == values["reconstruction"] + values["kl"]
+
+
+def test_negative_elbo_weighs_images_not_chunks(data: Any) -> None:
+    model = build_model(PLAIN, data[0], seed=0)
+    with torch.no_grad():  # no noise, so that chunks cannot draw another
+        model.vae.encoder.latent_head.weight[6:] = 0
+        model.vae.encoder.latent_head.bias[6:] = -60
+    whole = negative_elbo(model, data[1].images, seed=0)
+    parts = negative_elbo(model, data[1].images, seed=0, batch_size=4)
+    assert parts == pytest.approx(whole, rel=1e-5)
+
+
+# --- logs ------------------------------------------------------------------------------------
+
+
+def test_the_log_holds_curves_and_pictures(
+    data: Any, tmp_path: Path, read_scalars: Scalars
+) -> None:
+    config = replace(GUIDED, log_every=3, kl_weight=0.5)
+    result = pretrain(config, *data, seed=0, log_folder=tmp_path)
+    scalars = read_scalars(tmp_path)
+    terms = {
+        "reconstruction",
+        "kl",
+        "deformable_pca",
+        "orthogonality",
+        "excitation/class",
+        "inhibition/class",
+    }
+    values = {"reconstruction", "kl", "negative_elbo", "score"}
+    expected = {f"loss/{name}" for name in terms | {"adversary/class"}}
+    expected |= {f"loss_weighted/{name}" for name in terms | {"total"}}
+    expected |= {f"validation/{name}" for name in values}
+    assert set(scalars) == expected
+    for tag, curve in scalars.items():
+        assert set(curve) == ({2, 4, 6} if tag.startswith("validation/") else {3, 6}), tag
+    for entry in result.progress.history:
+        for name in values:
+            logged = scalars[f"validation/{name}"][int(entry["step"])]
+            assert logged == pytest.approx(entry[name], rel=1e-6)
+    for step in (3, 6):
+        total = sum(scalars[f"loss_weighted/{name}"][step] for name in terms)
+        assert scalars["loss_weighted/total"][step] == pytest.approx(total, rel=1e-6)
+    events = EventAccumulator(str(tmp_path))
+    events.Reload()
+    assert set(events.Tags()["images"]) == {
+        "inputs",
+        "reconstructions",
+        "traversals",
+        "traversals_light_decoder",
+        "traversals_basis",
+        "attribute_traversals",
+        "samples",
+        "principal_components",
+    }
+    assert events.Tags()["histograms"] == ["kl_per_latent"]

@@ -1,0 +1,117 @@
+"""What pretraining refuses: impossible settings, and losses that are no numbers."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from guided.backbones import Conv4
+from guided.errors import InputError
+from guided.guidance.base import Guidance, GuidanceContext
+from guided.guidance.excitation_inhibition import ExcitationInhibition
+from guided.training.config import PretrainConfig
+from guided.training.data import LabelledImages
+from guided.training.pretrain import pretrain
+from guided.vae import Posterior
+
+CONFIG = PretrainConfig(
+    backbone=partial(Conv4, width=4),
+    latent_dim=6,
+    kl_warmup=4,
+    steps=6,
+    batch_size=8,
+    validate_every=2,
+    log_every=1,
+)
+
+
+@pytest.fixture
+def data(make_images: Callable[..., Tensor]) -> tuple[LabelledImages, LabelledImages]:
+    return LabelledImages(make_images(20)), LabelledImages(make_images(6))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("latent_dim", 0),
+        ("steps", 0),
+        ("validate_every", 0),
+        ("log_every", -1),
+        ("batch_size", 1),
+        ("kl_warmup", -5),
+        ("patience", -1),
+        ("learning_rate", 0.0),
+        ("learning_rate", math.nan),
+        ("adversary_learning_rate", -1.0),
+    ],
+)
+def test_impossible_settings_name_their_key(key: str, value: Any) -> None:
+    with pytest.raises(InputError, match=f"^{key}: .*got {value}"):
+        replace(CONFIG, **{key: value})
+
+
+def test_a_batch_larger_than_the_data_is_refused(data: Any) -> None:
+    with pytest.raises(InputError, match="batch_size: 21 is more than the 20 training images"):
+        pretrain(replace(CONFIG, batch_size=21), *data, seed=0)
+
+
+def test_an_attribute_without_labels_is_refused(data: Any) -> None:
+    guidance = partial(ExcitationInhibition, attributes={"class": 2})
+    with pytest.raises(InputError, match="the data have no 'class'"):
+        pretrain(replace(CONFIG, guidance=[guidance]), *data, seed=0)
+
+
+class Poison(Guidance):
+    """Its loss, or only its gradient, is not a number at the call it is told."""
+
+    def __init__(self, context: GuidanceContext, *, step: int, gradient: bool = False) -> None:
+        super().__init__()
+        self.step, self.gradient, self.calls = step, gradient, 0
+
+    @property
+    def weights(self) -> Mapping[str, float]:
+        return {"poison": 1.0}
+
+    def losses(
+        self, images: Tensor, posterior: Posterior, z: Tensor, targets: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
+        self.calls += 1
+        if self.calls != self.step:
+            return {"poison": 0 * z.sum()}
+        return {"poison": (0 * z.sum()).sqrt() if self.gradient else z.sum() * math.nan}
+
+
+@pytest.mark.parametrize("log_every", [1, 100])
+@pytest.mark.parametrize("gradient", [False, True])
+@pytest.mark.parametrize("step", [3, 4])
+def test_a_loss_that_is_no_number_stops_and_spares_the_state_before(
+    step: int, gradient: bool, log_every: int, data: Any, tmp_path: Path
+) -> None:
+    """Whether or not the poisoned step is logged, or is the one that is validated."""
+    path = tmp_path / "state"
+    config = replace(CONFIG, log_every=log_every)
+    poisoned = replace(config, guidance=[partial(Poison, step=step, gradient=gradient)])
+    with pytest.raises(
+        InputError, match=r"^[a-z_]+: the loss is nan at step [345];.*learning_rate"
+    ):
+        pretrain(poisoned, *data, seed=0, state_file=path)
+    healthy = replace(config, guidance=[partial(Poison, step=-1)])
+    resumed = pretrain(healthy, *data, seed=0, state_file=path)
+    whole = pretrain(healthy, *data, seed=0)
+    weights = whole.model.state_dict()
+    for name, value in resumed.model.state_dict().items():
+        assert torch.equal(value, weights[name]), name
+    assert resumed.progress == whole.progress
+
+
+@pytest.mark.parametrize(("step", "log_every"), [(3, 1), (4, 100)])
+def test_the_term_that_is_no_number_is_named(step: int, log_every: int, data: Any) -> None:
+    guidance = [partial(Poison, step=step)]
+    with pytest.raises(InputError, match=rf"^poison: the loss is nan at step {step}"):
+        pretrain(replace(CONFIG, guidance=guidance, log_every=log_every), *data, seed=0)

@@ -1,0 +1,179 @@
+"""A run that was killed and resumed ends with the same bits as one that was not.
+
+Run as a program, this file is the run that gets killed: ``test_pretrain_resume.py STATE_FILE``.
+"""
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+
+from guided.augment import Augmentation
+from guided.backbones import Conv4
+from guided.encoder import Encoder
+from guided.errors import InputError
+from guided.guidance.deformable_pca import DeformablePCA
+from guided.guidance.excitation_inhibition import ExcitationInhibition
+from guided.likelihoods import Gaussian
+from guided.training.config import PretrainConfig
+from guided.training.data import LabelledImages
+from guided.training.pretrain import Pretrained, pretrain
+
+Scalars = Callable[[Path], dict[str, dict[int, float]]]
+
+CONFIG = PretrainConfig(
+    backbone=partial(Conv4, width=4),
+    latent_dim=6,
+    likelihood=Gaussian,
+    guidance=[
+        partial(DeformablePCA, deformations=("rotation", "scale")),
+        partial(ExcitationInhibition, attributes={"class": 2}, hidden=4),
+    ],
+    augmentation=Augmentation(rotation=10),
+    kl_warmup=5,
+    steps=60,
+    batch_size=8,
+    schedule="cosine",
+    validate_every=3,
+    log_every=2,
+)
+
+
+def data() -> tuple[LabelledImages, LabelledImages]:
+    rng = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (26, 1, 16, 16), generator=rng, dtype=torch.uint8)
+    return LabelledImages(images[:20], {"class": torch.arange(20) % 3}), LabelledImages(images[20:])
+
+
+def spread(encoder: Encoder) -> float:
+    """A score that worsens now and then, so that the best is not the last."""
+    with torch.no_grad():
+        return float(encoder(data()[1].images).sin().sum())
+
+
+def run(
+    state_file: Path | None = None, config: PretrainConfig = CONFIG, **how: object
+) -> Pretrained:
+    return pretrain(config, *data(), seed=3, state_file=state_file, **{"score": spread} | how)  # type: ignore[arg-type]
+
+
+def assert_same_result(first: Pretrained, second: Pretrained) -> None:
+    for one, other in ((first.model, second.model), (first.encoder, second.encoder)):
+        a, b = one.state_dict(), other.state_dict()
+        assert [name for name in a if not torch.equal(a[name], b[name])] == []
+    assert first.progress == second.progress
+
+
+def test_a_killed_run_ends_with_the_same_bits(tmp_path: Path) -> None:
+    state_file = tmp_path / "state"
+    child = subprocess.Popen([sys.executable, __file__, str(state_file)])
+    try:
+        deadline = time.monotonic() + 600
+        while not state_file.exists():
+            assert child.poll() is None, "the run ended before it wrote a state"
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        time.sleep(random.uniform(0, 0.8))
+    finally:
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+    assert child.returncode == -signal.SIGKILL
+    steps_done = torch.load(state_file, weights_only=True)["progress"]["step"]
+    assert 0 < steps_done < CONFIG.steps
+    resumed, whole = run(state_file), run()
+    assert_same_result(resumed, whole)
+    assert len(whole.progress.history) == 20
+    assert 0 < whole.progress.best_step < CONFIG.steps
+
+
+class Crash:
+    """The score, until the ``call``-th call, which fails."""
+
+    def __init__(self, call: int) -> None:
+        self.left = call
+
+    def __call__(self, encoder: Encoder) -> float:
+        self.left -= 1
+        if not self.left:
+            raise KeyboardInterrupt
+        return spread(encoder)
+
+
+SHORT = replace(CONFIG, steps=12)
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_two_crashes_in_a_row(shuffle: bool, tmp_path: Path) -> None:
+    state_file, config = tmp_path / "state", replace(SHORT, shuffle=shuffle)
+    for call in (3, 2):
+        with pytest.raises(KeyboardInterrupt):
+            run(state_file, config, score=Crash(call))
+    assert torch.load(state_file, weights_only=True)["progress"]["step"] == 9
+    assert_same_result(run(state_file, config), run(None, config))
+
+
+def test_a_crash_before_the_first_state_starts_again(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "state", SHORT, score=Crash(1))
+    assert not (tmp_path / "state").exists()
+    assert_same_result(run(tmp_path / "state", SHORT), run(None, SHORT))
+
+
+def test_a_finished_run_is_only_read(tmp_path: Path) -> None:
+    first = run(tmp_path / "state", SHORT)
+    content = (tmp_path / "state").read_bytes()
+    again = run(tmp_path / "state", SHORT, score=Crash(1))  # never called
+    assert_same_result(first, again)
+    assert not first.model.training
+    assert not again.model.training
+    assert (tmp_path / "state").read_bytes() == content
+
+
+def test_patience_survives_a_resume(tmp_path: Path) -> None:
+    config = replace(SHORT, patience=2)
+    scores = iter([1.0, 2.0])
+    with pytest.raises(StopIteration):
+        run(tmp_path / "state", config, score=lambda _: next(scores))
+    resumed = run(tmp_path / "state", config, score=lambda _: 3.0)
+    assert resumed.progress.step == 9
+    assert (resumed.progress.best_step, resumed.progress.best_score) == (3, 1.0)
+
+
+def test_curves_of_a_resumed_run_have_no_gap_and_no_ghost(
+    tmp_path: Path, read_scalars: Scalars, next_second: Callable[[], None]
+) -> None:
+    log = tmp_path / "log"
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "state", SHORT, score=Crash(3), log_folder=log)
+    next_second()
+    resumed = run(tmp_path / "state", SHORT, log_folder=log)
+    run(None, SHORT, log_folder=tmp_path / "whole")
+    assert read_scalars(log) == read_scalars(tmp_path / "whole")
+    assert list(read_scalars(log)["validation/score"]) == [3, 6, 9, 12]
+    assert len(resumed.progress.history) == 4
+
+
+def test_the_state_of_another_model_is_refused(tmp_path: Path) -> None:
+    run(tmp_path / "state", SHORT)
+    with pytest.raises(InputError, match="state: damaged training state"):
+        run(tmp_path / "state", replace(SHORT, latent_dim=7))
+    with pytest.raises(InputError, match="state: damaged training state"):
+        run(tmp_path / "state", replace(SHORT, guidance=[]))
+
+
+def _slow(encoder: Encoder) -> float:
+    time.sleep(0.2)  # so that there is time to be killed
+    return spread(encoder)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    run(Path(sys.argv[1]), score=_slow)
