@@ -3,10 +3,6 @@
 import json
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 from PIL import Image
 
 ROOT = Path(__file__).parent.parent
@@ -23,7 +19,9 @@ ARMS = {
 
 def main() -> None:
     """Traversals of three guided latents, and the few-shot errors that guidance leads to."""
-    figure = plt.figure(figsize=(10.5, 3.1), dpi=110)
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10.5, 3.1), dpi=110)
     left, right = figure.subfigures(1, 2, width_ratios=[1.15, 1])
     _traversals(left)
     _errors(right)

@@ -1,0 +1,268 @@
+"""README and docs are true: examples run, links lead somewhere, figures are the published ones."""
+
+import contextlib
+import csv
+import importlib
+import io
+import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+import fewshot.learners
+import guided
+from fewshot.cli import main
+
+ROOT = Path(__file__).parent.parent
+PUBLISHED = ROOT / "runs" / "published"
+README = ROOT / "README.md"
+PAGES = [
+    README,
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "CHANGELOG.md",
+    *sorted(ROOT.glob("docs/**/*.md")),
+]
+EXTENDING = (ROOT / "docs" / "extending.md").read_text()
+NAMES = {path: str(path.relative_to(ROOT)) for path in PAGES}
+
+
+def blocks(text: str, language: str) -> list[str]:
+    """The code blocks of a language, outside everything else."""
+    return re.findall(rf"```{language}\n(.*?)```", text, re.S)
+
+
+def anchors(page: Path) -> set[str]:
+    """The headings of a page as GitHub names them in links."""
+    headings = re.findall(
+        r"^#+ (.+)$", re.sub(r"```.*?```", "", page.read_text(), flags=re.S), re.M
+    )
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def commands() -> list[str]:
+    """Every ``fewshot`` command with arguments that a page shows in a block."""
+    lines = [
+        line.partition("#")[0].removeprefix("uv run ").strip()
+        for page in PAGES
+        for block in blocks(page.read_text(), "bash")
+        for line in block.replace("pip install uv && ", "").splitlines()
+    ]
+    return sorted({line for line in lines if line.startswith("fewshot ")})
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Working directory with mine.py, which holds the classes of docs/extending.md."""
+    path = tmp_path_factory.mktemp("extending")
+    (path / "mine.py").write_text("\n".join(blocks(EXTENDING, "python")))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(path)
+        patch.setenv("FEWSHOT_CACHE", str(path / "cache"))
+        patch.syspath_prepend(str(path))
+        yield path
+    sys.modules.pop("mine", None)
+
+
+def test_readme_is_short():
+    assert len(README.read_text().splitlines()) <= 140
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES.get)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if target.startswith("http"):
+            continue
+        path, _, anchor = target.partition("#")
+        there = (page.parent / path).resolve() if path else page
+        assert there.exists(), target
+        assert not anchor or anchor in anchors(there), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES.get)
+def test_files_that_are_named_exist(page):
+    folders = "configs|benchmarks|examples|runs/published|guided|fewshot|tools|docs|tests"
+    named = re.findall(rf"`((?:{folders})/[\w./-]*)`", page.read_text())
+    named += re.findall(r"\b((?:configs|benchmarks)/[\w./-]+\.(?:yaml|py))", page.read_text())
+    missing = [name for name in named if not (ROOT / name).exists()]
+    assert not [name for name in missing if "NAME" not in name]
+
+
+@pytest.mark.parametrize("command", commands())
+def test_commands_are_accepted(command, folder, capsys):
+    """The command parses, with every key that it names; nothing is run."""
+    name, *arguments = shlex.split(command)[1:]
+    if name == "--version" or name == "data":
+        assert main([name, "--help"][: 1 + (name == "data")]) == 0
+        return
+    arguments = [str(ROOT / a) if a.startswith("configs/") else a for a in arguments]
+    with contextlib.suppress(SystemExit):
+        assert main([name, *arguments, "--print-config"]) == 0
+    printed = capsys.readouterr()
+    assert not printed.err
+    assert yaml.safe_load(printed.out)["dataset"]
+
+
+def test_no_remembered_figure():
+    for page in PAGES:
+        tables = [line for line in page.read_text().splitlines() if line.startswith("|")]
+        assert not [line for line in tables if "remember" in line or "\\*" in line], page
+    for file in ROOT.glob("configs/**/*.yaml"):
+        published = yaml.safe_load(file.read_text()).get("published", {})
+        assert "*" not in json.dumps(published), file
+
+
+def headline_rows() -> list[list[str]]:
+    """The README's table of five rows, from the published files."""
+
+    def row(file, arm, learner):
+        rows = json.loads((PUBLISHED / file).read_text())["rows"]
+        wanted = (arm, learner, 5, 1)
+        key = ("arm", "learner", "n_way", "n_shot")
+        return next(row for row in rows if tuple(row[k] for k in key) == wanted)
+
+    def cells(found, difference, ends):
+        low, high = found["error_ci95_seeds"]
+        paired = ["", ""]
+        if difference is not None:
+            paired = [f"{difference:+.1f}", f"{ends[0]:+.1f} … {ends[1]:+.1f}"]
+        return [f"{found['error']:.1f}", f"{low:.1f} … {high:.1f}", *paired]
+
+    def paired(found):
+        return cells(found, found["paired_difference"], found["paired_difference_ci95"])
+
+    with_labels = [
+        row("omniglot_compare.json", arm, "prototypical")
+        for arm in ("vae", "guided_unsupervised", "guided_supervised")
+    ]
+    contrastive, vae, full = (
+        row("omniglot_label_free.json", arm, "nearest")
+        for arm in ("contrastive", "vae", "known_deformable_pca")
+    )
+    low, high = vae["paired_difference_ci95"]  # of the VAE to the contrastive arm
+    reverse = cells(contrastive, -vae["paired_difference"], (-high, -low))
+    return [*map(paired, with_labels), reverse, paired(full)]
+
+
+def test_headline_is_what_was_published():
+    table = re.search(r"<!-- headline -->\n(.*?)<!-- end -->", README.read_text(), re.S).group(1)
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()[2:]]
+    assert [[*line[3:5], *line[6:8]] for line in lines] == headline_rows()
+
+
+@pytest.mark.parametrize("kind", ["pretraining", "meta-training"])
+def test_what_was_tried_is_counted(kind):
+    with (PUBLISHED / "omniglot_label_free_tried.csv").open() as file:
+        tried = sum(row["stage"] == kind for row in csv.DictReader(file))
+    assert f"{tried} " in re.search(
+        rf"(\d+ )(?:configurations )?of {kind}",
+        (ROOT / "docs/results/without-labels.md").read_text(),
+    ).group(1)
+
+
+def test_tried_files_are_tables():
+    for file in PUBLISHED.glob("*_tried.csv"):
+        with file.open() as lines:
+            rows = list(csv.reader(lines))
+        assert len(rows) > 3
+        assert {len(row) for row in rows} == {len(rows[0])}, file
+
+
+def test_learners_table_is_true():
+    text = (ROOT / "docs" / "learners.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \|.*\| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", text, re.M)
+    found = [row for row in rows if len(row) == 4 and row[3] in ("optional", "required")]
+    assert len(found) == 15
+    for name, transductive, _, trained in found:
+        learner = getattr(fewshot.learners, name)
+        assert (transductive == "**yes**") == learner.transductive, name
+        assert (trained == "required") == learner.needs_training, name
+
+
+def test_citation_is_of_this_version():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == guided.__version__
+    assert {"cff-version", "message", "title", "authors"} <= citation.keys()
+
+
+def test_python_example_runs(tmp_path, monkeypatch, capsys):
+    """The README's code as it stands, with fewer steps and episodes."""
+    (code,) = blocks(README.read_text(), "python")
+    assert "steps=300" in code
+    assert "episodes=1000" in code
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FEWSHOT_CACHE", str(tmp_path / "cache"))
+    exec(code.replace("steps=300", "steps=3").replace("episodes=1000", "episodes=20"), {})
+    assert re.search(r"^\d+\.\d % ± \d+\.\d over 20 episodes$", capsys.readouterr().out, re.M)
+    assert guided.Encoder.load(tmp_path / "encoder.safetensors").out_dim == 64
+
+
+def section(title: str) -> str:
+    """The text of one section of docs/extending.md."""
+    return re.search(rf"^## {title}\n(.*?)(?=^## |\Z)", EXTENDING, re.S | re.M).group(1)
+
+
+def extended(title: str) -> dict:
+    """The page's study with a section's additions, at a size for a test."""
+    study = yaml.safe_load(blocks(section("The study"), "yaml")[0])
+    for key, value in yaml.safe_load(blocks(section(title), "yaml")[0]).items():
+        study[key] = {**study[key], **value} if key != "dataset" else value
+    study["pretrain"] |= {"steps": 4, "validate_every": 2, "kl_warmup": 2, "batch_size": 32}
+    return study | {"episodes": 10, "selection_episodes": 5, "resamples": 50}
+
+
+@pytest.mark.parametrize("title", ["A guidance", "A learner", "A dataset", "A backbone"])
+def test_own_class_is_used_by_a_study(title, folder):
+    config = folder / f"{title}.yaml"
+    config.write_text(yaml.safe_dump(extended(title)))
+    with contextlib.redirect_stdout(io.StringIO()):
+        assert main(["compare", str(config), "--output", str(folder / title)]) == 0
+    rows = json.loads((folder / title / "results.json").read_text())["rows"]
+    new = {"A guidance": "ink", "A learner": "median_trained"}.get(title, "vae")
+    assert [row for row in rows if new in (row["arm"], row["learner"]) and 0 < row["error"] < 100]
+
+
+def test_own_classes_are_trained_saved_and_loaded_by_evaluate(folder):
+    mine = importlib.import_module("mine")
+    splits = mine.Stripes(folder, n_classes=24).splits()
+    trained = guided.pretrain(
+        splits.train,
+        backbone=mine.TwoLayers,
+        guidance=[mine.InkGuidance(weight=500.0)],
+        validation=splits.validation,
+        latent_dim=8,
+        steps=4,
+    )
+    file = folder / "own.safetensors"
+    trained.encoder.save(file)
+    loaded = guided.Encoder.load(file, "ink")
+    torch.testing.assert_close(
+        loaded(splits.test.images), trained.encoder.select("ink")(splits.test.images)
+    )
+
+    def evaluate(*imports: str) -> subprocess.CompletedProcess:
+        program = "import sys; from fewshot.cli import main; sys.exit(main())"
+        arguments = ["evaluate", *imports, "--dataset", "Glyphs", "--dataset.init_args.size", "16"]
+        arguments += ["--encoder", str(file), "--episodes", "5", "--output", str(folder / "own")]
+        done = [sys.executable, "-c", program, *arguments]
+        return subprocess.run(done, capture_output=True, text=True, check=False)
+
+    refused, accepted = evaluate(), evaluate("--imports", "[mine]")
+    assert refused.returncode == 2
+    assert "mine.TwoLayers" in refused.stderr
+    assert refused.stderr.count("\n") == 1
+    assert accepted.returncode == 0, accepted.stderr
+    assert "error" in accepted.stdout
