@@ -2,7 +2,6 @@
 
 import contextlib
 import csv
-import importlib
 import io
 import json
 import re
@@ -14,7 +13,9 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from PIL import Image
 
+import fewshot
 import fewshot.learners
 import guided
 from fewshot.cli import main
@@ -29,12 +30,18 @@ PAGES = [
     *sorted(ROOT.glob("docs/**/*.md")),
 ]
 EXTENDING = (ROOT / "docs" / "extending.md").read_text()
+SECTIONS = ("A guidance", "A learner", "A dataset", "A backbone")
 NAMES = {path: str(path.relative_to(ROOT)) for path in PAGES}
 
 
 def blocks(text: str, language: str) -> list[str]:
     """The code blocks of a language, outside everything else."""
     return re.findall(rf"```{language}\n(.*?)```", text, re.S)
+
+
+def section(title: str) -> str:
+    """The text of one section of docs/extending.md."""
+    return re.search(rf"^## {title}\n(.*?)(?=^## |\Z)", EXTENDING, re.S | re.M).group(1)
 
 
 def anchors(page: Path) -> set[str]:
@@ -68,7 +75,8 @@ def _one_thread():
 def folder(tmp_path_factory):
     """Working directory with mine.py, which holds the classes of docs/extending.md."""
     path = tmp_path_factory.mktemp("extending")
-    (path / "mine.py").write_text("\n".join(blocks(EXTENDING, "python")))
+    classes = [blocks(section(title), "python")[0] for title in SECTIONS]
+    (path / "mine.py").write_text("\n".join(classes))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(path)
         patch.setenv("FEWSHOT_CACHE", str(path / "cache"))
@@ -210,11 +218,6 @@ def test_python_example_runs(tmp_path, monkeypatch, capsys):
     assert guided.Encoder.load(tmp_path / "encoder.safetensors").out_dim == 64
 
 
-def section(title: str) -> str:
-    """The text of one section of docs/extending.md."""
-    return re.search(rf"^## {title}\n(.*?)(?=^## |\Z)", EXTENDING, re.S | re.M).group(1)
-
-
 def extended(title: str) -> dict:
     """The page's study with a section's additions, at a size for a test."""
     study = yaml.safe_load(blocks(section("The study"), "yaml")[0])
@@ -224,7 +227,7 @@ def extended(title: str) -> dict:
     return study | {"episodes": 10, "selection_episodes": 5, "resamples": 50}
 
 
-@pytest.mark.parametrize("title", ["A guidance", "A learner", "A dataset", "A backbone"])
+@pytest.mark.parametrize("title", SECTIONS)
 def test_own_class_is_used_by_a_study(title, folder):
     config = folder / f"{title}.yaml"
     config.write_text(yaml.safe_dump(extended(title)))
@@ -235,23 +238,17 @@ def test_own_class_is_used_by_a_study(title, folder):
     assert [row for row in rows if new in (row["arm"], row["learner"]) and 0 < row["error"] < 100]
 
 
-def test_own_classes_are_trained_saved_and_loaded_by_evaluate(folder):
-    mine = importlib.import_module("mine")
-    splits = mine.Stripes(folder, n_classes=24).splits()
-    trained = guided.pretrain(
-        splits.train,
-        backbone=mine.TwoLayers,
-        guidance=[mine.InkGuidance(weight=500.0)],
-        validation=splits.validation,
-        latent_dim=8,
-        steps=4,
-    )
+def test_own_classes_are_trained_saved_and_loaded_by_evaluate(folder, capsys):
+    """The page's program, then its encoder file in another process."""
+    (code,) = blocks(section("In Python"), "python")
+    assert "steps=200" in code
+    variables = {}
+    exec(code.replace("steps=200", "steps=4"), variables)
+    assert "over 100 episodes" in capsys.readouterr().out
+    loaded, trained = variables["encoder"], variables["trained"].encoder
+    images = variables["splits"].test.images
+    torch.testing.assert_close(loaded(images), trained.eval()(images))
     file = folder / "own.safetensors"
-    trained.encoder.save(file)
-    loaded = guided.Encoder.load(file, "ink")
-    torch.testing.assert_close(
-        loaded(splits.test.images), trained.encoder.select("ink")(splits.test.images)
-    )
 
     def evaluate(*imports: str) -> subprocess.CompletedProcess:
         program = "import sys; from fewshot.cli import main; sys.exit(main())"
@@ -266,3 +263,24 @@ def test_own_classes_are_trained_saved_and_loaded_by_evaluate(folder):
     assert refused.stderr.count("\n") == 1
     assert accepted.returncode == 0, accepted.stderr
     assert "error" in accepted.stdout
+
+
+def test_fragments_run(folder, tmp_path, monkeypatch):
+    """The short pieces of Python in docs/data.md and docs/learners.md."""
+    pattern = torch.arange(24 * 24).reshape(24, 24).to(torch.uint8).numpy()
+    for name in map(str, range(12)):
+        (tmp_path / "my_images" / name).mkdir(parents=True)
+        Image.fromarray(pattern + int(name)).save(tmp_path / "my_images" / name / "1.png")
+    monkeypatch.chdir(tmp_path)
+    (code,) = blocks((ROOT / "docs" / "data.md").read_text(), "python")
+    variables = {"fewshot": fewshot}
+    exec(code, variables)
+    assert variables["splits"].train.images.shape[1:] == (3, 32, 32)
+
+    splits = fewshot.data.Glyphs("data", size=16).splits()
+    encoder = guided.Encoder(guided.Conv4(splits.train.image_shape, width=4), None)
+    (code,) = blocks((ROOT / "docs" / "learners.md").read_text(), "python")
+    code = code.replace("steps=300", "steps=2").replace("episodes=1000", "episodes=20")
+    variables = {"fewshot": fewshot, "splits": splits, "encoder": encoder}
+    exec(code, variables)
+    assert len(variables["result"].errors) == 20
