@@ -24,7 +24,7 @@ class Setting:
     n_way: int = 5
     n_shot: int = 1
     n_query: int = 15
-    within: str | None = field(default=None, metadata={"described": "if changed"})
+    within: str | None = None
 
     def __post_init__(self) -> None:
         for name, least in (("n_way", 2), ("n_shot", 1), ("n_query", 1)):

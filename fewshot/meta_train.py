@@ -63,11 +63,9 @@ class TrainConfig:
     validate_every: int = 100
     patience: int = 0
     log_every: int = 20
-    augmentation: Augmentation = field(
-        default_factory=Augmentation, metadata={"described": "if changed"}
-    )
-    tasks: TaskFactory | None = field(default=None, metadata={"described": "if changed"})
-    compile: bool = field(default=False, metadata={"described": "if changed"})
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    tasks: TaskFactory | None = None
+    compile: bool = False
 
     def __post_init__(self) -> None:
         positive = ("steps", "episodes_per_step", "validation_episodes", "validate_every")
@@ -159,7 +157,8 @@ def meta_train(
             progress.step += 1
             bar.update()
             last = progress.step == config.steps
-            judged = last or progress.step % config.validate_every == 0
+            regular = progress.step % config.validate_every == 0
+            judged = last or regular
             if judged or progress.step % config.log_every == 0:
                 check_finite({"loss": loss}, progress.step, config.learning_rate)
                 log.scalars("train", {"loss": loss.detach()}, progress.step)
@@ -171,7 +170,7 @@ def meta_train(
                 log.scalars("validation", {"error": values["score"]}, progress.step)
                 if progress.record(values):
                     best.load_state_dict(model.state_dict())
-                if state_file:
+                if state_file and regular:  # a longer training passes through this state too
                     state.save(state_file)
     return MetaTrained(best.eval(), progress)
 

@@ -32,11 +32,6 @@ class Deformed:
     amounts: Mapping[str, Tensor]
 
 
-def _later(default: Any) -> Any:
-    """A field that a configuration's description leaves out at its default."""
-    return field(default=default, metadata={"described": "if changed"})
-
-
 @dataclass(frozen=True)
 class Augmentation:
     """Deform every training image by its own random map, uniform within these limits.
@@ -67,13 +62,13 @@ class Augmentation:
     shear: float = 0.0
     translation: float = 0.0
     views: int = 1
-    crop: float = _later(1.0)
-    flip: bool = _later(False)
-    brightness: float = _later(0.0)
-    contrast: float = _later(0.0)
-    saturation: float = _later(0.0)
-    elastic: float = _later(0.0)
-    thickness: float = _later(0.0)
+    crop: float = 1.0
+    flip: bool = False
+    brightness: float = 0.0
+    contrast: float = 0.0
+    saturation: float = 0.0
+    elastic: float = 0.0
+    thickness: float = 0.0
 
     def __post_init__(self) -> None:
         if self.views < 1:

@@ -117,7 +117,8 @@ def pretrain(
             bar.update()
             last = progress.step == config.steps
             logs = last or progress.step % config.log_every == 0
-            validates = last or progress.step % config.validate_every == 0
+            regular = progress.step % config.validate_every == 0
+            validates = last or regular
             if logs or validates:
                 check_finite(done.terms, progress.step, config.learning_rate)
             if logs:
@@ -129,7 +130,7 @@ def pretrain(
                 log.scalars("validation", values, progress.step)
                 if progress.record(values):
                     best.load_state_dict(model.vae.state_dict())
-                if state_file:
+                if state_file and regular:  # a longer training passes through this state too
                     state.save(state_file)
         model.eval()
         if log.active and config.elbo:
