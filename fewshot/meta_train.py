@@ -11,7 +11,7 @@ from torch import nn
 from fewshot.compiled import as_written, compile_networks, translating
 from fewshot.data.bank import ImageBank
 from fewshot.episodes import Episodes, Setting
-from fewshot.evaluate import embed_bank, episode_errors, table_for
+from fewshot.evaluation import embed_bank, episode_errors, table_for
 from fewshot.learners.base import Learner, LearnerFactory
 from fewshot.sampler import EpisodeSampler
 from fewshot.tasks.base import DeformedTasks, TaskContext, TaskFactory, TaskSource

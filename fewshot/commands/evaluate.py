@@ -11,7 +11,7 @@ from fewshot.data import DatasetFactory, data_root
 from fewshot.data.dataset import SplitName
 from fewshot.environment import choose_device
 from fewshot.episodes import Setting
-from fewshot.evaluate import embed_bank, episode_errors, table_for
+from fewshot.evaluation import embed_bank, episode_errors, table_for
 from fewshot.learners.base import Learner, LearnerFactory
 from fewshot.learners.prototypical import Prototypical
 from fewshot.sampler import EpisodeSampler

@@ -10,7 +10,7 @@ from fewshot.config import describe, made_by
 from fewshot.data.dataset import Splits
 from fewshot.environment import hardware, versions
 from fewshot.episodes import Setting
-from fewshot.evaluate import EpisodeErrors
+from fewshot.evaluation import EpisodeErrors
 from fewshot.statistics import ci95_over_episodes, ci95_over_seeds, paired_difference
 from fewshot.study.config import StudyConfig, is_meta_trained
 from fewshot.study.figures import (

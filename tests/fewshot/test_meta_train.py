@@ -8,7 +8,7 @@ import torch
 
 from fewshot.config import describe
 from fewshot.episodes import Setting
-from fewshot.evaluate import embed_bank, episode_errors
+from fewshot.evaluation import embed_bank, episode_errors
 from fewshot.learners.prototypical import Prototypical
 from fewshot.meta_train import TrainConfig, meta_train
 from fewshot.sampler import EpisodeSampler

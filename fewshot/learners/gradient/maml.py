@@ -1,9 +1,7 @@
 """MAML: an initialisation from which a few gradient steps suffice."""
 
-from collections.abc import Sequence
+from typing import Any
 
-from fewshot.learners.base import BatchNormPolicy
-from fewshot.learners.gradient.adaptation import Engine
 from fewshot.learners.gradient.base import MetaLearner
 from guided.encoder import Encoder
 
@@ -19,37 +17,9 @@ class MAML(MetaLearner):
 
     Args:
         encoder: images to embeddings; the random, unguided or guided starting point.
-        n_way: classes in an episode, in training and at evaluation.
-        steps: inner steps.
-        evaluation_steps: inner steps at evaluation, if other than ``steps``.
-        learning_rate: of the inner steps.
-        first_order: treat the inner gradients as constants in meta-training.
-        adapt: what the inner steps change; see :class:`GradientLearner`.
-        batch_norm: see :class:`GradientLearner`.
-        engine: see :class:`GradientLearner`.
+        learning_rate: learning rate of the inner steps, > 0.
+        settings: those of :class:`MetaLearner` and :class:`GradientLearner`.
     """
 
-    def __init__(
-        self,
-        encoder: Encoder,
-        *,
-        n_way: int = 5,
-        steps: int = 1,
-        evaluation_steps: int | None = None,
-        learning_rate: float = 0.4,
-        first_order: bool = False,
-        adapt: Sequence[str] | None = None,
-        batch_norm: BatchNormPolicy = "support",
-        engine: Engine = "auto",
-    ) -> None:
-        super().__init__(
-            encoder,
-            n_way,
-            steps=steps,
-            evaluation_steps=evaluation_steps,
-            learning_rate=learning_rate,
-            first_order=first_order,
-            adapt=adapt,
-            batch_norm=batch_norm,
-            engine=engine,
-        )
+    def __init__(self, encoder: Encoder, *, learning_rate: float = 0.4, **settings: Any) -> None:
+        super().__init__(encoder, learning_rate=learning_rate, **settings)

@@ -14,7 +14,7 @@ from fewshot.config import describe, made_by
 from fewshot.data.dataset import Dataset
 from fewshot.data.omniglot.dataset import Omniglot
 from fewshot.episodes import Episodes, Setting
-from fewshot.evaluate import CHUNK_IMAGES, EpisodeErrors
+from fewshot.evaluation import CHUNK_IMAGES, EpisodeErrors
 from fewshot.learners.base import Learner
 from fewshot.study.cells import Cell
 from fewshot.study.config import LearnerConfig, StudyConfig

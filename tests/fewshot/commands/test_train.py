@@ -9,7 +9,7 @@ import torch
 from fewshot.cli import main
 from fewshot.data.glyphs.dataset import Glyphs
 from fewshot.episodes import Setting
-from fewshot.evaluate import embed_bank, episode_errors
+from fewshot.evaluation import embed_bank, episode_errors
 from fewshot.learners.prototypical import Prototypical
 from fewshot.sampler import EpisodeSampler
 from guided.encoder import Encoder, provenance

@@ -8,7 +8,7 @@ import torch
 
 import fewshot.learners  # noqa: F401  (imports every learner)
 from fewshot.episodes import Episodes, Setting
-from fewshot.evaluate import EpisodeErrors
+from fewshot.evaluation import EpisodeErrors
 from fewshot.learners.base import Learner
 from fewshot.learners.gradient.base import GradientLearner, MetaLearner
 from fewshot.learners.prototypical import Prototypical

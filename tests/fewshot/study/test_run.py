@@ -23,7 +23,7 @@ from fewshot.data.bank import ImageBank
 from fewshot.data.dataset import Splits
 from fewshot.data.labels import labelled
 from fewshot.episodes import Setting
-from fewshot.evaluate import embed_bank, episode_errors
+from fewshot.evaluation import embed_bank, episode_errors
 from fewshot.learners.prototypical import Prototypical
 from fewshot.sampler import EpisodeSampler
 from fewshot.study.run import Study

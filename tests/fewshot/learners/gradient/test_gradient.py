@@ -383,8 +383,8 @@ def test_training_frees_each_episodes_graph(encoder):
 @pytest.mark.parametrize(
     ("cls", "settings", "message"),
     [
-        (MAML, {"steps": 0}, r"^MAML\.steps: expected at least 1, got 0"),
-        (MAML, {"evaluation_steps": 0}, r"^MAML\.evaluation_steps: expected at least 1, got 0"),
+        (MAML, {"steps": 0}, r"^MAML\.steps: expected > 0, got 0"),
+        (MAML, {"evaluation_steps": 0}, r"^MAML\.evaluation_steps: expected > 0, got 0"),
         (ANIL, {"learning_rate": 0.0}, r"^ANIL\.learning_rate: expected > 0, got 0"),
         (MetaSGD, {"n_way": 1}, r"^MetaSGD\.n_way: expected at least 2, got 1"),
     ],

@@ -7,7 +7,7 @@ import torch
 from torch.distributions import Normal, kl_divergence
 
 from fewshot.episodes import Episodes, Setting
-from fewshot.evaluate import episode_errors, table_for
+from fewshot.evaluation import episode_errors, table_for
 from fewshot.learners.neural_statistician import learner as neural_statistician
 from fewshot.learners.neural_statistician.learner import NeuralStatistician
 from fewshot.learners.neural_statistician.set_vae import SetVAE, divergence, pairwise_divergence

@@ -22,7 +22,7 @@ from fewshot.commands.probe import ProbeConfig
 from fewshot.data import mnist
 from fewshot.data.glyphs.dataset import Glyphs
 from fewshot.data.labels import labelled
-from fewshot.evaluate import embed_bank
+from fewshot.evaluation import embed_bank
 from fewshot.readme import fill
 from fewshot.statistics import paired_difference
 from fewshot.study.latents.report import latents_figure, markdown_table

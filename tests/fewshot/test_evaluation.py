@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-import fewshot.evaluate
+import fewshot.evaluation
 from fewshot.episodes import Setting
-from fewshot.evaluate import embed_bank, episode_errors
+from fewshot.evaluation import embed_bank, episode_errors
 from fewshot.learners.prototypical import Prototypical
 from fewshot.sampler import EpisodeSampler
 
@@ -56,7 +56,7 @@ def test_chunks_do_not_matter(monkeypatch, encoder, embeddings, sampler, episode
 
     monkeypatch.setattr(EpisodeSampler, "batch", spy)
     episode_bytes = 4 * (2 + 3) * 5 * 4
-    monkeypatch.setattr(fewshot.evaluate, "CHUNK_BYTES", episodes_at_a_time * episode_bytes)
+    monkeypatch.setattr(fewshot.evaluation, "CHUNK_BYTES", episodes_at_a_time * episode_bytes)
     assert torch.equal(episode_errors(Prototypical(encoder), embeddings, sampler, 30), whole)
     assert (drawn[0][0], drawn[-1][1]) == (0, 30)
     assert all(stop == start for (_, stop), (start, _) in pairwise(drawn))
