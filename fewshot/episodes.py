@@ -1,7 +1,7 @@
 """The shape of episodes, and batches of them."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor

@@ -5,12 +5,12 @@ on, so different configurations share them. Everything else in a run folder belo
 configuration, ``config.yaml``.
 """
 
-import glob
 import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +45,7 @@ LAKE = ("lake", "lake.*json", "lake.md", "lake*.png", "tensorboard/lake", "lake.
 """Files of Lake's task, whose own keys are in lake.yaml beside the study's config.yaml."""
 
 
-def open_run(
-    output: Path, config: object, device: str, mark: str = "finished.json"
-) -> None:
+def open_run(output: Path, config: object, device: str, mark: str = "finished.json") -> None:
     """Create a run folder and write there what the run was asked for and where it runs.
 
     The results of another configuration move to ``superseded/N`` before. The mark of an earlier
@@ -90,9 +88,7 @@ def differing_keys(path: Path, config: object) -> list[str]:
     except InputError:
         return [path.name]
     new = describe(config, full=True)
-    return sorted(
-        key for key in _differences(old, new, "") if key.partition(".")[0] not in PLACES
-    )
+    return sorted(key for key in _differences(old, new, "") if key.partition(".")[0] not in PLACES)
 
 
 def _differences(old: Any, new: Any, key: str) -> Iterator[str]:
@@ -219,8 +215,10 @@ class Finish:
 def _named_files(value: Any) -> Iterator[Path]:
     """The existing files that a configuration names; ``{seed}`` stands for any text."""
     if isinstance(value, Path):
-        pattern = glob.escape(str(value)).replace("{seed}", "*")
-        yield from (Path(found) for found in glob.glob(pattern) if Path(found).is_file())
+        fixed = list(takewhile(lambda part: "{seed}" not in part, value.parts))
+        pattern = "/".join(value.parts[len(fixed) :]).replace("{seed}", "*")
+        paths = Path(*fixed).glob(pattern) if pattern else [value]
+        yield from (path for path in paths if path.is_file())
     elif isinstance(value, Mapping):
         for item in value.values():
             yield from _named_files(item)

@@ -32,8 +32,9 @@ def main(arguments: Sequence[str]) -> None:
         if config.download not in datasets:
             known = ", ".join(sorted(datasets))
             meant = nearest(config.download, datasets) or "."
-            raise InputError(f"download: no dataset is called '{config.download}'{meant} "
-                             f"Datasets: {known}")
+            raise InputError(
+                f"download: no dataset is called '{config.download}'{meant} Datasets: {known}"
+            )
         datasets[config.download](root).download()
     print(f"data root: {root}{'' if root.is_dir() else ' (no such folder)'}\n")
     print(_table([cls(root).listing() for _, cls in sorted(datasets.items())]))

@@ -96,9 +96,7 @@ def _draw(config: PretrainCommand, trained: Pretrained, test: ImageBank, device:
         write_figure(config.output / f"{name}.png", figure)
 
 
-def _measured(
-    encoders: dict[str, Encoder], test: ImageBank, device: str
-) -> list[dict[str, Any]]:
+def _measured(encoders: dict[str, Encoder], test: ImageBank, device: str) -> list[dict[str, Any]]:
     """Measurements of each encoder at the latents of the first."""
     slices = excited_slices(next(iter(encoders.values())), test)
     return [

@@ -1,11 +1,9 @@
 """Plain values to typed objects; every mistake is one line with the full key."""
 
-import dataclasses
 import functools
 import inspect
 import re
 import types
-import typing
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
@@ -162,7 +160,7 @@ def _build_settings(
     target: type, given: Mapping[str, Any], key: str, skip: int = 0
 ) -> dict[str, Any]:
     """A class's keyword arguments; the first ``skip`` parameters are not settings."""
-    parameters = dict(list(inspect.signature(target).parameters.items())[skip:])
+    parameters = dict(list(inspect.signature(target, eval_str=True).parameters.items())[skip:])
     known = {
         name: parameter
         for name, parameter in parameters.items()
@@ -176,8 +174,10 @@ def _build_settings(
     for name, parameter in known.items():
         if parameter.default is parameter.empty and name not in given:
             raise KeyFault(_joined(key, name), "missing")
-    hints = typing.get_type_hints(target if dataclasses.is_dataclass(target) else target.__init__)
-    return {name: build(hints[name], item, _joined(key, name)) for name, item in given.items()}
+    return {
+        name: build(known[name].annotation, item, _joined(key, name))
+        for name, item in given.items()
+    }
 
 
 def _made(target: type, settings: Mapping[str, Any], key: str) -> Any:

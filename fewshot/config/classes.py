@@ -47,7 +47,8 @@ def own_classes(base: type) -> dict[str, type]:
 
 
 def _subclasses(base: type) -> list[type]:
-    return [c for sub in base.__subclasses__() for c in (sub, *_subclasses(sub))]
+    direct: list[type] = base.__subclasses__()
+    return direct + [deeper for child in direct for deeper in _subclasses(child)]
 
 
 def find_class(name: str, base: type) -> type:

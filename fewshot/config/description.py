@@ -79,6 +79,12 @@ def made_by(factory: Any) -> Any:
     return factory.func if isinstance(factory, functools.partial) else factory
 
 
+def settings_of(factory: Any) -> dict[str, Any]:
+    """All settings with which a factory builds its class, as plain values."""
+    found: dict[str, Any] = describe(factory, full=True).get("init_args", {})
+    return found
+
+
 def to_yaml(value: Any) -> str:
     """The full description as YAML text, which :func:`fewshot.config.parse` reads back."""
     import yaml

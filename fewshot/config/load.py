@@ -2,7 +2,7 @@
 
 import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -34,8 +34,7 @@ def load(
     for key, value in (overrides or {}).items():
         override(tree, key, value)
     try:
-        for module in build(list[str], tree.get("imports", []), "imports"):
-            import_module(module)
+        _import(build(list[str], tree.get("imports", []), "imports"))
         config: T = build(config_class, tree)
     except KeyFault as fault:
         overridden = any(_same_branch(fault.key, key) for key in overrides or {})
@@ -43,6 +42,14 @@ def load(
             raise
         raise InputError(f"{file}: {fault}") from fault
     return config
+
+
+def _import(modules: Sequence[str]) -> None:
+    for module in modules:
+        try:
+            import_module(module)
+        except InputError as error:
+            raise KeyFault("imports", str(error)) from error
 
 
 def read_file(path: Path) -> dict[str, Any]:
@@ -94,19 +101,20 @@ def override(tree: dict[str, Any], key: str, value: Any) -> None:
     Raises:
         KeyFault: the key leads through something that has no keys.
     """
-    *parents, last = key.split(".")
+    parts = key.split(".")
     node: Any = tree
-    for depth, part in enumerate(parents):
+    for depth, part in enumerate(parts[:-1]):
         where = _spelled(node, part)
-        here = ".".join(parents[: depth + 1])
+        here = ".".join(parts[: depth + 1])
         child = _child(node, where, here)
         if isinstance(child, Argument):
             child = read_yaml(child, here)
-        if isinstance(child, str):  # a class by its name alone
-            child = {"class_path": child}
+        following = parts[depth + 1]
+        if isinstance(child, str) and following in ("class_path", "init_args"):
+            child = {"class_path": child}  # it was given by its name alone
         node[where] = child
         node = child
-    where = _spelled(node, last)
+    where = _spelled(node, parts[-1])
     _child(node, where, key)
     node[where] = value
 

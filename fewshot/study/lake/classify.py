@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from fewshot.config import describe, made_by
+from fewshot.config import made_by, settings_of
 from fewshot.data.dataset import Dataset
 from fewshot.data.omniglot.dataset import Omniglot
 from fewshot.episodes import Episodes, Setting
@@ -85,7 +85,7 @@ def twenty_way(config: StudyConfig, say: Callable[[str], object] = tqdm.write) -
     """
     kept = []
     for name, learner in config.learners.items():
-        n_way = describe(learner.learner, full=True).get("init_args", {}).get("n_way") or N_CHARACTERS
+        n_way = settings_of(learner.learner).get("n_way") or N_CHARACTERS
         if n_way == N_CHARACTERS:
             kept.append(name)
         else:
