@@ -8,7 +8,7 @@ from typing import TypeVar
 # Imported for their classes, which configurations name.
 import fewshot.data
 import fewshot.learners
-import fewshot.tasks  # noqa: F401
+import fewshot.tasks
 import guided.guidance  # noqa: F401
 from fewshot.config import parse, write_yaml
 from fewshot.data import Dataset
@@ -17,6 +17,10 @@ from fewshot.episodes import Setting
 from guided.errors import InputError
 from guided.files import write_json
 from guided.training.precision import Precision
+
+for _package in (fewshot.learners, fewshot.tasks):
+    for _name in _package.__all__:
+        getattr(_package, _name)
 
 T = TypeVar("T")
 
