@@ -9,7 +9,6 @@ from fewshot.commands.common import TrainingCommand
 from fewshot.config import describe, parse
 from fewshot.data import DatasetFactory, Splits, data_root
 from fewshot.data.bank import ImageBank
-from fewshot.data.labels import labelled
 from fewshot.environment import choose_device, hardware, versions
 from fewshot.runs import Finish, open_run, state_to_continue
 from fewshot.study.cells import Cell
@@ -159,9 +158,9 @@ def _pretrained(
     family = shared if how.schedule == "constant" else depends
     cell = Cell.of(output / "cells", "encoder", family)
     trained = pretrain(
+        splits.train,
+        splits.validation,
         how,
-        labelled(splits.train),
-        labelled(splits.validation),
         seed=config.seed,
         device=device,
         precision=config.precision,
