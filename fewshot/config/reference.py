@@ -18,28 +18,25 @@ def reference(config_class: type, prog: str) -> str:
     """Every key of a command, and the classes that can be named, with their settings."""
     lines = [f"usage: {prog} [FILE] [--key value ...]", "", *_wrapped(_summary(config_class), "")]
     seen: dict[type, str] = {}
-    for key, kind, default, meaning in _keys(config_class, "", seen):
+    bases: dict[type, int] = {}
+    for key, kind, default, meaning in _keys(config_class, "", seen, bases):
         lines += ["", f"--{key} {_type_name(kind)}{default}", *_wrapped(meaning, "    ")]
-    for base in (kind for kind in seen if is_chosen(kind)):
+    for base, skip in bases.items():
         lines += ["", f"{base.__name__}s, for class_path, with their init_args:"]
         for name, target in sorted(own_classes(base).items()):
             lines += ["", *_wrapped(f"{name}: {_summary(target)}", "  ")]
-            settings = _settings(target, skip=0 if is_settings(base) else 1)
+            settings = _settings(target, skip)
             lines += _wrapped(settings, "      ") if settings else []
     return "\n".join(lines) + "\n"
 
 
-def is_settings(base: type) -> bool:
-    """True if a configuration holds instances of ``base``, not factories of it."""
-    return dataclasses.is_dataclass(base)
-
-
 def _keys(
-    config_class: type, prefix: str, seen: dict[type, str]
+    config_class: type, prefix: str, seen: dict[type, str], bases: dict[type, int]
 ) -> Iterator[tuple[str, Any, str, str]]:
     """Key, type, default and meaning of each field; nested ones follow where they first appear.
 
-    ``seen`` collects the nested dataclasses and the abstract classes, each with its first key.
+    Collects in ``seen`` each nested dataclass with its first key, in ``bases`` each abstract class
+    that a key names an implementation of, with the number of its arguments that are not settings.
     """
     hints, normal = typing.get_type_hints(config_class), defaults(config_class)
     meanings = _meanings(config_class)
@@ -51,11 +48,10 @@ def _keys(
         if inside in seen:
             meaning += f" The keys below it are those of --{seen[inside]}."
         yield key, kind, default, meaning
-        for base in _bases(kind):
-            seen.setdefault(base, key)
+        bases.update(_bases(kind))
         if inside is not None and inside not in seen:
             seen[inside] = key
-            yield from _keys(inside, f"{key}{below}.", seen)
+            yield from _keys(inside, f"{key}{below}.", seen, bases)
 
 
 def _nested(kind: Any) -> tuple[type | None, str]:
@@ -71,13 +67,14 @@ def _nested(kind: Any) -> tuple[type | None, str]:
     return (kind if plain else None), ""
 
 
-def _bases(kind: Any) -> list[type]:
+def _bases(kind: Any) -> dict[type, int]:
     """The abstract classes that a value of this type names an implementation of."""
     if get_origin(kind) is Callable:
-        return [get_args(kind)[1]]
+        arguments, base = get_args(kind)
+        return {base: len(arguments)}
     if inspect.isclass(kind) and is_chosen(kind):
-        return [kind]
-    return [base for argument in get_args(kind) for base in _bases(argument)]
+        return {kind: 0}
+    return {base: n for argument in get_args(kind) for base, n in _bases(argument).items()}
 
 
 def _type_name(kind: Any) -> str:

@@ -17,7 +17,7 @@ import fewshot.meta_train
 import fewshot.study.arms
 import fewshot.study.run
 from fewshot.cli import main
-from fewshot.commands.common import parse_command
+from fewshot.config import parse
 from fewshot.commands.compare import CompareConfig
 from fewshot.data.bank import ImageBank
 from fewshot.data.dataset import Splits
@@ -46,7 +46,7 @@ CONDITIONS = [
 
 
 def parsed(file):
-    return parse_command(CompareConfig, [str(file)], "compare")
+    return parse(CompareConfig, [str(file)], "compare")
 
 
 def splits_of(config):
