@@ -17,8 +17,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import fewshot.study.latents.run
 from fewshot.cli import main
-from fewshot.config import parse
 from fewshot.commands.probe import ProbeConfig
+from fewshot.config import parse
 from fewshot.data import mnist
 from fewshot.data.glyphs.dataset import Glyphs
 from fewshot.data.labels import labelled
