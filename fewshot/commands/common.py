@@ -9,7 +9,8 @@ from typing import TypeVar
 import fewshot.data
 import fewshot.learners
 import fewshot.tasks
-import guided.guidance  # noqa: F401
+import guided.backbones
+import guided.guidance
 from fewshot.config import parse, write_yaml
 from fewshot.data import Dataset
 from fewshot.environment import hardware, versions
@@ -18,11 +19,11 @@ from guided.errors import InputError
 from guided.files import write_json
 from guided.training.precision import Precision
 
-for _package in (fewshot.learners, fewshot.tasks):
+T = TypeVar("T")
+
+for _package in (guided.backbones, guided.guidance, fewshot.learners, fewshot.tasks):
     for _name in _package.__all__:
         getattr(_package, _name)
-
-T = TypeVar("T")
 
 
 def parse_command(config_class: type[T], arguments: Sequence[str], name: str) -> T:
