@@ -160,7 +160,11 @@ def classifier(encoder: Encoder, n_way: int, seed: int = 0) -> nn.Sequential:
     """
     with seeded_initialisation(seed, "interop", "classifier"):
         head = nn.Linear(encoder.out_dim, n_way)
-    return nn.Sequential(_clonable(encoder), head.to(encoder.chosen.device))
+    network = nn.Sequential(_clonable(encoder), head.to(encoder.chosen.device))
+    for parameter in network.parameters():
+        # A clone: contiguous() leaves the channels-last strides of one-channel weights alone.
+        parameter.data = parameter.data.clone(memory_format=torch.contiguous_format)
+    return network
 
 
 def _clonable(encoder: Encoder) -> Encoder:
