@@ -1,7 +1,7 @@
 """The shape of episodes, and batches of them."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -27,7 +27,7 @@ class Setting:
     n_way: int = 5
     n_shot: int = 1
     n_query: int = 15
-    within: str | None = field(default=None, metadata={"described": "if changed"})
+    within: str | None = None
 
     def __post_init__(self) -> None:
         for name, least in (("n_way", 2), ("n_shot", 1), ("n_query", 1)):

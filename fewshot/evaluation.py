@@ -82,10 +82,29 @@ def evaluate(
     learner.check_ways(n_way)
     sampler = EpisodeSampler(bank, setting, derive_seed(seed, "test", setting.label))
     table = table_for(learner.to(device), bank, device)
-    drawn = list(_predicted(learner, table, sampler, episodes))
+    return evaluate_table(learner, table, sampler, episodes, bank.class_names)
+
+
+def evaluate_table(
+    learner: Learner,
+    table: Tensor,
+    sampler: EpisodeSampler,
+    n_episodes: int,
+    class_names: tuple[str, ...],
+) -> Evaluation:
+    """As :func:`evaluate`, from a table that several learners and settings share.
+
+    Args:
+        learner: put into evaluation mode.
+        table: result of :func:`table_for` for the sampler's bank, ``[N, …]``.
+        sampler: the list of episodes.
+        n_episodes: number of episodes.
+        class_names: names of the bank's classes.
+    """
+    drawn = list(_predicted(learner, table, sampler, n_episodes))
     classes = [rows.classes for rows, _ in drawn if rows.classes is not None]
     positions = torch.cat([positions.cpu() for _, positions in drawn])
-    return Evaluation(setting, bank.class_names, torch.cat(classes), positions)
+    return Evaluation(sampler.setting, class_names, torch.cat(classes), positions)
 
 
 @torch.no_grad()

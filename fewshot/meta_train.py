@@ -66,11 +66,9 @@ class TrainConfig:
     validate_every: int = 100
     patience: int = 0
     log_every: int = 20
-    augmentation: Augmentation = field(
-        default_factory=Augmentation, metadata={"described": "if changed"}
-    )
-    tasks: TaskFactory | None = field(default=None, metadata={"described": "if changed"})
-    compile: bool = field(default=False, metadata={"described": "if changed"})
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    tasks: TaskFactory | None = None
+    compile: bool = False
 
     def __post_init__(self) -> None:
         positive = ("steps", "episodes_per_step", "validation_episodes", "validate_every")
@@ -220,7 +218,8 @@ def _steps(
     while progress.step < config.steps and not progress.exhausted(config.patience):
         loss = trainer.step(progress.step)
         progress.step += 1
-        validates = progress.step % config.validate_every == 0 or progress.step == config.steps
+        regular = progress.step % config.validate_every == 0
+        validates = regular or progress.step == config.steps
         if validates or progress.step % config.log_every == 0:
             check_finite({"loss": loss}, progress.step, config.learning_rate)
             log.scalars("train", {"loss": loss}, progress.step)
@@ -229,7 +228,7 @@ def _steps(
             log.scalars("validation", {"error": error}, progress.step)
             if progress.record({"score": error}):
                 best.load_state_dict(trainer.model.state_dict())
-            if state_file:
+            if state_file and regular:  # a longer training passes through this state too
                 state.save(state_file)
         yield
 

@@ -180,10 +180,8 @@ class StudyConfig:
     selection_episodes: int = 300
     episode_seed: int = 0
     resamples: int = 2000
-    precision: Precision = field(default="float32", metadata={"described": "if changed"})
-    published: dict[str, list[str]] = field(
-        default_factory=dict, metadata={"described": "if changed"}
-    )
+    precision: Precision = "float32"
+    published: dict[str, list[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in (self.baseline, *(arm.baseline for arm in self.arms.values())):

@@ -93,7 +93,7 @@ def lake_results(
         "versions": versions(),
         "hardware": hardware(device),
         "seconds": round(seconds, 1),
-        "config": describe(config),
+        "config": describe(config, full=True),
     }
 
 

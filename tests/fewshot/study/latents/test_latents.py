@@ -17,8 +17,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import fewshot.study.latents.run
 from fewshot.cli import main
-from fewshot.commands.common import parse_command
 from fewshot.commands.probe import ProbeConfig
+from fewshot.config import parse
 from fewshot.data import mnist
 from fewshot.data.glyphs.dataset import Glyphs
 from fewshot.data.labels import labelled
@@ -92,7 +92,7 @@ def finished(shared_cache, tmp_path_factory):
 
 
 def config_of(file):
-    return parse_command(ProbeConfig, [str(file)], "probe")
+    return parse(ProbeConfig, [str(file)], "probe")
 
 
 def cell_of(run, stem):
