@@ -10,13 +10,13 @@ class MAML(MetaLearner):
     """Meta-trains encoder and classifier so that gradient steps on the support adapt them.
 
     Source: Finn et al. (2017), arXiv:1703.03400, algorithm 2; with ``first_order`` its
-    approximation of §5.2 (FOMAML). On learn2learn, or vectorised over episodes.
+    approximation of §5.2 (FOMAML).
 
-    Differs from the paper: batch norm takes its statistics from the support, unless
-    ``batch_norm="transductive"`` asks for the paper's.
+    Differs from the paper: batch norm normalises queries by statistics of the support, so that
+    no query sees another; ``batch_norm: transductive`` does as the paper's code.
 
     Args:
-        encoder: images to embeddings; the random, unguided or guided starting point.
+        encoder: images to embeddings, the starting point; it is copied.
         learning_rate: learning rate of the inner steps, > 0.
         settings: those of :class:`MetaLearner` and :class:`GradientLearner`.
     """
