@@ -8,7 +8,7 @@ from typing import TypeVar
 # Imported for their classes, which configurations name.
 import fewshot.data
 import fewshot.learners
-import fewshot.tasks  # noqa: F401
+import fewshot.tasks
 import guided.guidance  # noqa: F401
 from fewshot.config import parse, write_yaml
 from fewshot.data import Dataset
@@ -19,6 +19,9 @@ from guided.files import write_json
 from guided.training.precision import Precision
 
 T = TypeVar("T")
+
+for _name in fewshot.data.__all__:
+    getattr(fewshot.data, _name)
 
 
 def parse_command(config_class: type[T], arguments: Sequence[str], name: str) -> T:

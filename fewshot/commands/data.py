@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+import fewshot.data
 from fewshot.data import Dataset, Listing, data_root
 from guided.errors import InputError
 
@@ -17,16 +18,20 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--data-root", type=Path, help="default: $FEWSHOT_DATA, else ./data")
     parser.add_argument("--download", metavar="NAME", help="fetch a dataset below the data root")
     options = parser.parse_args(arguments)
-    root = data_root(options.data_root)
-    datasets = {cls.name: cls for cls in Dataset.__subclasses__() if cls.listed}
+    roots = data_root(options.data_root)
+    public = [getattr(fewshot.data, name) for name in fewshot.data.__all__]
+    classes = [cls for cls in public if getattr(cls, "listed", False) and cls is not Dataset]
+    datasets = {cls.name: cls for cls in classes}
     if options.download:
         if options.download not in datasets:
             raise InputError(
                 f"--download: {options.download!r} is not one of {', '.join(sorted(datasets))}"
             )
-        datasets[options.download](root).download()
-    print(f"data root: {root}{'' if root.is_dir() else ' (no such folder)'}\n")
-    print(_table([cls(root).listing() for _, cls in sorted(datasets.items())]))
+        datasets[options.download](roots).download()
+    for root in roots:
+        print(f"data root: {root}{'' if root.is_dir() else ' (no such folder)'}")
+    print()
+    print(_table([cls(roots).listing() for _, cls in sorted(datasets.items())]))
     print("\nyour own images: a folder of class folders, `class_path: ImageFolder` in a config")
 
 
