@@ -37,7 +37,7 @@ def load_pickle(file: BinaryIO, name: str, *, arrays: bool = True) -> Any:
         arrays: if False, arrays come out empty and the content of large ones is skipped.
 
     Returns:
-        what was pickled; Python 2's strings come out as ``str``, arrays are read-only.
+        what was pickled; Python 2's strings come out as ``str``; arrays may be read-only.
 
     Raises:
         InputError: the pickle holds anything else, which is named, or is damaged.
@@ -110,8 +110,8 @@ class _Array:
                 _refuse("fills an array with something other than numbers")
 
     def array(self) -> NDArray[Any]:
-        """The array itself: a view of its content."""
-        if not isinstance(self.number, _Number) or type(self.content) is not bytes:
+        """The array itself, in this machine's byte order; a view of the content if that has it."""
+        if not isinstance(self.number, _Number) or type(self.content) not in (bytes, bytearray):
             _refuse("has an array without content")
         if type(self.shape) is not tuple or not all(type(n) is int and n >= 0 for n in self.shape):
             _refuse("has an array without a shape")
@@ -119,7 +119,8 @@ class _Array:
         expected = math.prod(self.shape) * dtype.itemsize
         if len(self.content) != expected:
             _refuse(f"has an array of {expected} bytes by its shape but {len(self.content)} bytes")
-        return np.ndarray(self.shape, dtype, self.content, order="F" if self.fortran else "C")
+        array = np.ndarray(self.shape, dtype, self.content, order="F" if self.fortran else "C")
+        return array.astype(dtype.newbyteorder("="), copy=False)
 
 
 class _Global(Enum):
