@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from guided.affine import AFFINE, affine, warp
 from guided.errors import InputError
 
 COLOURS = ("brightness", "contrast", "saturation")
-MOVES = ("rotation", "scale", "shear", "translation_x", "translation_y")
 CONTROLS = 4  # control points of the elastic warp, along each side
 
 
@@ -144,11 +144,8 @@ class Augmentation:
         amount = 2 * _uniform(5, n, generator) - 1
         angle = math.radians(self.rotation) * amount[0]
         log_size = self.scale * amount[1]
-        shear, right, down = (
-            self.shear * amount[2],
-            self.translation * amount[3],
-            self.translation * amount[4],
-        )
+        shear = self.shear * amount[2]
+        right, down = self.translation * amount[3], self.translation * amount[4]
         mirror = torch.ones_like(log_size)
         if self.crop < 1 or self.flip:
             chance = _uniform(4, n, generator)
@@ -157,19 +154,15 @@ class Augmentation:
             right = right + (1 - side) * (2 * chance[1] - 1)
             down = down + (1 - side) * (2 * chance[2] - 1)
             mirror = torch.where(self.flip & (chance[3] < 0.5), -mirror, mirror)
-        size = log_size.exp()
-        cos, sin = angle.cos() * size, angle.sin() * size
-        rows = [mirror * cos, shear * cos - sin, right, mirror * sin, shear * sin + cos, down]
-        matrix = torch.stack(rows, 1).view(-1, 2, 3)
-        grid = F.affine_grid(matrix, [n, *images.shape[1:]], align_corners=False)
-        if self.elastic:
-            grid = grid + self._warp(images, n, generator)
-        grid = grid.expand(len(images), -1, -1, -1)
-        moved = F.grid_sample(images, grid, align_corners=False)
-        amounts = dict(zip(MOVES, (angle, log_size, shear, right, down), strict=True))
+        amounts: dict[str, Tensor] = dict(
+            zip(AFFINE, (angle, log_size, shear, right, down), strict=True)
+        )
+        columns = torch.stack([mirror, torch.ones_like(mirror), torch.ones_like(mirror)], 1)
+        matrix = affine(**amounts) * columns.unsqueeze(1)
+        moved = warp(images, matrix, self._shifts(images, n, generator) if self.elastic else None)
         return moved.contiguous(memory_format=torch.channels_last), amounts
 
-    def _warp(self, images: Tensor, n: int, generator: torch.Generator) -> Tensor:
+    def _shifts(self, images: Tensor, n: int, generator: torch.Generator) -> Tensor:
         """Smooth shifts for every pixel, ``[n, H, W, 2]``."""
         points = 2 * _uniform(2 * CONTROLS**2, n, generator) - 1
         field = self.elastic * points.T.reshape(n, 2, CONTROLS, CONTROLS)

@@ -96,7 +96,7 @@ class Encoder(nn.Module):
         read = self.read(images)
         return self.projection(read) if self.projection else read
 
-    def averaged(self, images: Tensor, views: Augmentation) -> Tensor:
+    def averaged(self, images: Tensor, augmentation: Augmentation) -> Tensor:
         """Mean embedding of each image and its deformed copies, ``[B, out_dim]``.
 
         All images are deformed alike, by draws that are always the same: an image's embedding
@@ -104,15 +104,15 @@ class Encoder(nn.Module):
 
         Args:
             images: as for :meth:`forward`.
-            views: the deformations, and how many copies.
+            augmentation: the deformations; its ``views`` is the number of copies.
         """
         images = self.normalised(images)
         generator = torch.Generator(images.device).manual_seed(0)
-        one = replace(views, views=1)
+        one = replace(augmentation, views=1)
         total = self(images)
-        for _ in range(views.views):
+        for _ in range(augmentation.views):
             total = total + self(one.deform(images, generator, alike=True).images)
-        mean: Tensor = total / (views.views + 1)
+        mean: Tensor = total / (augmentation.views + 1)
         return mean
 
     def read(self, images: Tensor) -> Tensor:
@@ -158,11 +158,13 @@ class Encoder(nn.Module):
 
     def description(self) -> dict[str, Any]:
         """What :meth:`from_description` needs to build an encoder of this shape."""
+        layout = self.layout
         return {
             "backbone": backbone_name(type(self.backbone)),
             "settings": self.backbone.settings,
             "input_shape": list(self.input_shape),
-            "layout": {k: list(v) for k, v in self.layout.slices.items()} if self.layout else None,
+            "layout": {k: list(v) for k, v in layout.slices.items()} if layout else None,
+            "roles": dict(layout.roles) if layout else {},
             "latents": self.latents,
             "projection": self.projection.out_features if self.projection else 0,
         }
@@ -178,7 +180,10 @@ class Encoder(nn.Module):
         network = backbone_class(description["backbone"])
         backbone = network((channels, height, width), **description["settings"])
         slices = description["layout"]
-        layout = LatentLayout({k: (v[0], v[1]) for k, v in slices.items()}) if slices else None
+        layout = None
+        if slices:
+            places = {name: (start, stop) for name, (start, stop) in slices.items()}
+            layout = LatentLayout(places, description.get("roles", {}))
         return Encoder(backbone, layout, description["latents"], description["projection"])
 
     def save(self, path: Path | str, **provenance: Any) -> None:

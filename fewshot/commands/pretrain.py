@@ -14,7 +14,7 @@ from fewshot.study.cells import Cell
 from fewshot.study.diagnostics import diagnose, excited_slices
 from guided.decoder import Decoder
 from guided.encoder import Encoder
-from guided.figures.traversals import augmentation_figure, picture_figures
+from guided.figures import augmentation_figure, picture_figures
 from guided.files import write_figure, write_json
 from guided.training.config import PretrainConfig
 from guided.training.pretrain import Pretrained, pretrain
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str]) -> None:
         plain = replace(config.pretrain, guidance=[])
         encoders["unguided"] = _pretrained(config, plain, splits, output, device)[0].encoder
     trained.encoder.save(output / "encoder.safetensors", **depends, versions=versions())
-    Decoder.of(trained.vae).save(output / "decoder.safetensors")
+    Decoder.from_vae(trained.vae).save(output / "decoder.safetensors")
     _report(config, trained, encoders, splits.test, output, device)
 
 

@@ -3,12 +3,20 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
 from torch import Tensor, nn
 
+from guided import guidance
 from guided.backbones import ImageShape
 from guided.latents import LatentAllocator
-from guided.vae import Posterior
+from guided.metrics.held_out import Measure
+from guided.vae import VAE, Posterior
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Measures = Mapping[str, tuple[Measure, ...]]
 
 
 @dataclass(frozen=True)
@@ -42,7 +50,13 @@ class Guidance(ABC):
     ``guidance=[ExcitationInhibition(attributes={"class": 32})]`` in Python is
     ``guidance: [{class_path: ExcitationInhibition, init_args: {attributes: {class: 32}}}]`` in a
     configuration file.
+
+    Attributes:
+        measures: role of latents -> measurements of the slices that have it, made on held-out
+            images, with this guidance or without.
     """
+
+    measures: ClassVar[Measures] = {}
 
     @abstractmethod
     def build(self, context: GuidanceContext) -> "GuidanceModule":
@@ -54,6 +68,18 @@ class Guidance(ABC):
         Raises:
             InputError: the settings do not fit the model or its data.
         """
+
+    @staticmethod
+    def all_measures() -> dict[str, list[Measure]]:
+        """Role -> the measures that this package's guidances, and other imported ones, name."""
+        for name in dir(guidance):
+            getattr(guidance, name)  # imports it
+        found: dict[str, list[Measure]] = {}
+        for strategy in Guidance.__subclasses__():
+            for role, measures in strategy.measures.items():
+                known = found.setdefault(role, [])
+                known += [measure for measure in measures if measure not in known]
+        return dict(sorted(found.items(), reverse=True))
 
 
 class GuidanceModule(nn.Module, ABC):
@@ -114,6 +140,11 @@ class GuidanceModule(nn.Module, ABC):
         """
         return {}
 
-    def pictures(self) -> dict[str, Tensor]:
-        """Images worth seeing, name -> ``[n, C, H, W]`` in [0, 1]: a learned basis, say."""
+    def figures(self, vae: VAE, images: Tensor) -> "dict[str, Figure]":
+        """Pictures of what this guidance has learned, name -> figure.
+
+        Args:
+            vae: the trained model, in evaluation mode.
+            images: uint8 ``[N, C, H, W]``, held out.
+        """
         return {}

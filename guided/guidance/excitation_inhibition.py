@@ -3,15 +3,32 @@
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from guided.errors import InputError
-from guided.guidance.base import Guidance, GuidanceContext, GuidanceModule
-from guided.vae import Posterior
+from guided.figures.grids import labelled_rows, spaced
+from guided.figures.traversals import traversal_along
+from guided.guidance.adversary import (
+    cross_entropy_of_known,
+    divergence_from_uniform,
+    frozen_logits,
+)
+from guided.guidance.base import Guidance, GuidanceContext, GuidanceModule, Measures
+from guided.latents import ATTRIBUTE, attributes_in
+from guided.metrics.attribute_latents import follow_factors, probe_attributes
+from guided.vae import VAE, Posterior
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+STEPS = torch.linspace(-3, 3, 7)
+"""Places along an attribute's direction in its pictures, in standard deviations."""
+
+N_PICTURES = 3
 
 
 @dataclass(frozen=True)
@@ -50,6 +67,8 @@ class ExcitationInhibition(Guidance):
     cosine: bool = False
     cosine_scale: float = 10.0
 
+    measures: ClassVar[Measures] = {ATTRIBUTE: (follow_factors, probe_attributes)}
+
     def build(self, context: GuidanceContext) -> "ExcitationInhibitionModule":
         return ExcitationInhibitionModule(self, context)
 
@@ -65,16 +84,16 @@ class ExcitationInhibitionModule(GuidanceModule):
         self._slices: dict[str, slice] = {}
         self._categories: dict[str, int] = {}
         for name, width in settings.attributes.items():
-            for part in parts(name):
+            for part in attributes_in(name):
                 if part not in context.categories:
                     known = ", ".join(context.categories) or "none"
                     raise InputError(
                         f"ExcitationInhibition.attributes: the data have no {part!r}; "
                         f"there are {known}"
                     )
-            self._categories[name] = context.categories[parts(name)[0]]
-            categories = math.prod(context.categories[part] for part in parts(name))
-            inside = context.latents.take(name, width)
+            self._categories[name] = context.categories[attributes_in(name)[0]]
+            categories = math.prod(context.categories[part] for part in attributes_in(name))
+            inside = context.latents.take(name, width, ATTRIBUTE)
             self._slices[name] = slice(inside[0], inside[-1] + 1)
             key = _module_name(name)
             self.classifiers[key] = nn.Linear(width, categories, bias=not settings.cosine)
@@ -92,7 +111,7 @@ class ExcitationInhibitionModule(GuidanceModule):
 
     @property
     def attributes(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(part for name in self._slices for part in parts(name)))
+        return tuple(dict.fromkeys(part for name in self._slices for part in attributes_in(name)))
 
     @property
     def slices(self) -> tuple[str, ...]:
@@ -104,11 +123,15 @@ class ExcitationInhibitionModule(GuidanceModule):
     ) -> dict[str, Tensor]:
         terms = {}
         for name in self._slices:
-            terms[f"excitation/{name}"] = _cross_entropy(
+            terms[f"excitation/{name}"] = cross_entropy_of_known(
                 *self._among(name, self.predict(name, z), targets)
             )
             if self.settings.inhibition:
-                terms[f"inhibition/{name}"] = self._divergence_from_uniform(name, z, targets)
+                adversary = self.adversaries[_module_name(name)]
+                logits = frozen_logits(adversary, self._others(name, z))
+                terms[f"inhibition/{name}"] = divergence_from_uniform(
+                    self._among(name, logits, targets)[0]
+                )
         return terms
 
     def predict(self, name: str, z: Tensor) -> Tensor:
@@ -145,7 +168,7 @@ class ExcitationInhibitionModule(GuidanceModule):
 
         Where that value is unknown, so is the target; the logits are then of its first value.
         """
-        attribute, *within = parts(name)
+        attribute, *within = attributes_in(name)
         if not within:
             return logits, targets[attribute]
         value = targets[within[0]]
@@ -157,23 +180,11 @@ class ExcitationInhibitionModule(GuidanceModule):
         inside = self._slices[name]
         return torch.cat([z[:, : inside.start], z[:, inside.stop :]], 1)
 
-    def _divergence_from_uniform(
-        self, name: str, z: Tensor, targets: Mapping[str, Tensor]
-    ) -> Tensor:
-        adversary = self.adversaries[_module_name(name)]
-        # Detached weights: this term moves the encoder, never the adversary.
-        frozen = {key: value.detach() for key, value in adversary.named_parameters()}
-        logits = functional_call(adversary, frozen, self._others(name, z))
-        logits, _ = self._among(name, logits, targets)
-        categories = logits.shape[1]
-        cross_entropy = -logits.log_softmax(1).mean(1)
-        return (cross_entropy - math.log(categories)).mean()
-
     def adversary_losses(self, z: Tensor, targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if not self.settings.inhibition:
             return {}
         return {
-            f"adversary/{name}": _cross_entropy(
+            f"adversary/{name}": cross_entropy_of_known(
                 *self._among(
                     name,
                     self.adversaries[_module_name(name)](self._others(name, z.detach())),
@@ -186,17 +197,37 @@ class ExcitationInhibitionModule(GuidanceModule):
     def adversary_parameters(self) -> Iterable[nn.Parameter]:
         return self.adversaries.parameters()
 
+    @torch.no_grad()
+    def figures(self, vae: VAE, images: Tensor) -> "dict[str, Figure]":
+        """``attribute_traversals``: three images for each attribute, beside their reconstructions.
 
-def parts(name: str) -> tuple[str, ...]:
-    """The attributes in a slice's name: ``drawer`` and ``alphabet`` in ``drawer within alphabet``,
-    itself alone in any other."""
-    return tuple(name.split(" within ", maxsplit=1))
+        The first reconstruction is of the unchanged code; in the others the attribute's latents
+        move along :meth:`direction`. In the corner is the classifier's answer: with two categories
+        the probability of the second, with more the number of the likeliest.
+        """
+        posterior, chosen = vae.posterior(images), spaced(images, N_PICTURES)
+        codes = vae.posterior(chosen).mean
+        rows, labels, corners = [], [], []
+        for name, inside in self._slices.items():
+            axis = codes.new_zeros(codes.shape[1])
+            axis[inside] = self.direction(name)
+            moved = traversal_along(codes, axis, posterior, STEPS)
+            shown = torch.cat([codes[:, None], moved], 1)
+            decoded = vae.decode(shown.flatten(0, 1)).unflatten(0, shown.shape[:2]).clamp(0, 1)
+            rows.append(torch.cat([vae.encoder.normalised(chosen)[:, None], decoded], 1))
+            labels += [name.replace(" within ", "\nwithin "), *[""] * (len(chosen) - 1)]
+            corners += self._answers(name, shown)
+        columns = ["image", "unchanged", *(f"{step:+g}" for step in STEPS.tolist())]
+        return {"attribute_traversals": labelled_rows(torch.cat(rows), labels, columns, corners)}
 
-
-def _cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    """Over the images whose target is known; 0 where none is."""
-    total = F.cross_entropy(logits, targets, ignore_index=-1, reduction="sum")
-    return total / (targets >= 0).sum().clamp_min(1)
+    def _answers(self, name: str, codes: Tensor) -> list[list[str]]:
+        """The classifier's answers for codes ``[n, m, latent_dim]``."""
+        if len(attributes_in(name)) > 1:
+            return [[]] * len(codes)  # it would have to be told the other attribute's value
+        logits = self.predict(name, codes.flatten(0, 1)).unflatten(0, codes.shape[:2])
+        if logits.shape[2] == 2:
+            return [[f"{p:.0%}" for p in row] for row in logits.softmax(2)[..., 1].tolist()]
+        return [[str(category) for category in row] for row in logits.argmax(2).tolist()]
 
 
 def _module_name(attribute: str) -> str:

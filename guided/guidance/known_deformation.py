@@ -2,23 +2,26 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from guided import affine
 from guided.errors import InputError
-from guided.guidance.base import Guidance, GuidanceContext, GuidanceModule
-from guided.guidance.deformable_pca import GAINS
+from guided.guidance.base import Guidance, GuidanceContext, GuidanceModule, Measures
+from guided.latents import DEFORMATION
+from guided.metrics.deformation_latents import find_deformed, follow_deformations
 from guided.vae import Posterior
 
-UNITS: dict[str, float] = GAINS | {
+UNITS: dict[str, float] = affine.UNITS | {
     "thickness": 0.3,
     "brightness": 0.2,
     "contrast": 0.2,
     "saturation": 0.2,
 }
-"""What one unit of a deformation latent stands for at the start; deformable PCA's, and alike."""
+"""The change that one unit of a deformation latent stands for when training starts."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,8 @@ class KnownDeformation(Guidance):
     equivariance: float = 10.0
     agreement: float = 30.0
     temperature: float = 0.1
+
+    measures: ClassVar[Measures] = {DEFORMATION: (follow_deformations, find_deformed)}
 
     def __post_init__(self) -> None:
         for name in self.deformations:
@@ -78,7 +83,7 @@ class KnownDeformationModule(GuidanceModule):
                     f"KnownDeformation.deformations: augmentation draws no {name!r}; "
                     f"it draws {drawn}"
                 )
-        latents = [context.latents.share(name)[0] for name in self.deformations]
+        latents = [context.latents.share(name, DEFORMATION) for name in self.deformations]
         content = sorted(set(range(context.latent_dim)) - set(latents))
         if not content:
             raise InputError("KnownDeformation: no latent is left for the content")

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from guided.encoder import Encoder
 from guided.errors import InputError
-from guided.figures.traversals import augmentation_figure, log_pictures
+from guided.figures import augmentation_figure, log_pictures
 from guided.guided_vae import GuidedVAE
 from guided.seeds import generator, seeded_initialisation
 from guided.training.config import PretrainConfig
