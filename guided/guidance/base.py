@@ -26,11 +26,10 @@ class GuidanceContext:
     Attributes:
         input_shape: (C, H, W) of the images.
         latents: hands out slices of the latent vector, in the order of the strategies.
-        categories: attribute -> how many values it takes in the training set. Asking for one is
-            how a strategy uses labels.
-        views: differently deformed copies of each image in a batch, one after the other.
-        known: what a batch's targets tell of how each image was deformed, as ``applied NAME``:
-            the keys of :attr:`guided.augment.Deformed.amounts`.
+        categories: attribute -> number of values in the training set.
+        views: differently deformed copies of each image in a batch: the first view of every
+            image, then the second.
+        known: deformations whose amounts the targets of a batch hold, as ``applied NAME``.
     """
 
     input_shape: ImageShape
@@ -88,7 +87,7 @@ class GuidanceModule(nn.Module, ABC):
     @property
     @abstractmethod
     def weights(self) -> Mapping[str, float]:
-        """The weight of each term that ``losses`` returns, from the configuration."""
+        """The weight of each term that :meth:`losses` returns."""
 
     @property
     def attributes(self) -> tuple[str, ...]:
@@ -105,12 +104,12 @@ class GuidanceModule(nn.Module, ABC):
             images: float in [0, 1], ``[B, C, H, W]``.
             posterior: q(z|x) of these images.
             z: a draw from it, ``[B, latent_dim]``.
-            targets: attribute -> int64 ``[B]``; -1: unknown. ``applied NAME`` -> float ``[B]``, how
-                much of a known deformation the image got.
+            targets: attribute -> int64 ``[B]``; -1: unknown. ``applied NAME`` -> float ``[B]``: the
+                amount of a deformation of each image.
         """
 
     def adversary_losses(self, z: Tensor, targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """What the adversary minimises, with its own optimizer.
+        """The terms that the adversaries minimise, with an optimizer of their own.
 
         Args:
             z: a draw, detached: an adversary never moves the encoder; ``[B, latent_dim]``.
@@ -123,7 +122,7 @@ class GuidanceModule(nn.Module, ABC):
         return ()
 
     def initialise(self, head: nn.Linear) -> None:
-        """Adjust how the encoder starts; called once, after it is built.
+        """Adjust the initial weights of the encoder; called once, after it is built.
 
         Args:
             head: the encoder's last layer, ``[2 * latent_dim, features]``: means, log variances.
@@ -132,11 +131,11 @@ class GuidanceModule(nn.Module, ABC):
     def measurements(
         self, posterior: Posterior, targets: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
-        """What is worth watching while training, name -> scalar; minimised by nobody.
+        """Diagnostics of a training batch for the log, name -> scalar.
 
         Args:
             posterior: of a training batch.
-            targets: that batch's, as for :meth:`losses`.
+            targets: of the same batch, as for :meth:`losses`.
         """
         return {}
 

@@ -1,4 +1,4 @@
-"""Unsupervised guidance: some latents deform, the others paint (deformable PCA)."""
+"""Deformable PCA: unsupervised guidance by a light decoder that paints and deforms."""
 
 import math
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 INITIAL_LOGVAR = -4.0
-INITIAL_NOISE = 0.07  # of the deformation itself: radians, log factor …
+INITIAL_NOISE = 0.07  # of the deformation itself, in its unit
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,9 @@ class DeformablePCA(Guidance):
     Each deformation is one latent, and its amount is gain · z, in the units and with the signs of
     :mod:`guided.affine`; the gain of ``scale`` differs between the axes.
 
-    Identity at initialisation: the encoder's means of the deformation latents start at 0, with
-    a small variance. Starting with gains of 0 would do that too, but then the light decoder sends
-    these latents no gradient, the VAE's own decoder claims them for content first, and what they
-    end up with is not the deformation.
+    The deformation is the identity at initialisation: the encoder's means of the deformation
+    latents start at 0, with a small variance. Gains of 0 would do that too, but the light decoder
+    would send these latents no gradient, and the VAE's own decoder would claim them for content.
 
     Differs from the paper: the basis has a mean image, as PCA and the authors' code have; the
     deformations compose into one affine map, sampled once; scales are exponentials, so that they
@@ -47,10 +46,10 @@ class DeformablePCA(Guidance):
     to be weighted by 1 / batch size to match.
 
     Args:
-        deformations: which latents to reserve, in this order.
+        deformations: names of the deformations, each a latent, in the order of their latents.
         likelihood: ``gaussian``: the squared error, as in the paper; ``bernoulli``: a sigmoid on
             the basis and a cross-entropy, as in the authors' code.
-        orthogonality: penalise the basis' inner products by their square or absolute value.
+        orthogonality: penalty of the inner products of the basis: their square or absolute value.
         weight: of the light decoder's reconstruction error (0.5 in the authors' code).
         orthogonality_weight: of the orthogonality term.
         exchange: render each view's content under the other view's deformation. With two views
@@ -59,8 +58,11 @@ class DeformablePCA(Guidance):
             before it is squared once more, for a further term; 0: no such term. Thin strokes that
             do not overlap attract each other only when smoothed, as in image registration.
         blur_weight: of the smoothed error.
-        gains: where gains start, by deformation, if not at :data:`guided.affine.UNITS`. A larger
-            one makes the light decoder discover a deformation sooner.
+        gains: deformation -> initial gain; :data:`guided.affine.UNITS` if not given. A larger gain
+            makes the light decoder discover a deformation sooner.
+
+    Raises:
+        InputError: a setting is out of its range.
     """
 
     deformations: tuple[AffineName, ...] = ("rotation", "scale")
@@ -137,7 +139,7 @@ class DeformablePCAModule(GuidanceModule):
         head.bias[logvars] = torch.tensor([self._initial_logvar(name) for name in self.latent_of])
 
     def _initial_logvar(self, name: str) -> float:
-        """Small, and smaller under a large gain, which would amplify the posterior's noise."""
+        """A small log variance; smaller for a large gain, which amplifies the posterior's noise."""
         gain = float(self.gains[name].detach().abs().max())
         return min(INITIAL_LOGVAR, 2 * math.log(INITIAL_NOISE / max(gain, INITIAL_NOISE)))
 
@@ -163,8 +165,8 @@ class DeformablePCAModule(GuidanceModule):
         """The light decoder: τ(z_def) ∘ (z_cont Bᵀ), ``[B, C, H, W]``; outside is 0.
 
         Args:
-            z: ``[B, latent_dim]``, whose deformation latents are read.
-            content: whose content latents are read, if not ``z``'s own.
+            z: gives the deformation latents, ``[B, latent_dim]``.
+            content: gives the content latents, ``[B, latent_dim]``; ``z`` if not given.
         """
         return warp(self.canvas(z if content is None else content), self.affine(z))
 
@@ -189,7 +191,7 @@ class DeformablePCAModule(GuidanceModule):
         return terms
 
     def _smooth(self, difference: Tensor) -> Tensor:
-        # Here, for its import takes as long as torch's own.
+        # Imported here: it takes as long as torch itself.
         from torchvision.transforms.functional import gaussian_blur
 
         blur = self.settings.blur

@@ -1,4 +1,4 @@
-"""Supervised guidance: a slice of latents carries an attribute, the others must not."""
+"""Excitation and inhibition: supervised guidance that ties an attribute to a slice of latents."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -33,7 +33,7 @@ N_PICTURES = 3
 
 @dataclass(frozen=True)
 class ExcitationInhibition(Guidance):
-    """Excite one latent slice per attribute, inhibit the attribute in all other latents.
+    """Excites one slice of latents per attribute, and inhibits the attribute in all other latents.
 
     Source: Guided-VAE (Ding et al., CVPR 2020), §3.2. *Excitation*: a classifier predicts the
     attribute from its slice, -log p(y_t | z_t). *Inhibition*: an adversary learns to predict it
@@ -45,19 +45,19 @@ class ExcitationInhibition(Guidance):
     inhibition term is the cross-entropy against uniform minus its minimum, the log of the number
     of categories: a divergence that is 0 when the adversary knows nothing. Main step and
     adversary step take turns (the authors' code has three steps a batch). Images whose attribute
-    is unknown (target -1) are inhibited with the others, and excite nothing.
+    is unknown (target -1) are inhibited like the others, and excite nothing.
 
     Args:
-        attributes: name -> width of its latent slice. ``class`` is the bank's class label.
-            ``drawer within alphabet`` tells drawers apart among images of one alphabet only, which
-            classifier and adversary are told: where the same value means another thing in each.
+        attributes: name -> width of its slice of latents. ``class`` is the class label.
+            ``drawer within alphabet`` compares drawers among images of one alphabet only, which
+            classifier and adversary are told: for labels whose meaning depends on another.
         excitation: weight of the excitation terms (200 in the authors' code, for one attribute
             on CelebA).
         inhibition: weight of the inhibition terms.
         hidden: width of the adversary's two hidden layers.
         cosine: classify by scaled cosine similarity (Gidaris & Komodakis 2018, arXiv:1804.09458,
             §3.2) instead of inner products, so that directions carry the classes.
-        cosine_scale: the inverse temperature of that similarity.
+        cosine_scale: inverse temperature of the cosine similarity.
     """
 
     attributes: dict[str, int]
@@ -115,7 +115,7 @@ class ExcitationInhibitionModule(GuidanceModule):
 
     @property
     def slices(self) -> tuple[str, ...]:
-        """The names of the slices, as configured."""
+        """The names of the slices, as in the settings."""
         return tuple(self._slices)
 
     def losses(
@@ -137,7 +137,7 @@ class ExcitationInhibitionModule(GuidanceModule):
     def predict(self, name: str, z: Tensor) -> Tensor:
         """Logits ``[B, categories]`` of an attribute, from its own slice.
 
-        Of ``drawer within alphabet``: of the first alphabet's drawers, then of the second's …
+        For ``drawer within alphabet``: the first alphabet's drawers, then the second's …
         """
         inside = z[:, self._slices[name]]
         classifier = self.classifiers[_module_name(name)]
@@ -164,9 +164,10 @@ class ExcitationInhibitionModule(GuidanceModule):
     def _among(
         self, name: str, logits: Tensor, targets: Mapping[str, Tensor]
     ) -> tuple[Tensor, Tensor]:
-        """The logits that compete, and the target: within another attribute, those of its value.
+        """The logits that compete with each other, and the target among them.
 
-        Where that value is unknown, so is the target; the logits are then of its first value.
+        For an attribute within another these are the logits of the other's value; where that value
+        is unknown, so is the target, and the logits are those of its first value.
         """
         attribute, *within = attributes_in(name)
         if not within:
@@ -231,7 +232,7 @@ class ExcitationInhibitionModule(GuidanceModule):
 
 
 def _module_name(attribute: str) -> str:
-    """A name for a submodule: without dots, and none that ``nn.Module`` has (``type``, say)."""
+    """A submodule's name: without dots, and none that ``nn.Module`` uses, such as ``type``."""
     return "of " + attribute.replace(".", "·")
 
 

@@ -15,7 +15,7 @@ RANGES: dict[AffineName, float] = {
     "translation_x": 0.15,
     "translation_y": 0.15,
 }
-"""The largest amounts applied, in the units of :mod:`guided.affine`."""
+"""The largest amounts that are applied, in the units of :mod:`guided.affine`."""
 
 
 def deform(images: Tensor, deformation: AffineName, amount: Tensor) -> Tensor:
@@ -23,8 +23,8 @@ def deform(images: Tensor, deformation: AffineName, amount: Tensor) -> Tensor:
 
     Args:
         images: float ``[B, C, H, W]``.
-        deformation: its name.
-        amount: of what happens to the image, ``[B]`` (:func:`guided.affine.as_seen`): radians
+        deformation: name of the deformation.
+        amount: ``[B]``, as seen on the image (:func:`guided.affine.as_seen`): radians
             counter-clockwise, log of the enlargement, slope, or half image widths to the right or
             downwards.
     """
@@ -43,8 +43,8 @@ def deformation_response(
     Args:
         encode: images to latents ``[B, d]``.
         images: float in [0, 1], ``[B, C, H, W]``.
-        deformation: its name; amounts span ± :data:`RANGES`.
-        steps: amounts.
+        deformation: name of the deformation; amounts span ± :data:`RANGES`.
+        steps: number of amounts.
 
     Returns:
         amounts ``[steps]`` and latents ``[steps, B, d]``.
@@ -56,10 +56,10 @@ def deformation_response(
 
 
 def correlation_within_images(amounts: Tensor, latents: Tensor) -> Tensor:
-    """Pearson correlation of each latent with the amount applied, each image its own origin.
+    """Pearson correlation of each latent with the amount applied, relative to each image.
 
-    An image has a pose before we deform it; its latents are centred on their mean over the
-    amounts, then all images are pooled.
+    Every image has a pose of its own before it is deformed: its latents are centred on their mean
+    over the amounts, and then all images are pooled.
 
     Args:
         amounts: ``[steps]``.
@@ -73,7 +73,7 @@ def correlation_within_images(amounts: Tensor, latents: Tensor) -> Tensor:
 
 
 def correlation_across_images(amounts: Tensor, latents: Tensor) -> Tensor:
-    """The same without centring: what is left of it among images of unknown pose."""
+    """As :func:`correlation_within_images`, without centring: among images of unknown pose."""
     return _correlation(amounts, latents - latents.mean((0, 1)))
 
 

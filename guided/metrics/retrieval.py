@@ -16,7 +16,7 @@ def deformed_twice(images: Tensor, deformations: Sequence[AffineName], seed: int
 
     Args:
         images: float in [0, 1], ``[B, C, H, W]``.
-        deformations: applied one after the other.
+        deformations: names, in the order of application.
         seed: of the amounts.
 
     Returns:
