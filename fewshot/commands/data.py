@@ -25,7 +25,7 @@ class DataCommand(Command):
 def main(arguments: Sequence[str]) -> None:
     """Run the command."""
     config = parse(DataCommand, arguments, "fewshot data")
-    root = data_root(config.data_root)
+    roots = data_root(config.data_root)
     classes = own_classes(Dataset).values()
     datasets = {cls.name: cls for cls in classes if issubclass(cls, Dataset) and cls.listed}
     if config.download:
@@ -35,9 +35,11 @@ def main(arguments: Sequence[str]) -> None:
             raise InputError(
                 f"download: no dataset is called '{config.download}'{meant} Datasets: {known}"
             )
-        datasets[config.download](root).download()
-    print(f"data root: {root}{'' if root.is_dir() else ' (no such folder)'}\n")
-    print(_table([cls(root).listing() for _, cls in sorted(datasets.items())]))
+        datasets[config.download](roots).download()
+    for root in roots:
+        print(f"data root: {root}{'' if root.is_dir() else ' (no such folder)'}")
+    print()
+    print(_table([cls(roots).listing() for _, cls in sorted(datasets.items())]))
     print("\nyour own images: a folder of class folders, `class_path: ImageFolder` in a config")
 
 

@@ -77,11 +77,10 @@ def main(arguments: Sequence[str]) -> None:
     start = time.perf_counter()
     config = parse(LakeConfig, arguments, "fewshot lake")
     device = choose_device(config.device)
-    root = data_root(config.data_root)
-    dataset = check_dataset(config.dataset(root))
+    dataset = check_dataset(config.dataset(data_root(config.data_root)))
     check_ways(dataset, test=config.settings, validation=config.settings[:1])
     learners = twenty_way(config)
-    archive = config.find_runs(root)
+    archive = dataset.first_found(config.find_runs)
     runs = read_runs(archive, dataset.size) if archive else None
     splits = dataset.splits()
     runs = runs or draw_runs(splits.test, config.runs, config.run_seed)
