@@ -9,7 +9,7 @@ from typing import Any
 from fewshot.config import describe
 from fewshot.data.dataset import Splits
 from fewshot.data.labels import labelled
-from fewshot.evaluate import episode_errors, table_for
+from fewshot.evaluation import episode_errors, table_for
 from fewshot.sampler import EpisodeSampler
 from fewshot.study.cells import Cell
 from fewshot.study.config import ArmConfig, StudyConfig, load_checkpoint
@@ -109,9 +109,9 @@ class Arms:
     ) -> tuple[Encoder, list[dict[str, float]]]:
         by_error = self.config.select_by == "few_shot_error"
         trained = pretrain(
-            self._pretrain_config(arm),
             labelled(self.splits.train, arm.labelled, seed),
-            labelled(self.splits.validation),
+            self.splits.validation,
+            self._pretrain_config(arm),
             seed=seed,
             device=self.device,
             precision=self.config.precision,

@@ -14,7 +14,7 @@ from guided.augment import Augmentation
 from guided.backbones import ImageShape
 from guided.encoder import Encoder
 from guided.errors import InputError
-from guided.guidance.base import GuidanceFactory
+from guided.guidance.base import Guidance
 from guided.training.config import PretrainConfig
 from guided.training.precision import Precision
 
@@ -39,7 +39,7 @@ class ArmConfig:
     """
 
     encoder: Literal["pretrained", "random", "pixels", "checkpoint"] = "pretrained"
-    guidance: list[GuidanceFactory] = field(default_factory=list)
+    guidance: list[Guidance] = field(default_factory=list)
     labelled: float = 1.0
     baseline: str | None = None
     latents: list[str] = field(default_factory=lambda: ["all"])
@@ -180,10 +180,8 @@ class StudyConfig:
     selection_episodes: int = 300
     episode_seed: int = 0
     resamples: int = 2000
-    precision: Precision = field(default="float32", metadata={"described": "if changed"})
-    published: dict[str, list[str]] = field(
-        default_factory=dict, metadata={"described": "if changed"}
-    )
+    precision: Precision = "float32"
+    published: dict[str, list[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in (self.baseline, *(arm.baseline for arm in self.arms.values())):

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from fewshot.evaluate import EpisodeErrors
+from fewshot.evaluation import EpisodeErrors
 from fewshot.learners.base import Learner
 from fewshot.study.cells import Cell
 from fewshot.study.config import LearnerConfig

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fewshot.config import describe, made_by
+from fewshot.config import describe, made_by, settings_of
 from fewshot.data.dataset import Splits
 from fewshot.environment import hardware, versions
 from fewshot.episodes import Setting
-from fewshot.evaluate import EpisodeErrors
+from fewshot.evaluation import EpisodeErrors
 from fewshot.statistics import ci95_over_episodes, ci95_over_seeds, paired_difference
 from fewshot.study.config import StudyConfig, is_meta_trained
 from fewshot.study.figures import (
@@ -62,7 +62,7 @@ def _row(
     views = config.learners[learner].test_augmentation
     train = config.learners[learner].train
     train = train if is_meta_trained(arm, config.learners[learner]) else None
-    batch_norm = describe(factory)["init_args"].get("batch_norm", "frozen")
+    batch_norm = settings_of(factory).get("batch_norm", "frozen")
     row = {
         "arm": name,
         "encoder": arm.encoder,
@@ -233,7 +233,7 @@ def write_report(
         "versions": versions(),
         "hardware": hardware(device),
         "seconds": round(outcome.seconds, 1),
-        "config": describe(config),
+        "config": describe(config, full=True),
     }
     arrays = {
         "|".join([arm, learner, latents, setting.label]): values

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from fewshot.config import describe, made_by
 from fewshot.data.dataset import Splits
 from fewshot.data.labels import labelled_classes
-from fewshot.evaluate import EpisodeErrors, episode_errors, table_for
+from fewshot.evaluation import EpisodeErrors, episode_errors, table_for
 from fewshot.learners.base import Learner
 from fewshot.meta_train import meta_train
 from fewshot.sampler import EpisodeSampler

@@ -10,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from fewshot.config import describe, made_by
+from fewshot.config import made_by, settings_of
 from fewshot.data.dataset import Dataset
 from fewshot.data.omniglot.dataset import Omniglot
 from fewshot.episodes import Episodes, Setting
-from fewshot.evaluate import CHUNK_IMAGES, EpisodeErrors
+from fewshot.evaluation import CHUNK_IMAGES, EpisodeErrors
 from fewshot.learners.base import Learner
 from fewshot.study.cells import Cell
 from fewshot.study.config import LearnerConfig, StudyConfig
@@ -68,10 +68,12 @@ def check_checkpoints(config: StudyConfig, say: Callable[[str], object] = tqdm.w
             dataset = facts.get("dataset") or facts.get("config", {}).get("dataset")
             if dataset is None:
                 say(f"{name}: {file} does not say on which characters it was trained")
-            elif dataset["class_path"] == "Omniglot" and dataset["init_args"]["split"] != "lake":
+                continue
+            split = dataset.get("init_args", {}).get("split", "lake")
+            if dataset["class_path"] == "Omniglot" and split != "lake":
                 raise InputError(
                     f"arms.{name}.checkpoint: {file} was trained on Omniglot's split "
-                    f"{dataset['init_args']['split']}, with characters that Lake's task tests"
+                    f"{split}, with characters that Lake's task tests"
                 )
 
 
@@ -83,7 +85,7 @@ def twenty_way(config: StudyConfig, say: Callable[[str], object] = tqdm.write) -
     """
     kept = []
     for name, learner in config.learners.items():
-        n_way = describe(learner.learner)["init_args"].get("n_way") or N_CHARACTERS
+        n_way = settings_of(learner.learner).get("n_way") or N_CHARACTERS
         if n_way == N_CHARACTERS:
             kept.append(name)
         else:

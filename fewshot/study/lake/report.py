@@ -5,7 +5,7 @@ from typing import Any
 
 from fewshot.config import describe
 from fewshot.environment import hardware, versions
-from fewshot.evaluate import EpisodeErrors
+from fewshot.evaluation import EpisodeErrors
 from fewshot.statistics import Interval
 from fewshot.study.config import StudyConfig
 from fewshot.study.figures import baseline_name
@@ -93,7 +93,7 @@ def lake_results(
         "versions": versions(),
         "hardware": hardware(device),
         "seconds": round(seconds, 1),
-        "config": describe(config),
+        "config": describe(config, full=True),
     }
 
 

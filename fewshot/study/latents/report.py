@@ -140,7 +140,7 @@ def write_report(
         "versions": versions() | {name: version(name) for name in ("scikit-learn", "torchmetrics")},
         "hardware": hardware(device),
         "seconds": round(probed.seconds, 1),
-        "config": describe(config),
+        "config": describe(config, full=True),
     }
     wrong = {f"{name}|{dim}": errors > 0 for (name, dim), errors in probed.errors.items()}
     write_arrays(output / "wrong.npz", wrong)

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from fewshot.config import describe
 from fewshot.data.dataset import Splits
 from fewshot.data.labels import labelled
-from fewshot.evaluate import embed_bank
+from fewshot.evaluation import embed_bank
 from fewshot.study.cells import Cell, foundation
 from fewshot.study.latents.config import ProbeArm, ProbeStudyConfig
 from guided.encoder import Encoder
@@ -158,9 +158,9 @@ class ProbeStudy:
         self, pretraining: PretrainConfig, cell: Cell, name: str, seed: int
     ) -> tuple[GuidedVAE, list[dict[str, float]]]:
         trained = pretrain(
-            pretraining,
             self._images,
-            labelled(self.splits.validation),
+            self.splits.validation,
+            pretraining,
             seed=seed,
             device=self.device,
             state_file=cell.state_file,

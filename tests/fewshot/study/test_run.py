@@ -17,13 +17,13 @@ import fewshot.meta_train
 import fewshot.study.arms
 import fewshot.study.run
 from fewshot.cli import main
-from fewshot.commands.common import parse_command
 from fewshot.commands.compare import CompareConfig
+from fewshot.config import parse
 from fewshot.data.bank import ImageBank
 from fewshot.data.dataset import Splits
 from fewshot.data.labels import labelled
 from fewshot.episodes import Setting
-from fewshot.evaluate import embed_bank, episode_errors
+from fewshot.evaluation import embed_bank, episode_errors
 from fewshot.learners.prototypical import Prototypical
 from fewshot.sampler import EpisodeSampler
 from fewshot.study.run import Study
@@ -46,7 +46,7 @@ CONDITIONS = [
 
 
 def parsed(file):
-    return parse_command(CompareConfig, [str(file)], "compare")
+    return parse(CompareConfig, [str(file)], "compare")
 
 
 def splits_of(config):
@@ -206,6 +206,7 @@ def mtimes(folder):
 
 def test_a_second_run_computes_nothing(finished, monkeypatch, forbid, capsys, tmp_path):
     run = shutil.copytree(finished.folder, tmp_path / "run")
+    (run / "finished.json").unlink()
     before = mtimes(run)
     forbid(monkeypatch)
     # The configuration that the run wrote is the one that finds its cells.
@@ -234,7 +235,7 @@ def shallow():
     def patch(monkeypatch):
         trained = []
 
-        def pretrain(config, train, *_, seed, description, **__):
+        def pretrain(train, validation, config, *, seed, description, **__):
             trained.append(description)
             model = build_model(config, train, seed)
             return Pretrained(model.vae.eval(), model, Progress(best_score=1.0))
@@ -370,9 +371,9 @@ def test_the_arms_guidance_is_what_is_trained(finished, tmp_path, monkeypatch, s
     shallow(monkeypatch)
     fake = fewshot.study.arms.pretrain
 
-    def pretrain(config, *rest, description, **others):
+    def pretrain(train, validation, config, description, **others):
         seen[description] = (config, others)
-        return fake(config, *rest, description=description, **others)
+        return fake(train, validation, config, description=description, **others)
 
     monkeypatch.setattr(fewshot.study.arms, "pretrain", pretrain)
     config = parsed(finished.file)
@@ -588,4 +589,4 @@ def test_a_study_names_what_is_impossible_at_construction(finished, tmp_path):
 def test_pretraining_is_shown_the_class_and_the_attributes(bank):
     shown = labelled(bank)
     assert torch.equal(shown.images, bank.images)
-    assert torch.equal(shown.targets["class"], bank.labels)
+    assert torch.equal(shown.labels["class"], bank.labels)
