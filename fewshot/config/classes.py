@@ -43,12 +43,7 @@ def own_classes(base: type) -> dict[str, type]:
             item = getattr(module, name)
             if inspect.isclass(item) and issubclass(item, base) and not inspect.isabstract(item):
                 found[item.__name__] = item
-    return found or {c.__name__: c for c in _subclasses(base) if not inspect.isabstract(c)}
-
-
-def _subclasses(base: type) -> list[type]:
-    direct: list[type] = base.__subclasses__()
-    return direct + [deeper for child in direct for deeper in _subclasses(child)]
+    return found
 
 
 def find_class(name: str, base: type) -> type:

@@ -98,7 +98,7 @@ class Omniglot(Dataset):
     def splits(self) -> Splits:
         if self.fetch_missing:
             self.download()
-        bank = self._bank()
+        bank = self.bank()
         positions = self._positions(bank.class_names)
         train, validation, test = (
             bank.classes(chosen)
@@ -159,8 +159,8 @@ class Omniglot(Dataset):
             files += found
         return files
 
-    def _bank(self) -> ImageBank:
-        # All splits are views or copies of this one bank, which is cached once.
+    def bank(self) -> ImageBank:
+        """All 1623 characters as one bank, of which every split is a part; cached once."""
         files = self._files()
         settings = {"files": state(files), "size": self.size}
         return cached_bank(self.name, settings, lambda: self._build(files))
