@@ -42,19 +42,17 @@ from torchvision.transforms import ToTensor
 from fewshot.data import ImageBank
 from guided.backbones import Conv4
 from guided.encoder import Encoder
-from guided.guidance.base import GuidanceFactory
-from guided.guidance.deformable_pca import DeformablePCA
-from guided.guidance.excitation_inhibition import ExcitationInhibition
+from guided.guidance import DeformablePCA, ExcitationInhibition, Guidance
 from guided.malloc import reuse_memory
 from guided.training.config import PretrainConfig
 from guided.training.data import LabelledImages
 from guided.training.precision import Precision
 from guided.training.pretrain import build_model, pretrain
 
-ARMS: dict[str, list[GuidanceFactory]] = {
+ARMS: dict[str, list[Guidance]] = {
     "unguided": [],
-    "DeformablePCA": [partial(DeformablePCA)],
-    "ExcitationInhibition": [partial(ExcitationInhibition, attributes={"class": 32})],
+    "DeformablePCA": [DeformablePCA()],
+    "ExcitationInhibition": [ExcitationInhibition(attributes={"class": 32})],
 }
 BATCH = 128
 PRODUCT = "matrix product"
@@ -172,7 +170,7 @@ def train_ours(
         return 0.0
 
     few = LabelledImages(images.images[:2])
-    pretrain(config, images, few, seed=0, device=device, precision=precision, score=mark)
+    pretrain(images, few, config, device=device, precision=precision, score=mark)
     return marks[-1] - marks[0]
 
 
@@ -204,7 +202,7 @@ def operations(config: PretrainConfig, images: LabelledImages) -> float:
     """Floating-point operations of a training step, per image."""
     model = build_model(config, images, seed=0).train()
     batch = images.images[:BATCH].float() / 255
-    targets = {name: values[:BATCH] for name, values in images.targets.items()}
+    targets = {name: values[:BATCH] for name, values in images.labels.items()}
     with FlopCounterMode(display=False) as counter:
         objective = model.objective(batch, targets)
         objective.total.backward()
@@ -281,7 +279,7 @@ def parse() -> argparse.Namespace:
 
 
 def configuration(
-    guidance: list[GuidanceFactory], width: int, downsample: str, steps: int
+    guidance: list[Guidance], width: int, downsample: str, steps: int
 ) -> PretrainConfig:
     return PretrainConfig(
         backbone=partial(Conv4, width=width, downsample=downsample),

@@ -1,27 +1,22 @@
 """learn2learn's MAML, started from a guided encoder: maml_with_guided_encoder.py [STEPS]."""
 
 import sys
-from functools import partial
 from pathlib import Path
 
 import learn2learn as l2l
 import torch
 import torch.nn.functional as F
 
+import guided
 from fewshot.data.glyphs.dataset import Glyphs
 from fewshot.episodes import Setting
 from fewshot.interop import Task, Tasks, classifier
-from guided.guidance.excitation_inhibition import ExcitationInhibition
-from guided.training.config import PretrainConfig
-from guided.training.data import LabelledImages
-from guided.training.pretrain import pretrain
 
 steps = int(sys.argv[1]) if len(sys.argv) > 1 else 100
 splits = Glyphs(Path("data"), n_alphabets=8, validation_alphabets=1, test_alphabets=2).splits()
-guidance = partial(ExcitationInhibition, attributes={"class": 32}, excitation=100.0)
-images = LabelledImages(splits.train.images, splits.train.targets())
-config = PretrainConfig(guidance=[guidance], steps=steps)
-encoder = pretrain(config, images, LabelledImages(splits.validation.images), seed=0).encoder
+guidance = guided.ExcitationInhibition(attributes={"class": 32}, excitation=100.0)
+trained = guided.pretrain(splits.train, splits.validation, guidance=[guidance], steps=steps)
+encoder = trained.encoder
 maml = l2l.algorithms.MAML(classifier(encoder.eval(), 5), lr=0.05)  # eval: batch norm is fixed
 optimizer = torch.optim.Adam(maml.parameters(), 1e-3)
 

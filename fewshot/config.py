@@ -109,7 +109,11 @@ def describe(value: Any) -> Any:
         # An option that was added later, unused: what was computed before it is the same.
         optional = {f for f in held if f.metadata.get("described") == "if changed"}
         kept = {f: v for f, v in held.items() if f not in optional or v != _default(f)}
-        return {f.name: describe(v) for f, v in kept.items()}
+        settings = {f.name: describe(v) for f, v in kept.items()}
+        # One of several classes that a file chooses between: guidances.
+        if any(map(inspect.isabstract, type(value).__mro__)):
+            return {"class_path": type(value).__name__, "init_args": settings}
+        return settings
     if isinstance(value, functools.partial):
         target = made_by(value)
         settings = {**_defaults(target), **value.keywords}

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from guided.augment import Augmentation
 from guided.backbones import Backbone, ImageShape
+from guided.backbones.naming import backbone_class, backbone_name
 from guided.errors import InputError
 from guided.files import write_bytes
 from guided.latents import LatentLayout
@@ -158,7 +159,7 @@ class Encoder(nn.Module):
     def description(self) -> dict[str, Any]:
         """What :meth:`from_description` needs to build an encoder of this shape."""
         return {
-            "backbone": type(self.backbone).__name__,
+            "backbone": backbone_name(type(self.backbone)),
             "settings": self.backbone.settings,
             "input_shape": list(self.input_shape),
             "layout": {k: list(v) for k, v in self.layout.slices.items()} if self.layout else None,
@@ -171,14 +172,11 @@ class Encoder(nn.Module):
         """An encoder with fresh weights.
 
         Raises:
-            InputError: the description names a backbone that this program does not have.
+            InputError: the description's backbone is unknown, or is not imported.
         """
         channels, height, width = description["input_shape"]
-        known = {cls.__name__: cls for cls in _subclasses(Backbone)}  # type: ignore[type-abstract]
-        name = description["backbone"]
-        if name not in known:
-            raise InputError(f"backbone: {name!r} is not one of {', '.join(sorted(known))}")
-        backbone = known[name]((channels, height, width), **description["settings"])
+        network = backbone_class(description["backbone"])
+        backbone = network((channels, height, width), **description["settings"])
         slices = description["layout"]
         layout = LatentLayout({k: (v[0], v[1]) for k, v in slices.items()}) if slices else None
         return Encoder(backbone, layout, description["latents"], description["projection"])
@@ -189,9 +187,18 @@ class Encoder(nn.Module):
         Args:
             path: ends in ``.safetensors`` by convention.
             provenance: JSON-able facts to keep with the weights (config, seed, step, versions).
+
+        Raises:
+            InputError: the backbone's class cannot be named; the file cannot be written.
         """
         from safetensors.torch import save
 
+        network = type(self.backbone)
+        if "." in network.__qualname__:
+            raise InputError(
+                f"{path}: {network.__qualname__} is defined inside a class or function; "
+                "define it at the top of a module, so that the file can name it"
+            )
         metadata = {
             "format": FORMAT,
             "encoder": json.dumps(self.description()),
@@ -247,8 +254,3 @@ def digest(encoder: Encoder) -> str:
     for weights in encoder.state_dict().values():
         hashed.update(weights.detach().cpu().contiguous().numpy())
     return hashed.hexdigest()
-
-
-def _subclasses(cls: type[Backbone]) -> list[type[Backbone]]:
-    direct = cls.__subclasses__()
-    return direct + [deeper for child in direct for deeper in _subclasses(child)]

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from guided.backbones import BackboneFactory, ImageShape
 from guided.errors import InputError
-from guided.guidance.base import Guidance, GuidanceContext, GuidanceFactory
+from guided.guidance.base import Guidance, GuidanceContext, GuidanceModule
 from guided.latents import LatentAllocator
 from guided.likelihoods import Likelihood
 from guided.seeds import seeded_initialisation
@@ -44,7 +44,7 @@ class GuidedVAE(nn.Module):
         backbone: makes the encoder's body.
         likelihood: p(x|z).
         latent_dim: latents in all; the guidances reserve slices in their order.
-        guidance: makes the strategies.
+        guidance: settings of the strategies.
         input_shape: (C, H, W) of the images.
         categories: attribute -> number of values, for supervised guidance.
         kl_weight: β of β-VAE (Higgins et al. 2017); 1 is the ELBO.
@@ -59,7 +59,7 @@ class GuidedVAE(nn.Module):
         backbone: BackboneFactory,
         likelihood: Likelihood,
         latent_dim: int,
-        guidance: Sequence[GuidanceFactory],
+        guidance: Sequence[Guidance],
         input_shape: ImageShape,
         categories: Mapping[str, int],
         kl_weight: float = 1.0,
@@ -75,25 +75,25 @@ class GuidedVAE(nn.Module):
         # From a random stream of their own: the VAE starts with the weights that it would have
         # without them, so that the arms of one seed differ in nothing but their guidance.
         with seeded_initialisation(torch.initial_seed(), "guidance"):
-            strategies: list[Guidance] = [build(context) for build in guidance]
+            modules = [_settings(entry).build(context) for entry in guidance]
         self.vae = VAE(body, context.latents.layout(), likelihood)
-        self.guidance = nn.ModuleList(strategies)
-        for strategy in strategies:
+        self.guidance = nn.ModuleList(modules)
+        for strategy in modules:
             strategy.initialise(self.vae.encoder.latent_head)
         self.kl_weight, self.elbo = kl_weight, elbo
-        if not elbo and not strategies:
+        if not elbo and not modules:
             raise InputError("elbo: without it and without guidance there is nothing to train")
-        self._check_terms(strategies)
+        self._check_terms(modules)
 
-    def _check_terms(self, strategies: Sequence[Guidance]) -> None:
-        names = ["reconstruction", "kl", *(name for g in strategies for name in g.weights)]
+    def _check_terms(self, modules: Sequence[GuidanceModule]) -> None:
+        names = ["reconstruction", "kl", *(name for g in modules for name in g.weights)]
         for name in names:
             if names.count(name) > 1:
                 raise InputError(f"guidance: two strategies return a term called {name!r}")
 
     @property
-    def strategies(self) -> list[Guidance]:
-        return [g for g in self.guidance if isinstance(g, Guidance)]
+    def strategies(self) -> list[GuidanceModule]:
+        return [g for g in self.guidance if isinstance(g, GuidanceModule)]
 
     @property
     def attributes(self) -> set[str]:
@@ -142,3 +142,18 @@ class GuidedVAE(nn.Module):
         """Every parameter that the adversaries' optimizer does not hold."""
         adversarial = {id(p) for p in self.adversary_parameters()}
         return [p for p in self.parameters() if id(p) not in adversarial]
+
+
+def _settings(entry: Guidance) -> Guidance:
+    """An entry of ``guidance``, if it is one.
+
+    Raises:
+        InputError: it is a class, or something else that builds no guidance.
+    """
+    if isinstance(entry, Guidance):
+        return entry
+    name = entry.__name__ if isinstance(entry, type) else repr(entry)
+    raise InputError(
+        f"guidance: expected settings such as DeformablePCA(), got {name}; "
+        "call the class with its settings"
+    )

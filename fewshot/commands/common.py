@@ -9,7 +9,8 @@ from typing import TypeVar
 import fewshot.data
 import fewshot.learners
 import fewshot.tasks  # noqa: F401
-import guided.guidance  # noqa: F401
+import guided.backbones
+import guided.guidance
 from fewshot.config import parse, write_yaml
 from fewshot.data import Dataset
 from fewshot.environment import hardware, versions
@@ -19,6 +20,10 @@ from guided.files import write_json
 from guided.training.precision import Precision
 
 T = TypeVar("T")
+
+for _package in (guided.backbones, guided.guidance):
+    for _name in _package.__all__:
+        getattr(_package, _name)
 
 
 def parse_command(config_class: type[T], arguments: Sequence[str], name: str) -> T:

@@ -9,7 +9,6 @@ from fewshot.commands.common import TrainingCommand, open_run, parse_command
 from fewshot.config import describe
 from fewshot.data import DatasetFactory, Splits, data_root
 from fewshot.data.bank import ImageBank
-from fewshot.data.labels import labelled
 from fewshot.environment import choose_device, hardware, versions
 from fewshot.study.cells import Cell
 from fewshot.study.diagnostics import diagnose, excited_slices
@@ -118,9 +117,9 @@ def _pretrained(
     }
     cell = Cell.of(output / "cells", "encoder", depends)
     trained = pretrain(
+        splits.train,
+        splits.validation,
         how,
-        labelled(splits.train),
-        labelled(splits.validation),
         seed=config.seed,
         device=device,
         precision=config.precision,

@@ -114,9 +114,9 @@ class Arms:
     ) -> tuple[Encoder, list[dict[str, float]]]:
         by_error = self.config.select_by == "few_shot_error"
         trained = pretrain(
-            self._pretrain_config(arm),
             labelled(self.splits.train, arm.labelled, seed),
-            labelled(self.splits.validation),
+            self.splits.validation,
+            self._pretrain_config(arm),
             seed=seed,
             device=self.device,
             precision=self.config.precision,

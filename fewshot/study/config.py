@@ -15,7 +15,7 @@ from guided.augment import Augmentation
 from guided.backbones import ImageShape
 from guided.encoder import Encoder
 from guided.errors import InputError
-from guided.guidance.base import GuidanceFactory
+from guided.guidance.base import Guidance
 from guided.training.config import PretrainConfig
 from guided.training.precision import Precision
 
@@ -49,7 +49,7 @@ class ArmConfig:
     """
 
     encoder: Literal["pretrained", "random", "pixels", "checkpoint"] = "pretrained"
-    guidance: list[GuidanceFactory] = field(default_factory=list)
+    guidance: list[Guidance] = field(default_factory=list)
     labelled: float = 1.0
     baseline: str | None = None
     latents: list[str] = field(default_factory=lambda: ["all"])

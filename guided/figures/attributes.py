@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from guided.figures.grids import labelled_rows, spaced
-from guided.guidance.excitation_inhibition import ExcitationInhibition, parts
+from guided.guidance.excitation_inhibition import ExcitationInhibitionModule, parts
 from guided.guided_vae import GuidedVAE
 from guided.vae import Posterior
 
@@ -31,7 +31,7 @@ def attribute_figures(model: GuidedVAE, images: Tensor) -> "dict[str, Figure]":
         images: uint8 or float in [0, 1], ``[N, C, H, W]``, held out; what a step means is taken
             from all of them.
     """
-    guides = [g for g in model.strategies if isinstance(g, ExcitationInhibition)]
+    guides = [g for g in model.strategies if isinstance(g, ExcitationInhibitionModule)]
     named = [(guide, name) for guide in guides for name in guide.slices]
     if not named:
         return {}
@@ -50,7 +50,7 @@ def attribute_figures(model: GuidedVAE, images: Tensor) -> "dict[str, Figure]":
 
 def _rows(
     model: GuidedVAE,
-    guide: ExcitationInhibition,
+    guide: ExcitationInhibitionModule,
     name: str,
     posterior: Posterior,
     chosen: Tensor,
@@ -69,7 +69,11 @@ def _rows(
 
 
 def moved_along(
-    model: GuidedVAE, guide: ExcitationInhibition, name: str, posterior: Posterior, codes: Tensor
+    model: GuidedVAE,
+    guide: ExcitationInhibitionModule,
+    name: str,
+    posterior: Posterior,
+    codes: Tensor,
 ) -> Tensor:
     """Codes whose place on an attribute's direction is set to -3 … 3, all else as it is.
 

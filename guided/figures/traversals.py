@@ -9,7 +9,7 @@ from torch import Tensor
 from guided.augment import Augmentation
 from guided.figures.attributes import attribute_figures
 from guided.figures.grids import labelled_rows, sheet_figure, spaced
-from guided.guidance.deformable_pca import DeformablePCA
+from guided.guidance.deformable_pca import DeformablePCAModule
 from guided.guided_vae import GuidedVAE
 from guided.seeds import generator
 from guided.training.log import RunLog
@@ -143,11 +143,11 @@ def _order(model: GuidedVAE, kl: Tensor) -> list[int]:
 
 
 def _has_light_decoder(model: GuidedVAE) -> bool:
-    return any(isinstance(strategy, DeformablePCA) for strategy in model.strategies)
+    return any(isinstance(strategy, DeformablePCAModule) for strategy in model.strategies)
 
 
-def _light_decoder(model: GuidedVAE) -> DeformablePCA:
-    return next(g for g in model.strategies if isinstance(g, DeformablePCA))
+def _light_decoder(model: GuidedVAE) -> DeformablePCAModule:
+    return next(g for g in model.strategies if isinstance(g, DeformablePCAModule))
 
 
 def traversal_figures(model: GuidedVAE, images: Tensor) -> "dict[str, Figure]":

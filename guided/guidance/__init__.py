@@ -1,11 +1,5 @@
-"""Guidance strategies: one file each. A class defined here can be named in a config."""
+"""Guidance strategies, one file each: extra terms that shape the latents while a VAE trains."""
 
-import importlib
-import pkgutil
+import lazy_loader
 
-from guided.guidance.base import Guidance, GuidanceContext, GuidanceFactory
-
-for _module in pkgutil.iter_modules(__path__):
-    importlib.import_module(f"{__name__}.{_module.name}")
-
-__all__ = ["Guidance", "GuidanceContext", "GuidanceFactory"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,7 +1,7 @@
-"""What a guidance strategy is: an extra signal that shapes the latents while a VAE trains."""
+"""The base classes of a guidance strategy: its settings, and the module that they build."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from guided.vae import Posterior
 
 @dataclass(frozen=True)
 class GuidanceContext:
-    """What a strategy is told when it is built.
+    """Build-time context passed to every guidance.
 
     Attributes:
         input_shape: (C, H, W) of the images.
@@ -36,12 +36,28 @@ class GuidanceContext:
         return self.latents.latent_dim
 
 
-class Guidance(nn.Module, ABC):
-    """Terms added to the ELBO, and the modules that compute them.
+class Guidance(ABC):
+    """Settings of a guidance strategy; a subclass is a frozen dataclass.
 
-    A strategy's constructor takes a :class:`GuidanceContext` first; its keyword arguments are its
-    configuration. It reserves its latent slices there.
+    ``guidance=[ExcitationInhibition(attributes={"class": 32})]`` in Python is
+    ``guidance: [{class_path: ExcitationInhibition, init_args: {attributes: {class: 32}}}]`` in a
+    configuration file.
     """
+
+    @abstractmethod
+    def build(self, context: GuidanceContext) -> "GuidanceModule":
+        """The module of these settings for one model; reserves its latent slices.
+
+        Args:
+            context: of that model.
+
+        Raises:
+            InputError: the settings do not fit the model or its data.
+        """
+
+
+class GuidanceModule(nn.Module, ABC):
+    """Terms added to the ELBO, and the networks that compute them; built by a :class:`Guidance`."""
 
     @property
     @abstractmethod
@@ -101,6 +117,3 @@ class Guidance(nn.Module, ABC):
     def pictures(self) -> dict[str, Tensor]:
         """Images worth seeing, name -> ``[n, C, H, W]`` in [0, 1]: a learned basis, say."""
         return {}
-
-
-GuidanceFactory = Callable[[GuidanceContext], Guidance]

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -9,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from guided.errors import InputError
-from guided.guidance.base import Guidance, GuidanceContext
+from guided.guidance.base import Guidance, GuidanceContext, GuidanceModule
 from guided.vae import Posterior
 
 Deformation = Literal["rotation", "scale", "shear", "translation_x", "translation_y"]
@@ -28,6 +29,7 @@ INITIAL_LOGVAR = -4.0
 INITIAL_NOISE = 0.07  # of the deformation itself: radians, log factor …
 
 
+@dataclass(frozen=True)
 class DeformablePCA(Guidance):
     """A light decoder paints the content latents on a linear basis and deforms the result.
 
@@ -51,7 +53,6 @@ class DeformablePCA(Guidance):
     to be weighted by 1 / batch size to match.
 
     Args:
-        context: what the VAE offers.
         deformations: which latents to reserve, in this order.
         likelihood: ``gaussian``: the squared error, as in the paper; ``bernoulli``: a sigmoid on
             the basis and a cross-entropy, as in the authors' code.
@@ -68,56 +69,64 @@ class DeformablePCA(Guidance):
             light decoder discover a deformation sooner.
     """
 
-    def __init__(
-        self,
-        context: GuidanceContext,
-        *,
-        deformations: tuple[Deformation, ...] = ("rotation", "scale"),
-        likelihood: Literal["gaussian", "bernoulli"] = "gaussian",
-        orthogonality: Literal["square", "absolute"] = "square",
-        weight: float = 1.0,
-        orthogonality_weight: float = 1.0,
-        exchange: bool = False,
-        blur: float = 0.0,
-        blur_weight: float = 100.0,
-        gains: dict[str, float] | None = None,
-    ) -> None:
-        super().__init__()
-        if not deformations:
+    deformations: tuple[Deformation, ...] = ("rotation", "scale")
+    likelihood: Literal["gaussian", "bernoulli"] = "gaussian"
+    orthogonality: Literal["square", "absolute"] = "square"
+    weight: float = 1.0
+    orthogonality_weight: float = 1.0
+    exchange: bool = False
+    blur: float = 0.0
+    blur_weight: float = 100.0
+    gains: dict[str, float] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.deformations:
             raise InputError("DeformablePCA.deformations: at least one is needed")
-        for asked in deformations:
-            if deformations.count(asked) > 1:
+        for asked in self.deformations:
+            if self.deformations.count(asked) > 1:
                 raise InputError(f"DeformablePCA.deformations: {asked!r} is asked for twice")
-        if exchange and context.views != 2:
+        if self.blur < 0:
+            raise InputError(f"DeformablePCA.blur: expected at least 0, got {self.blur}")
+        for name in set(self.gains or {}) - set(self.deformations):
+            raise InputError(f"DeformablePCA.gains: {name!r} is not among the deformations")
+
+    def build(self, context: GuidanceContext) -> "DeformablePCAModule":
+        return DeformablePCAModule(self, context)
+
+
+class DeformablePCAModule(GuidanceModule):
+    """The light decoder of :class:`DeformablePCA`, and its terms."""
+
+    content: Tensor
+
+    def __init__(self, settings: DeformablePCA, context: GuidanceContext) -> None:
+        super().__init__()
+        if settings.exchange and context.views != 2:
             raise InputError(
                 f"DeformablePCA.exchange: needs augmentation.views 2, got {context.views}"
             )
-        if blur < 0:
-            raise InputError(f"DeformablePCA.blur: expected at least 0, got {blur}")
-        self.exchange, self.blur = exchange, blur
-        self.input_shape = context.input_shape
+        self.settings, self.input_shape = settings, context.input_shape
+        deformations = settings.deformations
         self.latent_of = {name: context.latents.share(name)[0] for name in deformations}
         content = sorted(set(range(context.latent_dim)) - set(self.latent_of.values()))
         if not content:
             raise InputError("DeformablePCA: no latent is left for the content")
-        self.content: Tensor
         self.register_buffer("content", torch.tensor(content), persistent=False)
         channels, height, width = context.input_shape
         self.basis = nn.Linear(len(content), channels * height * width)
-        for name in set(gains or {}) - set(deformations):
-            raise InputError(f"DeformablePCA.gains: {name!r} is not among the deformations")
-        start = {**GAINS, **(gains or {})}
+        start = {**GAINS, **(settings.gains or {})}
         self.gains = nn.ParameterDict(
             {
                 name: nn.Parameter(torch.full((2 if name == "scale" else 1,), start[name]))
                 for name in deformations
             }
         )
-        self.likelihood = likelihood
-        self.orthogonality = orthogonality
-        self._weights = {"deformable_pca": weight, "orthogonality": orthogonality_weight}
-        if blur:
-            self._weights["deformable_pca_smoothed"] = blur_weight
+        self._weights = {
+            "deformable_pca": settings.weight,
+            "orthogonality": settings.orthogonality_weight,
+        }
+        if settings.blur:
+            self._weights["deformable_pca_smoothed"] = settings.blur_weight
 
     @property
     def weights(self) -> Mapping[str, float]:
@@ -165,7 +174,7 @@ class DeformablePCA(Guidance):
         """The content before it is deformed, ``[B, C, H, W]``."""
         flat = self.basis(z.index_select(1, self.content))
         canvas: Tensor = flat.view(-1, *self.input_shape)
-        return canvas.sigmoid() if self.likelihood == "bernoulli" else canvas
+        return canvas.sigmoid() if self.settings.likelihood == "bernoulli" else canvas
 
     def render(self, z: Tensor, content: Tensor | None = None) -> Tensor:
         """The light decoder: τ(z_def) ∘ (z_cont Bᵀ), ``[B, C, H, W]``; outside is 0.
@@ -182,9 +191,9 @@ class DeformablePCA(Guidance):
         self, images: Tensor, posterior: Posterior, z: Tensor, targets: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
         # The batch holds one view of every image, then the other of every image.
-        content = z.roll(len(z) // 2, 0) if self.exchange else z
+        content = z.roll(len(z) // 2, 0) if self.settings.exchange else z
         rendered = self.render(z, content)
-        if self.likelihood == "bernoulli":
+        if self.settings.likelihood == "bernoulli":
             # Interpolation can overshoot [0, 1] by a rounding error, which the loss refuses.
             pixelwise = F.binary_cross_entropy(rendered.clamp(0, 1), images, reduction="none")
         else:
@@ -193,7 +202,7 @@ class DeformablePCA(Guidance):
             "deformable_pca": pixelwise.flatten(1).sum(1).mean(),
             "orthogonality": self._orthogonality(),
         }
-        if self.blur:
+        if self.settings.blur:
             smooth = self._smooth(images - rendered)
             terms["deformable_pca_smoothed"] = smooth.square().flatten(1).sum(1).mean()
         return terms
@@ -202,14 +211,16 @@ class DeformablePCA(Guidance):
         # Here, for its import takes as long as torch's own.
         from torchvision.transforms.functional import gaussian_blur
 
-        size = 2 * math.ceil(2.5 * self.blur) + 1
-        return gaussian_blur(difference, [size, size], [self.blur, self.blur])
+        blur = self.settings.blur
+        size = 2 * math.ceil(2.5 * blur) + 1
+        return gaussian_blur(difference, [size, size], [blur, blur])
 
     def _orthogonality(self) -> Tensor:
         basis = self.basis.weight
         products = basis.T @ basis
         off_diagonal = products - products.diagonal().diag()
-        penalty = off_diagonal.abs() if self.orthogonality == "absolute" else off_diagonal.square()
+        absolute = self.settings.orthogonality == "absolute"
+        penalty = off_diagonal.abs() if absolute else off_diagonal.square()
         return penalty.sum()
 
     def pictures(self) -> dict[str, Tensor]:

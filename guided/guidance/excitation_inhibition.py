@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -9,10 +10,11 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from guided.errors import InputError
-from guided.guidance.base import Guidance, GuidanceContext
+from guided.guidance.base import Guidance, GuidanceContext, GuidanceModule
 from guided.vae import Posterior
 
 
+@dataclass(frozen=True)
 class ExcitationInhibition(Guidance):
     """Excite one latent slice per attribute, inhibit the attribute in all other latents.
 
@@ -29,7 +31,6 @@ class ExcitationInhibition(Guidance):
     is unknown (target -1) are inhibited with the others, and excite nothing.
 
     Args:
-        context: what the VAE offers.
         attributes: name -> width of its latent slice. ``class`` is the bank's class label.
             ``drawer within alphabet`` tells drawers apart among images of one alphabet only, which
             classifier and adversary are told: where the same value means another thing in each.
@@ -42,24 +43,28 @@ class ExcitationInhibition(Guidance):
         cosine_scale: the inverse temperature of that similarity.
     """
 
-    def __init__(
-        self,
-        context: GuidanceContext,
-        *,
-        attributes: dict[str, int],
-        excitation: float = 1.0,
-        inhibition: float = 1.0,
-        hidden: int = 64,
-        cosine: bool = False,
-        cosine_scale: float = 10.0,
-    ) -> None:
+    attributes: dict[str, int]
+    excitation: float = 1.0
+    inhibition: float = 1.0
+    hidden: int = 64
+    cosine: bool = False
+    cosine_scale: float = 10.0
+
+    def build(self, context: GuidanceContext) -> "ExcitationInhibitionModule":
+        return ExcitationInhibitionModule(self, context)
+
+
+class ExcitationInhibitionModule(GuidanceModule):
+    """Classifiers and adversaries of :class:`ExcitationInhibition`, and its terms."""
+
+    def __init__(self, settings: ExcitationInhibition, context: GuidanceContext) -> None:
         super().__init__()
-        self.cosine_scale = cosine_scale if cosine else None
+        self.settings = settings
         self.classifiers = nn.ModuleDict()
         self.adversaries = nn.ModuleDict()
         self._slices: dict[str, slice] = {}
         self._categories: dict[str, int] = {}
-        for name, width in attributes.items():
+        for name, width in settings.attributes.items():
             for part in parts(name):
                 if part not in context.categories:
                     known = ", ".join(context.categories) or "none"
@@ -72,18 +77,17 @@ class ExcitationInhibition(Guidance):
             inside = context.latents.take(name, width)
             self._slices[name] = slice(inside[0], inside[-1] + 1)
             key = _module_name(name)
-            self.classifiers[key] = nn.Linear(width, categories, bias=not cosine)
-            if inhibition:
+            self.classifiers[key] = nn.Linear(width, categories, bias=not settings.cosine)
+            if settings.inhibition:
                 self.adversaries[key] = _adversary(
-                    name, context.latent_dim - width, hidden, categories
+                    name, context.latent_dim - width, settings.hidden, categories
                 )
-        self._excitation, self._inhibition = excitation, inhibition
 
     @property
     def weights(self) -> Mapping[str, float]:
-        kinds = {"excitation": self._excitation}
-        if self._inhibition:
-            kinds["inhibition"] = self._inhibition
+        kinds = {"excitation": self.settings.excitation}
+        if self.settings.inhibition:
+            kinds["inhibition"] = self.settings.inhibition
         return {f"{kind}/{name}": weight for name in self._slices for kind, weight in kinds.items()}
 
     @property
@@ -103,7 +107,7 @@ class ExcitationInhibition(Guidance):
             terms[f"excitation/{name}"] = _cross_entropy(
                 *self._among(name, self.predict(name, z), targets)
             )
-            if self._inhibition:
+            if self.settings.inhibition:
                 terms[f"inhibition/{name}"] = self._divergence_from_uniform(name, z, targets)
         return terms
 
@@ -114,10 +118,10 @@ class ExcitationInhibition(Guidance):
         """
         inside = z[:, self._slices[name]]
         classifier = self.classifiers[_module_name(name)]
-        if self.cosine_scale is None:
+        if not self.settings.cosine:
             return classifier(inside)
         directions = F.normalize(classifier.weight, dim=1)  # type: ignore[arg-type]
-        return self.cosine_scale * F.normalize(inside, dim=1) @ directions.T
+        return self.settings.cosine_scale * F.normalize(inside, dim=1) @ directions.T
 
     def direction(self, name: str) -> Tensor:
         """The unit vector ``[width]``, in an attribute's slice, along which its categories differ
@@ -127,7 +131,7 @@ class ExcitationInhibition(Guidance):
         """
         classifier = self.classifiers[_module_name(name)]
         weights: Tensor = classifier.weight.detach()  # type: ignore[operator]
-        if self.cosine_scale is not None:
+        if self.settings.cosine:
             weights = F.normalize(weights, dim=1)
         blocks = weights.unflatten(0, (-1, self._categories[name]))
         centred = (blocks - blocks.mean(1, keepdim=True)).flatten(0, 1)
@@ -166,7 +170,7 @@ class ExcitationInhibition(Guidance):
         return (cross_entropy - math.log(categories)).mean()
 
     def adversary_losses(self, z: Tensor, targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        if not self._inhibition:
+        if not self.settings.inhibition:
             return {}
         return {
             f"adversary/{name}": _cross_entropy(

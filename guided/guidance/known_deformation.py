@@ -1,13 +1,14 @@
 """Guidance without labels that knows how each image was deformed, because we deformed it."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from guided.errors import InputError
-from guided.guidance.base import Guidance, GuidanceContext
+from guided.guidance.base import Guidance, GuidanceContext, GuidanceModule
 from guided.guidance.deformable_pca import GAINS
 from guided.vae import Posterior
 
@@ -20,6 +21,7 @@ UNITS: dict[str, float] = GAINS | {
 """What one unit of a deformation latent stands for at the start; deformable PCA's, and alike."""
 
 
+@dataclass(frozen=True)
 class KnownDeformation(Guidance):
     """Two views of an image: deformation latents tell how they differ, content is what they share.
 
@@ -33,7 +35,6 @@ class KnownDeformation(Guidance):
     Differences, not values: how a drawing was slanted before we turned it is not known.
 
     Args:
-        context: what the VAE offers.
         deformations: which of those drawn have a latent, in this order; the others are only to be
             ignored by the content.
         equivariance: weight of the squared errors of the differences, in units of
@@ -42,46 +43,54 @@ class KnownDeformation(Guidance):
         temperature: that divides the content's cosines.
     """
 
-    def __init__(
-        self,
-        context: GuidanceContext,
-        *,
-        deformations: tuple[str, ...] = ("rotation", "scale", "shear"),
-        equivariance: float = 10.0,
-        agreement: float = 30.0,
-        temperature: float = 0.1,
-    ) -> None:
+    deformations: tuple[str, ...] = ("rotation", "scale", "shear")
+    equivariance: float = 10.0
+    agreement: float = 30.0
+    temperature: float = 0.1
+
+    def __post_init__(self) -> None:
+        for name in self.deformations:
+            if self.deformations.count(name) > 1:
+                raise InputError(f"KnownDeformation.deformations: {name!r} is asked for twice")
+        if not self.temperature > 0:
+            raise InputError(f"KnownDeformation.temperature: expected > 0, got {self.temperature}")
+
+    def build(self, context: GuidanceContext) -> "KnownDeformationModule":
+        return KnownDeformationModule(self, context)
+
+
+class KnownDeformationModule(GuidanceModule):
+    """The terms of :class:`KnownDeformation`, and its gains."""
+
+    latents: Tensor
+    content: Tensor
+    units: Tensor
+
+    def __init__(self, settings: KnownDeformation, context: GuidanceContext) -> None:
         super().__init__()
         if context.views != 2:
             raise InputError(f"KnownDeformation: needs augmentation.views 2, got {context.views}")
-        for name in deformations:
-            if deformations.count(name) > 1:
-                raise InputError(f"KnownDeformation.deformations: {name!r} is asked for twice")
+        self.deformations = settings.deformations
+        for name in self.deformations:
             if name not in context.known:
                 drawn = ", ".join(context.known) or "nothing"
                 raise InputError(
                     f"KnownDeformation.deformations: augmentation draws no {name!r}; "
                     f"it draws {drawn}"
                 )
-        if not temperature > 0:
-            raise InputError(f"KnownDeformation.temperature: expected > 0, got {temperature}")
-        self.temperature = temperature
-        self.deformations = tuple(deformations)
-        latents = [context.latents.share(name)[0] for name in deformations]
+        latents = [context.latents.share(name)[0] for name in self.deformations]
         content = sorted(set(range(context.latent_dim)) - set(latents))
         if not content:
             raise InputError("KnownDeformation: no latent is left for the content")
-        self.latents: Tensor
-        self.content: Tensor
-        self.units: Tensor
         self.register_buffer("latents", torch.tensor(latents, dtype=torch.int64), persistent=False)
         self.register_buffer("content", torch.tensor(content), persistent=False)
-        units = torch.tensor([UNITS[name] for name in deformations])
+        units = torch.tensor([UNITS[name] for name in self.deformations])
         self.register_buffer("units", units, persistent=False)
         self.gains = nn.Parameter(torch.ones(len(latents)))
-        self._weights = {"agreement": agreement}
-        if deformations:
-            self._weights["equivariance"] = equivariance
+        self.temperature = settings.temperature
+        self._weights = {"agreement": settings.agreement}
+        if self.deformations:
+            self._weights["equivariance"] = settings.equivariance
 
     @property
     def weights(self) -> Mapping[str, float]:

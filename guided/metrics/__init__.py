@@ -1,1 +1,5 @@
 """Measures of what latents hold: functions of plain arrays."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,1 +1,5 @@
-"""Pretraining: configuration, data, the step, the loop, its resumable state and its log."""
+"""Pretraining: settings, data, one step, the loop, its state and its log."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -91,7 +91,7 @@ def train_classifier(
     with progress_bar("train a classifier", config.steps, 0, "step") as bar:
         for step in range(config.steps):
             rows = batches[step]
-            loss = F.cross_entropy(classifier(train.images[rows]), train.targets["class"][rows])
+            loss = F.cross_entropy(classifier(train.images[rows]), train.labels["class"][rows])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

@@ -8,7 +8,7 @@ from typing import Literal
 from guided.augment import Augmentation
 from guided.backbones import BackboneFactory, Conv4
 from guided.errors import InputError
-from guided.guidance.base import GuidanceFactory
+from guided.guidance.base import Guidance
 from guided.likelihoods import Bernoulli, Likelihood
 
 
@@ -40,7 +40,7 @@ class PretrainConfig:
     backbone: BackboneFactory = field(default_factory=lambda: partial(Conv4))
     latent_dim: int = 64
     likelihood: Callable[[], Likelihood] = field(default_factory=lambda: partial(Bernoulli))
-    guidance: list[GuidanceFactory] = field(default_factory=list)
+    guidance: list[Guidance] = field(default_factory=list)
     augmentation: Augmentation = field(default_factory=Augmentation)
     kl_weight: float = 1.0
     kl_warmup: int = 500

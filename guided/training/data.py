@@ -2,32 +2,86 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
+from guided.errors import InputError
 from guided.seeds import generator
+
+
+@runtime_checkable
+class Images(Protocol):
+    """Images and what is known of each: an image bank, or :class:`LabelledImages`."""
+
+    @property
+    def images(self) -> Tensor:
+        """uint8 ``[N, C, H, W]``."""
+
+    def targets(self) -> Mapping[str, Tensor]:
+        """Attribute -> int64 ``[N]``; -1: unknown. The class is the attribute ``class``."""
 
 
 @dataclass(frozen=True)
 class LabelledImages:
-    """A training or validation set for this half: no episodes, no class names.
+    """A set of images with any number of labels each.
 
-    Attributes:
+    Args:
         images: uint8 ``[N, C, H, W]``.
-        targets: attribute -> int64 ``[N]``; -1: unknown.
+        labels: attribute -> int64 ``[N]``; -1: unknown. By convention the class is ``class``.
     """
 
     images: Tensor
-    targets: Mapping[str, Tensor] = field(default_factory=dict)
+    labels: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @staticmethod
+    def from_images(source: Images, name: str = "images") -> "LabelledImages":
+        """The same images; the values of each attribute renumbered 0 … without gaps.
+
+        Args:
+            source: the images, and their labels.
+            name: of the argument that they came in, for the message.
+
+        Raises:
+            InputError: these are no images, not uint8 ``[N, C, H, W]``, or labels are missing.
+        """
+        if not isinstance(source, Images):
+            raise InputError(
+                f"{name}: expected an image bank or LabelledImages, got {type(source).__name__}"
+            )
+        images = source.images
+        if images.dtype != torch.uint8 or images.ndim != 4:
+            raise InputError(
+                f"{name}: expected uint8 images [N, C, H, W], got {images.dtype} "
+                f"{list(images.shape)}"
+            )
+        labels = source.targets()
+        for attribute, values in labels.items():
+            if len(values) != len(images):
+                raise InputError(
+                    f"{name}: {len(values)} labels of {attribute!r} for {len(images)} images"
+                )
+        return LabelledImages(images, {k: numbered(v) for k, v in labels.items()})
+
+    def targets(self) -> Mapping[str, Tensor]:
+        return self.labels
 
     def categories(self) -> dict[str, int]:
         """How many values each attribute takes."""
-        return {name: int(values.max()) + 1 for name, values in self.targets.items()}
+        return {name: int(values.max()) + 1 for name, values in self.labels.items()}
 
     def to(self, device: torch.device) -> "LabelledImages":
-        targets = {name: values.to(device) for name, values in self.targets.items()}
-        return LabelledImages(self.images.to(device), targets)
+        labels = {name: values.to(device) for name, values in self.labels.items()}
+        return LabelledImages(self.images.to(device), labels)
+
+
+def numbered(values: Tensor) -> Tensor:
+    """Labels ``[N]`` renumbered 0 … without gaps, in the same order; -1 where they are negative."""
+    known = values >= 0
+    renumbered = torch.full_like(values, -1)
+    renumbered[known] = values[known].unique(return_inverse=True)[1].to(values.dtype)
+    return renumbered
 
 
 class Batches:

@@ -5,8 +5,11 @@ before. A run that was killed and resumed therefore ends with the same bits as o
 """
 
 import copy
-from dataclasses import dataclass
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,7 +20,7 @@ from guided.figures.traversals import augmentation_figure, log_pictures
 from guided.guided_vae import GuidedVAE
 from guided.seeds import generator, seeded_initialisation
 from guided.training.config import PretrainConfig
-from guided.training.data import LabelledImages
+from guided.training.data import Images, LabelledImages
 from guided.training.log import RunLog
 from guided.training.precision import Precision
 from guided.training.state import Progress, ResumableState, Score, check_finite, progress_bar
@@ -27,7 +30,13 @@ from guided.vae import VAE
 
 @dataclass(frozen=True)
 class Pretrained:
-    """What pretraining returns: the VAE of the best validation, the model as it ended."""
+    """The result of pretraining.
+
+    Attributes:
+        vae: as it was at the best validation.
+        model: as training ended.
+        progress: steps done, and the history of validations.
+    """
 
     vae: VAE
     model: GuidedVAE
@@ -38,16 +47,18 @@ class Pretrained:
         return self.vae.encoder
 
 
-def build_model(config: PretrainConfig, images: LabelledImages, seed: int) -> GuidedVAE:
+def build_model(config: PretrainConfig, images: Images, seed: int) -> GuidedVAE:
     """The untrained model; its weights are a function of the seed alone."""
+    data = LabelledImages.from_images(images)
+    channels, height, width = data.images.shape[1:]
     with seeded_initialisation(seed, "pretrain", "weights"):
         return GuidedVAE(
             backbone=config.backbone,
             likelihood=config.likelihood(),
             latent_dim=config.latent_dim,
             guidance=config.guidance,
-            input_shape=_shape(images),
-            categories=images.categories(),
+            input_shape=(channels, height, width),
+            categories=data.categories(),
             kl_weight=config.kl_weight,
             views=config.augmentation.views,
             known=config.augmentation.known,
@@ -55,62 +66,78 @@ def build_model(config: PretrainConfig, images: LabelledImages, seed: int) -> Gu
         )
 
 
-def _shape(images: LabelledImages) -> tuple[int, int, int]:
-    channels, height, width = images.images.shape[1:]
-    return channels, height, width
-
-
 def pretrain(
-    config: PretrainConfig,
-    train: LabelledImages,
-    validation: LabelledImages,
+    train: Images,
+    validation: Images | None = None,
+    config: PretrainConfig | None = None,
     *,
-    seed: int,
+    seed: int = 0,
     device: torch.device | str = "cpu",
     precision: Precision = "float32",
     state_file: Path | None = None,
     log_folder: Path | None = None,
     score: Score | None = None,
     description: str = "pretrain",
+    **settings: Any,
 ) -> Pretrained:
     """Train a (guided) VAE and keep its best encoder.
 
     Args:
-        config: how.
-        train: what to fit.
-        validation: held-out classes of the training split; judges, never trains.
+        train: images to fit, with the labels that guidance may use: an image bank or
+            :class:`LabelledImages`. The values of each attribute are renumbered without gaps.
+        validation: held-out images; they choose the state that is kept, and never train. Without
+            them and without ``score`` the last state is kept.
+        config: settings of the training; the defaults if not given.
         seed: of weights, batches and noise.
         device: where to compute.
         precision: of the forward passes.
-        state_file: the resumable state, written at each validation; a run that finds one of the
-            same configuration continues it.
+        state_file: the resumable state, written at each validation; if the file exists, training
+            continues from it.
         log_folder: receives TensorBoard curves and pictures.
-        score: what "best" means; the held-out negative ELBO if not given, which needs ``elbo``.
+        score: judges an encoder, lower is better; the held-out negative ELBO if not given.
         description: the progress bar's.
+        settings: fields of :class:`PretrainConfig` that replace those of ``config``.
 
     Raises:
-        InputError: a loss is not finite; the state before it stays on disk.
+        InputError: a setting is unknown or does not fit the images; a loss is not finite (the
+            state before it stays on disk).
     """
+    config = _configured(config or PretrainConfig(), settings)
     device = torch.device(device)
-    if len(train.images) < config.batch_size:
-        raise InputError(
-            f"batch_size: {config.batch_size} is more than the {len(train.images)} training images"
-        )
-    if score is None and not config.elbo:
-        raise InputError("elbo: without it, states cannot be told apart by the held-out ELBO")
-    model = build_model(config, train, seed).to(device)
-    train, validation = train.to(device), validation.to(device)
-    trainer = Trainer(config, model, train, seed, device, precision)
+    data = LabelledImages.from_images(train, "train").to(device)
+    held_out = None
+    if validation is not None:
+        held_out = LabelledImages.from_images(validation, "validation").to(device)
+    _check(config, data, held_out, score)
+    model = build_model(config, data, seed).to(device)
+    trainer = Trainer(config, model, data, seed, device, precision)
+    judge = _Judge(model, held_out, seed, score)
     best = copy.deepcopy(model.vae)
     state = ResumableState({"model": model, "best": best, **trainer.optimizers})
     if state_file and state_file.exists():
         state.restore(state_file)
-    progress = state.progress
-    bar = progress_bar(description, config.steps, progress.step, "step")
-    with bar, RunLog(log_folder, progress.step) as log:
+    with RunLog(log_folder, state.progress.step) as log:
         if log.active and config.augmentation.active:
-            sheet = augmentation_figure(config.augmentation, train.images[0])
-            log.figure("augmentation", sheet, progress.step)
+            sheet = augmentation_figure(config.augmentation, data.images[0])
+            log.figure("augmentation", sheet, state.progress.step)
+        _train(trainer, judge, state, best, state_file, log, description)
+        if log.active and config.elbo:
+            log_pictures(log, model.eval(), (held_out or data).images, state.progress.step)
+    return Pretrained(best.eval(), model.eval(), state.progress)
+
+
+def _train(
+    trainer: Trainer,
+    judge: "_Judge",
+    state: ResumableState,
+    best: VAE,
+    state_file: Path | None,
+    log: RunLog,
+    description: str,
+) -> None:
+    """The loop: steps until the last one, or until patience is exhausted."""
+    config, model, progress = trainer.config, trainer.model, state.progress
+    with progress_bar(description, config.steps, progress.step, "step") as bar:
         while progress.step < config.steps and not progress.exhausted(config.patience):
             done = trainer.step(progress.step)
             progress.step += 1
@@ -123,7 +150,7 @@ def pretrain(
             if logs:
                 done.log(log, model, progress.step)
             if validates:
-                values = _validation(model, validation, seed, score)
+                values = judge()
                 # Also when only a gradient was not finite, and the weights are no longer.
                 check_finite(values, progress.step, config.learning_rate)
                 log.scalars("validation", values, progress.step)
@@ -131,10 +158,52 @@ def pretrain(
                     best.load_state_dict(model.vae.state_dict())
                 if state_file:
                     state.save(state_file)
-        model.eval()
-        if log.active and config.elbo:
-            log_pictures(log, model, validation.images, progress.step)
-    return Pretrained(best.eval(), model, progress)
+
+
+def _configured(config: PretrainConfig, settings: Mapping[str, Any]) -> PretrainConfig:
+    known = [field.name for field in fields(PretrainConfig)]
+    for name in settings:
+        if name not in known:
+            nearest = difflib.get_close_matches(name, known, n=1, cutoff=0)[0]
+            raise InputError(f"pretrain: no setting is called {name!r}; did you mean {nearest!r}?")
+    return replace(config, **settings)
+
+
+def _check(
+    config: PretrainConfig,
+    train: LabelledImages,
+    validation: LabelledImages | None,
+    score: Score | None,
+) -> None:
+    """Refuse what cannot work, before anything is computed."""
+    if len(train.images) < config.batch_size:
+        raise InputError(
+            f"batch_size: {config.batch_size} is more than the {len(train.images)} training images"
+        )
+    if validation and not score and not config.elbo:
+        raise InputError("elbo: without it, states cannot be told apart by the held-out ELBO")
+    if config.patience and not score and not validation:
+        raise InputError("patience: needs validation images or a score")
+
+
+@dataclass(frozen=True)
+class _Judge:
+    """Measures a model in training on held-out images; ``score`` says how good it is."""
+
+    model: GuidedVAE
+    images: LabelledImages | None
+    seed: int
+    score: Score | None
+
+    def __call__(self) -> dict[str, float]:
+        self.model.eval()
+        values: dict[str, float] = {}
+        if self.images:
+            values = negative_elbo(self.model, self.images.images, self.seed)
+            values["score"] = values["negative_elbo"]
+        if self.score:
+            values["score"] = self.score(self.model.vae.encoder)
+        return values
 
 
 @torch.no_grad()
@@ -160,11 +229,3 @@ def negative_elbo(
             sums[name] += float(term) * len(chunk)
     means = {name: total / len(images) for name, total in sums.items()}
     return {**means, "negative_elbo": means["reconstruction"] + means["kl"]}
-
-
-def _validation(
-    model: GuidedVAE, validation: LabelledImages, seed: int, score: Score | None
-) -> dict[str, float]:
-    values = negative_elbo(model, validation.images, seed)
-    judged = score(model.vae.encoder.eval()) if score else values["negative_elbo"]
-    return {**values, "score": judged}

@@ -35,11 +35,18 @@ class Progress:
     history: list[dict[str, float]] = field(default_factory=list)
 
     def record(self, values: Mapping[str, float]) -> bool:
-        """Enter a validation (``values["score"]``); says whether it is the best so far."""
+        """Enter a validation; true if it is the best so far.
+
+        Args:
+            values: of which ``score`` is compared, lower is better; without it the last is best.
+        """
         self.history.append({"step": self.step, **values})
-        if not values["score"] < self.best_score:  # nor when it is NaN
-            return False
-        self.best_score, self.best_step = values["score"], self.step
+        score = values.get("score")
+        if score is not None:
+            if not score < self.best_score:  # nor when it is NaN
+                return False
+            self.best_score = score
+        self.best_step = self.step
         return True
 
     def exhausted(self, patience: int) -> bool:

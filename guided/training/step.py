@@ -95,7 +95,7 @@ class Trainer:
         config, device = self.config, self.device
         rows = self.batches[number]
         labels = rows.repeat(config.augmentation.views)
-        targets = {name: self.train.targets[name][labels] for name in self.model.attributes}
+        targets = {name: self.train.labels[name][labels] for name in self.model.attributes}
         images = self.model.vae.encoder.normalised(self.train.images[rows])
         chance = generator(self.seed, "pretrain", "augmentation", number, device=device)
         noise = generator(self.seed, "pretrain", "noise", number, device=device)

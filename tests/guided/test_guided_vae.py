@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -9,18 +10,18 @@ from torch import Tensor
 
 from guided.backbones import Conv4
 from guided.errors import InputError
-from guided.guidance.base import Guidance, GuidanceContext, GuidanceFactory
-from guided.guidance.deformable_pca import DeformablePCA
+from guided.guidance.base import Guidance, GuidanceContext, GuidanceModule
+from guided.guidance.deformable_pca import DeformablePCA, DeformablePCAModule
 from guided.guidance.excitation_inhibition import ExcitationInhibition
 from guided.guided_vae import GuidedVAE
 from guided.likelihoods import Gaussian
 from guided.vae import Posterior
 
-DPCA = partial(DeformablePCA, deformations=("rotation", "scale"), orthogonality_weight=0.1)
-EXCITE = partial(ExcitationInhibition, attributes={"class": 3}, excitation=2.0, hidden=4)
+DPCA = DeformablePCA(deformations=("rotation", "scale"), orthogonality_weight=0.1)
+EXCITE = ExcitationInhibition(attributes={"class": 3}, excitation=2.0, hidden=4)
 
 
-def build(*guidance: GuidanceFactory, kl_weight: float = 1.0) -> GuidedVAE:
+def build(*guidance: Guidance, kl_weight: float = 1.0) -> GuidedVAE:
     torch.manual_seed(0)
     return GuidedVAE(
         backbone=partial(Conv4, width=4),
@@ -56,7 +57,7 @@ def test_guidances_reserve_slices_in_their_order() -> None:
 def test_deformations_are_read_where_they_were_reserved() -> None:
     model = build(EXCITE, DPCA)
     guidance = model.strategies[1]
-    assert isinstance(guidance, DeformablePCA)
+    assert isinstance(guidance, DeformablePCAModule)
     assert guidance.latent_of == {"rotation": 3, "scale": 4}
     assert guidance.content.tolist() == [0, 1, 2, 5, 6, 7]
     mean = model.vae.posterior(batch()[0]).mean
@@ -144,7 +145,7 @@ def test_main_and_adversary_losses_move_only_their_own_parameters() -> None:
 
 
 def test_attributes_are_those_that_guidances_read() -> None:
-    both = partial(ExcitationInhibition, attributes={"class": 2, "drawer": 1})
+    both = ExcitationInhibition(attributes={"class": 2, "drawer": 1})
     assert build(DPCA, both).attributes == {"class", "drawer"}
 
 
@@ -156,17 +157,19 @@ def test_two_guidances_of_one_kind_are_refused() -> None:
 
 
 def test_two_terms_of_the_same_name_are_refused() -> None:
-    other = partial(DeformablePCA, deformations=("shear",))
+    other = DeformablePCA(deformations=("shear",))
     with pytest.raises(InputError, match="a term called 'deformable_pca'"):
         build(DPCA, other)
 
 
-class _Reconstruction(Guidance):
-    """Claims a name that the ELBO has."""
+class Claiming(Guidance):
+    """Its module claims the name of one of the ELBO's terms."""
 
-    def __init__(self, context: GuidanceContext) -> None:
-        super().__init__()
+    def build(self, context: GuidanceContext) -> GuidanceModule:
+        return ClaimingModule()
 
+
+class ClaimingModule(GuidanceModule):
     @property
     def weights(self) -> Mapping[str, float]:
         return {"kl": 1.0}
@@ -179,9 +182,15 @@ class _Reconstruction(Guidance):
 
 def test_a_term_cannot_hide_one_of_the_elbo() -> None:
     with pytest.raises(InputError, match="a term called 'kl'"):
-        build(_Reconstruction)
+        build(Claiming())
 
 
 def test_more_latents_than_there_are_is_refused() -> None:
     with pytest.raises(InputError, match="'class' asks for 7 latents, 6 of latent_dim 8"):
-        build(DPCA, partial(ExcitationInhibition, attributes={"class": 7}))
+        build(DPCA, ExcitationInhibition(attributes={"class": 7}))
+
+
+@pytest.mark.parametrize("entry", [DeformablePCA, partial(DeformablePCA), "DeformablePCA"])
+def test_what_is_no_guidance_is_refused(entry: Any) -> None:
+    with pytest.raises(InputError, match=r"guidance: expected settings such as DeformablePCA\(\)"):
+        build(entry)

@@ -5,7 +5,7 @@ from typing import Literal
 
 from fewshot.data.dataset import DatasetFactory
 from guided.errors import InputError
-from guided.guidance.base import GuidanceFactory
+from guided.guidance.base import Guidance
 from guided.training.classifier import ClassifierConfig
 from guided.training.config import PretrainConfig
 
@@ -20,7 +20,7 @@ class ProbeArm:
     """
 
     encoder: Literal["pretrained", "random"] = "pretrained"
-    guidance: list[GuidanceFactory] = field(default_factory=list)
+    guidance: list[Guidance] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         if self.guidance and self.encoder != "pretrained":

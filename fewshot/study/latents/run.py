@@ -158,9 +158,9 @@ class ProbeStudy:
         self, pretraining: PretrainConfig, cell: Cell, name: str, seed: int
     ) -> tuple[GuidedVAE, list[dict[str, float]]]:
         trained = pretrain(
-            pretraining,
             self._images,
-            labelled(self.splits.validation),
+            self.splits.validation,
+            pretraining,
             seed=seed,
             device=self.device,
             state_file=cell.state_file,

@@ -47,17 +47,17 @@ def test_unknown_labels_are_minus_one_and_known_ones_have_no_gaps(attributed):
     assert torch.equal(shown.images, attributed.images)
     position = {int(c): i for i, c in enumerate(chosen)}
     expected = [position.get(int(c), -1) for c in attributed.labels]
-    assert shown.targets["class"].tolist() == expected
+    assert shown.labels["class"].tolist() == expected
     groups = sorted({int(c) // 2 for c in chosen})
     expected = [groups.index(int(c) // 2) if int(c) in position else -1 for c in attributed.labels]
-    assert shown.targets["group"].tolist() == expected
+    assert shown.labels["group"].tolist() == expected
     assert shown.categories() == {"class": len(chosen), "group": len(groups)}
 
 
 def test_all_labels_are_the_banks(attributed):
     shown = labelled(attributed)
-    assert torch.equal(shown.targets["class"], attributed.labels)
-    assert torch.equal(shown.targets["group"], attributed.attributes["group"])
+    assert torch.equal(shown.labels["class"], attributed.labels)
+    assert torch.equal(shown.labels["group"], attributed.attributes["group"])
 
 
 def test_values_that_no_training_image_has_are_no_categories(bank):
@@ -69,10 +69,10 @@ def test_values_that_no_training_image_has_are_no_categories(bank):
         {"alphabet": 2 + 3 * (bank.labels // 4), "known": (bank.labels % 3 - 1) * 7},
     )
     shown = labelled(held_out)
-    assert torch.equal(shown.targets["alphabet"], bank.labels // 4)
+    assert torch.equal(shown.labels["alphabet"], bank.labels // 4)
     assert shown.categories() == {"class": 12, "alphabet": 3, "known": 2}
     # -1, -7 …: unknown; 0 and 7 are numbered.
-    assert torch.equal(shown.targets["known"], bank.labels % 3 - 1)
+    assert torch.equal(shown.labels["known"], bank.labels % 3 - 1)
 
 
 # A study whose arms may use a share.
@@ -114,9 +114,9 @@ def test_labels_outside_the_share_are_never_shown(config, tmp_path, monkeypatch)
     shown, trained_on = {}, {}
     pretrain, meta_train = fewshot.study.arms.pretrain, fewshot.study.run.meta_train
 
-    def spied_pretrain(settings, train, *rest, description, **others):
+    def spied_pretrain(train, *rest, description, **others):
         shown[description] = train
-        return pretrain(settings, train, *rest, description=description, **others)
+        return pretrain(train, *rest, description=description, **others)
 
     def spied_training(settings, learner, encoder, train, *rest, description, **others):
         trained_on[description] = train
@@ -138,7 +138,7 @@ def test_labels_outside_the_share_are_never_shown(config, tmp_path, monkeypatch)
     assert set(shown) == {f"pretrain {arm}, seed 0" for arm in ("vae", "guided", "guided_40")}
     assert outcome.encoders["vae", 0].folder == outcome.encoders["vae_40", 0].folder
     part = shown["pretrain guided_40, seed 0"]
-    known = part.targets["class"] >= 0
+    known = part.labels["class"] >= 0
     assert len(part.images) == len(splits.train)
     assert {splits.train.class_names[c] for c in splits.train.labels[known]} == names
     rows = {(r["arm"], r["learner"]): r for r in result_rows(parsed, outcome.errors)}

@@ -197,9 +197,7 @@ def config():
         dataset=partial(dict),
         arms={
             "vae": ArmConfig(latents=["all", "features"]),
-            "guided": ArmConfig(
-                guidance=[partial(DeformablePCA)], latents=["all", "features", "content"]
-            ),
+            "guided": ArmConfig(guidance=[DeformablePCA()], latents=["all", "features", "content"]),
         },
         learners={"a": LearnerConfig(partial(Prototypical))},
         settings=[PLAIN, OTHER],

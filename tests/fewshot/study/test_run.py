@@ -234,7 +234,7 @@ def shallow():
     def patch(monkeypatch):
         trained = []
 
-        def pretrain(config, train, *_, seed, description, **__):
+        def pretrain(train, validation, config, *, seed, description, **__):
             trained.append(description)
             model = build_model(config, train, seed)
             return Pretrained(model.vae.eval(), model, Progress(best_score=1.0))
@@ -370,9 +370,9 @@ def test_the_arms_guidance_is_what_is_trained(finished, tmp_path, monkeypatch, s
     shallow(monkeypatch)
     fake = fewshot.study.arms.pretrain
 
-    def pretrain(config, *rest, description, **others):
+    def pretrain(train, validation, config, description, **others):
         seen[description] = (config, others)
-        return fake(config, *rest, description=description, **others)
+        return fake(train, validation, config, description=description, **others)
 
     monkeypatch.setattr(fewshot.study.arms, "pretrain", pretrain)
     config = parsed(finished.file)
@@ -588,4 +588,4 @@ def test_a_study_names_what_is_impossible_at_construction(finished, tmp_path):
 def test_pretraining_is_shown_the_class_and_the_attributes(bank):
     shown = labelled(bank)
     assert torch.equal(shown.images, bank.images)
-    assert torch.equal(shown.targets["class"], bank.labels)
+    assert torch.equal(shown.labels["class"], bank.labels)

@@ -13,7 +13,7 @@ from guided.backbones import Conv4
 from guided.figures.attributes import STEPS, attribute_figures, moved_along
 from guided.figures.traversals import spread, traversal_figures
 from guided.guidance.deformable_pca import DeformablePCA
-from guided.guidance.excitation_inhibition import ExcitationInhibition
+from guided.guidance.excitation_inhibition import ExcitationInhibition, ExcitationInhibitionModule
 from guided.guided_vae import GuidedVAE
 from guided.likelihoods import Bernoulli, Gaussian, Likelihood
 
@@ -25,9 +25,7 @@ def build(
     attributes: dict[str, int], channels: int = 1, likelihood: Likelihood | None = None
 ) -> GuidedVAE:
     torch.manual_seed(0)
-    guidance = (
-        [partial(ExcitationInhibition, attributes=attributes, hidden=4)] if attributes else []
-    )
+    guidance = [ExcitationInhibition(attributes=attributes, hidden=4)] if attributes else []
     return GuidedVAE(
         backbone=partial(Conv4, width=4),
         likelihood=likelihood or Bernoulli(),
@@ -38,9 +36,9 @@ def build(
     ).eval()
 
 
-def guide(model: GuidedVAE) -> ExcitationInhibition:
+def guide(model: GuidedVAE) -> ExcitationInhibitionModule:
     (found,) = model.strategies
-    assert isinstance(found, ExcitationInhibition)
+    assert isinstance(found, ExcitationInhibitionModule)
     return found
 
 
@@ -171,9 +169,9 @@ def test_two_guidances_share_the_figure(make_images: Callable[..., Tensor]) -> N
         likelihood=Bernoulli(),
         latent_dim=8,
         guidance=[
-            partial(ExcitationInhibition, attributes={"smile": 1}),
-            partial(DeformablePCA, deformations=("rotation",)),
-            partial(ExcitationInhibition, attributes={"class": 2}),
+            ExcitationInhibition(attributes={"smile": 1}),
+            DeformablePCA(deformations=("rotation",)),
+            ExcitationInhibition(attributes={"class": 2}),
         ],
         input_shape=(1, 16, 16),
         categories=SMILE,

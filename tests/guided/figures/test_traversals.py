@@ -25,14 +25,14 @@ from guided.figures.traversals import (
     traversal,
     traversal_figure,
 )
-from guided.guidance.deformable_pca import DeformablePCA
+from guided.guidance.deformable_pca import DeformablePCA, DeformablePCAModule
 from guided.guidance.excitation_inhibition import ExcitationInhibition
 from guided.guided_vae import GuidedVAE
 from guided.likelihoods import Bernoulli, Gaussian
 from guided.training.log import RunLog
 
-DPCA = partial(DeformablePCA, deformations=("rotation", "scale"))
-EXCITE = partial(ExcitationInhibition, attributes={"class": 2}, hidden=4)
+DPCA = DeformablePCA(deformations=("rotation", "scale"))
+EXCITE = ExcitationInhibition(attributes={"class": 2}, hidden=4)
 
 
 def build(*guidance: Callable[..., object], channels: int = 1) -> GuidedVAE:
@@ -132,7 +132,7 @@ def test_unnamed_latents_come_by_what_their_posterior_says(
 def test_light_traversal_is_the_light_decoders(make_images: Callable[..., Tensor]) -> None:
     model = build(DPCA)
     (guidance,) = model.strategies
-    assert isinstance(guidance, DeformablePCA)
+    assert isinstance(guidance, DeformablePCAModule)
     figure = traversal_figure(model, make_images(1)[0], light=True)
     code = model.vae.encoder(make_images(1)).detach()
     code[0, 0] = 3.0
@@ -209,7 +209,7 @@ def test_basis_traversal_paints_one_component_a_row() -> None:
     """From the basis' mean: no deformation, no other component."""
     model = build(DPCA)
     (guidance,) = model.strategies
-    assert isinstance(guidance, DeformablePCA)
+    assert isinstance(guidance, DeformablePCAModule)
     with torch.no_grad():
         guidance.basis.weight.mul_(torch.tensor([1.0, 3.0, 2.0, 6.0, 5.0, 4.0]))
     figure = basis_figure(model, rows=4, unit=torch.full((8,), 0.5))

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from guided.backbones import Conv4
 from guided.errors import InputError
 from guided.guidance.base import GuidanceContext
-from guided.guidance.deformable_pca import DeformablePCA
+from guided.guidance.deformable_pca import DeformablePCA, DeformablePCAModule
 from guided.guided_vae import GuidedVAE
 from guided.latents import LatentAllocator
 from guided.likelihoods import Bernoulli
@@ -29,14 +29,14 @@ def build(
     size: tuple[int, int] = (SIZE, SIZE),
     views: int = 1,
     **settings: Any,
-) -> DeformablePCA:
+) -> DeformablePCAModule:
     torch.manual_seed(0)
     latents = LatentAllocator(len(deformations) + CONTENT)
     context = GuidanceContext((channels, *size), latents, {}, views)
-    return DeformablePCA(context, deformations=deformations, **settings).double()  # type: ignore[arg-type]
+    return DeformablePCA(deformations=deformations, **settings).build(context).double()  # type: ignore[arg-type]
 
 
-def code(guidance: DeformablePCA, rows: int = 1, **amounts: float) -> Tensor:
+def code(guidance: DeformablePCAModule, rows: int = 1, **amounts: float) -> Tensor:
     """Random content; deformation latents such that gain · z is the amount asked for."""
     latent_dim = len(guidance.latent_of) + CONTENT
     rng = torch.Generator().manual_seed(1)
@@ -47,7 +47,7 @@ def code(guidance: DeformablePCA, rows: int = 1, **amounts: float) -> Tensor:
     return z
 
 
-def losses(guidance: DeformablePCA, images: Tensor, z: Tensor) -> dict[str, Tensor]:
+def losses(guidance: DeformablePCAModule, images: Tensor, z: Tensor) -> dict[str, Tensor]:
     return guidance.losses(images, Posterior(z, torch.zeros_like(z)), z, {})
 
 
@@ -69,7 +69,7 @@ def scipy_deformed(canvas: np.ndarray, linear: np.ndarray, shift: np.ndarray) ->
     )
 
 
-def painted(guidance: DeformablePCA, z: Tensor) -> np.ndarray:
+def painted(guidance: DeformablePCAModule, z: Tensor) -> np.ndarray:
     """The content on the basis, in numpy."""
     basis = guidance.basis.weight.detach().numpy()
     content = z[:, -CONTENT:].detach().numpy()
@@ -285,18 +285,18 @@ def test_binary_images_and_saturated_pixels_stay_finite() -> None:
 # --- in a model ------------------------------------------------------------------------------
 
 
-def in_a_model() -> tuple[GuidedVAE, DeformablePCA]:
+def in_a_model() -> tuple[GuidedVAE, DeformablePCAModule]:
     torch.manual_seed(0)
     model = GuidedVAE(
         backbone=lambda shape: Conv4(shape, width=4),
         likelihood=Bernoulli(),
         latent_dim=8,
-        guidance=[lambda context: DeformablePCA(context, deformations=ALL)],
+        guidance=[DeformablePCA(deformations=ALL)],
         input_shape=(1, SIZE, SIZE),
         categories={},
     )
     (guidance,) = model.strategies
-    assert isinstance(guidance, DeformablePCA)
+    assert isinstance(guidance, DeformablePCAModule)
     return model, guidance
 
 
@@ -338,7 +338,7 @@ def test_impossible_settings_are_refused() -> None:
     with pytest.raises(InputError, match="'rotation' is asked for twice"):
         build("rotation", "rotation")
     with pytest.raises(InputError, match="no latent is left for the content"):
-        DeformablePCA(GuidanceContext((1, 8, 8), LatentAllocator(2), {}))
+        DeformablePCA().build(GuidanceContext((1, 8, 8), LatentAllocator(2), {}))
     with pytest.raises(InputError, match=r"exchange: needs augmentation\.views 2, got 1"):
         build("rotation", exchange=True)
     with pytest.raises(InputError, match="blur: expected at least 0, got -1"):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from guided.errors import InputError
 from guided.guidance.base import GuidanceContext
-from guided.guidance.excitation_inhibition import ExcitationInhibition
+from guided.guidance.excitation_inhibition import ExcitationInhibition, ExcitationInhibitionModule
 from guided.latents import LatentAllocator
 from guided.vae import Posterior
 
@@ -20,10 +20,10 @@ LATENT_DIM = 9
 
 def build(
     attributes: dict[str, int], categories: dict[str, int] = CATEGORIES, **settings: Any
-) -> ExcitationInhibition:
+) -> ExcitationInhibitionModule:
     torch.manual_seed(0)
     context = GuidanceContext((1, 8, 8), LatentAllocator(LATENT_DIM), categories)
-    return ExcitationInhibition(context, attributes=attributes, hidden=6, **settings).double()
+    return ExcitationInhibition(attributes=attributes, hidden=6, **settings).build(context).double()
 
 
 def batch(rows: int = 12) -> tuple[Tensor, dict[str, Tensor]]:
@@ -33,7 +33,7 @@ def batch(rows: int = 12) -> tuple[Tensor, dict[str, Tensor]]:
     return z, targets
 
 
-def losses(guidance: ExcitationInhibition, z: Tensor, targets: dict[str, Tensor]) -> Any:
+def losses(guidance: ExcitationInhibitionModule, z: Tensor, targets: dict[str, Tensor]) -> Any:
     return guidance.losses(torch.zeros(len(z), 1, 8, 8), Posterior(z, z), z, targets)
 
 
@@ -42,7 +42,7 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return exponentials / exponentials.sum(1, keepdims=True)
 
 
-def adversary_logits(guidance: ExcitationInhibition, name: str, others: Tensor) -> np.ndarray:
+def adversary_logits(guidance: ExcitationInhibitionModule, name: str, others: Tensor) -> np.ndarray:
     """Three linear layers with leaky ReLUs in between, in numpy."""
     adversary = guidance.adversaries[f"of {name}"]
     layers = [m for m in adversary.modules() if isinstance(m, nn.Linear)]
@@ -153,7 +153,9 @@ def test_attributes_take_slices_in_order_and_of_their_width() -> None:
     torch.manual_seed(0)
     latents = LatentAllocator(LATENT_DIM)
     context = GuidanceContext((1, 8, 8), latents, CATEGORIES)
-    guidance = ExcitationInhibition(context, attributes={"drawer": 2, "hand.left": 1, "class": 3})
+    guidance = ExcitationInhibition(attributes={"drawer": 2, "hand.left": 1, "class": 3}).build(
+        context
+    )
     slices = {"drawer": (0, 2), "hand.left": (2, 3), "class": (3, 6), "content": (6, 9)}
     assert latents.layout().slices == slices
     assert guidance.attributes == ("drawer", "hand.left", "class")

@@ -17,7 +17,7 @@ from guided.errors import InputError
 from guided.guidance.base import GuidanceContext
 from guided.guidance.deformable_pca import DeformablePCA
 from guided.guidance.excitation_inhibition import ExcitationInhibition
-from guided.guidance.known_deformation import UNITS, KnownDeformation
+from guided.guidance.known_deformation import UNITS, KnownDeformation, KnownDeformationModule
 from guided.latents import LatentAllocator
 from guided.training.config import PretrainConfig
 from guided.training.data import LabelledImages
@@ -29,12 +29,12 @@ Scalars = Callable[[Path], dict[str, dict[int, float]]]
 KNOWN = ("rotation", "scale", "shear")
 
 
-def build(latent_dim: int = 6, **settings: object) -> KnownDeformation:
+def build(latent_dim: int = 6, **settings: object) -> KnownDeformationModule:
     context = GuidanceContext((1, 8, 8), LatentAllocator(latent_dim), {}, views=2, known=KNOWN)
-    return KnownDeformation(context, **settings).double()
+    return KnownDeformation(**settings).build(context).double()
 
 
-def terms(guidance: KnownDeformation, mean: Tensor, **amounts: Tensor) -> dict[str, Tensor]:
+def terms(guidance: KnownDeformationModule, mean: Tensor, **amounts: Tensor) -> dict[str, Tensor]:
     posterior = Posterior(mean, torch.zeros_like(mean))
     targets = {f"applied {name}": values for name, values in amounts.items()}
     return guidance.losses(torch.empty(0), posterior, mean, targets)
@@ -97,9 +97,9 @@ def test_gradients_are_autograds_by_hand() -> None:
 def test_it_means_by_rotation_the_latent_that_deformable_pca_means() -> None:
     allocator = LatentAllocator(12)
     context = GuidanceContext((1, 8, 8), allocator, {"class": 3}, views=2, known=KNOWN)
-    light = DeformablePCA(context, deformations=("rotation", "scale"), exchange=True)
-    ExcitationInhibition(context, attributes={"class": 4})
-    known = KnownDeformation(context, deformations=("scale", "shear"))
+    light = DeformablePCA(deformations=("rotation", "scale"), exchange=True).build(context)
+    ExcitationInhibition(attributes={"class": 4}).build(context)
+    known = KnownDeformation(deformations=("scale", "shear")).build(context)
     assert known.latents.tolist() == [light.latent_of["scale"], 6]
     assert allocator.layout().slices == {
         "rotation": (0, 1),
@@ -126,13 +126,13 @@ def test_impossible_settings_are_refused(settings: dict[str, object], message: s
 
 def test_one_view_is_refused() -> None:
     with pytest.raises(InputError, match=r"KnownDeformation: needs augmentation\.views 2, got 1"):
-        KnownDeformation(GuidanceContext((1, 8, 8), LatentAllocator(8), {}))
+        KnownDeformation().build(GuidanceContext((1, 8, 8), LatentAllocator(8), {}))
 
 
 SHORT = PretrainConfig(
     backbone=partial(Conv4, width=8),
     latent_dim=8,
-    guidance=[partial(KnownDeformation, deformations=("rotation",), equivariance=300.0)],
+    guidance=[KnownDeformation(deformations=("rotation",), equivariance=300.0)],
     augmentation=Augmentation(rotation=30, elastic=0.05, views=2),
     steps=300,
     batch_size=32,
@@ -157,7 +157,7 @@ def strokes() -> LabelledImages:
 def test_training_makes_latents_follow_and_content_agree(
     strokes: LabelledImages, tmp_path: Path, read_scalars: Scalars
 ) -> None:
-    pretrain(SHORT, strokes, strokes, seed=0, log_folder=tmp_path)
+    pretrain(strokes, strokes, SHORT, seed=0, log_folder=tmp_path)
     logged = read_scalars(tmp_path)
     first, last = 10, 300
     followed = logged["guidance/correlation of differences, rotation"]
@@ -172,9 +172,9 @@ def test_training_makes_latents_follow_and_content_agree(
 def test_without_the_elbo_nothing_is_decoded(strokes: LabelledImages) -> None:
     alone = replace(SHORT, elbo=False, steps=2, validate_every=2)
     with pytest.raises(InputError, match="elbo: without it, states cannot be told apart"):
-        pretrain(alone, strokes, strokes, seed=0)
+        pretrain(strokes, strokes, alone, seed=0)
     before = build_model(alone, strokes, 0)
-    after = pretrain(alone, strokes, strokes, seed=0, score=lambda encoder: 0.0).model
+    after = pretrain(strokes, strokes, alone, seed=0, score=lambda encoder: 0.0).model
     for name, value in before.vae.decoder.state_dict().items():
         # Held-out reconstruction is still measured, in evaluation mode.
         assert torch.equal(value, after.vae.decoder.state_dict()[name]), name

@@ -10,7 +10,11 @@ from torch import Tensor, nn
 
 from guided.errors import InputError
 from guided.guidance.base import GuidanceContext
-from guided.guidance.excitation_inhibition import ExcitationInhibition, parts
+from guided.guidance.excitation_inhibition import (
+    ExcitationInhibition,
+    ExcitationInhibitionModule,
+    parts,
+)
 from guided.latents import LatentAllocator
 from guided.vae import Posterior
 
@@ -19,10 +23,10 @@ CATEGORIES = {"alphabet": 3, "drawer": 4}
 LATENT_DIM = 9
 
 
-def build(attributes: dict[str, int], **settings: Any) -> ExcitationInhibition:
+def build(attributes: dict[str, int], **settings: Any) -> ExcitationInhibitionModule:
     torch.manual_seed(0)
     context = GuidanceContext((1, 8, 8), LatentAllocator(LATENT_DIM), CATEGORIES)
-    return ExcitationInhibition(context, attributes=attributes, hidden=6, **settings).double()
+    return ExcitationInhibition(attributes=attributes, hidden=6, **settings).build(context).double()
 
 
 def batch(rows: int = 12) -> tuple[Tensor, dict[str, Tensor]]:
@@ -31,7 +35,7 @@ def batch(rows: int = 12) -> tuple[Tensor, dict[str, Tensor]]:
     return z, {n: torch.randint(0, k, (rows,), generator=rng) for n, k in CATEGORIES.items()}
 
 
-def losses(guidance: ExcitationInhibition, z: Tensor, targets: dict[str, Tensor]) -> Any:
+def losses(guidance: ExcitationInhibitionModule, z: Tensor, targets: dict[str, Tensor]) -> Any:
     return guidance.losses(torch.zeros(len(z), 1, 8, 8), Posterior(z, z), z, targets)
 
 
@@ -100,7 +104,7 @@ def test_what_the_data_lack_is_named(name: str) -> None:
         build({name: 2})
 
 
-def set_weights(guidance: ExcitationInhibition, name: str, weights: Tensor) -> None:
+def set_weights(guidance: ExcitationInhibitionModule, name: str, weights: Tensor) -> None:
     classifier = guidance.classifiers[f"of {name}"]
     assert isinstance(classifier, nn.Linear)
     with torch.no_grad():
@@ -109,7 +113,7 @@ def set_weights(guidance: ExcitationInhibition, name: str, weights: Tensor) -> N
 
 def test_two_categories_differ_along_their_weights_difference() -> None:
     context = GuidanceContext((1, 8, 8), LatentAllocator(4), {"smile": 2})
-    guidance = ExcitationInhibition(context, attributes={"smile": 3})
+    guidance = ExcitationInhibition(attributes={"smile": 3}).build(context)
     set_weights(guidance, "smile", torch.tensor([[1.0, 5, 2], [1, 2, 6]]))
     expected = torch.tensor([0, -0.6, 0.8])
     torch.testing.assert_close(guidance.direction("smile"), expected)
@@ -124,7 +128,7 @@ def test_two_categories_differ_along_their_weights_difference() -> None:
 
 def test_a_single_latent_points_where_the_last_category_is() -> None:
     context = GuidanceContext((1, 8, 8), LatentAllocator(4), {"slant": 2})
-    guidance = ExcitationInhibition(context, attributes={"slant": 1})
+    guidance = ExcitationInhibition(attributes={"slant": 1}).build(context)
     for low, high in ((-1.0, 2.0), (3.0, 0.5)):
         set_weights(guidance, "slant", torch.tensor([[low], [high]]))
         assert guidance.direction("slant").tolist() == [1.0 if high > low else -1.0]

@@ -29,8 +29,8 @@ def test_it_learns_what_can_be_learned() -> None:
     classifier = train_classifier(config, quadrants(64, 0))
     test = quadrants(80, 1)
     assert not classifier.training
-    assert classifier.error(test.images, test.targets["class"]) < 5
-    assert classifier.error(test.images, test.targets["class"], batch_size=7) < 5
+    assert classifier.error(test.images, test.labels["class"]) < 5
+    assert classifier.error(test.images, test.labels["class"], batch_size=7) < 5
     assert classifier.encoder.out_dim == 8
 
 
@@ -40,8 +40,8 @@ def test_error_is_the_share_of_wrong_answers() -> None:
         ClassifierConfig(backbone=CONFIG.backbone, steps=1, batch_size=32), train
     )
     predicted = classifier(train.images).argmax(1)
-    wrong = [int(a != b) for a, b in zip(predicted, train.targets["class"], strict=True)]
-    error = classifier.error(train.images, train.targets["class"])
+    wrong = [int(a != b) for a, b in zip(predicted, train.labels["class"], strict=True)]
+    error = classifier.error(train.images, train.labels["class"])
     assert error == pytest.approx(100 * sum(wrong) / 32)
 
 

@@ -46,8 +46,8 @@ PLAIN = PretrainConfig(
 GUIDED = replace(
     PLAIN,
     guidance=[
-        partial(DeformablePCA, deformations=("rotation",)),
-        partial(ExcitationInhibition, attributes={"class": 2}, hidden=4),
+        DeformablePCA(deformations=("rotation",)),
+        ExcitationInhibition(attributes={"class": 2}, hidden=4),
     ],
 )
 
@@ -83,7 +83,7 @@ def test_the_loop_is_the_loop_written_by_hand(data: Any) -> None:
         rows = order[:8] if step % 2 == 0 else order[8:16]
         rate = 1e-3 * (1 + math.cos(math.pi * step / 6)) / 2
         main.param_groups[0]["lr"] = adversary.param_groups[0]["lr"] = rate
-        targets = {"class": train.targets["class"][rows]}
+        targets = {"class": train.labels["class"][rows]}
         chance = generator(3, "pretrain", "augmentation", step)
         noise = generator(3, "pretrain", "noise", step)
         objective = model.objective(
@@ -98,7 +98,7 @@ def test_the_loop_is_the_loop_written_by_hand(data: Any) -> None:
         adversary.zero_grad()
         model.adversary_losses(objective.z, targets)["adversary/class"].backward()
         adversary.step()
-    trained = pretrain(config, train, validation, seed=3).model
+    trained = pretrain(train, validation, config, seed=3).model
     moved = weights(build_model(config, train, seed=3))
     for name, value in trained.state_dict().items():
         torch.testing.assert_close(value, model.state_dict()[name], rtol=1e-5, atol=1e-6)
@@ -107,7 +107,7 @@ def test_the_loop_is_the_loop_written_by_hand(data: Any) -> None:
 
 def test_kl_weight_rises_linearly(data: Any, tmp_path: Path, read_scalars: Scalars) -> None:
     config = replace(PLAIN, kl_weight=2.0, kl_warmup=4)
-    pretrain(config, *data, seed=0, log_folder=tmp_path)
+    pretrain(*data, config, seed=0, log_folder=tmp_path)
     scalars = read_scalars(tmp_path)
     factors = [scalars["loss_weighted/kl"][i] / scalars["loss/kl"][i] for i in range(1, 7)]
     np.testing.assert_allclose(factors, [0.5, 1.0, 1.5, 2.0, 2.0, 2.0], rtol=1e-5)
@@ -116,7 +116,7 @@ def test_kl_weight_rises_linearly(data: Any, tmp_path: Path, read_scalars: Scala
 def test_no_warm_up_starts_at_the_full_weight(
     data: Any, tmp_path: Path, read_scalars: Scalars
 ) -> None:
-    pretrain(replace(PLAIN, kl_warmup=0, steps=1), *data, seed=0, log_folder=tmp_path)
+    pretrain(*data, replace(PLAIN, kl_warmup=0, steps=1), seed=0, log_folder=tmp_path)
     scalars = read_scalars(tmp_path)
     assert scalars["loss_weighted/kl"] == scalars["loss/kl"]
 
@@ -134,7 +134,7 @@ def test_learning_rates(data: Any, schedule: Any, monkeypatch: pytest.MonkeyPatc
     config = replace(
         GUIDED, learning_rate=1e-2, adversary_learning_rate=1e-4, steps=4, schedule=schedule
     )
-    pretrain(config, *data, seed=0)
+    pretrain(*data, config, seed=0)
     factors = {"constant": np.ones(4), "cosine": np.array([1, 0.8535534, 0.5, 0.1464466])}
     np.testing.assert_allclose(rates[0::2], 1e-2 * factors[schedule], rtol=1e-6)
     np.testing.assert_allclose(rates[1::2], 1e-4 * factors[schedule], rtol=1e-6)
@@ -144,7 +144,7 @@ def test_training_lowers_the_held_out_loss(make_images: Callable[..., Tensor]) -
     """Of images that are all alike, which a VAE learns within a few steps."""
     images = LabelledImages(make_images(1).repeat(20, 1, 1, 1))
     config = replace(PLAIN, steps=60, learning_rate=1e-2, validate_every=20)
-    history = pretrain(config, images, images, seed=0).progress.history
+    history = pretrain(images, images, config, seed=0).progress.history
     scores = [entry["negative_elbo"] for entry in history]
     assert scores[0] > scores[1] > scores[2]
 
@@ -193,7 +193,7 @@ def test_unshuffled_training_sees_the_images_in_order(
 
     monkeypatch.setattr(Encoder, "normalised", recording)
     config = replace(PLAIN, shuffle=False, steps=3, validate_every=3)
-    pretrain(config, train, validation, seed=0)
+    pretrain(train, validation, config, seed=0)
     for start, batch in zip((0, 8, 0), seen, strict=True):  # of 20 images, by 8
         assert torch.equal(batch, train.images[start : start + 8])
 
@@ -203,23 +203,23 @@ def test_unshuffled_training_sees_the_images_in_order(
 
 def test_a_run_is_a_function_of_its_seed(data: Any) -> None:
     torch.manual_seed(1)
-    first = pretrain(GUIDED, *data, seed=0)
+    first = pretrain(*data, GUIDED, seed=0)
     torch.manual_seed(2)
     np.random.seed(2)  # noqa: NPY002
     state = torch.get_rng_state()
-    again = pretrain(GUIDED, *data, seed=0)
+    again = pretrain(*data, GUIDED, seed=0)
     assert torch.equal(state, torch.get_rng_state())
     assert_same(first.model.state_dict(), again.model.state_dict())
     assert_same(first.encoder.state_dict(), again.encoder.state_dict())
     assert first.progress == again.progress
-    other = pretrain(GUIDED, *data, seed=1)
+    other = pretrain(*data, GUIDED, seed=1)
     assert first.progress.history != other.progress.history
 
 
 def test_logging_and_saving_change_nothing(data: Any, tmp_path: Path) -> None:
-    silent = pretrain(GUIDED, *data, seed=0)
+    silent = pretrain(*data, GUIDED, seed=0)
     logged = pretrain(
-        GUIDED, *data, seed=0, log_folder=tmp_path / "log", state_file=tmp_path / "state"
+        *data, GUIDED, seed=0, log_folder=tmp_path / "log", state_file=tmp_path / "state"
     )
     assert_same(silent.model.state_dict(), logged.model.state_dict())
 
@@ -245,7 +245,7 @@ def test_each_view_keeps_its_images_labels(data: Any, monkeypatch: pytest.Monkey
         return whole(model, images, targets, **settings)
 
     monkeypatch.setattr(GuidedVAE, "objective", spy)
-    pretrain(replace(GUIDED, augmentation=Augmentation(views=2)), *data, seed=0)
+    pretrain(*data, replace(GUIDED, augmentation=Augmentation(views=2)), seed=0)
     assert len(seen) == GUIDED.steps
     for images, labels in seen:
         assert images.shape[0] == 2 * GUIDED.batch_size
@@ -271,7 +271,7 @@ class ScriptedScore:
 
 def test_the_best_encoder_is_kept_and_the_model_goes_on(data: Any) -> None:
     score = ScriptedScore(3.0, 1.0, 2.0)
-    result = pretrain(PLAIN, *data, seed=0, score=score)
+    result = pretrain(*data, PLAIN, seed=0, score=score)
     assert_same(result.encoder.state_dict(), score.seen[1])
     assert_same(result.model.vae.encoder.state_dict(), score.seen[2])
     assert not torch.equal(score.seen[1]["head.weight"], score.seen[2]["head.weight"])
@@ -282,12 +282,12 @@ def test_the_best_encoder_is_kept_and_the_model_goes_on(data: Any) -> None:
 
 
 def test_the_last_step_is_validated(data: Any) -> None:
-    history = pretrain(replace(PLAIN, steps=5), *data, seed=0).progress.history
+    history = pretrain(*data, replace(PLAIN, steps=5), seed=0).progress.history
     assert [entry["step"] for entry in history] == [2, 4, 5]
 
 
 def test_without_a_score_the_negative_elbo_judges(data: Any) -> None:
-    result = pretrain(PLAIN, *data, seed=0)
+    result = pretrain(*data, PLAIN, seed=0)
     for entry in result.progress.history:
         assert entry["score"] == entry["negative_elbo"]
     expected = negative_elbo(result.model, data[1].images, seed=0)
@@ -298,7 +298,7 @@ def test_without_a_score_the_negative_elbo_judges(data: Any) -> None:
 def test_patience_stops_after_so_many_validations_without_improvement(data: Any) -> None:
     score = ScriptedScore(3.0, 2.0, 2.5, 2.0, 1.0)
     config = replace(PLAIN, steps=20, patience=2)
-    result = pretrain(config, *data, seed=0, score=score)
+    result = pretrain(*data, config, seed=0, score=score)
     assert result.progress.step == 8
     assert result.progress.best_step == 4
     assert_same(result.encoder.state_dict(), score.seen[1])
@@ -340,7 +340,7 @@ def test_the_log_holds_curves_and_pictures(
     data: Any, tmp_path: Path, read_scalars: Scalars
 ) -> None:
     config = replace(GUIDED, log_every=3, kl_weight=0.5)
-    result = pretrain(config, *data, seed=0, log_folder=tmp_path)
+    result = pretrain(*data, config, seed=0, log_folder=tmp_path)
     scalars = read_scalars(tmp_path)
     terms = {
         "reconstruction",
@@ -377,3 +377,27 @@ def test_the_log_holds_curves_and_pictures(
         "principal_components",
     }
     assert events.Tags()["histograms"] == ["kl_per_latent"]
+
+
+def test_settings_replace_those_of_the_configuration(data: Any) -> None:
+    changed = pretrain(validation=data[1], train=data[0], config=PLAIN, steps=3, seed=1)
+    whole = pretrain(*data, replace(PLAIN, steps=3), seed=1)
+    assert changed.progress.step == 3
+    assert_same(weights(changed.model), weights(whole.model))
+
+
+def test_without_validation_the_last_state_is_kept(data: Any) -> None:
+    trained = pretrain(data[0], config=PLAIN)
+    assert trained.progress.best_step == trained.progress.step == PLAIN.steps
+    ended = trained.model.vae.state_dict()
+    assert all(torch.equal(v, ended[k]) for k, v in trained.vae.state_dict().items())
+
+
+def test_gaps_between_labels_are_closed(data: Any) -> None:
+    train, validation = data
+    values = train.labels["class"]
+    apart = LabelledImages(
+        train.images, {"class": torch.where(values < 0, values, 10 * values + 7)}
+    )
+    first, second = (pretrain(images, validation, GUIDED) for images in (train, apart))
+    assert_same(weights(first.model), weights(second.model))

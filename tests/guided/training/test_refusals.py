@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from guided.backbones import Conv4
 from guided.errors import InputError
-from guided.guidance.base import Guidance, GuidanceContext
+from guided.guidance.base import Guidance, GuidanceContext, GuidanceModule
 from guided.guidance.excitation_inhibition import ExcitationInhibition
 from guided.training.config import PretrainConfig
 from guided.training.data import LabelledImages
@@ -58,21 +58,30 @@ def test_impossible_settings_name_their_key(key: str, value: Any) -> None:
 
 def test_a_batch_larger_than_the_data_is_refused(data: Any) -> None:
     with pytest.raises(InputError, match="batch_size: 21 is more than the 20 training images"):
-        pretrain(replace(CONFIG, batch_size=21), *data, seed=0)
+        pretrain(*data, replace(CONFIG, batch_size=21), seed=0)
 
 
 def test_an_attribute_without_labels_is_refused(data: Any) -> None:
-    guidance = partial(ExcitationInhibition, attributes={"class": 2})
+    guidance = ExcitationInhibition(attributes={"class": 2})
     with pytest.raises(InputError, match="the data have no 'class'"):
-        pretrain(replace(CONFIG, guidance=[guidance]), *data, seed=0)
+        pretrain(*data, replace(CONFIG, guidance=[guidance]), seed=0)
 
 
+@dataclass(frozen=True)
 class Poison(Guidance):
-    """Its loss, or only its gradient, is not a number at the call it is told."""
+    """Its loss, or only its gradient, is not a number at one step."""
 
-    def __init__(self, context: GuidanceContext, *, step: int, gradient: bool = False) -> None:
+    step: int
+    gradient: bool = False
+
+    def build(self, context: GuidanceContext) -> GuidanceModule:
+        return PoisonModule(self)
+
+
+class PoisonModule(GuidanceModule):
+    def __init__(self, settings: Poison) -> None:
         super().__init__()
-        self.step, self.gradient, self.calls = step, gradient, 0
+        self.step, self.gradient, self.calls = settings.step, settings.gradient, 0
 
     @property
     def weights(self) -> Mapping[str, float]:
@@ -96,14 +105,14 @@ def test_a_loss_that_is_no_number_stops_and_spares_the_state_before(
     """Whether or not the poisoned step is logged, or is the one that is validated."""
     path = tmp_path / "state"
     config = replace(CONFIG, log_every=log_every)
-    poisoned = replace(config, guidance=[partial(Poison, step=step, gradient=gradient)])
+    poisoned = replace(config, guidance=[Poison(step=step, gradient=gradient)])
     with pytest.raises(
         InputError, match=r"^[a-z_]+: the loss is nan at step [345];.*learning_rate"
     ):
-        pretrain(poisoned, *data, seed=0, state_file=path)
-    healthy = replace(config, guidance=[partial(Poison, step=-1)])
-    resumed = pretrain(healthy, *data, seed=0, state_file=path)
-    whole = pretrain(healthy, *data, seed=0)
+        pretrain(*data, poisoned, seed=0, state_file=path)
+    healthy = replace(config, guidance=[Poison(step=-1)])
+    resumed = pretrain(*data, healthy, seed=0, state_file=path)
+    whole = pretrain(*data, healthy, seed=0)
     weights = whole.model.state_dict()
     for name, value in resumed.model.state_dict().items():
         assert torch.equal(value, weights[name]), name
@@ -112,6 +121,32 @@ def test_a_loss_that_is_no_number_stops_and_spares_the_state_before(
 
 @pytest.mark.parametrize(("step", "log_every"), [(3, 1), (4, 100)])
 def test_the_term_that_is_no_number_is_named(step: int, log_every: int, data: Any) -> None:
-    guidance = [partial(Poison, step=step)]
+    guidance = [Poison(step=step)]
     with pytest.raises(InputError, match=rf"^poison: the loss is nan at step {step}"):
-        pretrain(replace(CONFIG, guidance=guidance, log_every=log_every), *data, seed=0)
+        pretrain(*data, replace(CONFIG, guidance=guidance, log_every=log_every), seed=0)
+
+
+def test_an_unknown_setting_is_named_with_the_nearest(data: Any) -> None:
+    with pytest.raises(InputError, match="no setting is called 'step'; did you mean 'steps'"):
+        pretrain(*data, step=3)
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (torch.zeros(20, 1, 8, 8), "train: expected an image bank or LabelledImages, got Tensor"),
+        (LabelledImages(torch.zeros(20, 1, 8, 8)), r"train: expected uint8 images .*float32"),
+        (
+            LabelledImages(torch.zeros(20, 1, 8, 8, dtype=torch.uint8), {"a": torch.arange(19)}),
+            "train: 19 labels of 'a' for 20 images",
+        ),
+    ],
+)
+def test_what_are_no_images_is_refused(images: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        pretrain(images, config=CONFIG)
+
+
+def test_patience_needs_something_to_wait_for(data: Any) -> None:
+    with pytest.raises(InputError, match="patience: needs validation images or a score"):
+        pretrain(data[0], config=CONFIG, patience=2)

@@ -34,8 +34,8 @@ CONFIG = PretrainConfig(
     latent_dim=6,
     likelihood=Gaussian,
     guidance=[
-        partial(DeformablePCA, deformations=("rotation", "scale")),
-        partial(ExcitationInhibition, attributes={"class": 2}, hidden=4),
+        DeformablePCA(deformations=("rotation", "scale")),
+        ExcitationInhibition(attributes={"class": 2}, hidden=4),
     ],
     augmentation=Augmentation(rotation=10),
     kl_warmup=5,
@@ -62,7 +62,7 @@ def spread(encoder: Encoder) -> float:
 def run(
     state_file: Path | None = None, config: PretrainConfig = CONFIG, **how: object
 ) -> Pretrained:
-    return pretrain(config, *data(), seed=3, state_file=state_file, **{"score": spread} | how)  # type: ignore[arg-type]
+    return pretrain(*data(), config, seed=3, state_file=state_file, **{"score": spread} | how)  # type: ignore[arg-type]
 
 
 def assert_same_result(first: Pretrained, second: Pretrained) -> None:

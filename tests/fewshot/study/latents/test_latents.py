@@ -131,9 +131,7 @@ def test_the_model_is_the_one_that_training_ends_with(finished):
     config = config_of(finished.file)
     arm = config.arms["guided"]
     pretraining = ProbeStudy(config, finished.splits, finished.folder)._pretrain_config(arm, 6)
-    trained = pretrain(
-        pretraining, labelled(finished.splits.train), labelled(finished.splits.validation), seed=1
-    )
+    trained = pretrain(finished.splits.train, finished.splits.validation, pretraining, seed=1)
     stored = Encoder.load(
         cell_of(finished.folder, "model-guided-6-seed1") / "encoder.safetensors"
     ).state_dict()
@@ -157,11 +155,11 @@ def test_samples_are_measured_by_the_stored_classifier(finished):
     features = Encoder.load(cell_of(finished.folder, "features") / "encoder.safetensors")
     distance = FrechetDistance(features, splits.test.images)
     trained = pretrain(
+        splits.train,
+        splits.validation,
         ProbeStudy(config_of(finished.file), splits, finished.folder)._pretrain_config(
             config_of(finished.file).arms["vae"], 3
         ),
-        labelled(splits.train),
-        labelled(splits.validation),
         seed=0,
     )
     images = prior_samples(trained.model.vae, 50, seed=derive_seed(0, "samples"))

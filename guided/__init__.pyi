@@ -1,0 +1,37 @@
+from . import (
+    backbones as backbones,
+    figures as figures,
+    guidance as guidance,
+    metrics as metrics,
+    training as training,
+)
+from .augment import Augmentation as Augmentation
+from .backbones import (
+    Backbone as Backbone,
+    Conv4 as Conv4,
+    Dense as Dense,
+    GuidedVAENet as GuidedVAENet,
+    Pixels as Pixels,
+    ResNet12 as ResNet12,
+)
+from .decoder import Decoder as Decoder
+from .encoder import Encoder as Encoder
+from .errors import InputError as InputError
+from .guidance import (
+    DeformablePCA as DeformablePCA,
+    ExcitationInhibition as ExcitationInhibition,
+    Guidance as Guidance,
+    GuidanceContext as GuidanceContext,
+    GuidanceModule as GuidanceModule,
+    KnownDeformation as KnownDeformation,
+)
+from .guided_vae import GuidedVAE as GuidedVAE
+from .latents import LatentLayout as LatentLayout
+from .likelihoods import Bernoulli as Bernoulli, Gaussian as Gaussian, Likelihood as Likelihood
+from .malloc import reuse_memory as reuse_memory
+from .training.config import PretrainConfig as PretrainConfig
+from .training.data import LabelledImages as LabelledImages
+from .training.pretrain import Pretrained as Pretrained, pretrain as pretrain
+from .vae import VAE as VAE, Posterior as Posterior
+
+__version__: str

@@ -1,0 +1,6 @@
+from .base import Backbone as Backbone, BackboneFactory as BackboneFactory, ImageShape as ImageShape
+from .conv4 import Conv4 as Conv4
+from .dense import Dense as Dense
+from .guided_vae_net import GuidedVAENet as GuidedVAENet
+from .pixels import Pixels as Pixels
+from .resnet12 import ResNet12 as ResNet12
