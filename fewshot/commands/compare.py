@@ -9,8 +9,7 @@ from fewshot.commands.common import StudyCommand, check_ways, open_run, parse_co
 from fewshot.data import data_root
 from fewshot.environment import choose_device
 from fewshot.study.config import StudyConfig
-from fewshot.study.report import markdown_table, verdicts, write_report
-from fewshot.study.run import Study
+from fewshot.study.run import run_study
 
 
 @dataclass(frozen=True)
@@ -26,13 +25,8 @@ def main(arguments: Sequence[str]) -> None:
     dataset = config.dataset(data_root(config.data_root))
     check_ways(dataset, test=config.settings, validation=config.settings[:1])
     output = open_run(config.output or Path("runs") / config.study, config, device)
-    splits = dataset.splits()
-    study = Study(config, splits, output, device=device)
-    outcome = study.run()
-    results = write_report(config, outcome, splits, output, device)
-    print(f"\n{markdown_table(results)}")
-    for line in verdicts(results):
-        print(line)
+    result = run_study(config, dataset.splits(), output, device=device)
+    print(f"\n{result}")
     print(
         f"\n{time.perf_counter() - start:.0f} s; results, figures and logs in {output}; "
         f"tensorboard --logdir {output}/tensorboard"

@@ -11,10 +11,9 @@ from fewshot.commands.compare import CompareConfig
 from fewshot.config import write_yaml
 from fewshot.data import data_root
 from fewshot.environment import choose_device
-from fewshot.study.lake.classify import check_checkpoints, check_dataset, classify, twenty_way
-from fewshot.study.lake.report import lake_table, write_lake_report
+from fewshot.study.lake.classify import check_dataset
+from fewshot.study.lake.run import LakeStudy
 from fewshot.study.lake.runs import N_RUNS, draw_runs, find_archive, read_runs
-from fewshot.study.run import Study
 from guided.errors import InputError
 
 

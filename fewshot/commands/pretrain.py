@@ -115,7 +115,7 @@ def _pretrained(
         "device": device,
         "precision": config.precision,
     }
-    cell = Cell.of(output / "cells", "encoder", depends)
+    cell = Cell.find(output / "cells", "encoder", depends)
     trained = pretrain(
         splits.train,
         splits.validation,

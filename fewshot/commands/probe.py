@@ -9,8 +9,7 @@ from fewshot.commands.common import StudyCommand, open_run, parse_command
 from fewshot.data import data_root
 from fewshot.environment import choose_device
 from fewshot.study.latents.config import ProbeStudyConfig
-from fewshot.study.latents.report import markdown_table, write_report
-from fewshot.study.latents.run import ProbeStudy
+from fewshot.study.latents.run import run_latents
 
 
 @dataclass(frozen=True)
@@ -25,9 +24,8 @@ def main(arguments: Sequence[str]) -> None:
     device = choose_device(config.device)
     dataset = config.dataset(data_root(config.data_root))
     output = open_run(config.output or Path("runs") / config.study, config, device)
-    study = ProbeStudy(config, dataset.splits(), output, device=device)
-    results = write_report(config, study.run(), output, device)
-    print(f"\n{markdown_table(results)}")
+    result = run_latents(config, dataset.splits(), output, device=device)
+    print(f"\n{result.table}")
     print(
         f"{time.perf_counter() - start:.0f} s; results, figure and logs in {output}; "
         f"tensorboard --logdir {output}/tensorboard"

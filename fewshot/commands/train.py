@@ -67,7 +67,7 @@ def main(arguments: Sequence[str]) -> None:
         "encoder": digest(encoder),
         "images": [splits.train.digest, splits.validation.digest],
     }
-    cell = Cell.of(output / "cells", "train", depends)
+    cell = Cell.find(output / "cells", "train", depends)
     trained = meta_train(
         config.train,
         config.learner,

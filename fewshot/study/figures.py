@@ -19,7 +19,7 @@ TICKS = [factor * 10**power for power in range(-2, 2) for factor in (1, 2, 5)] +
 
 def errors_figure(study: str, rows: Sequence[ResultRow]) -> "Figure":
     """Mean errors, one panel a setting; bars over seeds where there are several, else episodes."""
-    colours = _colours(rows)
+    colours = arm_colours(rows)
 
     def draw(axes: "Axes", rows: Sequence[ResultRow]) -> None:
         for i, row in enumerate(rows):
@@ -42,7 +42,7 @@ def errors_figure(study: str, rows: Sequence[ResultRow]) -> "Figure":
 
 def differences_figure(study: str, rows: Sequence[ResultRow]) -> "Figure | None":
     """Paired differences to the baseline; left of the line, the arm is better."""
-    colours = _colours(rows)
+    colours = arm_colours(rows)
     rows = [row for row in rows if row.paired_with]
     sizes = [abs(row.paired_difference) for row in rows if row.paired_difference is not None]
     if not sizes:
@@ -94,8 +94,8 @@ def condition_label(row: LearnerRow) -> str:
     return f"{arm_label(row)} · {row.learner}"
 
 
-def _colours(rows: Sequence[LearnerRow]) -> dict[str, str]:
-    """Arm -> colour."""
+def arm_colours(rows: Sequence[LearnerRow]) -> dict[str, str]:
+    """The colour of each arm, in the order of the rows."""
     arms = dict.fromkeys(row.arm for row in rows)
     return {arm: f"C{i % 10}" for i, arm in enumerate(arms)}
 

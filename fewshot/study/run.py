@@ -119,6 +119,12 @@ class Study:
                 "arm that is pretrained with the ELBO has one"
             )
 
+    def result(self) -> StudyResult:
+        """Compute what is missing and write the report."""
+        outcome = self.run()
+        classes = {name: bank.n_classes for name, bank in vars(self.splits).items()}
+        return write_report(self.config, outcome, classes, self.output, self.device)
+
     def run(self) -> Outcome:
         """Compute every cell that is not finished yet."""
         found = Outcome(self.config.settings, {}, {}, {}, {}, [], [], self.cells.seconds)
@@ -145,7 +151,7 @@ class Study:
             found.learners[key].state_file.unlink(missing_ok=True)
         measured = self._diagnosis(name, seed, encoder).facts["measurements"]
         found.diagnostics.extend(
-            Measurement.from_json({"arm": name, "seed": seed, **entry}) for entry in measured
+            Measurement.from_entry(name, entry, seed) for entry in measured
         )
 
     def _conditions(self, arm: ArmConfig) -> Iterator[tuple[str, str]]:
@@ -318,6 +324,4 @@ def run_study(
     Raises:
         InputError: impossible episodes or settings, or latents that an arm will not have.
     """
-    outcome = Study(config, splits, output, device=device, say=say).run()
-    classes = {name: bank.n_classes for name, bank in vars(splits).items()}
-    return write_report(config, outcome, classes, output, device)
+    return Study(config, splits, output, device=device, say=say).result()

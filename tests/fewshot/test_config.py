@@ -72,7 +72,7 @@ def test_what_is_written_is_read_again(tmp_path, path):
     write_yaml(tmp_path / "config.yaml", first)
     second = parsed(command_of(path), tmp_path / "config.yaml")
     assert describe(second) == describe(first)
-    assert Cell.of(tmp_path, "x", describe(first)) == Cell.of(tmp_path, "x", describe(second))
+    assert Cell.find(tmp_path, "x", describe(first)) == Cell.find(tmp_path, "x", describe(second))
 
 
 @pytest.mark.parametrize("command", ["pretrain", "train", "evaluate"])
