@@ -8,7 +8,7 @@ import torch
 
 from fewshot.data.glyphs.dataset import Glyphs
 from fewshot.episodes import Episodes, Setting
-from fewshot.evaluate import embed_bank, episode_errors
+from fewshot.evaluation import embed_bank, episode_errors
 from fewshot.interop import task_dataset
 from fewshot.learners.prototypical import Prototypical
 from fewshot.sampler import EpisodeSampler

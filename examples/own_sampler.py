@@ -7,7 +7,7 @@ import torch
 
 from fewshot.data.glyphs.dataset import Glyphs
 from fewshot.episodes import Setting
-from fewshot.evaluate import embed_bank, episode_errors
+from fewshot.evaluation import embed_bank, episode_errors
 from fewshot.learners.ridge import Ridge
 from fewshot.sampler import EpisodeSampler
 from guided.backbones import Conv4

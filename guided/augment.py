@@ -2,8 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -30,11 +29,6 @@ class Deformed:
 
     images: Tensor
     amounts: Mapping[str, Tensor]
-
-
-def _later(default: Any) -> Any:
-    """A field that a configuration's description leaves out at its default."""
-    return field(default=default, metadata={"described": "if changed"})
 
 
 @dataclass(frozen=True)
@@ -67,13 +61,13 @@ class Augmentation:
     shear: float = 0.0
     translation: float = 0.0
     views: int = 1
-    crop: float = _later(1.0)
-    flip: bool = _later(False)
-    brightness: float = _later(0.0)
-    contrast: float = _later(0.0)
-    saturation: float = _later(0.0)
-    elastic: float = _later(0.0)
-    thickness: float = _later(0.0)
+    crop: float = 1.0
+    flip: bool = False
+    brightness: float = 0.0
+    contrast: float = 0.0
+    saturation: float = 0.0
+    elastic: float = 0.0
+    thickness: float = 0.0
 
     def __post_init__(self) -> None:
         if self.views < 1:

@@ -8,7 +8,7 @@ from typing import Any
 from fewshot.config import describe
 from fewshot.data.dataset import Splits
 from fewshot.data.labels import labelled
-from fewshot.evaluate import episode_errors, table_for
+from fewshot.evaluation import episode_errors, table_for
 from fewshot.sampler import EpisodeSampler
 from fewshot.study.cells import Cell, Cells
 from fewshot.study.config import ArmConfig, StudyConfig, load_checkpoint

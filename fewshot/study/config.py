@@ -1,6 +1,5 @@
 """The configuration of a study, and the checks that need no data."""
 
-import inspect
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -18,13 +17,6 @@ from guided.errors import InputError
 from guided.guidance.base import Guidance
 from guided.training.config import PretrainConfig
 from guided.training.precision import Precision
-
-
-def option(factory: Any, name: str, default: Any = None) -> Any:
-    """The value of a constructor argument that a factory will use; ``default`` if it has none."""
-    parameter = inspect.signature(made_by(factory)).parameters.get(name)
-    own = default if parameter is None or parameter.default is parameter.empty else parameter.default
-    return getattr(factory, "keywords", {}).get(name, own)
 
 
 @dataclass(frozen=True)
@@ -191,10 +183,8 @@ class StudyConfig:
     selection_episodes: int = 300
     episode_seed: int = 0
     resamples: int = 2000
-    precision: Precision = field(default="float32", metadata={"described": "if changed"})
-    published: list[Published] = field(
-        default_factory=list, metadata={"described": "if changed"}
-    )
+    precision: Precision = "float32"
+    published: list[Published] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         for name in (self.baseline, *(arm.baseline for arm in self.arms.values())):

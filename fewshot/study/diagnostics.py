@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from fewshot.data.bank import ImageBank
-from fewshot.evaluate import embed_bank
+from fewshot.evaluation import embed_bank
 from guided.encoder import Encoder
 from guided.figures.grids import spaced
 from guided.guidance.excitation_inhibition import parts

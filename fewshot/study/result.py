@@ -135,7 +135,11 @@ class StudyResult(Result[ResultRow]):
 
 def provenance(config: Any, device: str) -> dict[str, Any]:
     """Versions, hardware and configuration of a run, JSON-able."""
-    return {"versions": versions(), "hardware": hardware(device), "config": describe(config)}
+    return {
+        "versions": versions(),
+        "hardware": hardware(device),
+        "config": describe(config, full=True),
+    }
 
 
 def spent(seconds: Seconds) -> dict[str, float]:

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from fewshot.config import describe, made_by
 from fewshot.data.dataset import Splits
 from fewshot.data.labels import labelled_classes
-from fewshot.evaluate import episode_errors, table_for
+from fewshot.evaluation import episode_errors, table_for
 from fewshot.learners.base import Learner
 from fewshot.meta_train import meta_train
 from fewshot.sampler import EpisodeSampler

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fewshot.config import describe, made_by
+from fewshot.config import describe, made_by, settings_of
 from fewshot.episodes import Setting
 from fewshot.statistics import ci95_over_episodes, ci95_over_seeds, paired_difference
-from fewshot.study.config import StudyConfig, is_meta_trained, option
+from fewshot.study.config import StudyConfig, is_meta_trained
 from fewshot.study.rows import EpisodeErrors, ResultRow, rounded
 from guided.seeds import derive_seed
 
@@ -53,7 +53,7 @@ def columns(
     name, learner, latents, setting = condition
     arm, chosen, values = config.arms[name], config.learners[learner], table[condition]
     train = chosen.train if is_meta_trained(arm, chosen) else None
-    batch_norm = option(chosen.learner, "batch_norm", "frozen")
+    batch_norm = settings_of(chosen.learner).get("batch_norm", "frozen")
     views = chosen.test_augmentation
     return {
         "arm": name,

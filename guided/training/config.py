@@ -52,9 +52,8 @@ class PretrainConfig:
     validate_every: int = 250
     patience: int = 0
     log_every: int = 50
-    # Part of a digest only where it is not the default: what was computed before it stays valid.
-    shuffle: bool = field(default=True, metadata={"described": "if changed"})
-    elbo: bool = field(default=True, metadata={"described": "if changed"})
+    shuffle: bool = True
+    elbo: bool = True
 
     def __post_init__(self) -> None:
         positive = ("latent_dim", "steps", "validate_every", "log_every")

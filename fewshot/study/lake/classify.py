@@ -1,6 +1,6 @@
 """A study's encoders and learners on Lake's one-shot classification task."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,14 +8,14 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from fewshot.config import made_by
+from fewshot.config import made_by, settings_of
 from fewshot.data.dataset import Dataset
 from fewshot.data.omniglot.dataset import Omniglot
 from fewshot.episodes import Episodes, Setting
-from fewshot.evaluate import CHUNK_IMAGES
+from fewshot.evaluation import CHUNK_IMAGES
 from fewshot.learners.base import Learner
 from fewshot.study.cells import Cell, Cells
-from fewshot.study.config import StudyConfig, option
+from fewshot.study.config import StudyConfig
 from fewshot.study.lake.runs import N_CHARACTERS, LakeRuns
 from fewshot.study.outcome import Outcome, load_learner
 from fewshot.study.rows import EpisodeErrors, Key
@@ -64,7 +64,7 @@ def check_checkpoints(config: StudyConfig, say: Callable[[str], object] = tqdm.w
             if dataset is None:
                 say(f"{name}: {file} does not record on which characters it was trained")
             elif dataset["class_path"] == "Omniglot":
-                split = dataset.get("init_args", {}).get("split", option(Omniglot, "split"))
+                split = dataset.get("init_args", {}).get("split", settings_of(Omniglot)["split"])
                 if split != "lake":
                     raise InputError(
                         f"arms.{name}.checkpoint: {file} was trained on Omniglot's split {split}, "
@@ -80,7 +80,7 @@ def twenty_way(config: StudyConfig, say: Callable[[str], object] = tqdm.write) -
     """
     kept = []
     for name, learner in config.learners.items():
-        n_way = option(learner.learner, "n_way")
+        n_way = settings_of(learner.learner).get("n_way")
         if n_way in (None, N_CHARACTERS):
             kept.append(name)
         else:
@@ -137,7 +137,7 @@ class Classified:
 def classify(
     config: StudyConfig,
     outcome: Outcome,
-    learners: list[str],
+    learners: Sequence[str],
     runs: LakeRuns,
     cells: Cells,
     device: str = "cpu",

@@ -1,6 +1,6 @@
 """Lake's task with the encoders and learners of a study."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tqdm import tqdm
@@ -21,6 +21,7 @@ class LakeStudy:
         splits: the dataset's banks.
         runs: the task.
         output: the run folder; cells of a finished study in it are reused.
+        learners: names of those that classify; by default all that answer 20-way episodes.
         device: where to compute.
         say: receives one line after each training, and one for each learner left out.
 
@@ -36,11 +37,12 @@ class LakeStudy:
         runs: LakeRuns,
         output: Path,
         *,
+        learners: Sequence[str] | None = None,
         device: str = "cpu",
         say: Callable[[str], object] = tqdm.write,
     ) -> None:
         self.config, self.runs, self.output, self.device = config, runs, output, device
-        self.learners = twenty_way(config, say)
+        self.learners = learners or twenty_way(config, say)
         self.study = Study(config, splits, output, device=device, say=say)
         check_checkpoints(config, say)
 

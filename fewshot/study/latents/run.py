@@ -15,7 +15,7 @@ from tqdm import tqdm
 from fewshot.config import describe
 from fewshot.data.dataset import Splits
 from fewshot.data.labels import labelled
-from fewshot.evaluate import embed_bank
+from fewshot.evaluation import embed_bank
 from fewshot.study.cells import Cell, Cells, foundation
 from fewshot.study.latents.config import ProbeArm, ProbeStudyConfig
 from fewshot.study.latents.report import Key, LatentsResult, Probed, write_report

@@ -17,12 +17,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import fewshot.study.latents.run
 from fewshot.cli import main
-from fewshot.commands.common import parse_command
 from fewshot.commands.probe import ProbeConfig
+from fewshot.config import parse
 from fewshot.data import mnist
 from fewshot.data.glyphs.dataset import Glyphs
 from fewshot.data.labels import labelled
-from fewshot.evaluate import embed_bank
+from fewshot.evaluation import embed_bank
 from fewshot.readme import fill
 from fewshot.statistics import paired_difference
 from fewshot.study.latents.report import latents_figure, markdown_table
@@ -92,7 +92,7 @@ def finished(shared_cache, tmp_path_factory):
 
 
 def config_of(file):
-    return parse_command(ProbeConfig, [str(file)], "probe")
+    return parse(ProbeConfig, [str(file)], "probe")
 
 
 def cell_of(run, stem):
