@@ -156,7 +156,7 @@ def _pretrained(
     # A constant schedule is the same for any number of steps: a longer training goes on.
     shared = depends | {"pretrain": describe(replace(how, steps=1))}
     family = shared if how.schedule == "constant" else depends
-    cell = Cell.of(output / "cells", "encoder", family)
+    cell = Cell.find(output / "cells", "encoder", family)
     trained = pretrain(
         splits.train,
         splits.validation,
