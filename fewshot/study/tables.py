@@ -3,7 +3,15 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from fewshot.study.rows import LakeRow, LatentsRow, LearnerRow, Measurement, Published, ResultRow, Row
+from fewshot.study.rows import (
+    LakeRow,
+    LatentsRow,
+    LearnerRow,
+    Measurement,
+    Published,
+    ResultRow,
+    Row,
+)
 from fewshot.study.text import (
     NONE,
     arm_label,
@@ -48,7 +56,9 @@ def _published_table(rows: Sequence[LearnerRow], published: Sequence[Published])
     if not shown:
         return ""
     settings = _settings(rows)
-    lines = [[p.name, *(fixed(p.errors.get(key), 1) for key in settings), p.source or ""] for p in shown]
+    lines = [
+        [p.name, *(fixed(p.errors.get(key), 1) for key in settings), p.source or ""] for p in shown
+    ]
     return "\n" + markdown(["published, error %", *settings.values(), "source"], lines)
 
 
