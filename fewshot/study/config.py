@@ -67,7 +67,9 @@ class ArmConfig:
         if self.guidance and self.encoder != "pretrained":
             raise InputError(f"{key}.guidance: {kind} cannot be guided")
         if not self.elbo and not self.guidance:
-            raise InputError(f"{key}.elbo: without it the arm needs guidance, or nothing is trained")
+            raise InputError(
+                f"{key}.elbo: without it the arm needs guidance, or nothing is trained"
+            )
         if self.augmentation and self.encoder != "pretrained":
             raise InputError(f"{key}.augmentation: {kind} is not trained here")
         if self.checkpoint is None and self.encoder == "checkpoint":
@@ -208,7 +210,9 @@ class StudyConfig:
             raise InputError(f"seeds: {self.seeds} holds one twice")
         for setting in self.settings:
             if setting.within:
-                raise InputError("settings.within: for training only; to test within an alphabet run fewshot lake")
+                raise InputError(
+                    "settings.within: for training only; fewshot lake tests within an alphabet"
+                )
         labels = [setting.label for setting in self.settings]
         if len(set(labels)) < len(labels):
             raise InputError(f"settings: {', '.join(labels)} holds one twice")
@@ -255,4 +259,3 @@ class StudyConfig:
             return None if other == learner else (arm, other)
         baseline = self.baseline_of(arm)
         return None if baseline == arm else (baseline, learner)
-

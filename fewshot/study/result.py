@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
 from fewshot.config import describe
 from fewshot.environment import hardware, versions
-from fewshot.study.cells import Seconds
 from fewshot.study.rows import Measurement, Published, ResultRow, Row
 from fewshot.study.tables import study_table, verdicts
 from guided.errors import InputError
@@ -139,12 +138,4 @@ def provenance(config: Any, device: str) -> dict[str, Any]:
         "versions": versions(),
         "hardware": hardware(device),
         "config": describe(config, full=True),
-    }
-
-
-def spent(seconds: Seconds) -> dict[str, float]:
-    """The time columns of a result."""
-    return {
-        "seconds": round(seconds.total, 1),
-        "seconds_reused": round(seconds.reused, 1),
     }

@@ -150,9 +150,7 @@ class Study:
         for key in keys:  # no training continues from these any more
             found.learners[key].state_file.unlink(missing_ok=True)
         measured = self._diagnosis(name, seed, encoder).facts["measurements"]
-        found.diagnostics.extend(
-            Measurement.from_entry(name, entry, seed) for entry in measured
-        )
+        found.diagnostics.extend(Measurement.from_entry(name, entry, seed) for entry in measured)
 
     def _conditions(self, arm: ArmConfig) -> Iterator[tuple[str, str]]:
         """Yield (latents, learner's name)."""
@@ -179,8 +177,9 @@ class Study:
             depends,
             lambda cell: self._meta_train(key._replace(learner=name), cell, encoder),
             needs={"encoder": encoder},
-            start_from=shorter
-            and self._meta_trained(key._replace(learner=shorter), arm, encoder),
+            start_from=(
+                self._meta_trained(key._replace(learner=shorter), arm, encoder) if shorter else None
+            ),
             keep_state=any(self.config.beginning_of(n) == name for n in self.config.learners),
         )
 

@@ -3,7 +3,15 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from fewshot.study.rows import LakeRow, LatentsRow, LearnerRow, Measurement, Published, ResultRow, Row
+from fewshot.study.rows import (
+    LakeRow,
+    LatentsRow,
+    LearnerRow,
+    Measurement,
+    Published,
+    ResultRow,
+    Row,
+)
 from fewshot.study.text import (
     NONE,
     arm_label,
@@ -48,7 +56,9 @@ def _published_table(rows: Sequence[LearnerRow], published: Sequence[Published])
     if not shown:
         return ""
     settings = _settings(rows)
-    lines = [[p.name, *(fixed(p.errors.get(key), 1) for key in settings), p.source or ""] for p in shown]
+    lines = [
+        [p.name, *(fixed(p.errors.get(key), 1) for key in settings), p.source or ""] for p in shown
+    ]
     return "\n" + markdown(["published, error %", *settings.values(), "source"], lines)
 
 
@@ -170,7 +180,7 @@ def _grid(
     Args:
         first: headings of the labels.
         lines: labels of a line -> condition -> row.
-        columns: condition -> heading; a column of paired differences follows each, if there are any.
+        columns: condition -> heading; paired differences follow in a column of their own.
         digits: of the errors.
     """
     rows = [row for line in lines.values() for row in line.values()]

@@ -25,6 +25,7 @@ from guided.files import write_arrays
 
 SETTING = Setting(n_way=N_CHARACTERS, n_shot=1, n_query=1)
 
+
 def check_dataset(dataset: Dataset) -> Omniglot:
     """Refuse data with which the evaluation characters could have been trained on.
 
@@ -87,7 +88,9 @@ def twenty_way(config: StudyConfig, say: Callable[[str], object] = tqdm.write) -
             made = made_by(learner.learner).__name__
             say(f"{name}: left out, {made}.n_way is {n_way}, Lake's task is {N_CHARACTERS}-way")
     if not kept:
-        raise InputError(f"learners: none answers {N_CHARACTERS}-way episodes, which Lake's task needs")
+        raise InputError(
+            f"learners: none answers {N_CHARACTERS}-way episodes, which Lake's task needs"
+        )
     return kept
 
 

@@ -49,9 +49,7 @@ class LakeStudy:
     def result(self) -> LakeResult:
         """Compute what is missing and write the report."""
         outcome, cells = self.study.run(), self.study.cells
-        classified = classify(
-            self.config, outcome, self.learners, self.runs, cells, self.device
-        )
+        classified = classify(self.config, outcome, self.learners, self.runs, cells, self.device)
         return write_lake_report(
             self.config,
             classified,

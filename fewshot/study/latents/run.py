@@ -34,6 +34,7 @@ from guided.training.state import progress_bar
 
 FORMAT = 2  # part of every digest: raise it when the same configuration comes to mean new numbers
 
+
 class ProbeStudy:
     """Computes a study's cells inside a run folder.
 
