@@ -110,7 +110,7 @@ class Seconds:
     @property
     def total(self) -> float:
         """Both together."""
-        return self.computed + self.reused
+        return round(self.computed + self.reused, 2)
 
 
 class Cells:
@@ -164,7 +164,7 @@ class Cells:
     @property
     def seconds(self) -> Seconds:
         """Time spent on all cells that were asked for so far."""
-        return Seconds(sum(self._computed.values()), sum(self._reused.values()))
+        return Seconds(round(sum(self._computed.values()), 2), round(sum(self._reused.values()), 2))
 
 
 def foundation(

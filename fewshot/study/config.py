@@ -211,7 +211,7 @@ class StudyConfig:
         for setting in self.settings:
             if setting.within:
                 raise InputError(
-                    "settings.within: for training only; to test within an alphabet run fewshot lake"
+                    "settings.within: for training only; fewshot lake tests within an alphabet"
                 )
         labels = [setting.label for setting in self.settings]
         if len(set(labels)) < len(labels):

@@ -135,8 +135,8 @@ def budgets_figure(rows: Sequence[ResultRow]) -> "Figure | None":
     for i, (setting, share) in enumerate(conditions):
         for j, learner in enumerate(learners):
             axes = grid[i, j]
-            for name, line in curves.get((setting, share, learner), {}).items():
-                _curve(axes, line, name, f"C{names.index(name)}")
+            for name, curve in curves.get((setting, share, learner), {}).items():
+                _curve(axes, curve, name, f"C{names.index(name)}")
             axes.set_xscale("symlog", linthresh=100)
             title = f"{learner}, {setting}, {100 * share:g} % of the labels"
             axes.set_title(title, fontsize=8)

@@ -13,7 +13,7 @@ from fewshot.study.figures import (
     learning_curves_figure,
 )
 from fewshot.study.outcome import Outcome
-from fewshot.study.result import StudyResult, provenance, spent
+from fewshot.study.result import StudyResult, provenance
 from fewshot.study.scores import result_rows, stack
 from guided.files import write_arrays, write_bytes, write_figure
 from guided.training.log import RunLog
@@ -40,7 +40,8 @@ def write_report(
         rows=tuple(result_rows(config, outcome.errors)),
         diagnostics=tuple(outcome.diagnostics),
         published=tuple(config.published),
-        **spent(outcome.seconds),
+        seconds=outcome.seconds.total,
+        seconds_reused=outcome.seconds.reused,
         facts={"classes": dict(classes), **provenance(config, device)},
         output=output,
     )

@@ -177,7 +177,9 @@ class Study:
             depends,
             lambda cell: self._meta_train(key._replace(learner=name), cell, encoder),
             needs={"encoder": encoder},
-            start_from=shorter and self._meta_trained(key._replace(learner=shorter), arm, encoder),
+            start_from=(
+                self._meta_trained(key._replace(learner=shorter), arm, encoder) if shorter else None
+            ),
             keep_state=any(self.config.beginning_of(n) == name for n in self.config.learners),
         )
 

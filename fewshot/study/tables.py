@@ -180,7 +180,7 @@ def _grid(
     Args:
         first: headings of the labels.
         lines: labels of a line -> condition -> row.
-        columns: condition -> heading; a column of paired differences follows each, if there are any.
+        columns: condition -> heading; paired differences follow in a column of their own.
         digits: of the errors.
     """
     rows = [row for line in lines.values() for row in line.values()]

@@ -38,7 +38,9 @@ def test_a_configuration_and_a_file_are_the_same_study(small, write, tmp_path):
     by_config = fewshot.compare(config, output=tmp_path / "b", overrides=overrides, device="cpu")
     assert by_file.rows == by_config.rows
     assert {row.episodes for row in by_file.rows} == {10}
-    encoders = [json.loads(p.read_text()) for p in (tmp_path / "a" / "cells").glob("enc*/cell.json")]
+    encoders = [
+        json.loads(p.read_text()) for p in (tmp_path / "a" / "cells").glob("enc*/cell.json")
+    ]
     assert {cell["depends"]["pretrain"]["steps"] for cell in encoders} == {4}
 
 

@@ -5,16 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fewshot.statistics import Interval, ci95_over_episodes
+from fewshot.study.cells import Seconds
 from fewshot.study.config import StudyConfig
 from fewshot.study.lake.classify import SETTING, Classified
 from fewshot.study.lake.figures import lake_figure, run_figure
 from fewshot.study.lake.runs import N_CHARACTERS, LakeRuns
 from fewshot.study.report import write_pages
-from fewshot.study.result import Result, provenance, spent
+from fewshot.study.result import Result, provenance
 from fewshot.study.rows import EpisodeErrors, LakeRow, Published, rounded
 from fewshot.study.scores import columns, stack
 from fewshot.study.tables import lake_table
-from fewshot.study.cells import Seconds
 
 _KEY = f"{SETTING.label} within alphabet"
 
@@ -103,7 +103,8 @@ def write_lake_report(
         baseline=config.baseline,
         rows=tuple(lake_rows(config, classified.errors())),
         published=PUBLISHED,
-        **spent(seconds),
+        seconds=seconds.total,
+        seconds_reused=seconds.reused,
         facts={
             "task": runs.title,
             "source": runs.source,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from fewshot.statistics import ci95_over_seeds, t_interval
 from fewshot.study.cells import Seconds
 from fewshot.study.latents.config import ProbeStudyConfig
 from fewshot.study.report import write_pages
-from fewshot.study.result import Result, provenance, spent
+from fewshot.study.result import Result, provenance
 from fewshot.study.rows import LatentsRow, Published, rounded
 from fewshot.study.scores import guidance_names, paired_columns
 from fewshot.study.tables import latents_table
@@ -83,7 +83,7 @@ def latents_rows(config: ProbeStudyConfig, probed: Probed) -> list[LatentsRow]:
 def _row(config: ProbeStudyConfig, probed: Probed, key: Key) -> LatentsRow:
     name, latent_dim = key
     arm, errors, distances = config.arms[name], probed.errors[key], probed.distances.get(key)
-    compared = {}
+    compared: dict[str, Any] = {}
     if name != config.baseline:
         baseline = probed.errors[config.baseline, latent_dim]
         seed = derive_seed(0, "bootstrap")
@@ -117,7 +117,8 @@ def write_report(
         baseline=config.baseline,
         rows=tuple(latents_rows(config, probed)),
         published=tuple(config.published),
-        **spent(probed.seconds),
+        seconds=probed.seconds.total,
+        seconds_reused=probed.seconds.reused,
         facts=facts,
         output=output,
     )
