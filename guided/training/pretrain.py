@@ -144,7 +144,8 @@ def _train(
             bar.update()
             last = progress.step == config.steps
             logs = last or progress.step % config.log_every == 0
-            validates = last or progress.step % config.validate_every == 0
+            regular = progress.step % config.validate_every == 0
+            validates = last or regular
             if logs or validates:
                 check_finite(done.terms, progress.step, config.learning_rate)
             if logs:
@@ -156,7 +157,7 @@ def _train(
                 log.scalars("validation", values, progress.step)
                 if progress.record(values):
                     best.load_state_dict(model.vae.state_dict())
-                if state_file:
+                if state_file and regular:  # a longer training passes through this state too
                     state.save(state_file)
 
 

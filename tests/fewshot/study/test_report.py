@@ -14,7 +14,7 @@ from scipy import stats
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from fewshot.episodes import Setting
-from fewshot.evaluate import EpisodeErrors
+from fewshot.evaluation import EpisodeErrors
 from fewshot.learners.base import Learner
 from fewshot.learners.prototypical import Prototypical
 from fewshot.statistics import paired_difference

@@ -17,13 +17,13 @@ import fewshot.meta_train
 import fewshot.study.arms
 import fewshot.study.run
 from fewshot.cli import main
-from fewshot.commands.common import parse_command
 from fewshot.commands.compare import CompareConfig
+from fewshot.config import parse
 from fewshot.data.bank import ImageBank
 from fewshot.data.dataset import Splits
 from fewshot.data.labels import labelled
 from fewshot.episodes import Setting
-from fewshot.evaluate import embed_bank, episode_errors
+from fewshot.evaluation import embed_bank, episode_errors
 from fewshot.learners.prototypical import Prototypical
 from fewshot.sampler import EpisodeSampler
 from fewshot.study.run import Study
@@ -46,7 +46,7 @@ CONDITIONS = [
 
 
 def parsed(file):
-    return parse_command(CompareConfig, [str(file)], "compare")
+    return parse(CompareConfig, [str(file)], "compare")
 
 
 def splits_of(config):
@@ -206,6 +206,7 @@ def mtimes(folder):
 
 def test_a_second_run_computes_nothing(finished, monkeypatch, forbid, capsys, tmp_path):
     run = shutil.copytree(finished.folder, tmp_path / "run")
+    (run / "finished.json").unlink()
     before = mtimes(run)
     forbid(monkeypatch)
     # The configuration that the run wrote is the one that finds its cells.

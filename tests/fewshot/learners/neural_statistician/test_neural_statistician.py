@@ -7,7 +7,7 @@ import torch
 from torch.distributions import Normal, kl_divergence
 
 from fewshot.episodes import Episodes, Setting
-from fewshot.evaluate import episode_errors, table_for
+from fewshot.evaluation import episode_errors, table_for
 from fewshot.learners.neural_statistician import learner as neural_statistician
 from fewshot.learners.neural_statistician.learner import NeuralStatistician
 from fewshot.learners.neural_statistician.set_vae import SetVAE, divergence, pairwise_divergence
@@ -251,9 +251,9 @@ def test_an_episode_names_its_classes(bank):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"excitation": 1.0}, "n_classes: guidance needs the number of classes"),
+        ({"excitation": 1.0}, "n_classes: guidance needs the number of training classes"),
         ({**GUIDED, "excited": 6}, "excited: 6 of context_dim 6; inhibition needs others"),
-        ({"compare": "excited"}, "compare: nothing is excited"),
+        ({"compare": "excited"}, "compare: .excited. needs excitation > 0"),
         ({"sample_dropout": 1.0}, r"sample_dropout: expected in \[0, 1\), got 1"),
         ({"latent_layers": 0}, "latent_layers: expected > 0, got 0"),
     ],
@@ -271,7 +271,7 @@ def test_more_classes_than_the_classifier_has(encoder, bank):
 
 
 def test_what_cannot_be_trained_is_said(encoder, images, make_episodes):
-    with pytest.raises(InputError, match="meta-training needs images"):
+    with pytest.raises(InputError, match="meta-training needs images; set freeze_encoder"):
         made(encoder).loss(make_episodes(d=8))
     with pytest.raises(InputError, match="episodes that name their classes"):
         made(encoder, **GUIDED).loss(Episodes(images.support, images.query))

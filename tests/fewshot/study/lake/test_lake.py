@@ -16,7 +16,7 @@ from scipy.stats import binomtest
 from fewshot.data import ImageBank
 from fewshot.data.omniglot.dataset import Omniglot
 from fewshot.episodes import Episodes
-from fewshot.evaluate import EpisodeErrors
+from fewshot.evaluation import EpisodeErrors
 from fewshot.learners.base import Learner
 from fewshot.learners.gradient.maml import MAML
 from fewshot.learners.prototypical import Prototypical

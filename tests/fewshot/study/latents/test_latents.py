@@ -11,19 +11,19 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from fewshot.readme import fill
 from scipy.stats import t
 from sklearn.linear_model import LogisticRegression
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import fewshot.study.latents.run
 from fewshot.cli import main
-from fewshot.commands.common import parse_command
 from fewshot.commands.probe import ProbeConfig
+from fewshot.config import parse
 from fewshot.data import mnist
 from fewshot.data.glyphs.dataset import Glyphs
 from fewshot.data.labels import labelled
-from fewshot.evaluate import embed_bank
-from fewshot.readme import fill
+from fewshot.evaluation import embed_bank
 from fewshot.statistics import paired_difference
 from fewshot.study.latents.report import latents_figure, markdown_table
 from fewshot.study.latents.run import ProbeStudy
@@ -92,7 +92,7 @@ def finished(shared_cache, tmp_path_factory):
 
 
 def config_of(file):
-    return parse_command(ProbeConfig, [str(file)], "probe")
+    return parse(ProbeConfig, [str(file)], "probe")
 
 
 def cell_of(run, stem):
