@@ -2,10 +2,11 @@
 
 import pytest
 import torch
-from fewshot.readme import diagnostics_table
 
 from fewshot.data.bank import ImageBank
 from fewshot.study.diagnostics import diagnose, excited_slices
+from fewshot.study.rows import Measurement
+from fewshot.study.tables import measurements_table
 from guided.affine import AFFINE
 from guided.backbones import Pixels
 from guided.encoder import Encoder
@@ -187,7 +188,7 @@ def test_a_table_has_errors_in_tenths_and_correlations_in_hundredths():
         {"measure": "linear probe of ink, error in percent", "slice": 7.26, "rest": 48.0},
         {"measure": "linear probe of ink, error in percent", "slice": 8.46, "rest": 46.0},
     ]
-    table = diagnostics_table({"diagnostics": [{"arm": "guided", **entry} for entry in entries]})
+    table = measurements_table([Measurement.from_entry("guided", entry) for entry in entries])
     assert table.splitlines()[2:] == [
         "| rank correlation of a latent with the factor ink | guided | 0.91 | 0.10 |",
         "| linear probe of ink, error in percent | guided | 7.9 | 47.0 |",
