@@ -11,7 +11,6 @@ from fewshot.data import data_root
 from fewshot.environment import choose_device
 from fewshot.runs import Finish, open_run
 from fewshot.study.config import StudyConfig
-from fewshot.study.report import markdown_table, verdicts, write_report
 from fewshot.study.run import Study
 
 
@@ -34,10 +33,9 @@ def main(arguments: Sequence[str]) -> None:
         return
     study = Study(config, splits, output, device=device)
     open_run(output, config, device)
-    outcome = study.run()
-    results = write_report(config, outcome, splits, output, device)
-    words = "\n".join(verdicts(results))
-    print(f"\n{markdown_table(results)}\n{words}")
+    result = study.result()
+    words = "\n".join(result.verdicts)
+    print(f"\n{result}")
     print(
         f"\n{time.perf_counter() - start:.0f} s; results, figures and logs in {output}; "
         f"tensorboard --logdir {output}/tensorboard"

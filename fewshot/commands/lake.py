@@ -12,10 +12,9 @@ from fewshot.config import parse
 from fewshot.data import data_root
 from fewshot.environment import choose_device
 from fewshot.runs import LAKE, Finish, keep_configuration, open_run
-from fewshot.study.lake.classify import check_checkpoints, check_dataset, classify, twenty_way
-from fewshot.study.lake.report import lake_table, write_lake_report
+from fewshot.study.lake.classify import check_dataset, twenty_way
+from fewshot.study.lake.run import LakeStudy
 from fewshot.study.lake.runs import N_RUNS, draw_runs, find_archive, read_runs
-from fewshot.study.run import Study
 from guided.errors import InputError
 
 MARK = "lake.finished.json"
@@ -79,7 +78,7 @@ def main(arguments: Sequence[str]) -> None:
     device = choose_device(config.device)
     dataset = check_dataset(config.dataset(data_root(config.data_root)))
     check_ways(dataset, test=config.settings, validation=config.settings[:1])
-    learners = twenty_way(config)
+    learners = twenty_way(config)  # before anything is read
     archive = dataset.first_found(config.find_runs)
     runs = read_runs(archive, dataset.size) if archive else None
     splits = dataset.splits()
@@ -89,15 +88,10 @@ def main(arguments: Sequence[str]) -> None:
     finish = Finish.from_run(output, config, splits, device, name=MARK, runs=runs.digest)
     if finish.said_before():
         return
-    study = Study(config.study_config(), splits, output, device=device)
-    check_checkpoints(config)
+    study = LakeStudy(config, splits, runs, output, learners=learners, device=device)
     open_run(output, config.study_config(), device, mark=MARK)
     keep_configuration(output, "lake.yaml", config, LAKE)
-    outcome = study.run()
-    classified = classify(config, outcome, learners, runs, output, device)
-    seconds = outcome.seconds + classified.seconds
-    results = write_lake_report(config, classified, runs, output, seconds=seconds, device=device)
-    table = lake_table(results)
+    table = study.result().table
     print(f"\n{table}")
     print(
         f"{time.perf_counter() - start:.0f} s; lake.json, figures and logs in {output}; "

@@ -11,7 +11,6 @@ from fewshot.data import data_root
 from fewshot.environment import choose_device
 from fewshot.runs import Finish, open_run
 from fewshot.study.latents.config import ProbeStudyConfig
-from fewshot.study.latents.report import markdown_table, write_report
 from fewshot.study.latents.run import ProbeStudy
 
 
@@ -32,8 +31,7 @@ def main(arguments: Sequence[str]) -> None:
         return
     study = ProbeStudy(config, splits, output, device=device)
     open_run(output, config, device)
-    results = write_report(config, study.run(), output, device)
-    table = markdown_table(results)
+    table = study.result().table
     print(f"\n{table}")
     print(
         f"{time.perf_counter() - start:.0f} s; results, figure and logs in {output}; "

@@ -107,7 +107,7 @@ def _trained(
     }
     # Nothing in a training depends on its number of steps: a longer one goes on.
     shared = describe(replace(config.train, steps=1))
-    cell = Cell.of(
+    cell = Cell.find(
         config.output / "cells",
         "train",
         depends | {"config": depends["config"] | {"train": shared}},

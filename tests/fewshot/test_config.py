@@ -65,7 +65,7 @@ def test_what_is_written_is_read_again(tmp_path, path):
     second = parsed(command_of(path), tmp_path / "config.yaml")
     assert describe(second) == describe(first)
     assert describe(second, full=True) == yaml.safe_load((tmp_path / "config.yaml").read_text())
-    assert Cell.of(tmp_path, "x", describe(first)) == Cell.of(tmp_path, "x", describe(second))
+    assert Cell.find(tmp_path, "x", describe(first)) == Cell.of(tmp_path, "x", describe(second))
 
 
 @pytest.mark.parametrize("flag", ["--print_config", "--print-config"])
@@ -162,7 +162,7 @@ def test_a_class_beside_the_configuration(write, tmp_path):
     config = parsed("evaluate", write({"dataset": "Glyphs", "learners": learners}))
     assert made_by(config.learners["mine"]).__module__ == "mine"
     assert describe(config.learners["mine"])["class_path"] == "mine.Prototypical"
-    cells = [Cell.of(tmp_path, "x", describe(learner)) for learner in config.learners.values()]
+    cells = [Cell.find(tmp_path, "x", describe(learner)) for learner in config.learners.values()]
     assert cells[0].folder != cells[1].folder
     assert sys.path[-1] == str(tmp_path)
 
