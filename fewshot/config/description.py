@@ -64,7 +64,9 @@ def defaults(target: Callable[..., Any]) -> dict[str, Any]:
     """The default of every setting of a class that has one."""
     if not dataclasses.is_dataclass(target):
         parameters = inspect.signature(target).parameters.values()
-        return {p.name: p.default for p in parameters if p.default is not p.empty}
+        # `root` says where a dataset is found, which the commands decide, not what it is.
+        settings = (p for p in parameters if p.default is not p.empty and p.name != "root")
+        return {p.name: p.default for p in settings}
     found = {}
     for field in dataclasses.fields(target):
         if field.default_factory is not dataclasses.MISSING:
