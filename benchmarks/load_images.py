@@ -216,7 +216,7 @@ def measure(form: str, root: Path, n_readers: int) -> tuple[object, ...]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Time and memory for loading a large set of images.")
+    parser = argparse.ArgumentParser(description="Time and memory for loading many images.")
     parser.add_argument("--images", type=int, default=30, help="images in a class; 600 in full")
     parser.add_argument("--forms", nargs="+", choices=FORMS, default=FORMS)
     parser.add_argument("--readers", type=int, default=8)
@@ -231,7 +231,7 @@ def main() -> None:
             with tempfile.TemporaryDirectory(dir=name) as root:
                 in_a_process(partial(make, form, Path(root), arguments.images))
                 rows.append(measure(form, Path(root), arguments.readers))
-    # Imported late: it imports torch, and a child's ru_maxrss starts at its parent's.
+    # Imported last: it imports torch, and a child's ru_maxrss starts at its parent's.
     from _timing import print_table
 
     n = arguments.readers

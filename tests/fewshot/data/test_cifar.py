@@ -54,7 +54,7 @@ DATASETS: tuple[Callable[[Path], Dataset], ...] = (CIFAR_FS, FC100)
 
 @pytest.fixture
 def contents(monkeypatch: pytest.MonkeyPatch) -> Contents:
-    """What is in the files of a small CIFAR-100, which passes for complete."""
+    """The content of the files of a small CIFAR-100, which passes for complete."""
     monkeypatch.setattr(cifar, "PARTS", PARTS)
     made: Contents = {
         part: {
