@@ -243,8 +243,6 @@ def test_other_algorithms_of_learn2learn_train_the_encoder(encoder, bank, algori
 
     task = Tasks(bank, SETTING, 0, 1)[0]
     learner = algorithm(l2l)(classifier(encoder, 4), lr=0.1).clone()
-    before = F.cross_entropy(learner(task[0]), task[1])
-    learner.adapt(before)
-    assert F.cross_entropy(learner(task[0]), task[1]) < before
+    learner.adapt(F.cross_entropy(learner(task[0]), task[1]))
     F.cross_entropy(learner(task[2]), task[3]).backward()
     assert all(p.grad is not None for p in encoder.backbone.parameters())
