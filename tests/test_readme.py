@@ -5,7 +5,6 @@ import re
 from pathlib import Path
 
 import pytest
-
 from fewshot.readme import BLOCK, fill
 
 ROOT = Path(__file__).parent.parent

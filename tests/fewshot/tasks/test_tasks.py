@@ -24,7 +24,7 @@ from guided.seeds import seeded_initialisation
 from guided.vae import VAE
 
 SETTING = Setting(3, 2, 4)
-LAYOUT = LatentLayout({"rotation": (0, 1), "content": (1, 6)})
+LAYOUT = LatentLayout({"rotation": (0, 1), "content": (1, 6)}, {"rotation": "deformation"})
 AUGMENTATION = Augmentation(rotation=20, translation=0.1)
 
 
@@ -41,7 +41,9 @@ def bank(make_bank):
 
 @pytest.fixture
 def context(bank, vae):
-    return TaskContext(bank.images, SETTING, 5, torch.device("cpu"), vae.encoder, Decoder.of(vae))
+    return TaskContext(
+        bank.images, SETTING, 5, torch.device("cpu"), vae.encoder, Decoder.from_vae(vae)
+    )
 
 
 SOURCES = {
