@@ -34,7 +34,7 @@ class RunLog:
         return self._writer is not None
 
     def scalars(self, group: str, values: Mapping[str, float | Tensor], step: int) -> None:
-        """One curve per name, under ``group/name``."""
+        """One curve per name, under ``group/name``, of scalars."""
         if self._writer is not None:
             for name, value in values.items():
                 self._writer.add_scalar(f"{group}/{name}", float(value), step)
@@ -48,6 +48,7 @@ class RunLog:
             self._writer.add_image(name, grid, step)
 
     def histogram(self, name: str, values: Tensor, step: int) -> None:
+        """A histogram of values ``[…]`` of any shape."""
         if self._writer is not None:
             self._writer.add_histogram(name, values, step)
 
@@ -57,6 +58,7 @@ class RunLog:
             self._writer.add_figure(name, figure, step, close=True)
 
     def text(self, name: str, markdown: str, step: int = 0) -> None:
+        """A text in Markdown."""
         if self._writer is not None:
             self._writer.add_text(name, markdown, step)
 
