@@ -1,7 +1,6 @@
 """Errors and predictions of a learner over a fixed list of episodes."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -21,27 +20,6 @@ CHUNK_BYTES = 2**22
 
 CHUNK_IMAGES = 2**12
 """Images gathered at a time, for a learner that reads images."""
-
-
-@dataclass(frozen=True)
-class EpisodeErrors:
-    """Errors of one learner with one encoder, episode by episode.
-
-    Attributes:
-        errors: share of wrong queries in percent, float32 ``[n_episodes]``.
-        setting: shape of the episodes.
-        arm: name of the study's arm.
-        seed: seed of the encoder.
-        learner: name of the learner.
-        latents: latents that the learner was fed.
-    """
-
-    errors: Tensor
-    setting: Setting
-    arm: str
-    seed: int
-    learner: str
-    latents: str
 
 
 def evaluate(

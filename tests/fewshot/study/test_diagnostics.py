@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+from fewshot.readme import diagnostics_table
 
 from fewshot.data.bank import ImageBank
-from fewshot.readme import diagnostics_table
 from fewshot.study.diagnostics import diagnose, excited_slices
 from guided.backbones import Pixels
 from guided.encoder import Encoder
