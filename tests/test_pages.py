@@ -87,7 +87,12 @@ def paired(difference, partner):
 
 
 def row(arm, learner, error, difference=None, partner="vae", **more):
-    values = {"arm_group": arm, "learner_group": learner, "episodes": 2, "error_ci95_episodes": None}
+    values = {
+        "arm_group": arm,
+        "learner_group": learner,
+        "episodes": 2,
+        "error_ci95_episodes": None,
+    }
     ends = {"error_ci95_seeds": (error - 1, error + 1)}
     given = values | SHARED | LEARNER | ends | paired(difference, partner) | more
     return ResultRow(arm=arm, learner=learner, error=error, **given)

@@ -23,42 +23,43 @@ from guided.files import write_bytes
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def results(content: Mapping[str, Any], learner: str) -> str:
+def _results(content: Mapping[str, Any], learner: str) -> str:
     return tables.results_table(StudyResult.from_json(content).rows, learner)
 
 
-def learners(content: Mapping[str, Any], arm: str) -> str:
+def _learners(content: Mapping[str, Any], arm: str) -> str:
     study = StudyResult.from_json(content)
     return tables.learners_table(study.rows, arm, study.published)
 
 
-def budget(content: Mapping[str, Any], group: str) -> str:
+def _budget(content: Mapping[str, Any], group: str) -> str:
     return tables.budget_table(StudyResult.from_json(content).rows, group)
 
 
-def diagnostics(content: Mapping[str, Any], _: str) -> str:
+def _diagnostics(content: Mapping[str, Any], _: str) -> str:
     return tables.measurements_table(list(map(Measurement.from_json, content["diagnostics"])))
 
 
-def peer(content: Mapping[str, Any], _: str) -> str:
+def _peer(content: Mapping[str, Any], _: str) -> str:
     study = StudyResult.from_json(content)
     facts = study.facts
     return tables.peer_table(study.rows[0], study.seconds, facts["peer"], facts["paired_with_peer"])
 
 
-def probe(content: Mapping[str, Any], _: str) -> str:
+def _probe(content: Mapping[str, Any], _: str) -> str:
     study = LatentsResult.from_json(content)
     return tables.widths_table(study.rows, study.published)
 
 
-def lake(content: Mapping[str, Any], arm: str) -> str:
+def _lake(content: Mapping[str, Any], arm: str) -> str:
     study = LakeResult.from_json(content)
     task, trials = study.facts["task"], study.facts["trials"]
     return tables.lake_page(study.rows, arm, task, trials, study.published)
 
 
 KINDS: dict[str, Callable[[Mapping[str, Any], str], str]] = {
-    kind.__name__: kind for kind in (results, learners, budget, diagnostics, peer, probe, lake)
+    kind.__name__.removeprefix("_"): kind
+    for kind in (_results, _learners, _budget, _diagnostics, _peer, _probe, _lake)
 }
 BLOCK = re.compile(rf"(<!-- ({'|'.join(KINDS)}): (\S+) ?(\S*) -->\n)(.*?)(<!-- end -->)", re.S)
 

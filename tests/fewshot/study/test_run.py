@@ -29,7 +29,6 @@ from fewshot.study import Study, StudyResult
 from fewshot.study.outcome import Answers
 from guided.augment import Augmentation
 from guided.encoder import Encoder, provenance
-from guided.errors import InputError
 from guided.seeds import derive_seed
 from guided.training.pretrain import Pretrained, build_model
 from guided.training.state import Progress, ResumableState
@@ -308,7 +307,6 @@ CHANGES = {
     "nothing": ("study", "tiny", set()),
     "the study's name": ("study", "other", set()),
     "the number of episodes": ("episodes", 25, set()),
-    "the number of resamples": ("resamples", 300, set()),
     "the baseline": ("baseline", "random", set()),
     "a setting that selects nothing": ("settings.1.n_query", 3, set()),
     "a learner that selects nothing": (
@@ -338,11 +336,6 @@ CHANGES = {
         },
     ),
     "steps of pretraining": ("pretrain.steps", 9, VAE | GUIDED | ALL_TRAINED),
-    "width of the backbone": (
-        "pretrain.backbone.init_args.width",
-        5,
-        VAE | GUIDED | ALL_TRAINED,
-    ),
     "steps of meta-training": ("learners.trained.train.steps", 4, ALL_TRAINED),
     "the setting that selects": (
         "settings.0.n_query",
@@ -569,12 +562,3 @@ def test_impossible_studies_fail_before_any_training(
     line = fails("compare", str(tmp_path / "config.yaml"), writes=True)
     assert message in line
     assert not (tmp_path / "must-not-exist" / "cells").exists()
-
-
-def test_a_study_names_what_is_impossible_at_construction(finished, tmp_path):
-    config = parsed(finished.file)
-    splits = splits_of(config)
-    small = Splits(splits.train, splits.validation, splits.test.classes([0, 1]))
-    with pytest.raises(InputError, match="3 classes asked for, the set has 2"):
-        Study(config, small, tmp_path)
-    assert not list(tmp_path.iterdir())

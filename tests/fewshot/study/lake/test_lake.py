@@ -1,7 +1,5 @@
 """Lake's task: his archive, runs drawn like his, what is counted and how surely."""
 
-import io
-import os
 import shutil
 import zipfile
 from functools import partial
@@ -14,7 +12,6 @@ from PIL import Image
 from scipy.stats import binomtest
 
 from fewshot.data import ImageBank
-from fewshot.data.omniglot.dataset import Omniglot
 from fewshot.episodes import Episodes
 from fewshot.learners.base import Learner
 from fewshot.learners.gradient.maml import MAML
@@ -112,10 +109,6 @@ DAMAGES = {
         lambda f: shutil.copytree(f / "run01", f / "copy" / "run01"),
         "has 2 files run01/training/class01.png",
     ),
-    "a missing run": (
-        lambda f: shutil.rmtree(f / "run20"),
-        "run20/training/class01.png: missing; expected 20 runs of 20 training and 20 test images",
-    ),
     "a missing training image": (
         lambda f: (f / "run07/training/class13.png").unlink(),
         "run07/training/class13.png: missing",
@@ -136,10 +129,6 @@ DAMAGES = {
         lambda f: edit(f, "run07/test/item04.png", "run07/test/item21.png"),
         "run07/class_labels.txt: has the line 'run07/test/item21.png run07/training/class",
     ),
-    "labels of another run": (
-        lambda f: edit(f, "run07/test/item04.png", "run08/test/item04.png"),
-        "each named once, as in 'run07/test/item01.png run07/training/class07.png'",
-    ),
     "a test image twice": (
         lambda f: edit(f, "run07/test/item04.png", "run07/test/item05.png"),
         "has the line 'run07/test/item05.png run07/training/class",
@@ -149,7 +138,6 @@ DAMAGES = {
         "each named once",
     ),
     "a line of one word": (lambda f: edit(f, "run07/test/item04.png ", ""), "has the line 'run07/"),
-    "a line of three words": (lambda f: edit(f, "item04.png ", "item04.png is "), "has the line"),
     "too few lines": (
         lambda f: (f / "run07/class_labels.txt").write_text(
             "run07/test/item01.png run07/training/class01.png\n"
@@ -158,7 +146,7 @@ DAMAGES = {
     ),
     "an image that is none": (
         lambda f: (f / "run07/test/item04.png").write_text("<html>"),
-        "run07/test/item04.png: expected an image",
+        "run07/test/item04.png: cannot be decoded",
     ),
 }
 
@@ -175,7 +163,7 @@ def test_a_damaged_archive_is_refused_in_one_line(copied, damage):
 
 def test_a_page_instead_of_the_archive(tmp_path):
     (tmp_path / "all_runs.zip").write_text("<html>404</html>")
-    with pytest.raises(InputError, match=r"all_runs\.zip: expected a complete zip archive"):
+    with pytest.raises(InputError, match=r"all_runs\.zip: not a complete zip archive"):
         read_runs(tmp_path / "all_runs.zip", 28)
 
 
@@ -188,44 +176,6 @@ def test_damaged_labels_inside_an_archive(copied, tmp_path):
     path.write_bytes(content)
     with pytest.raises(InputError, match=r"run03/class_labels\.txt: cannot be read"):
         read_runs(path, 28)
-
-
-@pytest.mark.skipif(
-    not (Path(os.environ.get("FEWSHOT_DATA", "data")) / "omniglot").is_dir(),
-    reason="no Omniglot: set FEWSHOT_DATA to the folder of the real datasets",
-)
-def test_real_drawings_in_the_archives_layout(tmp_path):
-    """Two alphabets' drawings in his layout, one bit a pixel, as Pillow decodes them."""
-    source = Omniglot(Path(os.environ.get("FEWSHOT_DATA", "data")))._sources()[1]
-    if source.is_dir():
-        pytest.skip("the real dataset is extracted")
-    rng = np.random.default_rng(1)
-    expected = np.empty((2, 20, 20, 28, 28), np.uint8)
-    with (
-        zipfile.ZipFile(source) as drawings,
-        zipfile.ZipFile(tmp_path / "all_runs.zip", "w") as archive,
-    ):
-        names = sorted(n for n in drawings.namelist() if n.endswith(".png"))
-        for r in range(20):
-            alphabet = f"/{('Tengwar', 'Angelic')[r % 2]}/"
-            one, other = rng.choice(20, 2, replace=False) + 1
-            chosen = [
-                [n for n in names if alphabet in n and n.endswith(f"_{drawer:02}.png")][:20]
-                for drawer in (one, other)
-            ]
-            lines = []
-            for item, character in enumerate(rng.permutation(20)):
-                pair = (f"training/class{character + 1:02}", f"test/item{item + 1:02}")
-                for k, name in enumerate(pair):
-                    content = drawings.read(chosen[k][character])
-                    archive.writestr(f"all_runs/run{r + 1:02}/{name}.png", content)
-                    expected[k, r, character] = pillows(io.BytesIO(content), 28)
-                run = f"run{r + 1:02}"
-                lines.append(f"{run}/{pair[1]}.png {run}/{pair[0]}.png")
-            archive.writestr(f"all_runs/run{r + 1:02}/class_labels.txt", "\n".join(lines))
-    runs = read_runs(tmp_path / "all_runs.zip", 28)
-    assert np.array_equal(runs.episodes.support[:, :, 0, 0], expected[0])
-    assert np.array_equal(runs.episodes.query[:, :, 0, 0], expected[1])
 
 
 # Runs drawn like his.

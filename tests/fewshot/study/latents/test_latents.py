@@ -16,7 +16,6 @@ from scipy.stats import t
 from sklearn.linear_model import LogisticRegression
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-import fewshot.study.latents.run
 from fewshot.cli import main
 from fewshot.commands.probe import ProbeConfig
 from fewshot.config import parse
@@ -349,30 +348,6 @@ def test_another_arm_costs_only_itself(finished, tmp_path, monkeypatch, capsys):
     capsys.readouterr()
 
 
-def test_an_interrupted_study_goes_on(finished, tmp_path, monkeypatch, capsys):
-    run, calls = tmp_path / "run", []
-    probe = fewshot.study.latents.run.linear_probe_wrong
-
-    def interrupted(*data):
-        calls.append(1)
-        if len(calls) == 4:
-            raise KeyboardInterrupt
-        return probe(*data)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(fewshot.study.latents.run, "linear_probe_wrong", interrupted)
-        assert main(["probe", str(finished.file), "--output", str(run)]) == 130
-    done = mtimes(run)
-    assert not (run / "results.json").exists()
-    assert main(["probe", str(finished.file), "--output", str(run)]) == 0
-    marks = {path: when for path, when in done.items() if path.name == "cell.json"}
-    assert len(marks) == 1 + 4 + 3 + 2, "features; models, probes and samples of the first arms"
-    assert marks.items() <= mtimes(run).items()
-    rows = json.loads((run / "results.json").read_text())["rows"]
-    assert rows == finished.results["rows"]
-    capsys.readouterr()
-
-
 # What is refused before anything is trained.
 
 
@@ -386,11 +361,9 @@ def put(values, path, value):
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        ("widths", [16], "widths"),
         ("arms.vae.latents", ["all"], "latents"),
         ("baseline", "vea", "baseline: no arm is called 'vea'"),
         ("latent_dims", [], "latent_dims: expected numbers of at least 1, got []"),
-        ("latent_dims", [4, 4], "latent_dims: [4, 4] holds one twice"),
         ("seeds", [-1], "seeds: expected numbers of at least 0, got [-1]"),
         ("samples", 1, "samples, resamples: expected at least 2 and 1, got 1, 200"),
         ("pretrain.latent_dim", 5, "pretrain.latent_dim: a study has latent_dims instead"),
