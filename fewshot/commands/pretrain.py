@@ -15,7 +15,7 @@ from fewshot.study.cells import Cell
 from fewshot.study.diagnostics import diagnose, excited_slices
 from guided.decoder import Decoder
 from guided.encoder import Encoder
-from guided.figures.traversals import augmentation_figure, picture_figures
+from guided.figures import augmentation_figure, picture_figures
 from guided.files import write_figure, write_json
 from guided.training.config import PretrainConfig
 from guided.training.pretrain import Pretrained, pretrain
@@ -70,7 +70,7 @@ def main(arguments: Sequence[str]) -> None:
         plain = replace(config.pretrain, guidance=[])
         encoders["unguided"] = _pretrained(config, plain, splits, device)[0].encoder
     trained.encoder.save(config.output / FILES[0], **depends, versions=versions())
-    Decoder.of(trained.vae).save(config.output / FILES[1])
+    Decoder.from_vae(trained.vae).save(config.output / FILES[1])
     _draw(config, trained, splits.test, device)
     measured = _measured(encoders, splits.test, device)
     results = {

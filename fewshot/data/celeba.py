@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from fewshot.data.bank import ImageBank
 from fewshot.data.dataset import SPLITS, Dataset, Listing, Splits
 from fewshot.data.io.cache import cached_bank, identity
-from fewshot.data.io.download import RemoteFile, download_files
+from fewshot.data.io.download import GOOGLE_DRIVE, RemoteFile, download_files
 from fewshot.data.io.images import decode, find_images, state
 from fewshot.data.roots import Roots
 from guided.errors import InputError
@@ -133,7 +133,7 @@ class CelebA(Dataset):
 
         missing = {path.name for path in self._missing()}
         files = [
-            RemoteFile(name, (f"https://drive.google.com/file/d/{file_id}/view",), md5)
+            RemoteFile(name, (f"{GOOGLE_DRIVE}{file_id}",), md5)
             for file_id, md5, name in Source.file_list
             if name in missing
         ]
@@ -156,8 +156,8 @@ class CelebA(Dataset):
         lost = [name for name in people.images if name not in by_name]
         if lost:
             raise InputError(
-                f"{source}: expected the {len(people.images)} images of {IDENTITIES}, found no "
-                f"{lost[0]} nor {len(lost) - 1} others; replace it with: {self.how_to_get}"
+                f"{source}: expected the {len(people.images)} images of {IDENTITIES}; {len(lost)} "
+                f"are missing, such as {lost[0]}; replace it with: {self.how_to_get}"
             )
         # Sorted by split, by number of the person's images (descending), then as in the list.
         numbers, split = people.values[:, 0], splits.values[:, 0]
@@ -215,8 +215,8 @@ class CelebA(Dataset):
         twice = homes[1:, 0][np.diff(homes[:, 0]) == 0]
         if len(twice):
             raise InputError(
-                f"{splits.path}: expected each person in one split, found images of person "
-                f"{twice[0]} and of {len(np.unique(twice)) - 1} others in two"
+                f"{splits.path}: expected each person in one split, found "
+                f"{len(np.unique(twice))} in two, such as person {twice[0]}"
             )
         return people, splits, attributes
 

@@ -15,8 +15,7 @@ from fewshot.study.config import ArmConfig, StudyConfig, load_checkpoint
 from guided.backbones import Pixels
 from guided.decoder import Decoder
 from guided.encoder import Encoder, digest
-from guided.figures.grids import spaced
-from guided.figures.traversals import augmentation_figure, traversal_figures
+from guided.figures import augmentation_figure, spaced, traversal_figures
 from guided.files import write_figure
 from guided.guided_vae import GuidedVAE
 from guided.seeds import derive_seed
@@ -138,7 +137,7 @@ class Arms:
         for title, figure in figures.items():
             write_figure(cell.folder / f"{title}.png", figure)
         if arm.elbo:
-            Decoder.of(trained.vae).save(cell.decoder_file)
+            Decoder.from_vae(trained.vae).save(cell.decoder_file)
         return trained.encoder, progress.history
 
     def _selection(self, arm: ArmConfig) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
 from fewshot.config import describe
 from fewshot.environment import hardware, versions
+from fewshot.predictions import data_frame
 from fewshot.study.rows import Measurement, Published, ResultRow, Row
 from fewshot.study.tables import study_table, verdicts
 from guided.errors import InputError
@@ -105,11 +106,9 @@ class Result(Generic[R]):
         """The rows as a pandas DataFrame, a column for each attribute.
 
         Raises:
-            ImportError: pandas is not installed.
+            InputError: pandas is not installed.
         """
-        from pandas import DataFrame
-
-        return DataFrame([row.to_json() for row in self.rows])
+        return data_frame([row.to_json() for row in self.rows])
 
 
 @dataclass(frozen=True, kw_only=True)

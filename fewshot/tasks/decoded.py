@@ -6,7 +6,7 @@ from fewshot.episodes import Episodes
 from fewshot.sampler import distinct_rows
 from fewshot.tasks.base import TaskContext, TaskSource, embedded, joined
 from guided.errors import InputError
-from guided.guidance.known_deformation import UNITS
+from guided.latents import DEFORMATION
 from guided.seeds import generator
 
 
@@ -47,7 +47,7 @@ class DecodedTasks(TaskSource):
         self.decoder = context.decoder.to(context.device).eval()
         self.codes = embedded(context).to(context.device)
         self.images = context.images.to(context.device)
-        names = [name for name in layout.slices if name in UNITS] if deform else []
+        names = layout.with_role(DEFORMATION) if deform else []
         self.deforming = torch.tensor(
             layout.indices(*names) if names else [], dtype=torch.int64, device=context.device
         )

@@ -1,4 +1,4 @@
-"""TensorBoard logs, or none."""
+"""TensorBoard logs."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,9 +15,9 @@ class RunLog:
     """Writes TensorBoard events under a folder; without a folder every call does nothing.
 
     Args:
-        folder: where the events go.
-        steps_done: of the run that is resumed; events of later steps, which it wrote before it was
-            killed, are hidden.
+        folder: of the events.
+        steps_done: by a run that is resumed; events of later steps, which were written before it
+            was killed, are hidden.
     """
 
     def __init__(self, folder: Path | None, steps_done: int | None = None) -> None:
@@ -30,7 +30,7 @@ class RunLog:
 
     @property
     def active(self) -> bool:
-        """Whether anything is written: pictures need not be drawn otherwise."""
+        """True if anything is written; otherwise pictures need not be drawn."""
         return self._writer is not None
 
     def scalars(self, group: str, values: Mapping[str, float | Tensor], step: int) -> None:

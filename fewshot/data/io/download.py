@@ -9,6 +9,7 @@ from pathlib import Path
 
 from guided.errors import InputError
 
+GOOGLE_DRIVE = "https://drive.google.com/file/d/"
 PATIENCE = 30.0  # seconds without an answer; torchvision would wait for ever
 
 
@@ -18,7 +19,8 @@ class RemoteFile:
 
     Attributes:
         name: its name once downloaded.
-        urls: mirrors, tried in this order; links to Google Drive need the package gdown.
+        urls: mirrors, tried in this order; those that start with ``GOOGLE_DRIVE``, followed by
+            a file's id, need the package gdown.
         md5: of its content, in hexadecimal digits.
     """
 
@@ -53,7 +55,7 @@ def download_files(dataset: str, files: Sequence[RemoteFile], folder: Path, page
 
 
 def _download(file: RemoteFile, folder: Path) -> None:
-    from torchvision.datasets.utils import check_integrity, download_url
+    from torchvision.datasets.utils import check_integrity
 
     folder.mkdir(parents=True, exist_ok=True)
     failures = []
@@ -62,7 +64,7 @@ def _download(file: RemoteFile, folder: Path) -> None:
             path = Path(temporary, file.name)
             try:
                 with _patience():
-                    download_url(url, temporary, file.name)
+                    _copy(url, temporary, file.name)
             except Exception as error:
                 failures.append(f"{url}: {error or type(error).__name__}")
                 continue
@@ -72,6 +74,15 @@ def _download(file: RemoteFile, folder: Path) -> None:
             size = path.stat().st_size
             failures.append(f"{url}: {size:,} bytes that are not the file: its MD5 is {file.md5}")
     raise RuntimeError("; ".join(failures))
+
+
+def _copy(url: str, folder: str, name: str) -> None:
+    from torchvision.datasets.utils import download_file_from_google_drive, download_url
+
+    if url.startswith(GOOGLE_DRIVE):
+        download_file_from_google_drive(url.removeprefix(GOOGLE_DRIVE), folder, name)
+    else:
+        download_url(url, folder, name)
 
 
 @contextmanager

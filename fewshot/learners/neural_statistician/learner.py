@@ -1,19 +1,18 @@
 """The Neural Statistician, plain or guided: a class is a distribution of contexts."""
 
-import math
 from typing import Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from fewshot.episodes import Episodes
 from fewshot.learners.base import BatchNormPolicy, Learner
 from fewshot.learners.neural_statistician.set_vae import SetVAE, pairwise_divergence
 from guided.encoder import Encoder
 from guided.errors import InputError, check_positive
+from guided.guidance.adversary import divergence_from_uniform, frozen_logits
 from guided.seeds import generator
 from guided.vae import Posterior
 
@@ -195,11 +194,8 @@ class NeuralStatistician(Learner):
         if self.excitation:
             terms["excitation"] = self._excitation(inside, classes, noise)
         if self.inhibition:
-            # Detached weights: this term trains the statistic network, never the adversary …
-            frozen = {name: value.detach() for name, value in self.adversary.named_parameters()}
-            logits = functional_call(self.adversary, frozen, others)
-            uniform = -logits.log_softmax(1).mean(1) - math.log(logits.shape[1])
-            terms["inhibition"] = uniform.mean()
+            # This term trains the statistic network, never the adversary …
+            terms["inhibition"] = divergence_from_uniform(frozen_logits(self.adversary, others))
             # … and this one trains only the adversary.
             terms["adversary"] = F.cross_entropy(self.adversary(others.detach()), classes)
         return terms

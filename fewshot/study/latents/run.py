@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
 from tqdm import tqdm
 
 from fewshot.config import describe
@@ -19,10 +18,11 @@ from fewshot.evaluation import embed_bank
 from fewshot.study.cells import Cell, Cells, foundation
 from fewshot.study.latents.config import ProbeArm, ProbeStudyConfig
 from fewshot.study.latents.report import Key, LatentsResult, Probed, write_report
+from guided.decoder import Decoder
 from guided.encoder import Encoder
 from guided.errors import InputError
-from guided.figures.traversals import picture_figures, prior_samples
-from guided.files import write_arrays, write_bytes, write_figure
+from guided.figures import picture_figures
+from guided.files import write_arrays, write_figure
 from guided.guided_vae import GuidedVAE
 from guided.metrics.frechet import FrechetDistance
 from guided.metrics.probe import linear_probe_wrong
@@ -122,7 +122,7 @@ class ProbeStudy:
             history: list[dict[str, float]] = []
             if arm.encoder == "pretrained":
                 model, history = self._pretrain(pretraining, cell, f"{name}, {latent_dim}", seed)
-                _write_decoder(model, cell)
+                Decoder.from_vae(model.vae).save(cell.decoder_file)
             else:
                 model = self._untrained(arm, latent_dim, seed)
             model.vae.encoder.save(cell.encoder_file, **depends)
@@ -172,9 +172,9 @@ class ProbeStudy:
         """The cell of the distance between images decoded from the prior and test images."""
 
         def work(_: Cell) -> dict[str, Any]:
-            vae = self._untrained(self.config.arms[name], latent_dim, seed).vae
-            _read_decoder(vae.decoder, model)
-            images = prior_samples(vae, self.config.samples, seed=derive_seed(seed, "samples"))
+            encoder = Encoder.load(model.encoder_file)
+            decoder = Decoder.load(model.decoder_file, encoder).to(self.device)
+            images = decoder.sample(self.config.samples, seed=derive_seed(seed, "samples"))
             return {"distance": self._distance(images)}
 
         return self.cells.compute(
@@ -208,19 +208,6 @@ class ProbeStudy:
     def _distance(self) -> FrechetDistance:
         encoder = Encoder.load(self._features.encoder_file).to(self.device)
         return FrechetDistance(encoder, self.splits.test.images.to(self.device))
-
-
-def _write_decoder(model: GuidedVAE, cell: Cell) -> None:
-    from safetensors.torch import save
-
-    weights = {k: v.detach().cpu().contiguous() for k, v in model.vae.decoder.state_dict().items()}
-    write_bytes(cell.folder / "decoder.safetensors", save(weights))
-
-
-def _read_decoder(decoder: nn.Module, cell: Cell) -> None:
-    from safetensors.torch import load
-
-    decoder.load_state_dict(load((cell.folder / "decoder.safetensors").read_bytes()))
 
 
 def run_latents(

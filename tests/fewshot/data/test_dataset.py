@@ -8,6 +8,7 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -97,6 +98,7 @@ def test_a_failed_download_says_what_to_do(
         raise urllib.error.URLError("Name or service\nnot known")
 
     monkeypatch.setattr(urllib.request, "urlopen", unreachable)
+    monkeypatch.setitem(sys.modules, "gdown", SimpleNamespace(download=unreachable))
     roots = [tmp_path / "one", tmp_path / "two"]
     for attempt in (dataset(roots).download, dataset(roots, download=True).splits):
         with pytest.raises(InputError) as caught:

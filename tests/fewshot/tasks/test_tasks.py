@@ -25,7 +25,7 @@ from guided.seeds import seeded_initialisation
 from guided.vae import VAE
 
 SETTING = Setting(3, 2, 4)
-LAYOUT = LatentLayout({"rotation": (0, 1), "content": (1, 6)})
+LAYOUT = LatentLayout({"rotation": (0, 1), "content": (1, 6)}, {"rotation": "deformation"})
 AUGMENTATION = Augmentation(rotation=20, translation=0.1)
 
 
@@ -42,7 +42,9 @@ def bank(make_bank):
 
 @pytest.fixture
 def context(bank, vae):
-    return TaskContext(bank.images, SETTING, 5, torch.device("cpu"), vae.encoder, Decoder.of(vae))
+    return TaskContext(
+        bank.images, SETTING, 5, torch.device("cpu"), vae.encoder, Decoder.from_vae(vae)
+    )
 
 
 SOURCES = {
@@ -217,7 +219,7 @@ def test_what_a_source_needs_is_said(context, bank):
 
 def test_a_decoder_survives_its_file(vae, tmp_path):
     file = tmp_path / "decoder.safetensors"
-    Decoder.of(vae).save(file)
+    Decoder.from_vae(vae).save(file)
     loaded = Decoder.load(file, vae.encoder)
     z = torch.randn(4, 6)
     assert torch.equal(loaded(z), vae.decode(z))

@@ -139,6 +139,6 @@ def test_download(tmp_path: Path, mirror: Any, extracted: Path, same: Same) -> N
 def test_download_of_something_else(mirror: Any, tmp_path: Path) -> None:
     mirror.answers["/images_evaluation.zip"] = (200, None, b"<html></html>")
     with pytest.raises(
-        InputError, match="omniglot: download failed .*put images_evaluation.zip of"
+        InputError, match=r"omniglot: download failed .*put images_evaluation.zip of"
     ):
         Omniglot(tmp_path / "new").download()

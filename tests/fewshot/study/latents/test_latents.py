@@ -26,8 +26,8 @@ from fewshot.evaluation import embed_bank
 from fewshot.statistics import paired_difference
 from fewshot.study.latents import LatentsResult, ProbeStudy
 from fewshot.study.latents.report import latents_figure
+from guided.decoder import Decoder
 from guided.encoder import Encoder
-from guided.figures.traversals import prior_samples
 from guided.metrics.frechet import FrechetDistance
 from guided.seeds import derive_seed
 from guided.training.pretrain import build_model, pretrain
@@ -162,7 +162,7 @@ def test_samples_are_measured_by_the_stored_classifier(finished):
         ),
         seed=0,
     )
-    images = prior_samples(trained.model.vae, 50, seed=derive_seed(0, "samples"))
+    images = Decoder.from_vae(trained.model.vae).sample(50, seed=derive_seed(0, "samples"))
     facts = json.loads((cell_of(finished.folder, "samples-vae-3-seed0") / "cell.json").read_text())
     assert facts["distance"] == pytest.approx(distance(images), rel=1e-3)
     stored = json.loads((cell_of(finished.folder, "features") / "cell.json").read_text())
