@@ -23,7 +23,7 @@ from easyfsl.utils import evaluate_on_one_task
 from torch import Tensor
 
 from fewshot.episodes import Episodes, Setting
-from fewshot.evaluate import embed_bank, episode_errors
+from fewshot.evaluation import embed_bank, episode_errors
 from fewshot.learners.prototypical import Prototypical
 from fewshot.learners.ridge import Ridge
 from fewshot.sampler import EpisodeSampler

@@ -1,27 +1,23 @@
 """Our episodes in a training loop of your own: own_sampler.py [STEPS]."""
 
 import sys
-from pathlib import Path
 
 import torch
 
-from fewshot.data.glyphs.dataset import Glyphs
-from fewshot.episodes import Setting
-from fewshot.evaluate import embed_bank, episode_errors
-from fewshot.learners.ridge import Ridge
-from fewshot.sampler import EpisodeSampler
-from guided.backbones import Conv4
-from guided.encoder import Encoder
+import fewshot
+import guided
 from guided.seeds import seeded_initialisation
 
 steps = int(sys.argv[1]) if len(sys.argv) > 1 else 100
-splits = Glyphs(Path("data"), n_alphabets=8, validation_alphabets=1, test_alphabets=2).splits()
+glyphs = fewshot.data.Glyphs("data", n_alphabets=8, validation_alphabets=1, test_alphabets=2)
+splits = glyphs.splits()
 with seeded_initialisation(0, "example"):
-    encoder = Encoder(Conv4(splits.train.image_shape, width=32), None)
-learner = Ridge(encoder)
+    encoder = guided.Encoder(guided.Conv4(splits.train.image_shape, width=32), None)
+learner = fewshot.learners.Ridge(encoder)
 optimizer = torch.optim.Adam(learner.parameters(), 1e-3)
 
-sampler = EpisodeSampler(splits.train, Setting(n_way=10, n_shot=1, n_query=5), seed=0)
+setting = fewshot.Setting(n_way=10, n_shot=1, n_query=5)
+sampler = fewshot.EpisodeSampler(splits.train, setting, seed=0)
 for step in range(steps):
     rows = sampler.batch(4 * step, 4 * step + 4)  # four episodes, whatever ran before
     loss = learner.loss(rows.gather(splits.train.images))
@@ -29,6 +25,7 @@ for step in range(steps):
     loss.backward()
     optimizer.step()
 
-sampler = EpisodeSampler(splits.test, Setting(n_way=5, n_shot=1, n_query=15), seed=1)
-errors = episode_errors(learner, embed_bank(encoder, splits.test), sampler, 500)
-print(f"{errors.mean():.1f} % error")  # chance: 80 %
+result = fewshot.evaluate(learner, splits.test, n_way=5, n_shot=1, episodes=500, seed=1)
+for pair in result.most_confused(3):
+    print(f"{pair.true} is taken for {pair.predicted} in {pair.share:.0f} % of the cases")
+print(result)  # chance: 80 %

@@ -1,41 +1,13 @@
 """The command line: choose a command, parse, run, turn errors into one line.
 
-Nothing heavy is imported to print the list of commands: torch alone takes seconds.
+Help is printed without importing anything heavy: torch alone takes seconds.
 """
 
 import importlib
 import sys
 from collections.abc import Sequence
 
-COMMANDS = {
-    "data": "list the datasets: found or not, where, classes, images, how to get them",
-    "pretrain": "train a VAE, guided or not; writes an encoder checkpoint",
-    "train": "meta-train a learner on episodes, from any encoder",
-    "evaluate": "errors of learners on test episodes, for any encoder checkpoint",
-    "compare": "the study: guided against unguided encoders, paired, over several seeds",
-    "probe": "what latents are worth: a linear classifier's error, quality of samples",
-    "lake": "Lake's one-shot classification task, with a study's encoders and learners",
-}
-
-USAGE = """usage: fewshot COMMAND [CONFIG.yaml] [--key value ...]
-
-Does guiding a VAE's latents lower the error of few-shot learners fed with its encoder?
-
-commands:
-{commands}
-
-Any key of the YAML file can be overridden: --pretrain.steps 500. `fewshot COMMAND --help` lists
-the keys. Data are found under --data-root, else $FEWSHOT_DATA, else ./data; what runs write goes
-below --output. Inspect a run with `tensorboard --logdir runs`.
-
-First run, offline, about a minute:  fewshot compare configs/quickstart.yaml
-"""
-
-
-def usage() -> str:
-    """The text of ``fewshot --help``."""
-    lines = [f"  {name:<10}{purpose}" for name, purpose in COMMANDS.items()]
-    return USAGE.format(commands="\n".join(lines))
+from fewshot.commands.help import PURPOSES, command_help, usage
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -54,11 +26,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         print(version("guided-fewshot"))
         return 0
-    if name not in COMMANDS:
-        known = ", ".join(COMMANDS)
-        print(f"fewshot: {name!r} is not a command; expected one of {known}", file=sys.stderr)
+    if name not in PURPOSES:
+        print(f"fewshot: no command is called '{name}'{_nearest(name)}", file=sys.stderr)
         return 2
+    if {"-h", "--help"} & set(rest):
+        print(command_help(name), end="")
+        return 0
     return _run(name, rest)
+
+
+def _nearest(name: str) -> str:
+    from difflib import get_close_matches
+
+    close = get_close_matches(name, PURPOSES, n=1)
+    meant = f"; did you mean {close[0]}?" if close else "."
+    return f"{meant} Commands: {', '.join(PURPOSES)}"
 
 
 def _run(name: str, arguments: Sequence[str]) -> int:
@@ -74,8 +56,11 @@ def _run(name: str, arguments: Sequence[str]) -> int:
         except InputError as error:
             print(f"fewshot {name}: {error}", file=sys.stderr)
             return 2
+        except SystemExit as ended:  # after --help-all and --print-config
+            return int(ended.code or 0)
     except KeyboardInterrupt:
-        print(f"fewshot {name}: interrupted; the same command continues", file=sys.stderr)
+        again = "interrupted; run the same command again to resume"
+        print(f"fewshot {name}: {again}", file=sys.stderr)
         return 130
     except BrokenPipeError:
         return 0

@@ -1,7 +1,6 @@
-"""``torch.compile`` as an option of both training loops.
+"""``torch.compile`` in meta-training.
 
-Only training steps run translated: validation has batches of other sizes, each of which would have
-to be translated anew.
+Only training steps are compiled: each other batch size, as in validation, would be compiled anew.
 """
 
 import shutil
@@ -15,30 +14,30 @@ from guided.errors import InputError
 
 
 def compile_networks(*networks: nn.Module) -> None:
-    """From now on, in place; weights and state dict stay, and copies are not translated."""
+    """Compile networks in place; weights and state dicts stay the same, copies are not compiled."""
     for network in networks:
         network.compile()
 
 
 @contextmanager
 def as_written() -> Iterator[None]:
-    """Inside, translated networks run as they are written."""
+    """Context in which compiled networks run uncompiled."""
     with torch.compiler.set_stance("force_eager"):
         yield
 
 
 @contextmanager
 def translating() -> Iterator[None]:
-    """Around what may translate: a failure to is one line.
+    """Context that turns a failure of the compiler into one line.
 
     Raises:
-        InputError: torch's compiler cannot, most often because there is no C++ compiler.
+        InputError: compilation failed, most often for want of a C++ compiler.
     """
     from torch._dynamo.exc import TorchDynamoException
 
     try:
         yield
     except TorchDynamoException as error:
-        missing = "" if shutil.which("c++") else "no C++ compiler (c++) is there: "
+        missing = "" if shutil.which("c++") else "no C++ compiler (c++) is installed: "
         reason = " ".join(str(error).split())
         raise InputError(f"compile: {missing}torch.compile failed: {reason[:200]}") from error

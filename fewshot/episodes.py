@@ -1,7 +1,7 @@
 """The shape of episodes, and batches of them."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -17,14 +17,17 @@ class Setting:
         n_way: classes in an episode, at least 2.
         n_shot: support images per class, at least 1.
         n_query: query images per class, at least 1.
-        within: an attribute of the bank that all classes of an episode share (``alphabet``, say:
-            classes that are harder to tell apart); each of its values is as likely.
+        within: an attribute of the bank that all classes of an episode share (e.g. ``alphabet``:
+            classes that are harder to tell apart); its values are equally likely.
+
+    Raises:
+        InputError: a number is too small.
     """
 
     n_way: int = 5
     n_shot: int = 1
     n_query: int = 15
-    within: str | None = field(default=None, metadata={"described": "if changed"})
+    within: str | None = None
 
     def __post_init__(self) -> None:
         for name, least in (("n_way", 2), ("n_shot", 1), ("n_query", 1)):
@@ -33,19 +36,19 @@ class Setting:
 
     @property
     def label(self) -> str:
+        """Short name, e.g. ``5w1s``."""
         return f"{self.n_way}w{self.n_shot}s" + (f" within {self.within}" if self.within else "")
 
 
 @dataclass(frozen=True)
 class Episodes:
-    """A batch of E episodes. The class is the position; labels are implied.
+    """A batch of E episodes. A class is a position in the batch; labels are implied.
 
     Attributes:
-        support: ``[E, n_way, n_shot, …]``.
-        query: ``[E, n_way, n_query, …]``; ``…`` is nothing for row numbers, d for embeddings,
-            C, H, W for images.
-        classes: the bank's label of each class, int64 ``[E, n_way]``, where it is known; for
-            learners that tell all training classes apart while they are trained.
+        support: ``[E, n_way, n_shot, …]``, where ``…`` is nothing for row numbers, ``out_dim`` for
+            embeddings, and ``C, H, W`` for images.
+        query: ``[E, n_way, n_query, …]``.
+        classes: the bank's label of each class, int64 ``[E, n_way]``; None if unknown.
     """
 
     support: Tensor
@@ -56,7 +59,7 @@ class Episodes:
         return len(self.support)
 
     def __getitem__(self, i: int) -> "Episodes":
-        """One of them, with E = 1."""
+        """Episode ``i`` as a batch with E = 1."""
         classes = None if self.classes is None else self.classes[i : i + 1]
         return Episodes(self.support[i : i + 1], self.query[i : i + 1], classes)
 
@@ -73,15 +76,16 @@ class Episodes:
         return self.query.shape[2]
 
     def gather(self, table: Tensor) -> "Episodes":
-        """Episodes of row numbers, turned into episodes of the table's rows."""
+        """Turn episodes of row numbers into episodes of the rows of a table ``[N, …]``."""
         return Episodes(_take(table, self.support), _take(table, self.query), self.classes)
 
     def to(self, device: torch.device) -> "Episodes":
+        """The same episodes on a device."""
         classes = None if self.classes is None else self.classes.to(device)
         return Episodes(self.support.to(device), self.query.to(device), classes)
 
     def map(self, embed: Callable[[Tensor], Tensor]) -> "Episodes":
-        """Apply a function of ``[B, …]`` to all support and query images in one call."""
+        """Apply a function of images ``[B, …]`` to support and queries together, in one call."""
         support, query = self.support.flatten(0, 2), self.query.flatten(0, 2)
         both = embed(torch.cat([support, query]))
         return Episodes(

@@ -1,6 +1,6 @@
-"""Both ways with learn2learn: its tasks from our banks, our episodes and encoders in its loops.
+"""Exchange with learn2learn: its tasks from our banks, our episodes and encoders in its loops.
 
-Source: Arnold et al. (2020), arXiv:2008.12284; version 0.2.0.
+Source: Arnold et al. (2020), arXiv:2008.12284; for learn2learn 0.2.0.
 """
 
 from collections.abc import Iterator
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from learn2learn.data import MetaDataset, Taskset
 
 Task = tuple[Tensor, Tensor, Tensor, Tensor]
-"""Support images and labels, query images and labels."""
+"""Support images ``[n, C, H, W]`` and labels ``[n]``, query images and labels."""
 
 
 class _Rows(Dataset[tuple[Tensor, int]]):
-    """A bank's rows as torch's datasets are: a float image ``[C, H, W]`` in [0, 1], its label."""
+    """A bank as a torch dataset of float images ``[C, H, W]`` in [0, 1] and labels."""
 
     def __init__(self, bank: ImageBank) -> None:
         self.images = bank.images
@@ -42,7 +42,7 @@ class _Rows(Dataset[tuple[Tensor, int]]):
 def meta_dataset(bank: ImageBank) -> "MetaDataset":
     """A bank as learn2learn's ``MetaDataset``: float images ``[C, H, W]`` in [0, 1], int labels.
 
-    No image is read to find its label, and classes without images are left out.
+    No image is read to find its label; classes without images are left out.
     """
     from learn2learn.data import MetaDataset
 
@@ -52,29 +52,28 @@ def meta_dataset(bank: ImageBank) -> "MetaDataset":
 
 
 def task_dataset(bank: ImageBank, setting: Setting, n_tasks: int = -1) -> "Taskset":
-    """A bank's tasks, drawn as learn2learn's own examples draw them.
+    """Tasks of a bank, drawn by learn2learn's transforms.
 
-    learn2learn's transforms draw from Python's global ``random``: a task depends on all that drew
-    before it, and task i stays the same only until the program ends. For tasks that are a function
-    of a seed, use :class:`Tasks`.
+    They draw from Python's global ``random``, so a task depends on everything that drew before
+    it. For tasks that are a function of a seed, use :class:`Tasks`.
 
     Args:
-        bank: where the images are.
-        setting: a task has n_shot + n_query images of each class; support and query are not
-            told apart (``learn2learn.data.partition_task`` does, with ``shots=n_shot``).
-        n_tasks: how many different ones; -1: each is drawn afresh, without end.
+        bank: images ``[N, C, H, W]`` and their labels.
+        setting: a task has n_shot + n_query images of each class; split them by
+            ``learn2learn.data.partition_task`` with ``shots=n_shot``.
+        n_tasks: number of different tasks; -1: every task is new.
 
     Returns:
         A ``Taskset`` (learn2learn 0.2's name for its ``TaskDataset``). Its items are images
         ``[n_way * (n_shot + n_query), C, H, W]``, float in [0, 1], class after class, and labels
-        of the same length: 0 … n_way - 1 dealt at random, so that the first class need not be 0.
+        of the same length: 0 … n_way - 1 in random order, so the first class need not be 0.
 
     Raises:
-        InputError: too few classes or images, as :class:`EpisodeSampler`; or no tasks.
+        InputError: the bank has too few classes or images, or ``n_tasks`` is impossible.
     """
     if n_tasks != -1 and n_tasks < 1:
         raise InputError(f"n_tasks: expected at least 1, or -1 for no end, got {n_tasks}")
-    EpisodeSampler(bank, setting, seed=0)  # for its refusals; learn2learn fails in mid-training
+    EpisodeSampler(bank, setting, seed=0)  # refuses what would fail in mid-training
     from learn2learn.data import Taskset, transforms
 
     data = meta_dataset(bank)
@@ -89,20 +88,20 @@ def task_dataset(bank: ImageBank, setting: Setting, n_tasks: int = -1) -> "Tasks
 
 
 class Tasks(Dataset[Task]):
-    """Our episodes, one at a time, for loops written for learn2learn.
+    """Episodes one at a time, for loops written for learn2learn.
 
-    Task i is a function of (bank, setting, seed, i) alone: the images of ``EpisodeSampler``'s
-    episode i. A ``DataLoader`` with ``batch_size=None`` takes it as it is.
+    Task i holds the images of episode i of :class:`EpisodeSampler`, a function of (bank, setting,
+    seed, i) alone. A ``DataLoader`` with ``batch_size=None`` accepts this dataset.
 
     Args:
-        bank: where the images are.
-        setting: n_way, n_shot, n_query.
-        seed: of the whole list.
-        n_tasks: its length.
-        device: where the images lie and the tasks come out.
+        bank: images ``[N, C, H, W]`` and their labels.
+        setting: shape of the tasks.
+        seed: seed of the list of tasks.
+        n_tasks: number of tasks, at least 1.
+        device: device of the tasks.
 
     Raises:
-        InputError: too few classes or images, as :class:`EpisodeSampler`; or no tasks.
+        InputError: the bank has too few classes or images, or ``n_tasks`` is impossible.
     """
 
     def __init__(
@@ -129,9 +128,9 @@ class Tasks(Dataset[Task]):
         """Support images, support labels, query images, query labels.
 
         Images ``[n_way * n_shot, C, H, W]`` and ``[n_way * n_query, C, H, W]``, float in [0, 1];
-        labels int64, ascending: 0 for the class that was drawn first.
+        labels int64 ``[n_way * n_shot]`` and ``[n_way * n_query]``, ascending.
         """
-        rows = self.sampler[range(self.n_tasks)[task]]  # a range knows its end, and -1
+        rows = self.sampler[range(self.n_tasks)[task]]  # negative numbers count from the end
         episode = rows.to(self.images.device).gather(self.images)
         labels = torch.arange(episode.n_way, device=self.images.device)
         return (
@@ -143,30 +142,36 @@ class Tasks(Dataset[Task]):
 
 
 def classifier(encoder: Encoder, n_way: int, seed: int = 0) -> nn.Sequential:
-    """The encoder below a fresh linear layer: a module for ``learn2learn.algorithms.MAML``.
+    """An encoder with a new linear layer, as a module for the algorithms of learn2learn.
 
-    The weights are the encoder's own: what the outer loop learns, it has learnt. Where part of it
-    is frozen, ``MAML`` needs ``allow_nograd=True``. Batch norm is learn2learn's kind: in training
-    mode each call is normalised by its own images, queries by the other queries, and the running
-    statistics are shared by all clones; in evaluation mode they are those of training.
+    The module shares the weights of the encoder, so the outer loop trains the encoder itself. The
+    weights are put into contiguous memory, which some of these algorithms need. If part of the
+    encoder is frozen, ``MAML`` needs ``allow_nograd=True``. In training mode batch norm normalises
+    each call by its own images (a query by the other queries), and all clones share its running
+    statistics; in evaluation mode it uses those of pretraining.
 
     Args:
         encoder: images to embeddings.
-        n_way: classes.
-        seed: of the linear layer.
+        n_way: number of classes.
+        seed: seed of the linear layer.
 
     Returns:
         Images ``[B, C, H, W]``, uint8 or float in [0, 1], to logits ``[B, n_way]``.
     """
     with seeded_initialisation(seed, "interop", "classifier"):
         head = nn.Linear(encoder.out_dim, n_way)
-    return nn.Sequential(_clonable(encoder), head.to(encoder.chosen.device))
+    network = nn.Sequential(_clonable(encoder), head.to(encoder.chosen.device))
+    for parameter in network.parameters():
+        # A clone: contiguous() leaves the channels-last strides of one-channel weights alone.
+        parameter.data = parameter.data.clone(memory_format=torch.contiguous_format)
+    return network
 
 
 def _clonable(encoder: Encoder) -> Encoder:
-    """The encoder, weights shared, without what learn2learn's ``adapt`` stumbles over.
+    """The encoder, with shared weights, in a form that learn2learn can clone and adapt.
 
-    That is a head that is not read, whose gradient would be missing, and a submodule that is None.
+    learn2learn fails on a head that is not read, whose gradient is missing, and on a submodule
+    that is None.
     """
     body = encoder.select(encoder.latents)
     if encoder.projection:

@@ -1,20 +1,24 @@
-"""Episodic meta-training: the one training loop of this half."""
+"""Episodic meta-training: the training loop of this half."""
 
 import copy
+import difflib
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from fewshot.compiled import as_written, compile_networks, translating
 from fewshot.data.bank import ImageBank
-from fewshot.episodes import Episodes, Setting
-from fewshot.evaluate import embed_bank, episode_errors, table_for
+from fewshot.episodes import Setting
+from fewshot.evaluation import episode_errors, table_for
 from fewshot.learners.base import Learner, LearnerFactory
 from fewshot.sampler import EpisodeSampler
 from fewshot.tasks.base import DeformedTasks, TaskContext, TaskFactory, TaskSource
+from fewshot.tasks.labelled import LabelledTasks
 from guided.augment import Augmentation
 from guided.encoder import Encoder
 from guided.errors import InputError
@@ -26,28 +30,27 @@ from guided.training.state import Progress, ResumableState, check_finite, progre
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How a learner is meta-trained.
+    """Settings of a meta-training.
 
     Args:
-        setting: shape of the training episodes; more ways than in the test help prototypical
+        setting: shape of the training episodes. More ways than at test time help prototypical
             networks (Snell et al. 2017, §3.1).
         steps: optimizer steps.
-        episodes_per_step: episodes averaged in a step.
-        learning_rate: of Adam.
-        halve_every: steps after which the learning rate is halved, again and again; 0: never.
-        freeze_encoder: train only the learner's own weights, and a projection if there is one.
-        projection: width of that linear map; 0: none.
+        episodes_per_step: episodes whose losses are averaged in a step.
+        learning_rate: learning rate of Adam, > 0.
+        halve_every: steps after which the learning rate is halved, repeatedly; 0: never.
+        freeze_encoder: train only the weights of the learner, and the projection if there is one.
+        projection: width of a linear map after the encoder, trained by episodes; 0: none.
         validation: shape of the validation episodes.
-        validation_episodes: how many.
+        validation_episodes: number of validation episodes.
         validate_every: steps between validations; the best state is kept.
         patience: validations without improvement after which training stops; 0: never.
         log_every: steps between logged losses and checks for NaN.
-        augmentation: random deformations of the episodes' images, each its own; also of those that
-            ``tasks`` makes.
-        tasks: makes the episodes without labels; null: classes are the labels'. Validation classes
-            are the labels' always.
-        compile: translate the encoder by ``torch.compile``, for a learner of embeddings; takes some
-            seconds and a C++ compiler before the first step; the results are the same up to
+        augmentation: random deformations of the episodes' images, each image by its own.
+        tasks: source of training episodes that needs no labels; null: classes are the labels'.
+            Validation classes are always the labels'.
+        compile: compile the encoder by ``torch.compile``, for a learner of embeddings. It needs a
+            C++ compiler and some seconds before the first step; the results are the same up to
             rounding.
     """
 
@@ -63,11 +66,9 @@ class TrainConfig:
     validate_every: int = 100
     patience: int = 0
     log_every: int = 20
-    augmentation: Augmentation = field(
-        default_factory=Augmentation, metadata={"described": "if changed"}
-    )
-    tasks: TaskFactory | None = field(default=None, metadata={"described": "if changed"})
-    compile: bool = field(default=False, metadata={"described": "if changed"})
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    tasks: TaskFactory | None = None
+    compile: bool = False
 
     def __post_init__(self) -> None:
         positive = ("steps", "episodes_per_step", "validation_episodes", "validate_every")
@@ -82,14 +83,69 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class MetaTrained:
-    """What meta-training returns: the learner of the best validation, and the learning curve."""
+    """The result of meta-training.
+
+    Attributes:
+        learner: the learner at its best validation, in evaluation mode.
+        progress: steps done, and the history of validations.
+    """
 
     learner: Learner
     progress: Progress
 
     @property
     def encoder(self) -> Encoder:
+        """The encoder of the learner."""
         return self.learner.encoder
+
+
+def train(
+    learner: LearnerFactory,
+    encoder: Encoder,
+    train: ImageBank,
+    validation: ImageBank,
+    /,
+    config: TrainConfig | None = None,
+    *,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    **settings: Any,
+) -> MetaTrained:
+    """Meta-train a learner and its encoder, with settings by keyword.
+
+    ``train(Prototypical, encoder, splits.train, splits.validation, steps=500)`` trains with the
+    default :class:`TrainConfig` but for ``steps``.
+
+    Args:
+        learner: a learner's class, or ``functools.partial(Class, setting=value)``.
+        encoder: the starting point, images ``[B, C, H, W]`` to embeddings ``[B, out_dim]``; it is
+            copied, not changed.
+        train: classes to draw training episodes from.
+        validation: classes to judge on; the best state is kept.
+        config: settings of the training.
+        seed: seed of new weights and of the episodes.
+        device: where to compute.
+        settings: fields of :class:`TrainConfig` that replace those of ``config``.
+
+    Raises:
+        InputError: a setting is unknown or impossible, or a loss is not finite.
+    """
+    if isinstance(learner, Learner):
+        name = type(learner).__name__
+        raise InputError(
+            f"learner: expected a class, got a {name}; pass {name} or functools.partial({name}, …)"
+        )
+    chosen = _configured(config or TrainConfig(), settings)
+    return meta_train(chosen, learner, encoder, train, validation, seed=seed, device=device)
+
+
+def _configured(config: TrainConfig, settings: Mapping[str, Any]) -> TrainConfig:
+    known = [entry.name for entry in fields(config)]
+    for name in settings:
+        if name not in known:
+            nearest = difflib.get_close_matches(name, known, n=1, cutoff=0)[0]
+            raise InputError(f"train: no setting is called {name!r}; did you mean {nearest!r}?")
+    return replace(config, **settings)
 
 
 def meta_train(
@@ -107,24 +163,26 @@ def meta_train(
     description: str = "train",
     decoder: nn.Module | None = None,
 ) -> MetaTrained:
-    """Train a learner, its encoder included (or a projection of a frozen one), by its episodes.
+    """Meta-train a learner on episodes and keep its best state.
 
-    Batch norm, where the encoder has it, follows the learner's policy. Step t uses episodes
-    t · episodes_per_step … of one list, a function of the seed: a resumed run sees the same ones.
+    Step t uses episodes t · episodes_per_step, … of one list, a function of the seed: a resumed
+    run sees the same episodes. Batch norm follows the policy of the learner.
 
     Args:
-        config: how.
+        config: settings of the training.
         learner: makes the learner around the encoder.
-        encoder: where to start; it is copied, not changed.
-        train: classes to draw episodes from.
+        encoder: the starting point; it is copied, not changed.
+        train: classes to draw training episodes from.
         validation: classes to judge on.
-        seed: of the episodes and of a new projection.
+        seed: seed of new weights and of the episodes.
         device: where to compute.
-        precision: of the forward passes.
-        state_file: the resumable state, written at each validation.
+        precision: precision of the forward passes.
+        state_file: the resumable state, written at each validation; if the file exists, training
+            continues from it.
         log_folder: receives TensorBoard curves.
-        description: the progress bar's.
-        decoder: of the VAE that the encoder is of, for tasks that are decoded.
+        description: label of the progress bar.
+        decoder: latents ``[B, latent_dim]`` to images ``[B, C, H, W]`` in [0, 1], for tasks that
+            decode latents.
 
     Raises:
         InputError: nothing to train, impossible episodes, or a loss that is not finite.
@@ -132,58 +190,105 @@ def meta_train(
     device = torch.device(device)
     model = starting_learner(config, learner, encoder, seed).to(device)
     model.check_classes(train.n_classes)
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.Adam(parameters, config.learning_rate, fused=True)
     source = _source(config, model, train, derive_seed(seed, "train"), device, decoder)
-    judge = EpisodeSampler(validation, config.validation, derive_seed(seed, "validation"))
+    trainer = _Trainer(config, model, source, precision)
+    judge = _Judge(config, validation, seed, device)
     best = copy.deepcopy(model)
-    state = ResumableState({"learner": model, "best": best, "optimizer": optimizer})
+    state = ResumableState({"learner": model, "best": best, "optimizer": trainer.optimizer})
     if state_file and state_file.exists():
         state.restore(state_file)
     if config.compile:
         compile_networks(model.encoder.backbone)
-    progress, size = state.progress, config.episodes_per_step
-    bar = progress_bar(description, config.steps, progress.step, "step")
-    with bar, RunLog(log_folder, progress.step) as log:
-        while progress.step < config.steps and not progress.exhausted(config.patience):
-            model.train(not config.freeze_encoder)
-            _set_learning_rate(optimizer, config, progress.step)
-            first = progress.step * size
-            episodes = source.episodes(first, first + size)
-            with translating() if config.compile else nullcontext():
-                with autocast(precision, device):
-                    loss = model.loss(episodes)
-                optimizer.zero_grad()
-                loss.backward()
-            optimizer.step()
-            progress.step += 1
+    bar = progress_bar(description, config.steps, state.progress.step, "step")
+    with bar, RunLog(log_folder, state.progress.step) as log:
+        for _ in _steps(trainer, judge, state, best, log, state_file):
             bar.update()
-            last = progress.step == config.steps
-            judged = last or progress.step % config.validate_every == 0
-            if judged or progress.step % config.log_every == 0:
-                check_finite({"loss": loss}, progress.step, config.learning_rate)
-                log.scalars("train", {"loss": loss.detach()}, progress.step)
-            if judged:
-                with as_written() if config.compile else nullcontext():
-                    table = table_for(model, validation, device)
-                    errors = episode_errors(model, table, judge, config.validation_episodes)
-                values = {"score": float(errors.mean())}
-                log.scalars("validation", {"error": values["score"]}, progress.step)
-                if progress.record(values):
-                    best.load_state_dict(model.state_dict())
-                if state_file:
-                    state.save(state_file)
-    return MetaTrained(best.eval(), progress)
+    return MetaTrained(best.eval(), state.progress)
+
+
+def _steps(
+    trainer: "_Trainer",
+    judge: "_Judge",
+    state: ResumableState,
+    best: Learner,
+    log: RunLog,
+    state_file: Path | None,
+) -> Iterator[None]:
+    """The training loop; yields after each step."""
+    config, progress = trainer.config, state.progress
+    while progress.step < config.steps and not progress.exhausted(config.patience):
+        loss = trainer.step(progress.step)
+        progress.step += 1
+        regular = progress.step % config.validate_every == 0
+        validates = regular or progress.step == config.steps
+        if validates or progress.step % config.log_every == 0:
+            check_finite({"loss": loss}, progress.step, config.learning_rate)
+            log.scalars("train", {"loss": loss}, progress.step)
+        if validates:
+            error = judge.error(trainer.model)
+            log.scalars("validation", {"error": error}, progress.step)
+            if progress.record({"score": error}):
+                best.load_state_dict(trainer.model.state_dict())
+            if state_file and regular:  # a longer training passes through this state too
+                state.save(state_file)
+        yield
+
+
+class _Trainer:
+    """Takes optimizer steps on the episodes of a source."""
+
+    def __init__(
+        self, config: TrainConfig, model: Learner, source: TaskSource, precision: Precision
+    ) -> None:
+        self.config, self.model = config, model
+        self.source, self.precision = source, precision
+        parameters = [p for p in model.parameters() if p.requires_grad]
+        self.device = parameters[0].device
+        self.optimizer = torch.optim.Adam(parameters, config.learning_rate, fused=True)
+
+    def step(self, number: int) -> Tensor:
+        """Take step ``number``, counted from 0; returns its loss, a scalar without a graph."""
+        config, size = self.config, self.config.episodes_per_step
+        self.model.train(not config.freeze_encoder)
+        if config.halve_every:
+            factor = 0.5 ** (number // config.halve_every)
+            self.optimizer.param_groups[0]["lr"] = config.learning_rate * factor
+        episodes = self.source.episodes(number * size, (number + 1) * size)
+        with translating() if config.compile else nullcontext():
+            with autocast(self.precision, self.device):
+                loss = self.model.loss(episodes)
+            self.optimizer.zero_grad()
+            loss.backward()
+        self.optimizer.step()
+        return loss.detach()
+
+
+class _Judge:
+    """Measures the error of a learner on the validation episodes."""
+
+    def __init__(
+        self, config: TrainConfig, bank: ImageBank, seed: int, device: torch.device
+    ) -> None:
+        self.config, self.bank, self.device = config, bank, device
+        self.sampler = EpisodeSampler(bank, config.validation, derive_seed(seed, "validation"))
+
+    def error(self, model: Learner) -> float:
+        """Mean error in percent."""
+        # Not compiled: these batches have other sizes, each of which would be compiled anew.
+        with as_written() if self.config.compile else nullcontext():
+            table = table_for(model, self.bank, self.device)
+            errors = episode_errors(model, table, self.sampler, self.config.validation_episodes)
+        return float(errors.mean())
 
 
 def starting_learner(
     config: TrainConfig, learner: LearnerFactory, encoder: Encoder, seed: int
 ) -> Learner:
-    """The learner from which meta-training starts; what it does not train needs no gradient.
+    """The learner from which meta-training starts; frozen parameters need no gradient.
 
     Raises:
-        InputError: nothing to train, a frozen encoder under a learner that reads images, or one
-            that was made for another number of classes.
+        InputError: there is nothing to train, the learner cannot have a frozen encoder, or it was
+            made for another number of classes.
     """
     with seeded_initialisation(seed, "train", "projection"):
         start = encoder.with_projection(config.projection)
@@ -194,18 +299,23 @@ def starting_learner(
     if config.compile and (model.reads_images or config.freeze_encoder):
         raise InputError("compile: needs a learner of embeddings whose encoder is trained")
     if config.freeze_encoder:
-        if config.augmentation.active:
-            raise InputError("augmentation: changes images; freeze_encoder embeds each only once")
-        if config.tasks:
-            raise InputError("tasks: are of images; freeze_encoder needs embeddings of the bank's")
-        if model.reads_images:
-            raise InputError("freeze_encoder: needs a learner of embeddings; this one reads images")
+        _check_frozen(config, model)
         model.encoder.requires_grad_(False)
         if model.encoder.projection:
             model.encoder.projection.requires_grad_(True)
     if not any(p.requires_grad for p in model.parameters()):
         raise InputError("train: nothing is left to train; set projection, e.g. to 64")
     return model
+
+
+def _check_frozen(config: TrainConfig, model: Learner) -> None:
+    """Refuse what a frozen encoder, which embeds each image only once, cannot be used with."""
+    if config.augmentation.active:
+        raise InputError("augmentation: changes images; freeze_encoder embeds each only once")
+    if config.tasks:
+        raise InputError("tasks: are of images; freeze_encoder needs embeddings of the bank's")
+    if model.reads_images:
+        raise InputError("freeze_encoder: needs a learner of embeddings; this one reads images")
 
 
 def _source(
@@ -218,7 +328,8 @@ def _source(
 ) -> TaskSource:
     source: TaskSource
     if config.tasks is None:
-        source = _LabelledTasks(config, model, bank, seed, device)
+        frozen = model.encoder if config.freeze_encoder else None
+        source = LabelledTasks(bank, config.setting, seed, device, frozen)
     else:
         start = copy.deepcopy(model.encoder).select("all").eval()
         context = TaskContext(bank.images, config.setting, seed, device, start, decoder)
@@ -226,33 +337,3 @@ def _source(
     if config.augmentation.active:
         return DeformedTasks(source, config.augmentation, seed, device)
     return source
-
-
-class _LabelledTasks(TaskSource):
-    """Episodes of what the trained part reads: images, or a frozen encoder's outputs."""
-
-    def __init__(
-        self,
-        config: TrainConfig,
-        model: Learner,
-        bank: ImageBank,
-        seed: int,
-        device: torch.device,
-    ) -> None:
-        self.device = device
-        self.sampler = EpisodeSampler(bank, config.setting, seed)
-        self.frozen = config.freeze_encoder
-        self.projection = model.encoder.projection
-        # A frozen encoder sees every image once, not once an episode.
-        read = model.encoder.select(model.encoder.latents)
-        self.table = embed_bank(read, bank, device) if self.frozen else bank.images.to(device)
-
-    def episodes(self, start: int, stop: int) -> Episodes:
-        gathered = self.sampler.batch(start, stop).to(self.device).gather(self.table)
-        return gathered.map(self.projection) if self.frozen and self.projection else gathered
-
-
-def _set_learning_rate(optimizer: torch.optim.Optimizer, config: TrainConfig, step: int) -> None:
-    if config.halve_every:
-        factor = 0.5 ** (step // config.halve_every)
-        optimizer.param_groups[0]["lr"] = config.learning_rate * factor

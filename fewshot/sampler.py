@@ -1,4 +1,4 @@
-"""Drawing episodes: each is a pure function of (bank, setting, seed, episode number)."""
+"""Random episodes; each is a pure function of (bank, setting, seed, episode number)."""
 
 from dataclasses import dataclass
 
@@ -18,19 +18,19 @@ _ODD = np.uint64(0x9E3779B97F4A7C15)
 
 
 class EpisodeSampler:
-    """Draws episodes: n_way classes without replacement, then distinct images of each.
+    """Draws n_way classes without replacement, then distinct images of each.
 
-    Episode i depends on the seed and i alone, not on how many are asked for at once, by whom, or
-    in which order. All E episodes are drawn by vectorised arithmetic on counters.
+    Episode i depends only on the bank, the setting, the seed and i: not on the number of episodes
+    drawn at once, nor on their order. Episodes are drawn by vectorised arithmetic on counters.
 
     Args:
-        bank: where the images are.
-        setting: n_way, n_shot, n_query.
-        seed: of the whole list of episodes.
+        bank: images ``[N, C, H, W]`` and their labels; the sampler copies no image.
+        setting: shape of the episodes.
+        seed: seed of the list of episodes.
 
     Raises:
-        InputError: too few classes, or a class has too few images; names it. Nothing to draw
-            classes within.
+        InputError: too few classes, a class has too few images, or the bank lacks the attribute
+            ``setting.within``.
     """
 
     def __init__(self, bank: ImageBank, setting: Setting, seed: int) -> None:
@@ -51,14 +51,18 @@ class EpisodeSampler:
         self._starts = np.concatenate([[0], self._sizes.cumsum()[:-1]])
         # Row numbers sorted by class: the images themselves stay where they are.
         self._rows = bank.labels.argsort(stable=True).numpy()
-        self._groups = _Groups.of(bank, setting)
+        self._groups = _Groups.from_bank(bank, setting)
 
     def __getitem__(self, episode: int) -> Episodes:
-        """One episode, with E = 1."""
+        """Episode number ``episode``, as a batch with E = 1."""
         return self.batch(episode, episode + 1)
 
     def batch(self, start: int, stop: int) -> Episodes:
-        """Episodes ``start`` … ``stop - 1`` as row numbers of the bank, int64 on the CPU."""
+        """Episodes ``start`` … ``stop - 1`` as row numbers of the bank.
+
+        Returns:
+            int64 ``[E, n_way, n_shot]`` and ``[E, n_way, n_query]``, on the CPU.
+        """
         way, shot = self.setting.n_way, self.setting.n_shot
         images = shot + self.setting.n_query
         episode = _mix(self._key + np.arange(start, stop, dtype=np.uint64) * _ODD)
@@ -78,9 +82,19 @@ class EpisodeSampler:
 
 
 def distinct_rows(seed: int, start: int, stop: int, n: int, size: int) -> Ints:
-    """n distinct numbers in [0, size) for each of episodes ``start`` … ``stop - 1``, ``[E, n]``.
+    """Distinct row numbers for episodes that are not drawn from classes.
 
-    A function of the seed and the episode's number, for episodes that are not of classes.
+    Those of an episode depend only on the seed and the number of the episode.
+
+    Args:
+        seed: seed of the list of episodes.
+        start: number of the first episode.
+        stop: number after the last episode.
+        n: row numbers of an episode.
+        size: number of rows, at least ``n``.
+
+    Returns:
+        int64 ``[stop - start, n]``, in [0, size).
     """
     key = np.uint64(derive_seed(seed, "rows"))
     streams = _mix(key + np.arange(start, stop, dtype=np.uint64) * _ODD)
@@ -89,11 +103,12 @@ def distinct_rows(seed: int, start: int, stop: int, n: int, size: int) -> Ints:
 
 @dataclass(frozen=True)
 class _Groups:
-    """Classes, group by group: an episode's are of one group.
+    """Groups of classes; the classes of an episode come from one group.
 
     Attributes:
-        members: classes in the order of their groups, int64 ``[n]``.
-        starts, sizes: where each group is in ``members``; int64 ``[n_groups]``.
+        members: classes, group after group, int64 ``[n]``.
+        starts: position of each group's first class in ``members``, int64 ``[n_groups]``.
+        sizes: number of classes in each group, int64 ``[n_groups]``.
     """
 
     members: Ints
@@ -101,8 +116,8 @@ class _Groups:
     sizes: Ints
 
     @staticmethod
-    def of(bank: ImageBank, setting: Setting) -> "_Groups":
-        """The groups that have enough classes; all classes are one unless the setting says so."""
+    def from_bank(bank: ImageBank, setting: Setting) -> "_Groups":
+        """Groups with enough classes; a single group of all classes if ``within`` is None."""
         if setting.within is None:
             every = np.arange(bank.n_classes)
             return _Groups(every, np.zeros(1, np.int64), np.array([bank.n_classes]))
@@ -119,10 +134,10 @@ class _Groups:
         return _Groups(members, starts[enough], sizes[enough])
 
     def classes(self, episode: UInts, n_way: int) -> Ints:
-        """Distinct classes of each episode, ``[B, n_way]``, given its stream."""
+        """Distinct classes ``[B, n_way]`` of each episode, given its state ``[B]``."""
         group = np.zeros(len(episode), np.int64)
         if len(self.sizes) > 1:
-            # A stream of its own: the one below is spent on the classes.
+            # From a stream of its own: the classes below use the other one.
             group = (_uniform(_mix(~episode), 1)[:, 0] * len(self.sizes)).astype(np.int64)
         chosen = distinct(_uniform(episode, n_way), self.sizes[group])
         return self.members[self.starts[group][:, None] + chosen]
@@ -149,22 +164,22 @@ def _mix(state: UInts) -> UInts:
 
 
 def _uniform(streams: UInts, n: int) -> NDArray[np.float64]:
-    """The first n numbers in [0, 1) of SplitMix64 from each stream's state, ``[B, n]``."""
+    """The first n numbers in [0, 1) of SplitMix64 from each state ``[B]``, ``[B, n]``."""
     counters = np.arange(1, n + 1, dtype=np.uint64) * _ODD
     bits = _mix(streams[:, None] + counters) >> np.uint64(11)
     return bits.astype(np.float64) * 2.0**-53
 
 
 def distinct(uniform: NDArray[np.float64], sizes: Ints) -> Ints:
-    """Draw without replacement, every row of a batch from a population of its own size.
+    """Draw k numbers without replacement for each row of a batch.
 
-    The k-th draw is a uniform rank among the numbers not drawn yet; walking up the numbers drawn
-    before, in ascending order, turns the rank into the number. Costs O(B k²) whatever the sizes,
-    which must be below 2³¹.
+    Each draw is a uniform rank among the numbers that are left; passing over the numbers drawn
+    before, in ascending order, turns the rank into a number. Takes O(B k²) time whatever the
+    sizes.
 
     Args:
         uniform: independent numbers in [0, 1), ``[B, k]``.
-        sizes: population sizes, each at least k, ``[B]``.
+        sizes: population size of each row, in [k, 2³¹), ``[B]``.
 
     Returns:
         ``[B, k]``: k distinct numbers in [0, size), uniform over ordered k-tuples.
@@ -173,7 +188,7 @@ def distinct(uniform: NDArray[np.float64], sizes: Ints) -> Ints:
     ranks = (uniform * (sizes[:, None] - np.arange(k))).astype(np.int32).T.copy()
     order = np.arange(k, dtype=np.int32)[:, None]
     drawn = np.empty((k, batch), np.int32)
-    # What is drawn so far, ascending, with a sentinel at either end.
+    # Numbers drawn so far, ascending, with a sentinel at either end.
     ascending = np.full((k + 1, batch), np.iinfo(np.int32).max, np.int32)
     ascending[0] = -1
     for i, rank in enumerate(ranks):

@@ -1,65 +1,60 @@
-"""Random deformations of training images: batched, on the device, a function of the generator."""
+"""Random deformations of training images, batched and on the device of the images."""
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from guided.affine import AFFINE, affine, warp
 from guided.errors import InputError
 
 COLOURS = ("brightness", "contrast", "saturation")
-MOVES = ("rotation", "scale", "shear", "translation_x", "translation_y")
 CONTROLS = 4  # control points of the elastic warp, along each side
 
 
 @dataclass(frozen=True)
 class Deformed:
-    """Images and what is known of how they were deformed.
+    """Deformed images, and the amounts by which each was deformed.
 
     Attributes:
-        images: ``[views * B, C, H, W]``, one view of all after the other; 0 outside.
-        amounts: what was done to each, ``[views * B]``: ``rotation`` in radians; ``scale``, the
-            log of a factor, crop included; ``shear``, a slope; ``translation_x`` and
-            ``translation_y`` in half image widths; all of the map from output to input
-            coordinates, as in deformable PCA. ``thickness``, and the colours' factors less 1.
+        images: ``[views * B, C, H, W]``: one view of every image, then the next; 0 outside.
+        amounts: name -> ``[views * B]``: affine deformations, in the units and with the signs of
+            :mod:`guided.affine` (``scale`` includes the crop); ``thickness``; the factors of the
+            colours, less 1.
     """
 
     images: Tensor
     amounts: Mapping[str, Tensor]
 
 
-def _later(default: Any) -> Any:
-    """A field that a configuration's description leaves out at its default."""
-    return field(default=default, metadata={"described": "if changed"})
-
-
 @dataclass(frozen=True)
 class Augmentation:
-    """Deform every training image by its own random map, uniform within these limits.
+    """Random deformations of training images, each image by its own, uniform within limits.
 
     Crop, flip and colour are for natural images, after torchvision's ``RandomResizedCrop`` (of
-    square crops), ``RandomHorizontalFlip`` and ``ColorJitter`` (in this order), each image by its
-    own numbers, on the device.
+    square crops), ``RandomHorizontalFlip`` and ``ColorJitter`` (in this order).
 
     Args:
-        rotation: largest angle, degrees either way.
-        scale: largest change of size, as the log of a factor.
-        shear: largest slope.
+        rotation: largest angle in either direction, degrees.
+        scale: largest change of size in either direction, log of a factor.
+        shear: largest slope in either direction.
         translation: largest shift along each axis, in half image widths.
         views: copies of each image in a batch, each deformed on its own; for guidance that
             compares them.
-        crop: smallest share of the area that is kept and enlarged to the whole, in (0, 1]; the
-            crop lies anywhere inside; 1: none.
+        crop: smallest share of the image's area that is cut out, at a random place, and enlarged
+            to the whole, in (0, 1]; 1: no crop.
         flip: mirror left and right with probability 1/2.
         brightness, contrast, saturation: largest change of the factor from 1, in [0, 1].
         elastic: largest shift, in half image widths, of each of 4 × 4 control points, between
             which a smooth warp is interpolated (after Simard et al. 2003).
-        thickness: largest step from the image towards its dilation or its erosion by 3×3
-            pixels, in [0, 1]: strokes become thicker or thinner.
+        thickness: largest step from the image towards its dilation or erosion by 3×3 pixels, in
+            [0, 1]: strokes become thicker or thinner.
+
+    Raises:
+        InputError: a limit is out of its range.
     """
 
     rotation: float = 0.0
@@ -67,13 +62,13 @@ class Augmentation:
     shear: float = 0.0
     translation: float = 0.0
     views: int = 1
-    crop: float = _later(1.0)
-    flip: bool = _later(False)
-    brightness: float = _later(0.0)
-    contrast: float = _later(0.0)
-    saturation: float = _later(0.0)
-    elastic: float = _later(0.0)
-    thickness: float = _later(0.0)
+    crop: float = 1.0
+    flip: bool = False
+    brightness: float = 0.0
+    contrast: float = 0.0
+    saturation: float = 0.0
+    elastic: float = 0.0
+    thickness: float = 0.0
 
     def __post_init__(self) -> None:
         if self.views < 1:
@@ -86,12 +81,12 @@ class Augmentation:
 
     @property
     def active(self) -> bool:
-        """Whether anything is changed."""
+        """True if images are changed at all."""
         return self._moves or self._colours or self.thickness > 0
 
     @property
     def known(self) -> tuple[str, ...]:
-        """What each image is told of how it was deformed: the keys of :attr:`Deformed.amounts`."""
+        """Names of the amounts that are reported: the keys of :attr:`Deformed.amounts`."""
         moves = {
             "rotation": self.rotation,
             "scale": self.scale or self.crop < 1,
@@ -104,26 +99,26 @@ class Augmentation:
 
     @property
     def _moves(self) -> bool:
-        affine = (self.rotation, self.scale, self.shear, self.translation, self.elastic)
-        return any(affine) or self.crop < 1 or self.flip
+        limits = (self.rotation, self.scale, self.shear, self.translation, self.elastic)
+        return any(limits) or self.crop < 1 or self.flip
 
     @property
     def _colours(self) -> bool:
         return any((self.brightness, self.contrast, self.saturation))
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """The images of :meth:`deform`."""
+        """The images of :meth:`deform`, without the amounts."""
         return self.deform(images, generator).images
 
     def deform(
         self, images: Tensor, generator: torch.Generator, *, alike: bool = False
     ) -> "Deformed":
-        """Deformed images, and what was done to each.
+        """Deformed images, and the amounts by which each was deformed.
 
         Args:
             images: float ``[B, C, H, W]`` in [0, 1], background 0.
             generator: on the images' device.
-            alike: all images, and all views, are deformed by the same numbers.
+            alike: deform all images, and all views, by the same amounts.
         """
         images = torch.cat([images] * self.views) if self.views > 1 else images
         amounts: dict[str, Tensor] = {}
@@ -144,11 +139,8 @@ class Augmentation:
         amount = 2 * _uniform(5, n, generator) - 1
         angle = math.radians(self.rotation) * amount[0]
         log_size = self.scale * amount[1]
-        shear, right, down = (
-            self.shear * amount[2],
-            self.translation * amount[3],
-            self.translation * amount[4],
-        )
+        shear = self.shear * amount[2]
+        right, down = self.translation * amount[3], self.translation * amount[4]
         mirror = torch.ones_like(log_size)
         if self.crop < 1 or self.flip:
             chance = _uniform(4, n, generator)
@@ -157,19 +149,15 @@ class Augmentation:
             right = right + (1 - side) * (2 * chance[1] - 1)
             down = down + (1 - side) * (2 * chance[2] - 1)
             mirror = torch.where(self.flip & (chance[3] < 0.5), -mirror, mirror)
-        size = log_size.exp()
-        cos, sin = angle.cos() * size, angle.sin() * size
-        rows = [mirror * cos, shear * cos - sin, right, mirror * sin, shear * sin + cos, down]
-        matrix = torch.stack(rows, 1).view(-1, 2, 3)
-        grid = F.affine_grid(matrix, [n, *images.shape[1:]], align_corners=False)
-        if self.elastic:
-            grid = grid + self._warp(images, n, generator)
-        grid = grid.expand(len(images), -1, -1, -1)
-        moved = F.grid_sample(images, grid, align_corners=False)
-        amounts = dict(zip(MOVES, (angle, log_size, shear, right, down), strict=True))
+        amounts: dict[str, Tensor] = dict(
+            zip(AFFINE, (angle, log_size, shear, right, down), strict=True)
+        )
+        columns = torch.stack([mirror, torch.ones_like(mirror), torch.ones_like(mirror)], 1)
+        matrix = affine(**amounts) * columns.unsqueeze(1)
+        moved = warp(images, matrix, self._shifts(images, n, generator) if self.elastic else None)
         return moved.contiguous(memory_format=torch.channels_last), amounts
 
-    def _warp(self, images: Tensor, n: int, generator: torch.Generator) -> Tensor:
+    def _shifts(self, images: Tensor, n: int, generator: torch.Generator) -> Tensor:
         """Smooth shifts for every pixel, ``[n, H, W, 2]``."""
         points = 2 * _uniform(2 * CONTROLS**2, n, generator) - 1
         field = self.elastic * points.T.reshape(n, 2, CONTROLS, CONTROLS)
@@ -200,7 +188,7 @@ class Augmentation:
 
 
 def _uniform(k: int, n: int, generator: torch.Generator) -> Tensor:
-    """k numbers in [0, 1) for each of n images, ``[k, n]``."""
+    """k draws from [0, 1) for each of n images, ``[k, n]``."""
     return torch.rand(k, n, generator=generator, device=generator.device)
 
 

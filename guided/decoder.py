@@ -1,33 +1,55 @@
-"""The other half of a VAE in a file of its own, beside its encoder's."""
+"""Decoders, each in a file of its own beside its encoder's."""
 
 import json
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from guided.encoder import Encoder
 from guided.errors import InputError
 from guided.files import write_bytes
 from guided.likelihoods import Likelihood
+from guided.seeds import generator
 from guided.vae import VAE
 
 FORMAT = "guided-fewshot decoder 1"
 
 
 class Decoder(nn.Module):
-    """Latents ``[B, latent_dim]`` to the expected images ``[B, C, H, W]``."""
+    """Latents ``[B, latent_dim]`` to the expected images ``[B, C, H, W]``.
 
-    def __init__(self, network: nn.Module, likelihood: Likelihood) -> None:
+    Args:
+        network: latents to the likelihood's parameters.
+        likelihood: p(x|z).
+        latent_dim: latents that the network takes.
+    """
+
+    def __init__(self, network: nn.Module, likelihood: Likelihood, latent_dim: int) -> None:
         super().__init__()
-        self.network, self.likelihood = network, likelihood
+        self.network, self.likelihood, self.latent_dim = network, likelihood, latent_dim
 
     @staticmethod
-    def of(vae: VAE) -> "Decoder":
+    def from_vae(vae: VAE) -> "Decoder":
         """A VAE's decoder; the weights are shared."""
-        return Decoder(vae.decoder, vae.likelihood)
+        return Decoder(vae.decoder, vae.likelihood, vae.layout.latent_dim)
 
     def forward(self, z: Tensor) -> Tensor:
         return self.likelihood.mean(self.network(z))
+
+    @torch.no_grad()
+    def sample(self, n: int, *, seed: int = 0, batch_size: int = 1000) -> Tensor:
+        """Images decoded from draws of the prior N(0, 1), in [0, 1], ``[n, C, H, W]``.
+
+        Args:
+            n: number of images; the first ones do not depend on it.
+            seed: of the draws.
+            batch_size: images at a time.
+        """
+        # Drawn on the CPU: the same codes on every device.
+        codes = torch.randn(n, self.latent_dim, generator=generator(seed, "prior samples"))
+        codes = codes.to(next(self.network.parameters()).device)
+        return torch.cat([self(z).clamp(0, 1) for z in codes.split(batch_size)])
 
     def save(self, path: Path) -> None:
         """Write weights and the likelihood's name, atomically."""
@@ -39,7 +61,7 @@ class Decoder(nn.Module):
 
     @staticmethod
     def load(path: Path, encoder: Encoder) -> "Decoder":
-        """Read what :meth:`save` wrote; in evaluation mode, on the CPU.
+        """Read a file that :meth:`save` wrote; in evaluation mode, on the CPU.
 
         Args:
             path: the file.
@@ -52,6 +74,7 @@ class Decoder(nn.Module):
 
         if encoder.layout is None:
             raise InputError(f"{path}: an encoder without latents has no decoder")
+        latent_dim = encoder.layout.latent_dim
         known = {cls.__name__: cls for cls in Likelihood.__subclasses__()}
         try:
             with safe_open(str(path), framework="pt") as file:
@@ -59,8 +82,9 @@ class Decoder(nn.Module):
                 if metadata.get("format") != FORMAT:
                     raise InputError(f"{path}: is not a decoder's file ({FORMAT!r})")
                 weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-            network = encoder.backbone.decoder(encoder.layout.latent_dim)
-            decoder = Decoder(network, known[json.loads(metadata["likelihood"])]())
+            network = encoder.backbone.decoder(latent_dim)
+            likelihood = known[json.loads(metadata["likelihood"])]()
+            decoder = Decoder(network, likelihood, latent_dim)
             decoder.load_state_dict(weights)
         except FileNotFoundError as error:
             raise InputError(f"{path}: no such file; pretrain the encoder again") from error

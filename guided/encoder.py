@@ -1,4 +1,4 @@
-"""Encoders, and the files that hold one each: everything to rebuild it, nothing to unpickle."""
+"""Encoders and their files: all that is needed to rebuild one, and nothing to unpickle."""
 
 import copy
 import hashlib
@@ -21,14 +21,17 @@ FORMAT = "guided-fewshot encoder 1"
 
 
 class Encoder(nn.Module):
-    """What a learner receives: images to embeddings, the normalisation inside.
+    """Images to embeddings, normalisation included: the input of every few-shot learner.
 
     Args:
         backbone: images to features.
         layout: the latents' names; ``None`` for an encoder whose output is its features.
         latents: what ``forward`` returns: ``all`` (the posterior mean), a name in the layout
             (that slice of it), or ``features`` (the backbone's, without the linear head).
-        projection: width of a linear map applied to that, trained episodically; 0: none.
+        projection: width of a linear map on top of that, trained episodically; 0: none.
+
+    Raises:
+        InputError: the layout has no such latents.
     """
 
     chosen: Tensor
@@ -67,7 +70,7 @@ class Encoder(nn.Module):
 
     @property
     def width(self) -> int:
-        """How many latents or features are read."""
+        """Number of latents or features that are read."""
         return len(self.chosen) or self.backbone.feature_dim
 
     @property
@@ -83,7 +86,7 @@ class Encoder(nn.Module):
     def latent_head(self) -> nn.Linear:
         """From features to means, then log variances."""
         if self.head is None:
-            raise InputError("this encoder has no latents")
+            raise InputError("this encoder has no latents, only features")
         return self.head
 
     def moments(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -96,7 +99,7 @@ class Encoder(nn.Module):
         read = self.read(images)
         return self.projection(read) if self.projection else read
 
-    def averaged(self, images: Tensor, views: Augmentation) -> Tensor:
+    def averaged(self, images: Tensor, augmentation: Augmentation) -> Tensor:
         """Mean embedding of each image and its deformed copies, ``[B, out_dim]``.
 
         All images are deformed alike, by draws that are always the same: an image's embedding
@@ -104,19 +107,19 @@ class Encoder(nn.Module):
 
         Args:
             images: as for :meth:`forward`.
-            views: the deformations, and how many copies.
+            augmentation: the deformations; its ``views`` is the number of copies.
         """
         images = self.normalised(images)
         generator = torch.Generator(images.device).manual_seed(0)
-        one = replace(views, views=1)
+        one = replace(augmentation, views=1)
         total = self(images)
-        for _ in range(views.views):
+        for _ in range(augmentation.views):
             total = total + self(one.deform(images, generator, alike=True).images)
-        mean: Tensor = total / (views.views + 1)
+        mean: Tensor = total / (augmentation.views + 1)
         return mean
 
     def read(self, images: Tensor) -> Tensor:
-        """The chosen latents or features ``[B, width]``, before any projection."""
+        """The chosen latents or features, ``[B, width]``, without the projection."""
         if self._returns_features:
             return self.backbone(self.normalised(images))
         mean, _ = self.moments(images)
@@ -138,7 +141,11 @@ class Encoder(nn.Module):
         return images
 
     def select(self, latents: str) -> "Encoder":
-        """The same encoder (weights shared) with another output and no projection."""
+        """An encoder with the same weights, another output and no projection.
+
+        Args:
+            latents: as in the constructor.
+        """
         other = Encoder.__new__(Encoder)
         nn.Module.__init__(other)
         other.backbone, other.layout, other.head = self.backbone, self.layout, self.head
@@ -149,7 +156,7 @@ class Encoder(nn.Module):
         return other.train(self.training)
 
     def with_projection(self, width: int) -> "Encoder":
-        """A copy with a freshly initialised linear map on top (0: without one)."""
+        """A copy with a new linear map of a width on top; 0: without one."""
         other = copy.deepcopy(self)
         # Assigning None over a module would leave an empty slot, which learn2learn cannot copy.
         del other.projection
@@ -157,19 +164,21 @@ class Encoder(nn.Module):
         return other
 
     def description(self) -> dict[str, Any]:
-        """What :meth:`from_description` needs to build an encoder of this shape."""
+        """JSON-able facts from which :meth:`from_description` builds an encoder of this shape."""
+        layout = self.layout
         return {
             "backbone": backbone_name(type(self.backbone)),
             "settings": self.backbone.settings,
             "input_shape": list(self.input_shape),
-            "layout": {k: list(v) for k, v in self.layout.slices.items()} if self.layout else None,
+            "layout": {k: list(v) for k, v in layout.slices.items()} if layout else None,
+            "roles": dict(layout.roles) if layout else {},
             "latents": self.latents,
             "projection": self.projection.out_features if self.projection else 0,
         }
 
     @staticmethod
     def from_description(description: dict[str, Any]) -> "Encoder":
-        """An encoder with fresh weights.
+        """An encoder with new weights, of the shape that :meth:`description` gave.
 
         Raises:
             InputError: the description's backbone is unknown, or is not imported.
@@ -178,7 +187,10 @@ class Encoder(nn.Module):
         network = backbone_class(description["backbone"])
         backbone = network((channels, height, width), **description["settings"])
         slices = description["layout"]
-        layout = LatentLayout({k: (v[0], v[1]) for k, v in slices.items()}) if slices else None
+        layout = None
+        if slices:
+            places = {name: (start, stop) for name, (start, stop) in slices.items()}
+            layout = LatentLayout(places, description.get("roles", {}))
         return Encoder(backbone, layout, description["latents"], description["projection"])
 
     def save(self, path: Path | str, **provenance: Any) -> None:
@@ -186,7 +198,7 @@ class Encoder(nn.Module):
 
         Args:
             path: ends in ``.safetensors`` by convention.
-            provenance: JSON-able facts to keep with the weights (config, seed, step, versions).
+            provenance: JSON-able facts to keep beside the weights (config, seed, step, versions).
 
         Raises:
             InputError: the backbone's class cannot be named; the file cannot be written.
@@ -212,11 +224,12 @@ class Encoder(nn.Module):
         """Read a file that :meth:`save` wrote; in evaluation mode, on the CPU.
 
         Args:
-            path: the file; nothing else is needed.
+            path: the file. A backbone from outside this package must have been imported.
             latents: another output than the saved one.
 
         Raises:
-            InputError: the file is missing, damaged, or not an encoder.
+            InputError: the file is missing, damaged or not an encoder's; its backbone is not
+                imported.
         """
         from safetensors import SafetensorError, safe_open
 
@@ -240,7 +253,7 @@ class Encoder(nn.Module):
 
 
 def provenance(path: Path | str) -> dict[str, Any]:
-    """What was saved beside an encoder's weights."""
+    """The facts that were saved beside an encoder's weights."""
     from safetensors import safe_open
 
     with safe_open(str(path), framework="pt") as file:

@@ -1,11 +1,11 @@
-"""The one exception that means "the input is wrong", as opposed to "the program is wrong"."""
+"""The exception for wrong input, as opposed to a wrong program."""
 
 
 class InputError(ValueError):
-    """A file, configuration value or class of images cannot be used.
+    """A file, a setting or a set of images cannot be used.
 
-    Its message is one line that names what is at fault and what was expected; the command line
-    prints that line and exits with status 2.
+    The message is one line that names the culprit and what was expected; the command line prints
+    it and exits with status 2.
     """
 
 

@@ -1,4 +1,4 @@
-"""Files appear whole or not at all."""
+"""Atomic writing: files appear whole or not at all."""
 
 import hashlib
 import json
@@ -54,7 +54,7 @@ def write_json(path: Path | str, value: Any) -> None:
 
 
 def write_with(path: Path | str, write: Callable[[BinaryIO], object]) -> None:
-    """Let ``write`` (``torch.save``, ``numpy.savez`` …) fill the file, atomically."""
+    """Write a file by a function of its handle (``torch.save``, ``numpy.savez`` …), atomically."""
     with atomic_write(path) as handle:
         write(handle)
 
@@ -72,6 +72,6 @@ def write_figure(path: Path | str, figure: "Figure", dpi: int = 110) -> None:
 
 
 def fingerprint(value: Any, length: int = 16) -> str:
-    """A short digest of a JSON-able value: equal values, equal digests, whatever the key order."""
+    """A short digest of a JSON-able value; the order of keys does not matter."""
     text = json.dumps(value, sort_keys=True, allow_nan=False)
     return hashlib.blake2b(text.encode()).hexdigest()[:length]

@@ -1,4 +1,4 @@
-"""A VAE and its guidances as one module: what pretraining trains."""
+"""A VAE and its guidances as one module."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,11 +17,11 @@ from guided.vae import VAE, Posterior
 
 @dataclass(frozen=True)
 class Objective:
-    """One batch's loss terms, unweighted and weighted, and what they were computed from.
+    """The loss terms of one batch, and the codes that they were computed from.
 
     Attributes:
         terms: name -> scalar, nats per image.
-        weights: name -> the factor of that term in ``total``.
+        weights: name -> factor of the term in :attr:`total`.
         posterior: q(z|x) of the batch.
         z: the draw that the terms used, ``[B, latent_dim]``.
     """
@@ -43,14 +43,17 @@ class GuidedVAE(nn.Module):
     Args:
         backbone: makes the encoder's body.
         likelihood: p(x|z).
-        latent_dim: latents in all; the guidances reserve slices in their order.
+        latent_dim: number of latents; the guidances reserve slices in their order.
         guidance: settings of the strategies.
         input_shape: (C, H, W) of the images.
         categories: attribute -> number of values, for supervised guidance.
         kl_weight: β of β-VAE (Higgins et al. 2017); 1 is the ELBO.
         views: differently deformed copies of each image in a training batch.
-        known: what the targets tell of how each image was deformed.
-        elbo: false leaves the guidance's terms alone; nothing is decoded then.
+        known: deformations whose amounts the targets hold.
+        elbo: false: train by the guidance's terms alone; nothing is decoded then.
+
+    Raises:
+        InputError: the guidances do not fit the model, the data or each other.
     """
 
     def __init__(
@@ -72,8 +75,8 @@ class GuidedVAE(nn.Module):
             input_shape, LatentAllocator(latent_dim), categories, views, known
         )
         body = backbone(input_shape)
-        # From a random stream of their own: the VAE starts with the weights that it would have
-        # without them, so that the arms of one seed differ in nothing but their guidance.
+        # From a random stream of their own: the VAE's initial weights are the same with any
+        # guidance, so that the arms of one seed differ in nothing else.
         with seeded_initialisation(torch.initial_seed(), "guidance"):
             modules = [_settings(entry).build(context) for entry in guidance]
         self.vae = VAE(body, context.latents.layout(), likelihood)
@@ -145,10 +148,10 @@ class GuidedVAE(nn.Module):
 
 
 def _settings(entry: Guidance) -> Guidance:
-    """An entry of ``guidance``, if it is one.
+    """An entry of ``guidance``, checked.
 
     Raises:
-        InputError: it is a class, or something else that builds no guidance.
+        InputError: the entry is a class, or anything else but settings.
     """
     if isinstance(entry, Guidance):
         return entry

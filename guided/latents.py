@@ -1,24 +1,33 @@
-"""Which latent means what: named slices of the latent vector."""
+"""The latent vector's named slices."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from guided.errors import InputError
 
 REST = "content"
-"""The name of the latents that no guidance claimed."""
+"""The name of the latents that no guidance reserved."""
+
+DEFORMATION = "deformation"
+"""The role of a latent that deforms the image, named after the deformation."""
+
+ATTRIBUTE = "attribute"
+"""The role of latents that carry labels, named after the attribute."""
 
 
 @dataclass(frozen=True)
 class LatentLayout:
     """Named, disjoint slices that together cover latents 0 … ``latent_dim`` - 1, in order.
 
-    Attributes:
-        slices: ``{"rotation": (0, 1), "scale": (1, 2), "content": (2, 64)}``: name -> (start,
+    Args:
+        slices: ``{"rotation": (0, 1), "class": (1, 9), "content": (9, 64)}``: name -> (start,
             stop).
+        roles: name -> role, for the slices that a guidance reserved under one:
+            ``{"rotation": "deformation", "class": "attribute"}``. Roles say what can be measured.
     """
 
     slices: Mapping[str, tuple[int, int]]
+    roles: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def latent_dim(self) -> int:
@@ -45,6 +54,10 @@ class LatentLayout:
         inside = set(self.indices(*names))
         return [i for i in range(self.latent_dim) if i not in inside]
 
+    def with_role(self, role: str) -> dict[str, tuple[int, int]]:
+        """The slices of a role, name -> (start, stop), in order."""
+        return {k: place for k, place in self.slices.items() if self.roles.get(k) == role}
+
     def labels(self) -> list[str]:
         """A label for each latent: ``rotation``, ``content 0``, ``content 1`` …"""
         return [
@@ -55,15 +68,28 @@ class LatentLayout:
 
 
 class LatentAllocator:
-    """Hands out slices of the latent vector in the order in which they are asked for."""
+    """Hands out slices of the latent vector in the order in which they are asked for.
+
+    Args:
+        latent_dim: length of the vector.
+    """
 
     def __init__(self, latent_dim: int) -> None:
         self.latent_dim = latent_dim
         self._slices: dict[str, tuple[int, int]] = {}
+        self._roles: dict[str, str] = {}
         self._next = 0
 
-    def take(self, name: str, width: int = 1) -> list[int]:
-        """Reserve the next ``width`` latents under a name; returns their indices.
+    def take(self, name: str, width: int = 1, role: str | None = None) -> list[int]:
+        """Reserve the next latents under a name.
+
+        Args:
+            name: of the slice.
+            width: latents in it.
+            role: recorded in the layout.
+
+        Returns:
+            The indices of the latents.
 
         Raises:
             InputError: the name is taken, or too few latents are left.
@@ -78,24 +104,32 @@ class LatentAllocator:
         start = self._next
         self._next += width
         self._slices[name] = (start, self._next)
+        if role:
+            self._roles[name] = role
         return list(range(start, self._next))
 
-    def share(self, name: str) -> list[int]:
-        """The latent of that name: the one that was handed out, or the next.
-
-        For what several strategies mean by the same latent.
+    def share(self, name: str, role: str | None = None) -> int:
+        """The single latent of a name that several strategies may use; reserved if it is new.
 
         Raises:
             InputError: the name stands for several latents, or none is left.
         """
         if name not in self._slices:
-            return self.take(name)
+            return self.take(name, role=role)[0]
         start, stop = self._slices[name]
         if stop > start + 1:
             raise InputError(f"guidance: one latent {name!r} is asked for, it has {stop - start}")
-        return [start]
+        return start
 
     def layout(self) -> LatentLayout:
-        """What was handed out; the latents that nobody asked for are called ``content``."""
+        """The slices handed out so far, and ``content``: the latents that nobody asked for."""
         rest = {REST: (self._next, self.latent_dim)} if self._next < self.latent_dim else {}
-        return LatentLayout({**self._slices, **rest})
+        return LatentLayout({**self._slices, **rest}, dict(self._roles))
+
+
+def attributes_in(name: str) -> tuple[str, ...]:
+    """The attributes that a slice's name refers to.
+
+    ``drawer`` and ``alphabet`` for ``drawer within alphabet``, the name alone for any other.
+    """
+    return tuple(name.split(" within ", maxsplit=1))

@@ -1,4 +1,4 @@
-"""p(x|z): how a decoder's output scores an image. Summed over pixels: nats per image."""
+"""Likelihoods p(x|z): scores of images under a decoder's output, in nats per image."""
 
 import math
 from abc import ABC, abstractmethod
@@ -23,8 +23,8 @@ class Likelihood(nn.Module, ABC):
 class Bernoulli(Likelihood):
     """Independent Bernoulli pixels with the decoded values as logits; for ink on paper.
 
-    Grey values are taken as probabilities, as is common: the value is then a cross-entropy, an
-    upper bound on no binary image's code length, comparable only between models.
+    Grey values are taken as probabilities, as is common: the score is then a cross-entropy, which
+    bounds no code length and is comparable only between models.
     """
 
     def nll(self, decoded: Tensor, images: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What the C library does with memory that a tensor no longer needs."""
+"""Reuse of freed memory by the C library."""
 
 import ctypes
 
@@ -8,14 +8,14 @@ M_MMAP_THRESHOLD = -3
 
 
 def reuse_memory() -> bool:
-    """Have this process keep the memory of freed tensors for the next ones.
+    """Keep the memory of freed tensors in this process for the next ones.
 
-    By default glibc gives every block from 32 MiB on (a batch of activations at 84×84) back to the
-    kernel at once, which clears each page again before the next tensor may have it: nearly half of
-    the time of a training. Afterwards a process is as large as it ever was.
+    By default glibc returns blocks of 32 MiB and more (a batch of activations at 84×84) to the
+    kernel at once, which clears every page before it is used again: nearly half of the time of a
+    training. Afterwards the process never shrinks.
 
     Returns:
-        Whether there was something to be told: false where the C library is another.
+        False if the C library has no mallopt.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

@@ -1,4 +1,4 @@
-"""Seeds derived from one root seed, with the purpose of each spelled out."""
+"""Seeds derived from one root seed and a purpose."""
 
 import hashlib
 from collections.abc import Iterator
@@ -11,11 +11,11 @@ from guided.errors import InputError
 
 
 def derive_seed(root: int, *purpose: str | int) -> int:
-    """A 63-bit seed that depends on the root seed and on what it is for.
+    """A 63-bit seed for one purpose, derived from the root seed.
 
     Args:
         root: the run's seed, >= 0.
-        purpose: words and numbers that say what the seed is for: ``("pretrain", "noise", step)``.
+        purpose: words and numbers such as ``("pretrain", "noise", step)``.
 
     Returns:
         An integer in [0, 2**63), independent for different purposes (numpy's ``SeedSequence``).
@@ -45,12 +45,12 @@ def generator(
 
 @contextmanager
 def seeded_initialisation(root: int, *purpose: str | int) -> Iterator[None]:
-    """Initialise torch modules reproducibly without touching the caller's random state.
+    """Context in which torch modules are initialised by a seed; the global state is restored.
 
-    torch's layers draw their initial weights from the global generator of the CPU and offer no
-    other way; it is seeded inside this block and put back after it.
+    The layers of torch draw their initial weights from the global generator of the CPU; it is
+    seeded inside this block and restored after it.
     """
     with torch.random.fork_rng(devices=[]):
-        # torch.manual_seed would also seed every GPU, which nothing here puts back.
+        # torch.manual_seed would also seed every GPU, whose state is not restored here.
         torch.default_generator.manual_seed(derive_seed(root, *purpose))
         yield

@@ -56,6 +56,13 @@ class VAE(nn.Module):
         self.likelihood = likelihood
         self.to(memory_format=torch.channels_last)
 
+    @property
+    def layout(self) -> LatentLayout:
+        """The names of the latents."""
+        layout = self.encoder.layout
+        assert layout is not None
+        return layout
+
     def posterior(self, images: Tensor) -> Posterior:
         """q(z|x) of images ``[B, C, H, W]``, uint8 or float in [0, 1]."""
         return Posterior(*self.encoder.moments(images))

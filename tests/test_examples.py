@@ -9,6 +9,7 @@ import pytest
 import torch
 
 EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("*.py"))
+assert EXAMPLES
 
 
 @pytest.fixture(scope="module")
@@ -25,23 +26,15 @@ def _one_thread():
     torch.set_num_threads(before)
 
 
-def test_there_are_three():
-    assert len(EXAMPLES) == 3
-
-
-@pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.stem)
-def test_is_short(file):
-    assert len(file.read_text().splitlines()) <= 42
-
-
 @pytest.mark.usefixtures("_one_thread")
 @pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.stem)
-def test_runs_and_beats_chance(file, cache, tmp_path, monkeypatch, capsys):
+def test_is_short_runs_and_beats_chance(file, cache, tmp_path, monkeypatch, capsys):
+    assert len(file.read_text().splitlines()) <= 40
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FEWSHOT_CACHE", str(cache))
     monkeypatch.setattr(sys, "argv", [file.name, "15"])
     runpy.run_path(str(file), run_name="__main__")
     printed = capsys.readouterr().out.splitlines()
-    error = float(re.fullmatch(r"(\d+\.\d) % error", printed[-1]).group(1))
+    error = float(re.match(r"(\d+\.\d) % ", printed[-1]).group(1))
     assert 1 < error < 79
     assert not list(tmp_path.iterdir()), "nothing is left behind"

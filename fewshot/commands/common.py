@@ -1,34 +1,52 @@
-"""What the commands share."""
+"""Configuration keys and checks that several commands share."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
 
-# Imported for their classes, which configurations name.
-import fewshot.data
-import fewshot.learners
-import fewshot.tasks  # noqa: F401
-import guided.backbones
-import guided.guidance
-from fewshot.config import parse, write_yaml
 from fewshot.data import Dataset
-from fewshot.environment import hardware, versions
 from fewshot.episodes import Setting
 from guided.errors import InputError
-from guided.files import write_json
 from guided.training.precision import Precision
 
-T = TypeVar("T")
 
-for _package in (guided.backbones, guided.guidance):
-    for _name in _package.__all__:
-        getattr(_package, _name)
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """Keys of every command.
+
+    Args:
+        data_root: folder that holds the datasets, or several as in PATH; $FEWSHOT_DATA, else
+            data, if not given.
+        device: auto, cpu or cuda; auto is cuda where it is available.
+        imports: modules with classes of your own, imported before anything is read; the current
+            folder is searched too.
+    """
+
+    data_root: Path | None = None
+    device: str = "auto"
+    imports: list[str] = field(default_factory=list)
 
 
-def parse_command(config_class: type[T], arguments: Sequence[str], name: str) -> T:
-    """The command's configuration from its YAML file and ``--key value`` overrides."""
-    return parse(config_class, arguments, f"fewshot {name}")
+@dataclass(frozen=True, kw_only=True)
+class StudyCommand(Command):
+    """Keys of the commands that run a study.
+
+    Args:
+        output: run folder; runs/<study> if not given.
+    """
+
+    output: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingCommand(Command):
+    """Keys of the commands that train one network.
+
+    Args:
+        precision: of the forward passes in training: float32, or bfloat16.
+    """
+
+    precision: Precision = "float32"
 
 
 def check_ways(dataset: Dataset, **settings: Sequence[Setting]) -> None:
@@ -49,48 +67,3 @@ def check_ways(dataset: Dataset, **settings: Sequence[Setting]) -> None:
                     f"n_way: {shape.n_way} classes asked for, the {split} set of "
                     f"{dataset.name} has {counts[split]}"
                 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class StudyCommand:
-    """What the commands of a study have in common.
-
-    Args:
-        output: run folder; runs/<study> if not given.
-        data_root: where the datasets are.
-        device: auto, cpu or cuda.
-    """
-
-    output: Path | None = None
-    data_root: Path | None = None
-    device: str = "auto"
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingCommand:
-    """What the commands of one training have in common.
-
-    Args:
-        data_root: where the datasets are.
-        device: auto, cpu or cuda.
-        precision: of the forward passes in training: float32, or bfloat16.
-    """
-
-    data_root: Path | None = None
-    device: str = "auto"
-    precision: Precision = "float32"
-
-
-def open_run(output: Path, config: object, device: str) -> Path:
-    """Create the run folder and put into it what the run was asked for and where it runs.
-
-    Raises:
-        InputError: the folder cannot be written to.
-    """
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"output: {output} cannot be created ({error.strerror})") from error
-    write_yaml(output / "config.yaml", config)
-    write_json(output / "environment.json", {"versions": versions(), "hardware": hardware(device)})
-    return output

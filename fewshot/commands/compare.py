@@ -5,35 +5,39 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fewshot.commands.common import StudyCommand, check_ways, open_run, parse_command
+from fewshot.commands.common import StudyCommand, check_ways
+from fewshot.config import parse
 from fewshot.data import data_root
 from fewshot.environment import choose_device
+from fewshot.runs import Finish, open_run
 from fewshot.study.config import StudyConfig
-from fewshot.study.report import markdown_table, verdicts, write_report
 from fewshot.study.run import Study
 
 
 @dataclass(frozen=True)
-class CompareConfig(StudyConfig, StudyCommand):
+class CompareConfig(StudyCommand, StudyConfig):
     """Compare guided with unguided encoders: arms x seeds x learners x settings, paired."""
 
 
 def main(arguments: Sequence[str]) -> None:
     """Run the command."""
     start = time.perf_counter()
-    config = parse_command(CompareConfig, arguments, "compare")
+    config = parse(CompareConfig, arguments, "fewshot compare")
     device = choose_device(config.device)
     dataset = config.dataset(data_root(config.data_root))
     check_ways(dataset, test=config.settings, validation=config.settings[:1])
-    output = open_run(config.output or Path("runs") / config.study, config, device)
     splits = dataset.splits()
+    output = config.output or Path("runs") / config.study
+    finish = Finish.from_run(output, config, splits, device)
+    if finish.said_before():
+        return
     study = Study(config, splits, output, device=device)
-    outcome = study.run()
-    results = write_report(config, outcome, splits, output, device)
-    print(f"\n{markdown_table(results)}")
-    for line in verdicts(results):
-        print(line)
+    open_run(output, config, device)
+    result = study.result()
+    words = "\n".join(result.verdicts)
+    print(f"\n{result}")
     print(
         f"\n{time.perf_counter() - start:.0f} s; results, figures and logs in {output}; "
         f"tensorboard --logdir {output}/tensorboard"
     )
+    finish.write(words, ("results.json", "table.md", "episodes.npz"))

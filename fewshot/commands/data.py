@@ -1,32 +1,45 @@
-"""``fewshot data``: which datasets are here, and how to get the others."""
+"""``fewshot data``: the datasets that are here, and how to get the others."""
 
-import argparse
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
+from fewshot.commands.common import Command
+from fewshot.config import parse
+from fewshot.config.classes import nearest, own_classes
 from fewshot.data import Dataset, Listing, data_root
 from guided.errors import InputError
 
 
+@dataclass(frozen=True)
+class DataCommand(Command):
+    """List the datasets, or download one.
+
+    Args:
+        download: name of a dataset to fetch below the data root.
+    """
+
+    download: str | None = None
+
+
 def main(arguments: Sequence[str]) -> None:
     """Run the command."""
-    parser = argparse.ArgumentParser(
-        prog="fewshot data", description="List the datasets, or download one."
-    )
-    parser.add_argument("--data-root", type=Path, help="default: $FEWSHOT_DATA, else ./data")
-    parser.add_argument("--download", metavar="NAME", help="fetch a dataset below the data root")
-    options = parser.parse_args(arguments)
-    root = data_root(options.data_root)
-    datasets = {cls.name: cls for cls in Dataset.__subclasses__() if cls.listed}
-    if options.download:
-        if options.download not in datasets:
+    config = parse(DataCommand, arguments, "fewshot data")
+    roots = data_root(config.data_root)
+    classes = own_classes(Dataset).values()
+    datasets = {cls.name: cls for cls in classes if issubclass(cls, Dataset) and cls.listed}
+    if config.download:
+        if config.download not in datasets:
+            known = ", ".join(sorted(datasets))
+            meant = nearest(config.download, datasets) or "."
             raise InputError(
-                f"--download: {options.download!r} is not one of {', '.join(sorted(datasets))}"
+                f"download: no dataset is called '{config.download}'{meant} Datasets: {known}"
             )
-        datasets[options.download](root).download()
-    print(f"data root: {root}{'' if root.is_dir() else ' (no such folder)'}\n")
-    print(_table([cls(root).listing() for _, cls in sorted(datasets.items())]))
+        datasets[config.download](roots).download()
+    for root in roots:
+        print(f"data root: {root}{'' if root.is_dir() else ' (no such folder)'}")
+    print()
+    print(_table([cls(roots).listing() for _, cls in sorted(datasets.items())]))
     print("\nyour own images: a folder of class folders, `class_path: ImageFolder` in a config")
 
 

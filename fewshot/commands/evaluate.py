@@ -1,30 +1,40 @@
 """``fewshot evaluate``: errors of learners with one encoder."""
 
-from collections.abc import Sequence
+import csv
+import io
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from fewshot.commands.common import check_ways, open_run, parse_command
-from fewshot.config import made_by
+from fewshot.commands.common import Command, check_ways
+from fewshot.config import made_by, parse
 from fewshot.data import DatasetFactory, data_root
+from fewshot.data.bank import ImageBank
 from fewshot.data.dataset import SplitName
 from fewshot.environment import choose_device
 from fewshot.episodes import Setting
-from fewshot.evaluate import embed_bank, episode_errors, table_for
+from fewshot.evaluation import embed_bank, evaluate_table, table_for
 from fewshot.learners.base import Learner, LearnerFactory
 from fewshot.learners.prototypical import Prototypical
+from fewshot.predictions import Evaluation
+from fewshot.runs import Finish, open_run
 from fewshot.sampler import EpisodeSampler
 from fewshot.statistics import t_interval
 from guided.backbones import Pixels
 from guided.encoder import Encoder
 from guided.errors import InputError
-from guided.files import write_arrays, write_json
+from guided.files import write_arrays, write_bytes, write_json
 from guided.seeds import derive_seed
+
+FILES = ("results.json", "episodes.npz", "confusion.csv")
+
+MOST_CONFUSED = 5
 
 
 @dataclass(frozen=True)
-class EvaluateCommand:
+class EvaluateCommand(Command):
     """Errors of learners on test episodes, for any encoder checkpoint.
 
     Args:
@@ -34,12 +44,10 @@ class EvaluateCommand:
         learners: name -> class and settings.
         weights: name of a learner -> its own weights, learner.safetensors of fewshot train.
         settings: shapes of the episodes.
-        episodes: how many for each.
-        split: whose classes.
+        episodes: number of episodes of each shape.
+        split: split whose classes are used.
         seed: of the episodes.
         output: run folder.
-        data_root: where the datasets are.
-        device: auto, cpu or cuda.
     """
 
     dataset: DatasetFactory
@@ -54,8 +62,6 @@ class EvaluateCommand:
     split: SplitName = "test"
     seed: int = 0
     output: Path = Path("runs/evaluate")
-    data_root: Path | None = None
-    device: str = "auto"
 
     def __post_init__(self) -> None:
         for name in ("learners", "settings"):
@@ -76,47 +82,34 @@ class EvaluateCommand:
 
 def main(arguments: Sequence[str]) -> None:
     """Run the command."""
-    config = parse_command(EvaluateCommand, arguments, "evaluate")
+    config = parse(EvaluateCommand, arguments, "fewshot evaluate")
     device = choose_device(config.device)
     dataset = config.dataset(data_root(config.data_root))
     check_ways(dataset, **{config.split: config.settings})
     encoder = Encoder.load(config.encoder, config.latents) if config.encoder else None
-    bank = getattr(dataset.splits(), config.split)
+    splits = dataset.splits()
+    bank: ImageBank = getattr(splits, config.split)
+    finish = Finish.from_run(config.output, config, splits, device)
+    if finish.said_before():
+        return
     encoder = (encoder or Encoder(Pixels(bank.image_shape), None)).to(device)
     learners = {name: _learner(config, name, encoder).to(device) for name in config.learners}
-    samplers = {
-        s: EpisodeSampler(bank, s, derive_seed(config.seed, "test", s.label))
-        for s in config.settings
-    }
-    output = open_run(config.output, config, device)
+    samplers = [
+        EpisodeSampler(bank, s, derive_seed(config.seed, "test", s.label)) for s in config.settings
+    ]
+    open_run(config.output, config, device)
     embeddings = embed_bank(encoder, bank, device, description="embed")
-    rows, arrays = [], {}
+    results: dict[str, list[Evaluation]] = {}
     for name, learner in learners.items():
         table = table_for(learner, bank, device) if learner.reads_images else embeddings
-        for setting, sampler in samplers.items():
-            errors = episode_errors(learner, table, sampler, config.episodes).numpy()
-            arrays[f"{name}|{setting.label}"] = errors
-            interval = t_interval(errors)
-            rows.append(
-                {
-                    "learner": name,
-                    **vars(setting),
-                    "split": config.split,
-                    "episodes": config.episodes,
-                    "error": round(float(errors.mean()), 4),
-                    "error_ci95_episodes": interval and [round(end, 4) for end in interval],
-                }
-            )
-            spread = (
-                f" ± {interval[1] - errors.mean():.2f} (95 % over episodes)" if interval else ""
-            )
-            print(
-                f"{name}, {setting.n_way}-way {setting.n_shot}-shot: error "
-                f"{errors.mean():.2f} %{spread}"
-            )
-    write_arrays(output / "episodes.npz", arrays)
-    write_json(output / "results.json", {"rows": rows})
-    print(f"results in {output}")
+        results[name] = [
+            evaluate_table(learner, table, sampler, config.episodes, bank.class_names)
+            for sampler in samplers
+        ]
+    words = "\n".join(_summary(results))
+    _write(config, results)
+    print(f"{words}\nresults in {config.output}")
+    finish.write(words, FILES)
 
 
 def _learner(config: EvaluateCommand, name: str, encoder: Encoder) -> Learner:
@@ -125,3 +118,50 @@ def _learner(config: EvaluateCommand, name: str, encoder: Encoder) -> Learner:
     for setting in config.settings:
         learner.check_ways(setting.n_way)
     return learner.restore(config.weights[name]) if name in config.weights else learner
+
+
+def _summary(results: dict[str, list[Evaluation]]) -> Iterator[str]:
+    """A line for each learner and setting, and the classes that the first one confuses."""
+    for name, evaluations in results.items():
+        for found in evaluations:
+            shape = f"{found.setting.n_way}-way {found.setting.n_shot}-shot"
+            spread = f" ± {found.ci95:.2f} (95 % over episodes)" if found.ci95 is not None else ""
+            yield f"{name}, {shape}: error {found.error:.2f} %{spread}"
+    name, evaluations = next(iter(results.items()))
+    confused = evaluations[0].most_confused(MOST_CONFUSED)
+    if confused:
+        yield f"most confused by {name}, {evaluations[0].setting.label}; all in confusion.csv:"
+    for pair in confused:
+        yield f"  {pair.true} taken for {pair.predicted}: {pair.count} times, {pair.share:.1f} %"
+
+
+def _write(config: EvaluateCommand, results: dict[str, list[Evaluation]]) -> None:
+    """Rows, errors of each episode, and confused classes."""
+    rows: list[dict[str, Any]] = []
+    table = io.StringIO()
+    lines = csv.writer(table, lineterminator="\n")
+    lines.writerow(("learner", "setting", "true", "predicted", "count", "percent"))
+    for name, evaluations in results.items():
+        for found in evaluations:
+            interval = t_interval(found.errors.numpy())
+            rows.append(
+                {
+                    "learner": name,
+                    **vars(found.setting),
+                    "split": config.split,
+                    "episodes": config.episodes,
+                    "error": round(found.error, 4),
+                    "error_ci95_episodes": interval and [round(end, 4) for end in interval],
+                }
+            )
+            for pair in found.most_confused(len(found.class_names) ** 2):
+                key = (name, found.setting.label)
+                lines.writerow((*key, pair.true, pair.predicted, pair.count, f"{pair.share:.2f}"))
+    arrays = {
+        f"{name}|{found.setting.label}": found.errors.numpy()
+        for name, evaluations in results.items()
+        for found in evaluations
+    }
+    write_bytes(config.output / "confusion.csv", table.getvalue().encode())
+    write_arrays(config.output / "episodes.npz", arrays)
+    write_json(config.output / "results.json", {"rows": rows})

@@ -6,16 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fewshot.commands.common import check_ways, open_run, parse_command
+from fewshot.commands.common import check_ways
 from fewshot.commands.compare import CompareConfig
-from fewshot.config import write_yaml
+from fewshot.config import parse
 from fewshot.data import data_root
 from fewshot.environment import choose_device
-from fewshot.study.lake.classify import check_checkpoints, check_dataset, classify, twenty_way
-from fewshot.study.lake.report import lake_table, write_lake_report
+from fewshot.runs import LAKE, Finish, keep_configuration, open_run
+from fewshot.study.lake.classify import check_dataset, twenty_way
+from fewshot.study.lake.run import LakeStudy
 from fewshot.study.lake.runs import N_RUNS, draw_runs, find_archive, read_runs
-from fewshot.study.run import Study
 from guided.errors import InputError
+
+MARK = "lake.finished.json"
 
 
 @dataclass(frozen=True)
@@ -72,28 +74,27 @@ class LakeConfig(CompareConfig):
 def main(arguments: Sequence[str]) -> None:
     """Run the command."""
     start = time.perf_counter()
-    config = parse_command(LakeConfig, arguments, "lake")
+    config = parse(LakeConfig, arguments, "fewshot lake")
     device = choose_device(config.device)
-    root = data_root(config.data_root)
-    dataset = check_dataset(config.dataset(root))
+    dataset = check_dataset(config.dataset(data_root(config.data_root)))
     check_ways(dataset, test=config.settings, validation=config.settings[:1])
-    learners = twenty_way(config)
-    archive = config.find_runs(root)
+    learners = twenty_way(config)  # before anything is read
+    archive = dataset.first_found(config.find_runs)
     runs = read_runs(archive, dataset.size) if archive else None
     splits = dataset.splits()
     runs = runs or draw_runs(splits.test, config.runs, config.run_seed)
     print(f"{runs.title}: {len(runs)} runs, {runs.trials} trials")
     output = config.output or Path("runs") / config.study
-    study = Study(config.study_config(), splits, output, device=device)
-    check_checkpoints(config)
-    open_run(output, config.study_config(), device)
-    write_yaml(output / "lake.yaml", config)
-    outcome = study.run()
-    classified = classify(config, outcome, learners, runs, output, device)
-    seconds = outcome.seconds + classified.seconds
-    results = write_lake_report(config, classified, runs, output, seconds=seconds, device=device)
-    print(f"\n{lake_table(results)}")
+    finish = Finish.from_run(output, config, splits, device, name=MARK, runs=runs.digest)
+    if finish.said_before():
+        return
+    study = LakeStudy(config, splits, runs, output, learners=learners, device=device)
+    open_run(output, config.study_config(), device, mark=MARK)
+    keep_configuration(output, "lake.yaml", config, LAKE)
+    table = study.result().table
+    print(f"\n{table}")
     print(
         f"{time.perf_counter() - start:.0f} s; lake.json, figures and logs in {output}; "
         f"tensorboard --logdir {output}/tensorboard"
     )
+    finish.write(table, ("lake.json", "lake.md"))

@@ -5,19 +5,30 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from fewshot.commands.common import TrainingCommand, open_run, parse_command
-from fewshot.config import describe
+from fewshot.commands.common import TrainingCommand
+from fewshot.config import describe, parse
 from fewshot.data import DatasetFactory, Splits, data_root
 from fewshot.data.bank import ImageBank
 from fewshot.environment import choose_device, hardware, versions
+from fewshot.runs import Finish, open_run, state_to_continue
 from fewshot.study.cells import Cell
 from fewshot.study.diagnostics import diagnose, excited_slices
 from guided.decoder import Decoder
 from guided.encoder import Encoder
-from guided.figures.traversals import augmentation_figure, picture_figures
+from guided.figures import augmentation_figure, picture_figures
 from guided.files import write_figure, write_json
 from guided.training.config import PretrainConfig
 from guided.training.pretrain import Pretrained, pretrain
+
+FILES = ("encoder.safetensors", "decoder.safetensors", "results.json")
+
+LABELS = {
+    "target": "target latents",
+    "other": "other latents",
+    "other_max": "best of the other latents",
+    "across_images": "target latents, across images",
+}
+"""Measured value -> its words in the summary."""
 
 
 @dataclass(frozen=True)
@@ -42,71 +53,94 @@ class PretrainCommand(TrainingCommand):
 
 def main(arguments: Sequence[str]) -> None:
     """Run the command."""
-    config = parse_command(PretrainCommand, arguments, "pretrain")
+    config = parse(PretrainCommand, arguments, "fewshot pretrain")
     device = choose_device(config.device)
-    dataset = config.dataset(data_root(config.data_root))
-    output = open_run(config.output, config, device)
-    splits = dataset.splits()
-    trained, depends = _pretrained(config, config.pretrain, splits, output, device)
+    splits = config.dataset(data_root(config.data_root)).splits()
+    finish = Finish.from_run(config.output, config, splits, device)
+    if finish.said_before():
+        return
+    open_run(config.output, config, device)
+    trained, depends = _pretrained(config, config.pretrain, splits, device)
     strategies = [entry["class_path"] for entry in describe(config.pretrain.guidance)]
     encoders = {" + ".join(strategies) or "unguided": trained.encoder}
     if config.beside_unguided and strategies:
         plain = replace(config.pretrain, guidance=[])
-        encoders["unguided"] = _pretrained(config, plain, splits, output, device)[0].encoder
-    trained.encoder.save(output / "encoder.safetensors", **depends, versions=versions())
-    Decoder.of(trained.vae).save(output / "decoder.safetensors")
-    _report(config, trained, encoders, splits.test, output, device)
+        encoders["unguided"] = _pretrained(config, plain, splits, device)[0].encoder
+    trained.encoder.save(config.output / FILES[0], **depends, versions=versions())
+    Decoder.from_vae(trained.vae).save(config.output / FILES[1])
+    _draw(config, trained, splits.test, device)
+    measured = _measured(encoders, splits.test, device)
+    results = {
+        "diagnostics": measured,
+        "history": trained.progress.history,
+        "versions": versions(),
+        "hardware": hardware(device),
+        "config": describe(config, full=True),
+    }
+    write_json(config.output / FILES[2], results)
+    words = summary(config.output / FILES[0], trained, measured)
+    print(words)
+    finish.write(words, FILES)
 
 
-def _report(
-    config: PretrainCommand,
-    trained: Pretrained,
-    encoders: dict[str, Encoder],
-    test: ImageBank,
-    output: Path,
-    device: str,
-) -> None:
-    """Pictures of the model and measurements of the encoders, on the test images."""
+def _draw(config: PretrainCommand, trained: Pretrained, test: ImageBank, device: str) -> None:
+    """Pictures of the model, on test images."""
     figures = picture_figures(trained.model, test.images.to(device))
     if config.pretrain.augmentation.active:
         figures["augmentation"] = augmentation_figure(config.pretrain.augmentation, test.images[0])
     for name, figure in figures.items():
-        write_figure(output / f"{name}.png", figure)
-    slices = excited_slices(trained.encoder, test)
-    measured = [
+        write_figure(config.output / f"{name}.png", figure)
+
+
+def _measured(encoders: dict[str, Encoder], test: ImageBank, device: str) -> list[dict[str, Any]]:
+    """Measurements of each encoder at the latents of the first."""
+    slices = excited_slices(next(iter(encoders.values())), test)
+    return [
         {"arm": arm, **entry}
         for arm, encoder in encoders.items()
         for entry in diagnose(encoder, test, slices, device)
     ]
+
+
+def summary(file: Path, trained: Pretrained, measured: Sequence[dict[str, Any]]) -> str:
+    """The training in two lines, and a table of the measurements."""
     progress = trained.progress
-    results = {
-        "diagnostics": measured,
-        "history": progress.history,
-        "versions": versions(),
-        "hardware": hardware(device),
-        "config": describe(config),
-    }
-    write_json(output / "results.json", results)
-    file, shape = output / "encoder.safetensors", tuple(trained.encoder.input_shape)
-    print(
-        f"{progress.step} steps, kept step {progress.best_step}: held-out negative ELBO "
-        f"{progress.best_score:.2f} nats per image\n{file}: {shape} images "
-        f"to {trained.encoder.out_dim} latents"
-    )
+    shape = " × ".join(map(str, trained.encoder.input_shape))
+    lines = [
+        f"{progress.step} steps; kept step {progress.best_step}, whose held-out negative ELBO is "
+        f"{progress.best_score:.2f} nats per image",
+        f"{file}: {shape} images to {trained.encoder.out_dim} latents",
+    ]
+    return "\n".join([*lines, *_table(measured)])
+
+
+def _table(measured: Sequence[dict[str, Any]]) -> list[str]:
+    """Measured values by line, encoders by column."""
+    arms = list(dict.fromkeys(entry["arm"] for entry in measured))
+    cells: dict[str, dict[str, dict[str, float]]] = {}
     for entry in measured:
-        said = ("arm", "measure")
-        values = ", ".join(f"{key} {value}" for key, value in entry.items() if key not in said)
-        print(f"{entry['arm']}, {entry['measure']}: {values}")
+        block = cells.setdefault(entry["measure"], {})
+        for key, value in entry.items():
+            if isinstance(value, int | float):
+                label = LABELS.get(key, key.replace("_", " "))
+                block.setdefault(label, {})[entry["arm"]] = value
+    width = 2 + max((len(label) for block in cells.values() for label in block), default=0)
+    widths = [max(9, len(arm)) for arm in arms]
+    head = "  ".join(arm.rjust(w) for arm, w in zip(arms, widths, strict=True))
+    lines = ["", f"{'':<{width}}  {head}"] if cells else []
+    for measure, block in cells.items():
+        lines.append(measure)
+        for label, values in block.items():
+            row = [f"{values[a]:.3f}" if a in values else "–" for a in arms]
+            columns = "  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True))
+            lines.append(f"{'  ' + label:<{width}}  {columns}")
+    return lines
 
 
 def _pretrained(
-    config: PretrainCommand,
-    how: PretrainConfig,
-    splits: Splits,
-    output: Path,
-    device: str,
+    config: PretrainCommand, how: PretrainConfig, splits: Splits, device: str
 ) -> tuple[Pretrained, dict[str, Any]]:
-    """What pretraining gave, and all that it is a function of."""
+    """A pretrained model, and all that it is a function of."""
     depends = {
         "dataset": describe(config.dataset),
         "images": [splits.train.digest, splits.validation.digest],
@@ -115,7 +149,11 @@ def _pretrained(
         "device": device,
         "precision": config.precision,
     }
-    cell = Cell.of(output / "cells", "encoder", depends)
+    output = config.output
+    # A constant schedule is the same for any number of steps: a longer training goes on.
+    shared = depends | {"pretrain": describe(replace(how, steps=1))}
+    family = shared if how.schedule == "constant" else depends
+    cell = Cell.find(output / "cells", "encoder", family)
     trained = pretrain(
         splits.train,
         splits.validation,
@@ -123,7 +161,7 @@ def _pretrained(
         seed=config.seed,
         device=device,
         precision=config.precision,
-        state_file=cell.state_file,
+        state_file=state_to_continue(cell.folder, how.steps),
         log_folder=output / "tensorboard" / cell.name,
     )
     return trained, depends

@@ -1,17 +1,19 @@
 """``fewshot train``: meta-train a learner, from a checkpoint or from scratch."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from fewshot.commands.common import TrainingCommand, check_ways, open_run, parse_command
-from fewshot.config import describe
-from fewshot.data import DatasetFactory, data_root
+from fewshot.commands.common import TrainingCommand, check_ways
+from fewshot.config import describe, parse
+from fewshot.data import DatasetFactory, Splits, data_root
 from fewshot.environment import choose_device, versions
 from fewshot.learners.base import LearnerFactory
 from fewshot.learners.prototypical import Prototypical
-from fewshot.meta_train import TrainConfig, meta_train, starting_learner
+from fewshot.meta_train import MetaTrained, TrainConfig, meta_train, starting_learner
+from fewshot.runs import PLACES, Finish, file_digest, open_run, state_to_continue
 from fewshot.study.cells import Cell
 from guided.backbones import BackboneFactory, Conv4, ImageShape
 from guided.decoder import Decoder
@@ -50,9 +52,12 @@ class TrainCommand(TrainingCommand):
     output: Path = Path("runs/train")
 
 
+FILES = ("encoder.safetensors", "learner.safetensors")
+
+
 def main(arguments: Sequence[str]) -> None:
     """Run the command."""
-    config = parse_command(TrainCommand, arguments, "train")
+    config = parse(TrainCommand, arguments, "fewshot train")
     device = choose_device(config.device)
     dataset = config.dataset(data_root(config.data_root))
     by_labels = [] if config.train.tasks else [config.train.setting]
@@ -60,14 +65,53 @@ def main(arguments: Sequence[str]) -> None:
     loaded = Encoder.load(config.encoder, config.latents) if config.encoder else None
     splits = dataset.splits()
     encoder = loaded or _fresh(config, splits.train.image_shape)
+    decoder_file = _decoder_file(config)
+    decoder = Decoder.load(decoder_file, encoder) if decoder_file else None
     starting_learner(config.train, config.learner, encoder, config.seed)  # refuses what cannot be
-    output = open_run(config.output, config, device)
+    start = {"encoder": digest(encoder), "decoder": decoder_file and file_digest(decoder_file)}
+    finish = Finish.from_run(config.output, config, splits, device, start=start)
+    if finish.said_before():
+        return
+    open_run(config.output, config, device)
+    trained, depends = _trained(config, encoder, decoder, splits, start, device)
+    file = config.output / FILES[0]
+    trained.encoder.save(file, **depends, versions=versions())
+    written = [FILES[0]]
+    if trained.learner.own_state():
+        trained.learner.save(config.output / FILES[1])
+        written.append(FILES[1])
+    progress, shape = trained.progress, config.train.validation
+    words = (
+        f"{progress.step} steps; kept step {progress.best_step}, whose {shape.n_way}-way "
+        f"{shape.n_shot}-shot error on the validation classes is {progress.best_score:.2f} %\n"
+        + "\n".join(str(config.output / name) for name in written)
+    )
+    print(words)
+    finish.write(words, written)
+
+
+def _trained(
+    config: TrainCommand,
+    encoder: Encoder,
+    decoder: Decoder | None,
+    splits: Splits,
+    start: dict[str, Any],
+    device: str,
+) -> tuple[MetaTrained, dict[str, Any]]:
+    """A meta-trained learner, and all that it is a function of."""
+    described = {key: item for key, item in describe(config).items() if key not in PLACES}
     depends = {
-        "config": describe(config) | {"output": None, "data_root": None, "device": device},
-        "encoder": digest(encoder),
+        "config": described | {"device": device},
+        **start,
         "images": [splits.train.digest, splits.validation.digest],
     }
-    cell = Cell.of(output / "cells", "train", depends)
+    # Nothing in a training depends on its number of steps: a longer one goes on.
+    shared = describe(replace(config.train, steps=1))
+    cell = Cell.find(
+        config.output / "cells",
+        "train",
+        depends | {"config": depends["config"] | {"train": shared}},
+    )
     trained = meta_train(
         config.train,
         config.learner,
@@ -77,27 +121,19 @@ def main(arguments: Sequence[str]) -> None:
         seed=config.seed,
         device=device,
         precision=config.precision,
-        state_file=cell.state_file,
-        log_folder=output / "tensorboard" / cell.name,
-        decoder=_decoder(config, encoder),
+        state_file=state_to_continue(cell.folder, config.train.steps),
+        log_folder=config.output / "tensorboard" / cell.name,
+        decoder=decoder,
     )
-    file = output / "encoder.safetensors"
-    trained.encoder.save(file, **depends, versions=versions())
-    if trained.learner.own_state():
-        trained.learner.save(output / "learner.safetensors")
-    progress, shape = trained.progress, config.train.validation
-    print(
-        f"{progress.step} steps, kept step {progress.best_step}: {shape.n_way}-way "
-        f"{shape.n_shot}-shot error {progress.best_score:.2f} % on the validation classes\n{file}"
-    )
+    return trained, depends
 
 
-def _decoder(config: TrainCommand, encoder: Encoder) -> Decoder | None:
-    """The other half of the encoder's VAE, where it is beside it, for tasks that it draws."""
+def _decoder_file(config: TrainCommand) -> Path | None:
+    """The decoder of the encoder's VAE, beside the encoder's file, if tasks may need it."""
     if config.train.tasks is None or config.encoder is None:
         return None
     file = config.encoder.with_name("decoder.safetensors")
-    return Decoder.load(file, encoder) if file.exists() else None
+    return file if file.exists() else None
 
 
 def _fresh(config: TrainCommand, shape: ImageShape) -> Encoder:

@@ -1,12 +1,5 @@
-"""Datasets: one file each. A class defined in a file of this folder can be named in a config."""
+"""Class-labelled images: each dataset, one file or folder here, yields an ``ImageBank`` a split."""
 
-import importlib
-import pkgutil
+import lazy_loader
 
-from fewshot.data.bank import ImageBank
-from fewshot.data.dataset import Dataset, DatasetFactory, Listing, Splits, data_root
-
-for _module in pkgutil.iter_modules(__path__):
-    importlib.import_module(f"{__name__}.{_module.name}")
-
-__all__ = ["Dataset", "DatasetFactory", "ImageBank", "Listing", "Splits", "data_root"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -13,15 +13,18 @@ from guided.errors import InputError
 
 @dataclass(frozen=True)
 class ImageBank:
-    """Images of several classes, held together and never changed.
+    """Images of several classes. Immutable.
 
     Attributes:
-        images: uint8 ``[N, C, H, W]``, 0 … 255; C is 1 or 3. Rows of a class need not be
-            adjacent; banks from files are sorted by class.
-        labels: int64 ``[N]``, an index into ``class_names``.
-        class_names: one name a class, unique.
+        images: uint8 ``[N, C, H, W]``, 0 … 255; C is 1 or 3. The images of a class need not be
+            adjacent, but banks read from files are sorted by class.
+        labels: int64 ``[N]``, indices into ``class_names``.
+        class_names: K unique names.
         attributes: name -> int64 ``[N]``, categorical annotations (alphabet, drawer …).
         factors: name -> float or integer ``[N]``, ground truth of generated images.
+
+    Raises:
+        InputError: shapes or dtypes are wrong, or a label is out of range.
     """
 
     images: Tensor
@@ -37,13 +40,18 @@ class ImageBank:
                 f"got {self.images.dtype} {list(self.images.shape)}"
             )
         n = len(self.images)
-        # Not one mapping: an attribute may have a factor's name, being that factor in bins.
+        # Not one mapping: an attribute may have the name of the factor that it bins.
         columns = [("labels", self.labels), *self.attributes.items(), *self.factors.items()]
         for name, column in columns:
             if column.shape != (n,):
-                raise InputError(f"{name}: expected [{n}] values, got {list(column.shape)}")
+                raise InputError(
+                    f"{name}: expected one value for each of {n} images, got {list(column.shape)}"
+                )
         if n and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < self.n_classes:
-            raise InputError(f"labels: outside 0 … {self.n_classes - 1}")
+            raise InputError(
+                f"labels: expected 0 … {self.n_classes - 1}, the indices of class_names, "
+                f"got {int(self.labels.min())} … {int(self.labels.max())}"
+            )
 
     def __len__(self) -> int:
         return len(self.images)
@@ -60,25 +68,28 @@ class ImageBank:
 
     @cached_property
     def class_sizes(self) -> Tensor:
-        """int64 ``[n_classes]``: images in each class."""
+        """int64 ``[n_classes]``: number of images of each class."""
         return torch.bincount(self.labels, minlength=self.n_classes)
 
     @cached_property
     def digest(self) -> str:
-        """Short digest of images and labels: what tells one bank from another."""
+        """Short digest of images and labels, by which banks are told apart."""
         hashed = hashlib.blake2b(self.images.contiguous().numpy().data, digest_size=8)
         hashed.update(self.labels.contiguous().numpy().data)
         return hashed.hexdigest()
 
     def targets(self) -> dict[str, Tensor]:
-        """The attributes and, under ``class``, the labels: what guidance may be shown."""
+        """Name -> int64 ``[N]``, for guidance: the attributes, and the labels as ``class``."""
         return {"class": self.labels, **self.attributes}
 
     def classes(self, subset: Sequence[int] | Tensor) -> "ImageBank":
         """The bank of some classes, relabelled 0 … in the order of ``subset``.
 
-        A view (no pixel is copied) when those classes' rows are one contiguous run, as the splits
-        that come with a dataset are; a copy otherwise.
+        A view if the rows of these classes are contiguous, as those of most splits are; otherwise
+        a copy.
+
+        Args:
+            subset: indices of classes, ``[k]``.
         """
         chosen = torch.as_tensor(subset, dtype=torch.int64)
         position = torch.full((self.n_classes,), -1)
@@ -89,7 +100,11 @@ class ImageBank:
         return ImageBank(bank.images, position[bank.labels], names, bank.attributes, bank.factors)
 
     def rows(self, index: Tensor) -> "ImageBank":
-        """The bank of some rows, its classes unchanged; a view when they are one contiguous run."""
+        """The bank of some rows, with all classes; a view if the rows are contiguous.
+
+        Args:
+            index: int64 ``[n]``.
+        """
         take: slice | Tensor = index
         if len(index) and bool((index.diff() == 1).all()):
             take = slice(int(index[0]), int(index[-1]) + 1)
@@ -102,10 +117,10 @@ class ImageBank:
         )
 
     def with_rotations(self) -> "ImageBank":
-        """The bank with every class also turned by 90°, 180° and 270°, as classes of their own.
+        """The bank with each class also rotated by 90°, 180° and 270°, as three more classes.
 
         Source: Santoro et al. (2016), arXiv:1605.06065, §4.1; used by every Omniglot benchmark.
-        Classes come in four blocks: upright, then each rotation; attributes and factors repeat.
+        Classes come in four blocks, upright and each rotation; attributes and factors repeat.
         """
         turns = range(4)
         return ImageBank(

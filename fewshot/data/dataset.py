@@ -1,22 +1,29 @@
-"""What a dataset is: somewhere to look, a bank for each split, and how to get it."""
+"""``Dataset``: the base class of all datasets, and what they return."""
 
-import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, TypeVar
 
 from fewshot.data.bank import ImageBank
+from fewshot.data.roots import Roots, data_root
 from guided.errors import InputError
 
 SplitName = Literal["train", "validation", "test"]
+SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Splits:
-    """Three banks with disjoint classes: pretraining and meta-training see only ``train``, every
-    choice is made on ``validation``, errors are reported on ``test``."""
+    """Three banks with disjoint classes; where a dataset says so, with disjoint images instead.
+
+    Attributes:
+        train: for pretraining and meta-training.
+        validation: for every choice that is made along the way.
+        test: for the errors that are reported.
+    """
 
     train: ImageBank
     validation: ImageBank
@@ -25,7 +32,16 @@ class Splits:
 
 @dataclass(frozen=True)
 class Listing:
-    """One line of ``fewshot data``."""
+    """A dataset's row in the table that ``fewshot data`` prints.
+
+    Attributes:
+        name: the dataset's name.
+        found: True if its files are there and usable.
+        where: the folder that holds them; if not found, the folder that should, or the reason.
+        classes: number of classes; ``None`` if not found.
+        images: number of images; ``None`` if not found.
+        how_to_get: a command, or what to do by hand.
+    """
 
     name: str
     found: bool
@@ -36,52 +52,84 @@ class Listing:
 
 
 class Dataset(ABC):
-    """A source of class-labelled images.
+    """A source of class-labelled images, divided into three splits.
 
-    A dataset's file defines one subclass whose keyword arguments are its configuration; they are
-    checked in the constructor, before anything is read.
+    A subclass takes its settings as keyword arguments and checks them in its constructor, before
+    anything is read. It reads nothing until :meth:`splits` or :meth:`listing` is called.
 
     Args:
-        root: the folder that holds the datasets; see :func:`data_root`.
+        root: the folder or folders that hold the datasets, searched in order;
+            see :func:`fewshot.data.data_root`.
     """
 
     name: ClassVar[str]
-    listed: ClassVar[bool] = True  # by `fewshot data`; False where only a config says what to list
+    listed: ClassVar[bool] = True  # False: `fewshot data` skips it, since only a config has a path
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Roots | None = None) -> None:
+        self.roots = data_root(root)
+
+    @property
+    def root(self) -> Path:
+        """The first of the roots, into which downloads go."""
+        return self.roots[0]
+
+    def first_found(self, find: Callable[[Path], T | None]) -> T | None:
+        """The first true result of ``find(root)`` over the roots, or ``None``."""
+        return next((found for root in self.roots if (found := find(root))), None)
 
     @abstractmethod
     def splits(self) -> Splits:
-        """Read (or open from the cache) the three banks.
+        """The three banks, decoded, or opened from the cache if they were decoded before.
 
         Raises:
             InputError: files are missing or unusable.
         """
 
     def class_counts(self) -> Mapping[SplitName, int]:
-        """Classes of each split as far as the configuration alone tells; empty: not known yet.
+        """Number of classes in each split, so that impossible episodes fail before data is read.
 
-        What is known lets impossible episodes fail before anything is read.
+        Empty if the settings alone do not determine it.
         """
         return {}
 
     @abstractmethod
     def listing(self) -> Listing:
-        """Where the dataset is and how large, without decoding an image."""
+        """Location and size of the dataset. Decodes no image."""
 
     def download(self) -> None:
-        """Fetch the dataset into ``root``, unless it is there.
+        """Download the dataset into the first root, unless it is already in one of them.
 
         Raises:
-            InputError: it cannot be fetched; says how to get it by hand.
+            InputError: the download failed; says which files to get by hand.
         """
         raise InputError(f"{self.name}: cannot be downloaded; {self.listing().how_to_get}")
 
+    @property
+    def how_to_get(self) -> str:
+        """The command that downloads the dataset, or another instruction."""
+        return f"fewshot data --download {self.name}"
 
-DatasetFactory = Callable[[Path], Dataset]
+    def present(self, where: Path | str, classes: int, images: int) -> Listing:
+        """The listing of a dataset whose files are there."""
+        return Listing(self.name, True, str(where), classes, images, self.how_to_get)
+
+    def absent(self, where: object) -> Listing:
+        """The listing of a dataset that cannot be read: where it should be, or the reason."""
+        return Listing(self.name, False, str(where), None, None, self.how_to_get)
+
+    def not_found(self, looked_for: Sequence[str], conjunction: str = "or") -> InputError:
+        """The error for a dataset that is in none of the roots.
+
+        Args:
+            looked_for: paths below a root.
+            conjunction: "or" if one of them would do, "and" if all are needed.
+        """
+        paths = f" {conjunction} ".join(looked_for)
+        roots = ", ".join(str(root) for root in self.roots)
+        return InputError(
+            f"{self.name}: {paths} not found in {roots}; get it with: {self.how_to_get}, "
+            "or set FEWSHOT_DATA to the folder that holds it"
+        )
 
 
-def data_root(given: Path | None = None) -> Path:
-    """The folder that holds the datasets: ``given``, else ``FEWSHOT_DATA``, else ``data``."""
-    return given or Path(os.environ.get("FEWSHOT_DATA") or "data")
+DatasetFactory = Callable[[Sequence[Path]], Dataset]

@@ -1,4 +1,4 @@
-"""Images of one's own: a folder for each class."""
+"""``ImageFolder``: your own images, in a folder for each class."""
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from fewshot.data.bank import ImageBank
-from fewshot.data.dataset import Dataset, Listing, SplitName, Splits
+from fewshot.data.dataset import SPLITS, Dataset, Listing, SplitName, Splits
 from fewshot.data.io.cache import cached_bank
 from fewshot.data.io.images import ImageFile, decode, find_images, state
+from fewshot.data.roots import Roots
 from guided.errors import InputError
 from guided.seeds import generator
 
-SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 SPLIT_FOLDERS: dict[str, SplitName] = {
     "train": "train",
     "val": "validation",
@@ -24,15 +24,22 @@ SPLIT_FOLDERS: dict[str, SplitName] = {
     "test": "test",
 }
 DEFAULTS = (0.15, 0.25, 0)  # validation, test, split_seed
-LAYOUT = "<class>/<image>, or <class>/<image> in each of train/, val/ and test/"
+LAYOUT = "<class>/<image>, or train/, val/ and test/ with <class>/<image> in each"
 
 
 class SharedImagesWarning(UserWarning):
-    """The same image is in two splits: an error measured on one may flatter."""
+    """Two splits share an image, so that an error measured on one may be too low."""
 
 
 class Found(NamedTuple):
-    """The images of a folder, class by class, ordered by split (if it has splits), then name."""
+    """The images of a folder, sorted by split (if it has splits), class and name.
+
+    Attributes:
+        files: N images.
+        labels: N indices into ``class_names``.
+        class_names: K names.
+        class_splits: the split of each of the K classes; ``None`` without split folders.
+    """
 
     files: list[ImageFile]
     labels: list[int]
@@ -44,24 +51,27 @@ class ImageFolder(Dataset):
     """Images in class folders, ``path/<class>/*.png`` (or .jpg, .webp, .tiff …).
 
     With ``path/train/<class>``, ``path/val/<class>`` (or ``validation``, ``valid``) and
-    ``path/test/<class>``, those are the splits; otherwise classes are divided by ``split_seed``.
+    ``path/test/<class>``, those are the splits; otherwise the classes are divided at random.
     ``path`` may also be a zip archive of this layout, or a folder of such archives, which are
-    read as one. A class has the same name in all archives and is in one split only. Datasets that
-    are passed on in such folders, as tieredImageNet is, are read so, too.
+    read as one; a class then has the same name in all of them and belongs to one split only.
+    Datasets that are distributed in such folders, like tieredImageNet, can be read this way.
 
-    The largest centred part with the target's aspect ratio is resized with Lanczos's filter: the
-    shorter side is resized and the longer one cut. See :func:`fewshot.data.io.images.decode`.
+    Images are cut to the largest centred part with the target's aspect ratio, then resized with
+    a Lanczos filter; see :func:`fewshot.data.io.images.decode`.
 
     Args:
-        root: the folder that holds the datasets.
-        path: the folder or archive; a relative path starts at the working directory or, if
-            nothing is there, at ``root``.
+        root: the folder or folders that hold the datasets.
+        path: the folder or archive, relative to the working directory or else to a root.
         size: height and width in pixels, or ``[height, width]``.
-        channels: 1: images must be grey (three equal channels are); 3: grey images are repeated.
-        invert: 255 minus each value: set it for dark ink on white paper.
+        channels: 1 for grey images (three equal channels count as grey), or 3; grey images are
+            then repeated over the channels.
+        invert: replace each value by 255 minus it, for dark ink on white paper.
         validation: fraction of the classes, in (0, 1); without split folders only.
-        test: the same for the test split; validation + test < 1. At least one class each.
-        split_seed: draws the classes of each split, >= 0; without split folders only.
+        test: the same for the test split; validation + test < 1. Each gets at least one class.
+        split_seed: seed of the division into splits, >= 0; without split folders only.
+
+    Raises:
+        InputError: a setting is out of range.
 
     Warns:
         SharedImagesWarning: byte-identical images are in two splits; counts them, names a pair.
@@ -72,9 +82,9 @@ class ImageFolder(Dataset):
 
     def __init__(
         self,
-        root: Path,
+        root: Roots | None = None,
         *,
-        path: Path,
+        path: Path | str,
         size: int | tuple[int, int] = 28,
         channels: Literal[1, 3] = 1,
         invert: bool = False,
@@ -90,14 +100,15 @@ class ImageFolder(Dataset):
             raise InputError(f"ImageFolder.channels: expected 1 or 3, got {channels}")
         for key, fraction in (("validation", validation), ("test", test)):
             if not 0 < fraction < 1:
-                raise InputError(f"ImageFolder.{key}: expected a fraction in (0, 1): {fraction}")
+                raise InputError(f"ImageFolder.{key}: expected a number in (0, 1), got {fraction}")
         if validation + test >= 1:
             raise InputError(
-                f"ImageFolder.validation + test: expected less than 1, got {validation + test:g}"
+                f"ImageFolder.validation + ImageFolder.test: expected less than 1, "
+                f"got {validation + test:g}"
             )
         if split_seed < 0:
             raise InputError(f"ImageFolder.split_seed: expected >= 0, got {split_seed}")
-        self.path = Path(path)
+        self.path = Path(path).expanduser()
         self.channels = channels
         self.invert = invert
         self.validation = validation
@@ -112,8 +123,8 @@ class ImageFolder(Dataset):
             class_splits = self._drawn(path, len(found.class_names))
         elif (self.validation, self.test, self.split_seed) != DEFAULTS:
             raise InputError(
-                f"ImageFolder.validation, test, split_seed: {path} has split folders, "
-                "which leave nothing to draw"
+                f"ImageFolder: {path} has split folders, so validation, test and split_seed "
+                "have no effect: remove them"
             )
         settings = {
             "files": state(found.files),
@@ -136,33 +147,37 @@ class ImageFolder(Dataset):
         return Splits(train, validation, test)
 
     def listing(self) -> Listing:
-        how = f"put a folder of images for each class into {self.root / self.path}"
         try:
             path = self._located()
             found = find_classes(path)
         except InputError as error:
-            return Listing(self.name, False, str(error), None, None, how)
-        n_classes, n_images = len(found.class_names), len(found.files)
-        return Listing(self.name, True, str(path), n_classes, n_images, how)
+            return self.absent(error)
+        return self.present(path, len(found.class_names), len(found.files))
+
+    @property
+    def how_to_get(self) -> str:
+        return f"put a folder of images for each class into {self.root / self.path}"
 
     def _located(self) -> Path:
-        for path in (self.path, self.root / self.path):
+        paths = [self.path, *(root / self.path for root in self.roots)]
+        for path in paths:
             if path.exists():
                 return path
+        tried = ", ".join(dict.fromkeys(str(path.absolute()) for path in paths))
         raise InputError(
-            f"ImageFolder.path: expected a folder or zip archive of {LAYOUT}: neither "
-            f"{self.path.absolute()} nor {(self.root / self.path).absolute()} exists"
+            f"ImageFolder.path: expected a folder or zip archive of {LAYOUT}; "
+            f"none of these exists: {tried}"
         )
 
     def _drawn(self, path: Path, n_classes: int) -> list[SplitName]:
-        """A split for each class, by chance."""
+        """A random split for each class."""
         n_validation = max(1, round(self.validation * n_classes))
         n_test = max(1, round(self.test * n_classes))
         n_train = n_classes - n_validation - n_test
         if n_train < 1:
             raise InputError(
-                f"{path}: has {n_classes} classes, expected at least "
-                f"{n_validation + n_test + 1} to draw three splits from"
+                f"{path}: expected at least {n_validation + n_test + 1} classes to divide into "
+                f"three splits, found {n_classes}"
             )
         order = torch.randperm(n_classes, generator=generator(self.split_seed, "folder", "split"))
         sizes = (n_train, n_validation, n_test)
@@ -182,20 +197,22 @@ class ImageFolder(Dataset):
 
 
 def find_classes(path: Path) -> Found:
-    """The images of a folder, of an archive or of a folder of archives.
+    """Find the images of a folder, an archive or a folder of archives.
 
     Raises:
-        InputError: the layout is another, or a class is empty or in two splits.
+        InputError: the layout is a different one, or a class is empty or in two splits.
     """
     containers = _containers(path)
     files = [file for container in containers for file in find_images(container)]
     if not files:
-        raise InputError(f"{path}: expected images, {LAYOUT}; found none")
+        raise InputError(f"{path}: expected images in {LAYOUT}; found none")
     in_splits = any(_is_in_split(file) for file in files)
     homes = _homes(path, files, in_splits)
     for folder in _class_folders(containers, in_splits):
         if folder.name not in homes:
-            raise InputError(f"{folder}: expected a class's images, found none")
+            raise InputError(
+                f"{folder}: expected the images of a class, found none; remove the folder"
+            )
     names = sorted(homes)
     class_splits = None
     if in_splits:
@@ -203,7 +220,9 @@ def find_classes(path: Path) -> Found:
         class_splits = [SPLIT_FOLDERS[homes[name]] for name in names]
         for split in SPLITS:
             if split not in class_splits:
-                raise InputError(f"{path}: expected train/, val/ and test/, has no {split} images")
+                raise InputError(
+                    f"{path}: expected images in train/, val/ and test/, found no {split} images"
+                )
     position = {name: i for i, name in enumerate(names)}
     files.sort(key=lambda file: (position[file.parts[-2]], file.parts[-1]))
     return Found(files, [position[file.parts[-2]] for file in files], names, class_splits)
@@ -214,7 +233,7 @@ def _is_in_split(file: ImageFile) -> bool:
 
 
 def _homes(path: Path, files: Sequence[ImageFile], in_splits: bool) -> dict[str, str]:
-    """Class -> the folder of its split, or ``""``."""
+    """Class -> the folder of its split, or ``""`` without split folders."""
     homes: dict[str, str] = {}
     for file in files:
         if not (_is_in_split(file) if in_splits else len(file.parts) == 2):
@@ -222,14 +241,14 @@ def _homes(path: Path, files: Sequence[ImageFile], in_splits: bool) -> dict[str,
         split, name = file.parts[0] if in_splits else "", file.parts[-2]
         if homes.setdefault(name, split) != split:
             raise InputError(
-                f"{path}: the class {name} is in {homes[name]}/ and in {split}/, "
-                "expected it in one split"
+                f"{path}: the class {name} is in {homes[name]}/ and in {split}/; "
+                "expected each class in one split"
             )
     return homes
 
 
 def _containers(path: Path) -> list[Path]:
-    """The folder itself, or the archives in it if it has nothing else."""
+    """The path itself, or the archives in a folder that has no folders."""
     if path.is_file():
         return [path]
     visible = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
@@ -252,13 +271,13 @@ def warn_of_shared_images(
     """Warn if two splits share an image.
 
     Args:
-        path: of the dataset, for the message.
+        path: the dataset's, for the message.
         digests: int64 ``[N]``, equal for equal images.
-        splits: of each image, N.
-        name_of: the name of an image, given its row.
+        splits: the split of each of the N images.
+        name_of: row -> the image's name.
 
     Warns:
-        SharedImagesWarning: counts the images that are in another split, too; names a pair.
+        SharedImagesWarning: counts the images that are also in another split; names a pair.
     """
     first: dict[int, int] = {}
     pairs = []

@@ -1,4 +1,4 @@
-"""Which training labels may be used: all of them, or those of a share of the classes."""
+"""Restricting the training labels to those of a share of the classes."""
 
 import math
 
@@ -11,14 +11,15 @@ from guided.training.data import LabelledImages
 
 
 def labelled_classes(bank: ImageBank, share: float, seed: int) -> Tensor:
-    """The classes whose labels are known, int64, ascending.
-
-    A smaller share's classes are among a larger one's.
+    """Draw the classes whose labels may be used. A larger share includes a smaller one's classes.
 
     Args:
-        bank: of training classes.
-        share: of its classes, in (0, 1]; rounded up to whole classes.
-        seed: of the choice.
+        bank: the training classes.
+        share: fraction of the classes, in (0, 1]; rounded up to whole classes.
+        seed: of the draw.
+
+    Returns:
+        int64, ascending indices of classes.
     """
     if share == 1:
         return torch.arange(bank.n_classes)
@@ -27,15 +28,16 @@ def labelled_classes(bank: ImageBank, share: float, seed: int) -> Tensor:
 
 
 def labelled(bank: ImageBank, share: float = 1.0, seed: int = 0) -> LabelledImages:
-    """All images, with the labels and attributes of a share of the classes; the others' are -1.
-
-    Each attribute's values are numbered 0 … without gaps: an alphabet that was held out is no
-    category to learn.
+    """All images, with the labels and attributes of a share of the classes.
 
     Args:
-        bank: of training classes.
-        share: of them, in (0, 1].
+        bank: the training classes.
+        share: fraction of the classes, in (0, 1].
         seed: of :func:`labelled_classes`.
+
+    Returns:
+        images and targets. Targets of the other classes are -1. Known values of each target are
+        renumbered 0 … without gaps, so that guidance has no categories without images.
     """
     shown = torch.isin(bank.labels, labelled_classes(bank, share, seed))
     return LabelledImages(
@@ -44,7 +46,7 @@ def labelled(bank: ImageBank, share: float = 1.0, seed: int = 0) -> LabelledImag
 
 
 def _masked(values: Tensor, known: Tensor) -> Tensor:
-    """The known values, numbered 0 … without gaps; -1 elsewhere."""
+    """The known values, renumbered 0 … without gaps; -1 elsewhere."""
     masked = torch.full_like(values, -1)
     masked[known] = values[known].unique(return_inverse=True)[1]
     return masked

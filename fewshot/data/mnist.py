@@ -1,4 +1,4 @@
-"""MNIST: handwritten digits, from the original IDX files."""
+"""``MNIST``: handwritten digits, from the original IDX files."""
 
 import gzip
 import math
@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from fewshot.data.bank import ImageBank
 from fewshot.data.dataset import Dataset, Listing, Splits
 from fewshot.data.io.cache import cached_bank, identity
-from fewshot.data.io.download import fetching
+from fewshot.data.io.download import RemoteFile, download_files
+from fewshot.data.roots import Roots, first_existing
 from guided.errors import InputError
 
 FILES = (
@@ -25,29 +26,35 @@ FILES = (
 )
 SIDE = 28
 N_DIGITS = 10
-COMMAND = "fewshot data --download mnist"
+FOLDERS = ("mnist", "MNIST/raw")  # the second is torchvision's
 URL = "https://ossci-datasets.s3.amazonaws.com/mnist/"
+REMEDY = "delete it, then run: fewshot data --download mnist"
 
 
 class MNIST(Dataset):
-    """Digits, white 255 on 0, 28×28, in the files' order; for pretraining and for figures.
+    """Handwritten digits, 255 on 0, 28×28, in the order of the files.
 
-    Source: LeCun, Bottou, Bengio & Haffner (1998). Read from the four IDX files, as they are or
+    Source: LeCun, Bottou, Bengio & Haffner (1998). Read from the four IDX files, plain or
     gzipped, in ``root/mnist`` or ``root/MNIST/raw`` (torchvision's place).
 
-    Differs from other datasets: splits are by image. All three have the same ten classes, so an
-    error on ``test`` is about new images of known digits, not about new classes.
+    Differs from the other datasets: the splits are by image. All three have the same ten classes,
+    so an error on ``test`` is about new images of known digits, not about new classes.
 
     Args:
-        root: the folder that holds the datasets.
-        validation: training images, the last ones, that make the validation split; at least 1.
-            The rest (of 60,000) is ``train``; ``test`` is the files' own 10,000.
-        download: fetch the files when they are missing.
+        root: the folder or folders that hold the datasets.
+        validation: number of training images, taken from the end, for the validation split; at
+            least 1. The others of the 60,000 are ``train``; ``test`` is the files' own 10,000.
+        download: download the files if they are missing.
+
+    Raises:
+        InputError: ``validation`` is out of range.
     """
 
     name: ClassVar[str] = "mnist"
 
-    def __init__(self, root: Path, *, validation: int = 5000, download: bool = False) -> None:
+    def __init__(
+        self, root: Roots | None = None, *, validation: int = 5000, download: bool = False
+    ) -> None:
         super().__init__(root)
         if validation < 1:
             raise InputError(f"MNIST.validation: expected at least 1 image, got {validation}")
@@ -55,14 +62,11 @@ class MNIST(Dataset):
         self.fetch_missing = download
 
     def splits(self) -> Splits:
-        if self.fetch_missing and not self._found():
+        if self.fetch_missing:
             self.download()
-        files = self._found()
+        files = self.first_found(_files)
         if not files:
-            raise InputError(
-                f"{self.root / 'mnist' / FILES[0]}.gz: not found, nor are the three other files "
-                f"in one folder with it; get them with: {COMMAND}, or set FEWSHOT_DATA"
-            )
+            raise self.not_found([f"mnist/{name}.gz" for name in FILES], "and")
         n_train = _shape(files[0])[0]
         if self.validation >= n_train:
             raise InputError(
@@ -78,38 +82,40 @@ class MNIST(Dataset):
         )
 
     def listing(self) -> Listing:
-        where = str(self.root / "mnist")
+        files = self.first_found(_files)
+        if not files:
+            return self.absent(self.root / FOLDERS[0])
         try:
-            files = self._found()
             images = sum(_shape(path)[0] for path in files[::2])
         except InputError as error:
-            files, where = [], str(error)
-        if not files:
-            return Listing(self.name, False, where, None, None, COMMAND)
-        return Listing(self.name, True, str(files[0].parent), N_DIGITS, images, COMMAND)
+            return self.absent(error)
+        return self.present(files[0].parent, N_DIGITS, images)
 
     def download(self) -> None:
-        """Fetch the files (12 MB) into ``root/MNIST/raw``, unless MNIST is there.
+        """Download the files (12 MB) into ``root/mnist``, unless MNIST is in one of the roots.
 
         Raises:
-            InputError: they cannot be fetched; says what to do by hand.
+            InputError: the download failed; says which files to get by hand.
         """
-        if self._found():
+        if self.first_found(_files):
             return
-        from torchvision import datasets
+        from torchvision.datasets import MNIST as Source
 
-        names = ", ".join(f"{name}.gz" for name in FILES)
-        with fetching(self.name, f"put {names} from {URL} into {self.root / 'mnist'}"):
-            datasets.MNIST(self.root, download=True)
+        files = [
+            RemoteFile(name, tuple(f"{mirror}{name}" for mirror in Source.mirrors), md5)
+            for name, md5 in Source.resources
+        ]
+        download_files(self.name, files, self.root / FOLDERS[0], URL)
 
-    def _found(self) -> list[Path]:
-        """The four files, in the order of ``FILES``; empty when no folder has them all."""
-        for folder in (self.root / "mnist", self.root / "MNIST" / "raw"):
-            pairs = [(folder / name, folder / f"{name}.gz") for name in FILES]
-            found = [path for pair in pairs for path in pair if path.exists()]
-            if len({path.name.removesuffix(".gz") for path in found}) == len(FILES):
-                return [next(path for path in pair if path.exists()) for pair in pairs]
-        return []
+
+def _files(root: Path) -> list[Path]:
+    """The four files, in the order of ``FILES``; empty when no folder has them all."""
+    for folder in (root / name for name in FOLDERS):
+        pairs = [(folder / name, folder / f"{name}.gz") for name in FILES]
+        found = [path for pair in pairs if (path := first_existing(pair))]
+        if len(found) == len(FILES):
+            return found
+    return []
 
 
 def _build(files: Sequence[Path]) -> ImageBank:
@@ -117,13 +123,15 @@ def _build(files: Sequence[Path]) -> ImageBank:
     for image_file, label_file in (files[:2], files[2:]):
         pixels, digits = read_idx(image_file), read_idx(label_file)
         if pixels.shape[1:] != (SIDE, SIDE):
-            raise InputError(f"{image_file}: expected images of 28×28, has {pixels.shape[1:]}")
+            raise InputError(
+                f"{image_file}: expected images of 28×28 pixels, got {pixels.shape[1:]}"
+            )
         if digits.shape != pixels.shape[:1]:
             raise InputError(
-                f"{label_file}: expected {len(pixels)} labels, one an image, has {digits.shape}"
+                f"{label_file}: expected {len(pixels)} labels, one per image, got {digits.shape}"
             )
         if digits.size and digits.max() >= N_DIGITS:
-            raise InputError(f"{label_file}: expected labels 0 … 9, has {digits.max()}")
+            raise InputError(f"{label_file}: expected labels 0 … 9, got {digits.max()}")
         images.append(pixels)
         labels.append(digits)
     return ImageBank(
@@ -134,34 +142,35 @@ def _build(files: Sequence[Path]) -> ImageBank:
 
 
 def read_idx(path: Path) -> NDArray[np.uint8]:
-    """The array in an IDX file of bytes, gzipped if its name ends so.
+    """Read an IDX file of bytes, gzipped if its name ends in ``.gz``.
 
     Source: http://yann.lecun.com/exdb/mnist, "the IDX file format": 0, 0, 8 (bytes), the number
-    of dimensions; each dimension as a big-endian int32; the values.
+    of dimensions; each dimension as a big-endian number of 32 bits; the values.
+
+    Returns:
+        array of the shape in the file's header.
 
     Raises:
-        InputError: it is truncated, or no such file.
+        InputError: the file is truncated or not an IDX file.
     """
     shape = _shape(path)
     start = 4 + 4 * len(shape)
     content = _content(path)
     if len(content) - start != math.prod(shape):
         raise InputError(
-            f"{path}: expected {math.prod(shape)} values, as its header says, has "
-            f"{len(content) - start}; delete it, then: {COMMAND}"
+            f"{path}: its header says {math.prod(shape)} values, it has {len(content) - start}; "
+            f"{REMEDY}"
         )
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
 
 
 def _shape(path: Path) -> tuple[int, ...]:
-    """An IDX file's dimensions, from its first bytes."""
+    """The dimensions of an IDX file, from its first bytes."""
     header = _content(path, 16)
     n_dimensions = header[3] if header[:3] == b"\0\0\x08" and len(header) > 3 else 0
     if n_dimensions not in (1, 3) or len(header) < 4 + 4 * n_dimensions:
-        raise InputError(
-            f"{path}: expected an IDX file of images or labels; delete it, then: {COMMAND}"
-        )
-    return tuple(np.frombuffer(header, ">i4", count=n_dimensions, offset=4).tolist())
+        raise InputError(f"{path}: expected an IDX file of images or labels; {REMEDY}")
+    return tuple(np.frombuffer(header, ">u4", count=n_dimensions, offset=4).tolist())
 
 
 def _content(path: Path, length: int = -1) -> bytes:
@@ -170,6 +179,5 @@ def _content(path: Path, length: int = -1) -> bytes:
             return file.read(length)
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(
-            f"{path}: expected a whole IDX file, cannot be read ({error}); "
-            f"delete it, then: {COMMAND}"
+            f"{path}: expected a complete IDX file, cannot be read ({error}); {REMEDY}"
         ) from error

@@ -1,11 +1,5 @@
-"""Few-shot learners: one file each. A class defined here can be named in a config."""
+"""Few-shot learners, one file each. A configuration names them by class."""
 
-import importlib
-import pkgutil
+import lazy_loader
 
-from fewshot.learners.base import Learner, LearnerFactory
-
-for _module in pkgutil.iter_modules(__path__):
-    importlib.import_module(f"{__name__}.{_module.name}")
-
-__all__ = ["Learner", "LearnerFactory"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,14 +1,16 @@
-"""What a learner is: support and query of many episodes in, logits of the queries out."""
+"""The base class of learners: support and query of many episodes to logits of the queries."""
 
+import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fewshot.config.classes import class_name
 from fewshot.episodes import Episodes
 from guided.augment import Augmentation
 from guided.backbones.batch_norm import group_statistics
@@ -22,22 +24,25 @@ BatchNormPolicy = Literal["frozen", "support", "transductive"]
 class Learner(nn.Module, ABC):
     """Classifies the queries of E episodes at once.
 
-    A learner's constructor takes the encoder first; its keyword arguments are its configuration.
+    A subclass implements :meth:`logits`. Its constructor takes the encoder first; its keyword
+    arguments are its configuration. Settings that it takes as ``**settings`` and hands to its
+    base class are part of its signature: ``class Mine(Ridge, fixed=["penalty"])`` takes all
+    settings of ``Ridge`` but ``penalty``.
 
     Args:
-        encoder: images to embeddings.
+        encoder: images ``[B, C, H, W]`` to embeddings ``[B, out_dim]``.
         batch_norm: where batch norm takes its statistics. ``frozen``: from training (in
-            meta-training: from the step's images). ``support``: from the episode's support.
-            ``transductive``: from support and queries.
+            meta-training: from the images of the step). ``support``: from the support of the
+            episode. ``transductive``: from its support and queries.
 
     Attributes:
-        transductive: whether a query's logits depend on the other queries.
-        n_way: the only number of classes that it answers, if its weights fix one.
-        n_classes: the most training classes that it can be meta-trained on, if it tells them apart.
-        adapts_encoder: whether an episode changes the encoder, so that no embedding can be
+        transductive: True if the logits of a query depend on the other queries.
+        n_way: the only number of classes in an episode that the learner accepts; None: any.
+        n_classes: largest number of training classes that it can be meta-trained on; None: any.
+        adapts_encoder: True if the encoder changes with the episode, so that no embedding can be
             computed before the episode is known.
-        needs_training: whether it has weights without which it answers at random.
-        views: deformed copies whose mean embedding stands for an image's, at test time.
+        needs_training: True if the learner has weights that are random until it is meta-trained.
+        views: deformed copies of a test image whose embeddings are averaged with its own.
     """
 
     transductive: bool = False
@@ -46,6 +51,18 @@ class Learner(nn.Module, ABC):
     adapts_encoder: ClassVar[bool] = False
     needs_training: ClassVar[bool] = False
     views: Augmentation | None = None
+    __signature__: ClassVar[inspect.Signature]
+
+    def __init_subclass__(cls, *, fixed: Collection[str] = (), **keywords: Any) -> None:
+        """Put the settings that a subclass hands to its base class into its signature.
+
+        Args:
+            fixed: settings of the base class that the subclass does not take.
+            keywords: of other base classes.
+        """
+        super().__init_subclass__(**keywords)
+        if "__init__" in vars(cls):
+            cls.__signature__ = _signature(cls, fixed)
 
     def __init__(self, encoder: Encoder, batch_norm: BatchNormPolicy = "frozen") -> None:
         super().__init__()
@@ -55,50 +72,50 @@ class Learner(nn.Module, ABC):
 
     @property
     def reads_images(self) -> bool:
-        """Whether ``logits`` needs images: embeddings of them depend on the episode."""
+        """True if :meth:`logits` needs images, because embeddings depend on the episode."""
         return self.adapts_encoder or self.batch_norm != "frozen"
 
     @abstractmethod
     def logits(self, episodes: Episodes) -> Tensor:
-        """Class scores, ``[E, n_way * n_query, n_way]``.
+        """Class scores ``[E, n_way * n_query, n_way]``; their softmax is a probability.
 
         Args:
-            episodes: of images (uint8 or float in [0, 1]), or of the encoder's embeddings, unless
-                ``reads_images``.
+            episodes: episodes of images ``[C, H, W]`` (uint8, or float in [0, 1]), or of their
+                embeddings ``[out_dim]`` unless :attr:`reads_images`.
         """
 
     def loss(self, episodes: Episodes) -> Tensor:
-        """Cross-entropy of the queries, nats per query, a scalar."""
+        """Mean cross-entropy of the queries in nats, a scalar."""
         logits = self.logits(episodes)
         labels = episodes.query_labels().repeat(len(episodes))
         return F.cross_entropy(logits.flatten(0, 1), labels)
 
     def check_ways(self, n_way: int) -> None:
-        """Refuse episodes of a number of classes that this learner was not made for.
+        """Refuse episodes with another number of classes than this learner was made for.
 
         Raises:
-            InputError: names both numbers.
+            InputError: the numbers do not agree.
         """
         if self.n_way is not None and n_way != self.n_way:
             raise InputError(
                 f"{type(self).__name__}.n_way: made for {self.n_way}-way episodes, "
-                f"these are {n_way}-way"
+                f"these are {n_way}-way; set n_way to {n_way}"
             )
 
     def check_classes(self, n_classes: int) -> None:
         """Refuse more training classes than this learner was made for.
 
         Raises:
-            InputError: names both numbers.
+            InputError: the numbers do not agree.
         """
         if self.n_classes is not None and n_classes > self.n_classes:
             raise InputError(
                 f"{type(self).__name__}.n_classes: made for {self.n_classes} training classes, "
-                f"there are {n_classes}"
+                f"there are {n_classes}; set n_classes to {n_classes}"
             )
 
     def embed(self, episodes: Episodes) -> Episodes:
-        """Episodes of embeddings; those that are embeddings already pass through."""
+        """Episodes of embeddings ``[out_dim]``; episodes of embeddings are returned unchanged."""
         if episodes.support.ndim == 4:
             return episodes
         if self.batch_norm == "frozen":
@@ -122,45 +139,65 @@ class Learner(nn.Module, ABC):
         return embedded
 
     def own_parameters(self) -> list[nn.Parameter]:
-        """The parameters that are not the encoder's: a classifier, a scale, learning rates …"""
+        """Parameters outside the encoder: a classifier, a scale, learning rates …"""
         return [p for name, p in self.named_parameters() if not name.startswith("encoder.")]
 
     def own_state(self) -> dict[str, Tensor]:
-        """Weights and buffers that are not the encoder's."""
+        """Weights and buffers outside the encoder."""
         return {k: v for k, v in self.state_dict().items() if not k.startswith("encoder.")}
 
-    def save(self, path: Path) -> None:
-        """Write :meth:`own_state` as safetensors; the encoder has a file of its own."""
+    def save(self, path: Path | str) -> None:
+        """Write :meth:`own_state` as a safetensors file, which names the class.
+
+        The encoder has a file of its own (:meth:`guided.Encoder.save`).
+        """
         from safetensors.torch import save
 
         state = {name: value.cpu().contiguous() for name, value in self.own_state().items()}
-        write_bytes(path, save(state, {"learner": type(self).__name__}))
+        write_bytes(path, save(state, {"learner": class_name(type(self))}))
 
-    def restore(self, path: Path) -> "Learner":
-        """Read what :meth:`save` wrote; returns itself.
+    def restore(self, path: Path | str) -> Self:
+        """Load the weights that :meth:`save` wrote, and return the learner itself.
 
         Raises:
-            InputError: the file is missing, damaged, or of a learner of another kind or shape.
+            InputError: the file is missing or damaged, or its weights are those of another class
+                or of other shapes.
         """
         from safetensors import SafetensorError, safe_open
         from safetensors.torch import load
 
         try:
-            state = load(path.read_bytes())
+            state = load(Path(path).read_bytes())
             with safe_open(path, framework="pt") as file:
                 owner = (file.metadata() or {}).get("learner")
         except OSError as error:
             raise InputError(f"{path}: cannot be read ({error.strerror})") from error
         except SafetensorError as error:
             raise InputError(f"{path}: is not a safetensors file ({error})") from error
-        if owner != type(self).__name__:
-            raise InputError(f"{path}: weights of {owner}, expected those of {type(self).__name__}")
+        name = class_name(type(self))
+        if owner != name:
+            raise InputError(f"{path}: weights of {owner}, expected those of {name}")
         shapes = {name: tuple(value.shape) for name, value in self.own_state().items()}
         found = {name: tuple(value.shape) for name, value in state.items()}
         if shapes != found:
-            raise InputError(f"{path}: weights {found}, {type(self).__name__} expects {shapes}")
+            raise InputError(f"{path}: weights {found}, {name} expects {shapes}")
         self.load_state_dict(state, strict=False)
         return self
 
 
 LearnerFactory = Callable[[Encoder], Learner]
+"""Makes a learner around an encoder: a class, or ``functools.partial(Class, setting=value)``."""
+
+
+def _signature(cls: type, fixed: Collection[str]) -> inspect.Signature:
+    """The constructor's parameters; those of the base class in the place of ``**settings``."""
+    _, *parameters = inspect.signature(cls.__init__).parameters.values()  # type: ignore[misc]
+    if parameters[-1].kind is not inspect.Parameter.VAR_KEYWORD:
+        return inspect.Signature(parameters)
+    known = {p.name for p in parameters} | set(fixed)
+    inherited = [
+        p.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        for p in inspect.signature(cls.__mro__[1]).parameters.values()
+        if p.name not in known
+    ]
+    return inspect.Signature([*parameters[:-1], *inherited])

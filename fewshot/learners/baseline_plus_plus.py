@@ -8,27 +8,27 @@ from fewshot.learners.base import BatchNormPolicy, Learner
 from guided.encoder import Encoder
 from guided.errors import check_positive
 
-# Of the authors' optimizer, github.com/wyharveychen/CloserLookFewShot.
-MOMENTUM = 0.9  # with a dampening of as much: a running mean of the gradients
+# From the authors' code, github.com/wyharveychen/CloserLookFewShot.
+MOMENTUM = 0.9  # dampening is 0.9 too, so the velocity is a running mean of the gradients
 WEIGHT_DECAY = 0.001
 
 
 class BaselinePlusPlus(Learner):
-    """Scores a query by its scaled cosine to a weight vector of each class, fitted to the support.
+    """Scores a query by its scaled cosine to one weight vector a class, fitted to the support.
 
-    Source: Chen et al. (2019), arXiv:1904.04232, §3.2; scale, learning rate and optimizer of their
-    repository.
+    Source: Chen et al. (2019), arXiv:1904.04232, §3.2; scale, learning rate and optimizer as in
+    their code. The steps are differentiable, so the encoder can be meta-trained through them.
 
-    Differs from the paper: steps on the whole support, where it has 100 epochs in batches of 4;
-    weights start at the class means of the normalised embeddings, not at random, so that an
-    episode has one answer; the weights' norms are not learned (their code does, the text does not).
-    It is differentiable, so it can be meta-trained.
+    Differs from the paper: each step uses the whole support, instead of 100 epochs in batches of
+    4; weights start at the class means of the normalised embeddings, not at random, so that the
+    result is deterministic; the norms of the weights are not learned (as in the paper's text, but
+    not its code).
 
     Args:
-        encoder: images to embeddings.
-        scale: of the cosines, > 0.
-        steps: of gradient descent.
-        learning_rate: its step, > 0.
+        encoder: images ``[B, C, H, W]`` to embeddings ``[B, out_dim]``.
+        scale: factor of the cosines, > 0.
+        steps: steps of gradient descent, at least 1.
+        learning_rate: learning rate of the steps, > 0.
         batch_norm: where batch norm takes its statistics; see :class:`Learner`.
     """
 
@@ -56,9 +56,17 @@ class BaselinePlusPlus(Learner):
         return self.scale * query @ F.normalize(weights, dim=2).mT
 
     def _fit(self, support: Tensor, one_hot: Tensor, weights: Tensor) -> Tensor:
-        """Weights ``[E, k, d]`` after the steps.
+        """Weights after the steps.
 
-        The gradient is written out: it needs no graph at evaluation, and has one in training.
+        The gradient is written out, so that no graph is needed at evaluation.
+
+        Args:
+            support: normalised embeddings ``[E, n, d]``.
+            one_hot: labels ``[n, k]``.
+            weights: starting point ``[E, k, d]``.
+
+        Returns:
+            ``[E, k, d]``.
         """
         velocity: Tensor | None = None
         for _ in range(self.steps):
@@ -66,10 +74,10 @@ class BaselinePlusPlus(Learner):
             direction = weights / norm
             residual = (self.scale * support @ direction.mT).softmax(2) - one_hot
             pull = self.scale * (residual / len(one_hot)).mT @ support
-            # A weight's length changes no cosine: only what is across it counts.
+            # Cosines ignore the length of a weight: its gradient is orthogonal to it.
             across = pull - (pull * direction).sum(2, keepdim=True) * direction
             gradient = across / norm + WEIGHT_DECAY * weights
-            # As torch.optim.SGD does: the first one is taken whole.
+            # As in torch.optim.SGD, the first velocity is the first gradient, undampened.
             velocity = gradient if velocity is None else gradient.lerp(velocity, MOMENTUM)
             weights = weights - self.learning_rate * velocity
         return weights

@@ -1,4 +1,4 @@
-"""Logistic regression on the support, the probe of self-supervised encoders."""
+"""Logistic regression on the support, a usual probe of self-supervised encoders."""
 
 import math
 
@@ -14,20 +14,21 @@ from guided.errors import check_positive
 class LinearProbe(Learner):
     """Fits a multinomial logistic regression to each episode's support.
 
-    Source: the base learner of Tian et al. (2020), arXiv:2003.11539; in their repository,
+    Source: the base learner of Tian et al. (2020), arXiv:2003.11539; in their code,
     scikit-learn's ``LogisticRegression(C=1)`` on embeddings of norm one. Minimises
-    Σ cross-entropy + penalty / 2 · ‖W‖², the intercept free, by Nesterov's accelerated gradient
-    descent.
+    Σ cross-entropy + penalty / 2 · ‖W‖², with an unpenalised intercept, by Nesterov's accelerated
+    gradient descent. The steps are differentiable.
 
-    Differs from the paper: embeddings are centred on the support's mean and divided by the root of
-    their mean squared norm, instead of each by its own, because latents have an arbitrary scale
-    and origin. Unlike scikit-learn it is differentiable: through its steps.
+    Differs from the paper: embeddings are centred on the mean of the support and divided by the
+    root of their mean squared norm, instead of each by its own norm, because latents have an
+    arbitrary scale and origin.
 
     Args:
-        encoder: images to embeddings.
-        penalty: 1 / C, > 0.
-        steps: of gradient descent. 100 leave an error below 1e-5 of the logits up to about 100
-            support images at penalty 1; they grow with √(images / penalty).
+        encoder: images ``[B, C, H, W]`` to embeddings ``[B, out_dim]``.
+        penalty: weight of the penalty, 1 / C, > 0.
+        steps: steps of gradient descent, at least 1. At penalty 1 and up to about 100 support
+            images, 100 steps leave an error of the logits below 1e-5; the number needed grows
+            with √(images / penalty).
         batch_norm: where batch norm takes its statistics; see :class:`Learner`.
     """
 
@@ -57,15 +58,19 @@ class LinearProbe(Learner):
         return query @ support.mT @ dual + intercept
 
     def _fit(self, gram: Tensor, one_hot: Tensor) -> tuple[Tensor, Tensor]:
-        """A ``[E, n, k]`` and b ``[E, 1, k]`` of the logits X Xᵀ A + b.
+        """The fit in dual form: A ``[E, n, k]`` and b ``[E, 1, k]`` of the logits X Xᵀ A + b.
 
-        W = Xᵀ A throughout: descent from W = 0 never leaves the support's span, and n × n
-        products are cheaper than d-dimensional ones.
+        Descent from W = 0 stays in the span of the support, so W = Xᵀ A, and products with the
+        n × n Gram matrix are cheaper than those with d-dimensional embeddings.
+
+        Args:
+            gram: X Xᵀ, ``[E, n, n]``.
+            one_hot: labels ``[n, k]``.
         """
         n, k = one_hot.shape
         curvature = self.penalty / n
-        # Of the mean cross-entropy: softmax's Hessian is at most 1/2, and the second moment of
-        # the support, centred and of mean squared norm 1 (beside the intercept's 1), at most 1.
+        # 1 over a bound on the curvature of the mean cross-entropy: the Hessian of softmax is at
+        # most 1/2, the second moment of the support at most 1 (centred, mean squared norm 1).
         step = 1 / (0.5 + curvature)
         momentum = (1 - math.sqrt(curvature * step)) / (1 + math.sqrt(curvature * step))
         dual = ahead = gram.new_zeros(len(gram), n, k)

@@ -9,7 +9,7 @@ from guided.encoder import Encoder
 
 
 class Matching(Learner):
-    """Scores a class by the attention that a query pays to its support images, summed.
+    """Scores a class by the summed attention of a query to its support images.
 
     Source: Vinyals et al. (2016), arXiv:1606.04080, equation 1 with the attention of §2.1.1. The
     logits are the logarithms of the class probabilities.
@@ -17,11 +17,12 @@ class Matching(Learner):
     Differs from the paper: no full context embeddings (§2.1.2); support and query share an encoder.
 
     Args:
-        encoder: images to embeddings.
-        temperature: divides the cosines before the softmax over the support. The paper has
-            none (1), and cosines then tell images apart by a factor of e² at most. At one shot it
-            changes training alone; at more, how much the closest image counts.
-        learn_temperature: meta-train it too, from there.
+        encoder: images ``[B, C, H, W]`` to embeddings ``[B, out_dim]``.
+        temperature: divides the cosines before the softmax over the support, > 0. At 1, as in the
+            paper, the attention to two images differs by a factor of e² at most. At one shot the
+            temperature affects only meta-training; at more shots, a low one emphasises the
+            closest images.
+        learn_temperature: meta-train the temperature, starting at ``temperature``.
         batch_norm: where batch norm takes its statistics; see :class:`Learner`.
     """
 

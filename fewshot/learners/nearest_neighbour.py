@@ -9,13 +9,13 @@ from guided.encoder import Encoder
 
 
 class NearestNeighbour(Learner):
-    """Scores a query by its closeness to the closest support image of each class.
+    """Scores a class by the similarity of a query to its closest support image.
 
-    Source: the baseline of Vinyals et al. (2016), arXiv:1606.04080, table 1. Equal to
-    :class:`Prototypical` at one shot.
+    Source: the baseline of Vinyals et al. (2016), arXiv:1606.04080, table 1. The same
+    as :class:`Prototypical` at one shot.
 
     Args:
-        encoder: images to embeddings.
+        encoder: images ``[B, C, H, W]`` to embeddings ``[B, out_dim]``.
         metric: squared Euclidean distance or cosine similarity.
         batch_norm: where batch norm takes its statistics; see :class:`Learner`.
     """

@@ -9,16 +9,17 @@ from guided.encoder import Encoder
 
 
 class Prototypical(Learner):
-    """Scores a query by its closeness to the mean embedding of each class's support.
+    """Scores a class by the similarity of a query to the mean embedding of its support.
 
     Source: Snell et al. (2017), arXiv:1703.05175, equations 1 and 2; with cosine similarity,
     Chen et al. (2021), arXiv:2003.04390 (Meta-Baseline), equation 2.
 
     Args:
-        encoder: images to embeddings.
+        encoder: images ``[B, C, H, W]`` to embeddings ``[B, out_dim]``.
         metric: squared Euclidean distance or cosine similarity.
-        temperature: divides the scores; without effect on the error of a fixed encoder.
-        learn_temperature: meta-train it too, from there.
+        temperature: divides the scores, > 0; it affects only meta-training, since it does not
+            change their order.
+        learn_temperature: meta-train the temperature, starting at ``temperature``.
         batch_norm: where batch norm takes its statistics; see :class:`Learner`.
     """
 

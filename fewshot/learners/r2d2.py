@@ -14,19 +14,19 @@ from guided.errors import check_positive
 
 
 class R2D2(Learner):
-    """Ridge regression onto one-hot labels; learns λ and, for the cross-entropy, α Ŷ + β.
+    """Ridge regression onto one-hot labels with meta-trained penalty λ and logits α Ŷ + β.
 
-    Source: Bertinetto et al. (2019), arXiv:1805.08136, §3.1 and §3.2 (α and β from its end). β
-    moves all classes alike, which softmax does not see; it is the paper's.
+    Source: Bertinetto et al. (2019), arXiv:1805.08136, §3.1 and §3.2 (α and β at its end). β
+    shifts all classes alike and has no effect through softmax; it is kept as in the paper.
 
-    Differs from the authors' code: no column of ones beside the embeddings, as in the paper's
-    equations, and λ is learned as its logarithm, so it stays above zero. Unlike :class:`Ridge`'s,
-    λ is not relative to the embeddings' scale: before meta-training, choose it by that.
+    Differs from the authors' code: as in the paper's equations, no column of ones is appended to
+    the embeddings; the logarithm of λ is learned, so that λ stays above zero. Unlike the penalty
+    of :class:`Ridge`, λ is not relative to the scale of the embeddings: choose it accordingly.
 
     Args:
-        encoder: images to embeddings.
-        penalty: where λ starts, > 0.
-        scale: where α starts, > 0.
+        encoder: images ``[B, C, H, W]`` to embeddings ``[B, out_dim]``.
+        penalty: initial λ, > 0.
+        scale: initial α, > 0.
         batch_norm: where batch norm takes its statistics; see :class:`Learner`.
     """
 

@@ -11,17 +11,17 @@ from guided.errors import check_positive
 
 
 class Relation(Learner):
-    """Scores a query and a class by a network that reads both embeddings.
+    """Scores a query and a class by a network that compares their embeddings.
 
     Source: Sung et al. (2018), arXiv:1711.06025, equations 1 and 2.
 
-    Differs from the paper: encoders return vectors, so two fully connected layers stand where it
-    has two convolutional blocks (of 64 filters, with batch norm); a class is the mean of its
-    support, not the sum, so that the number of shots may change after meta-training.
+    Differs from the paper: encoders return vectors, so two fully connected layers replace its two
+    convolutional blocks (of 64 filters, with batch norm); a class is represented by the mean of
+    its support, not the sum, so that the number of shots may change after meta-training.
 
     Args:
-        encoder: images to embeddings.
-        hidden: width of both layers.
+        encoder: images ``[B, C, H, W]`` to embeddings ``[B, out_dim]``.
+        hidden: width of both hidden layers, at least 1.
         batch_norm: where batch norm takes its statistics; see :class:`Learner`.
     """
 
@@ -45,16 +45,20 @@ class Relation(Learner):
         classes = embedded.support.mean(2).unsqueeze(1)
         query = embedded.query.flatten(1, 2).unsqueeze(2)
         shape = (-1, query.shape[1], episodes.n_way, -1)
-        # [E, n_way * n_query, n_way, 2 d]: every query beside every class.
+        # Every query beside every class: [E, n_way * n_query, n_way, 2 d].
         pairs = torch.cat([classes.expand(*shape), query.expand(*shape)], 3)
         return self.relation(pairs).squeeze(3)
 
     def relations(self, episodes: Episodes) -> Tensor:
-        """Equation 1: relation scores in (0, 1), ``[E, n_way * n_query, n_way]``."""
+        """Relation scores of equation 1, in (0, 1), ``[E, n_way * n_query, n_way]``.
+
+        Args:
+            episodes: episodes of images or of embeddings; see :meth:`Learner.logits`.
+        """
         return self.logits(episodes).sigmoid()
 
     def loss(self, episodes: Episodes) -> Tensor:
-        """Equation 2: squared error to 1 for the query's class and 0 for others, their mean."""
+        """Mean squared error of equation 2, a scalar: to 1 for the query's class, 0 for others."""
         relations = self.relations(episodes)
         target = F.one_hot(episodes.query_labels(), episodes.n_way).to(relations.dtype)
         return F.mse_loss(relations, target.expand_as(relations))

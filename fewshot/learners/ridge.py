@@ -11,15 +11,15 @@ from guided.errors import check_positive
 
 
 def dual_ridge(support: Tensor, query: Tensor, labels: Tensor, penalty: Tensor) -> Tensor:
-    """Predictions X' Xᵀ (X Xᵀ + λ I)⁻¹ Y: a system of n unknowns, whatever d.
+    """Predictions X' Xᵀ (X Xᵀ + λ I)⁻¹ Y, from a linear system of size n whatever d.
 
     Source: Bertinetto et al. (2019), arXiv:1805.08136, equations 4 to 6.
 
     Args:
         support: X, ``[E, n, d]``.
         query: X', ``[E, q, d]``.
-        labels: Y, ``[n, k]``, the same for all E.
-        penalty: λ, a scalar or ``[E, 1, 1]``.
+        labels: Y, ``[n, k]``, the same for all E episodes.
+        penalty: λ > 0, a scalar or ``[E, 1, 1]``.
 
     Returns:
         ``[E, q, k]``.
@@ -31,17 +31,17 @@ def dual_ridge(support: Tensor, query: Tensor, labels: Tensor, penalty: Tensor) 
 
 
 class Ridge(Learner):
-    """Fits a linear map from the support's embeddings to one-hot labels, in its dual form.
+    """Fits a linear map from embeddings of the support to one-hot labels, in dual form.
 
-    Source: Bertinetto et al. (2019), arXiv:1805.08136, equations 4 to 6, on a fixed encoder;
-    :class:`R2D2` is their learner.
+    Source: Bertinetto et al. (2019), arXiv:1805.08136, equations 4 to 6, with a fixed penalty;
+    :class:`R2D2` is their meta-trained learner.
 
-    Differs from the paper: embeddings are centred on the support's mean (an intercept), and the
-    penalty is relative to their mean squared norm, because latents have an arbitrary scale.
+    Differs from the paper: embeddings are centred on the mean of the support (an intercept), and
+    the penalty is relative to their mean squared norm, because latents have an arbitrary scale.
 
     Args:
-        encoder: images to embeddings.
-        penalty: λ as a multiple of the centred support's mean squared norm, > 0.
+        encoder: images ``[B, C, H, W]`` to embeddings ``[B, out_dim]``.
+        penalty: λ over the mean squared norm of the centred support, > 0.
         batch_norm: where batch norm takes its statistics; see :class:`Learner`.
     """
 

@@ -1,4 +1,4 @@
-"""How alike two embeddings are, for the learners that compare."""
+"""Similarity of embeddings, for the learners that compare them."""
 
 import math
 from typing import Literal
@@ -13,13 +13,13 @@ Metric = Literal["squared_euclidean", "cosine"]
 
 
 def similarity(query: Tensor, reference: Tensor, metric: Metric) -> Tensor:
-    """Scores of every query against every reference, larger is closer.
+    """Similarity of every query to every reference; larger is closer.
 
     Args:
         query: ``[E, q, d]``.
         reference: ``[E, r, d]``.
-        metric: ``squared_euclidean``: minus the squared distance, up to the query's own squared
-            norm, which no comparison depends on; ``cosine``: the cosine, in [-1, 1].
+        metric: ``squared_euclidean``: minus the squared distance, plus the squared norm of the
+            query, which is the same for all references. ``cosine``: the cosine, in [-1, 1].
 
     Returns:
         ``[E, q, r]``.
@@ -31,15 +31,15 @@ def similarity(query: Tensor, reference: Tensor, metric: Metric) -> Tensor:
 
 
 class Temperature(nn.Module):
-    """Divides scores by a temperature, fixed or learned: latents have an arbitrary scale.
-
-    One temperature for all scores leaves their order, so where they are the logits it changes
-    meta-training alone.
+    """Divides scores by a fixed or learned temperature, because latents have an arbitrary scale.
 
     Args:
-        temperature: > 0, where learning starts.
-        learned: a parameter, as its logarithm: it stays above zero.
-        owner: the learner, for the message when the temperature is impossible.
+        temperature: the temperature, or the initial one if it is learned; > 0.
+        learned: make it a parameter: its logarithm, so that it stays above zero.
+        owner: name of the learner, for error messages.
+
+    Raises:
+        InputError: the temperature is not above zero.
     """
 
     def __init__(self, temperature: float, *, learned: bool, owner: str) -> None:
@@ -49,4 +49,5 @@ class Temperature(nn.Module):
         self.log = nn.Parameter(torch.tensor(math.log(temperature))) if learned else None
 
     def forward(self, scores: Tensor) -> Tensor:
+        """Scores of any shape ``[…]``, divided by the temperature."""
         return scores / (self.fixed if self.log is None else self.log.exp())

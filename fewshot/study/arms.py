@@ -1,7 +1,6 @@
-"""The encoders under comparison, each pretrained, or found, in a resumable cell."""
+"""The encoders under comparison, each in a resumable cell."""
 
 import dataclasses
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,15 +8,14 @@ from typing import Any
 from fewshot.config import describe
 from fewshot.data.dataset import Splits
 from fewshot.data.labels import labelled
-from fewshot.evaluate import episode_errors, table_for
+from fewshot.evaluation import episode_errors, table_for
 from fewshot.sampler import EpisodeSampler
-from fewshot.study.cells import Cell
+from fewshot.study.cells import Cell, Cells
 from fewshot.study.config import ArmConfig, StudyConfig, load_checkpoint
 from guided.backbones import Pixels
 from guided.decoder import Decoder
 from guided.encoder import Encoder, digest
-from guided.figures.grids import spaced
-from guided.figures.traversals import augmentation_figure, traversal_figures
+from guided.figures import augmentation_figure, spaced, traversal_figures
 from guided.files import write_figure
 from guided.guided_vae import GuidedVAE
 from guided.seeds import derive_seed
@@ -31,22 +29,25 @@ class Arms:
     Args:
         config: the study.
         splits: the dataset's banks.
-        output: the run folder; cells go below ``cells``.
+        cells: the run folder's cells.
+        output: the run folder, for TensorBoard's logs.
         foundation: what every cell depends on.
         device: where to pretrain.
-        say: receives one line for each finished training.
+        say: receives one line after each training.
     """
 
     def __init__(
         self,
         config: StudyConfig,
         splits: Splits,
+        cells: Cells,
         output: Path,
         foundation: dict[str, Any],
         device: str,
         say: Callable[[str], object],
     ) -> None:
-        self.config, self.splits, self.output = config, splits, output
+        self.config, self.splits = config, splits
+        self.cells, self.output = cells, output
         self.foundation, self.device, self.say = foundation, device, say
         self.judge = EpisodeSampler(
             splits.validation, config.settings[0], derive_seed(config.episode_seed, "selection")
@@ -54,7 +55,7 @@ class Arms:
         self.first_learner = next(iter(config.learners.values())).learner
 
     def _shared_config(self, arm: ArmConfig) -> PretrainConfig:
-        """What the arm shares with those of other guidance."""
+        """The settings of the arm's pretraining, except its guidance."""
         shared = self.config.pretrain
         return dataclasses.replace(shared, augmentation=arm.augmentation or shared.augmentation)
 
@@ -62,7 +63,7 @@ class Arms:
         return dataclasses.replace(self._shared_config(arm), guidance=arm.guidance, elbo=arm.elbo)
 
     def untrained(self, arm: ArmConfig, seed: int) -> Encoder:
-        """The arm's encoder before pretraining: a random one, pixels, or a checkpoint's."""
+        """The arm's encoder before pretraining: random weights, pixels, or a file's."""
         if arm.encoder == "pixels":
             return Encoder(Pixels(self.splits.train.image_shape), None).eval()
         if arm.checkpoint:
@@ -74,7 +75,21 @@ class Arms:
         return build_model(self._pretrain_config(arm), images, seed)
 
     def cell(self, name: str, arm: ArmConfig, seed: int) -> Cell:
-        """The arm's encoder, in a cell of its own."""
+        """The cell that holds the arm's encoder."""
+        depends = self._depends(arm, seed)
+
+        def work(cell: Cell) -> dict[str, Any]:
+            history: list[dict[str, float]] = []
+            if arm.encoder == "pretrained":
+                encoder, history = self._pretrain(name, arm, seed, cell)
+            else:
+                encoder = self.untrained(arm, seed)
+            encoder.save(cell.encoder_file, **depends)
+            return {"history": history}
+
+        return self.cells.compute(f"encoder-{name}-seed{seed}", depends, work)
+
+    def _depends(self, arm: ArmConfig, seed: int) -> dict[str, Any]:
         pretrained = arm.encoder == "pretrained"
         of_this_study = arm.encoder in ("pretrained", "random")
         depends = self.foundation | {
@@ -91,18 +106,7 @@ class Arms:
             depends["labelled"] = arm.labelled
         if arm.checkpoint:
             depends["checkpoint"] = digest(self.untrained(arm, seed))
-        cell = Cell.of(self.output / "cells", f"encoder-{name}-seed{seed}", depends)
-        if cell.done:
-            return cell
-        start = time.perf_counter()
-        history: list[dict[str, float]] = []
-        if pretrained:
-            encoder, history = self._pretrain(name, arm, seed, cell)
-        else:
-            encoder = self.untrained(arm, seed)
-        encoder.save(cell.encoder_file, **depends)
-        cell.finish(start, history=history)
-        return cell
+        return depends
 
     def _pretrain(
         self, name: str, arm: ArmConfig, seed: int, cell: Cell
@@ -133,7 +137,7 @@ class Arms:
         for title, figure in figures.items():
             write_figure(cell.folder / f"{title}.png", figure)
         if arm.elbo:
-            Decoder.of(trained.vae).save(cell.decoder_file)
+            Decoder.from_vae(trained.vae).save(cell.decoder_file)
         return trained.encoder, progress.history
 
     def _selection(self, arm: ArmConfig) -> dict[str, Any]:

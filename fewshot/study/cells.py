@@ -1,4 +1,4 @@
-"""Resumable pieces of a study, each in a folder named by a digest of all that it depends on.
+"""Cells: resumable pieces of a study, each in a folder named by a digest of all it depends on.
 
 A finished cell is never computed again, and a changed configuration never finds a stale one,
 because its digest is another.
@@ -6,6 +6,7 @@ because its digest is another.
 
 import json
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,70 +19,70 @@ from guided.files import fingerprint, write_bytes, write_json
 
 @dataclass(frozen=True)
 class Cell:
-    """One folder.
+    """One computation and the folder that holds its result.
 
     Attributes:
         folder: where its files go.
-        depends: JSON-able; everything that the cell's content is a function of.
+        depends: JSON-able; the cell's content is a function of this alone.
     """
 
     folder: Path
     depends: dict[str, Any]
 
     @staticmethod
-    def of(parent: Path, name: str, depends: dict[str, Any]) -> "Cell":
-        """The cell of these dependencies; the name only helps who looks into the folder.
+    def find(parent: Path, name: str, depends: dict[str, Any]) -> "Cell":
+        """The cell of these dependencies below a folder; ``name`` is only a readable prefix.
 
-        One that is there under another name is the same: two arms may share an encoder.
+        A cell that exists under another prefix is the same one: two arms may share an encoder.
         """
         digest = fingerprint(depends)
-        there = sorted(parent.glob(f"*-{digest}"))
-        return Cell(there[0] if there else parent / f"{name}-{digest}", depends)
+        existing = sorted(parent.glob(f"*-{digest}"))
+        return Cell(existing[0] if existing else parent / f"{name}-{digest}", depends)
 
     @property
     def name(self) -> str:
+        """The folder's name: prefix and digest."""
         return self.folder.name
 
     @property
+    def digest(self) -> str:
+        """Identifies the cell, whatever its prefix."""
+        return fingerprint(self.depends)
+
+    @property
     def done(self) -> bool:
+        """True once the result is complete."""
         return self._marker.exists()
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What :meth:`finish` kept; ``seconds`` among it."""
+        """The JSON-able results that :meth:`finish` stored, ``seconds`` among them."""
         facts: dict[str, Any] = json.loads(self._marker.read_text())
         return facts
 
-    def finish(self, start: float, *, keep_state: bool = False, **facts: Any) -> None:
-        """Mark the cell as done. Written last: a cell without this mark does not count.
+    def finish(self, seconds: float, facts: Mapping[str, Any]) -> None:
+        """Mark the cell as done; written last, because a cell without this mark does not count."""
+        content = {"seconds": round(seconds, 2), **facts, "depends": self.depends}
+        write_json(self._marker, content)
 
-        Args:
-            start: ``time.perf_counter()`` when the work on it began.
-            keep_state: whether the training state stays, for a longer training to go on from.
-            facts: JSON-able results small enough to live in the mark itself.
-        """
-        seconds = round(time.perf_counter() - start, 2)
-        write_json(self._marker, {"seconds": seconds, **facts, "depends": self.depends})
-        if not keep_state:
-            self.state_file.unlink(missing_ok=True)
-
-    def go_on_from(self, other: "Cell") -> None:
-        """Take over the state in which a shorter training ended, unless this one has begun."""
-        if not self.state_file.exists() and other.state_file.exists():
-            write_bytes(self.state_file, other.state_file.read_bytes())
+    def start_from(self, shorter: "Cell") -> None:
+        """Copy the state in which a shorter training ended, unless this training has begun."""
+        if not self.state_file.exists() and shorter.state_file.exists():
+            write_bytes(self.state_file, shorter.state_file.read_bytes())
 
     @property
     def state_file(self) -> Path:
-        """What training resumes from; it goes when the cell is done."""
+        """The state that an interrupted training resumes from."""
         return self.folder / "state.pt"
 
     @property
     def encoder_file(self) -> Path:
+        """The trained encoder."""
         return self.folder / "encoder.safetensors"
 
     @property
     def decoder_file(self) -> Path:
-        """The other half of a VAE that was trained with its ELBO."""
+        """The decoder of a VAE that was trained with its ELBO."""
         return self.folder / "decoder.safetensors"
 
     @property
@@ -94,12 +95,84 @@ class Cell:
         return self.folder / "cell.json"
 
 
+@dataclass(frozen=True)
+class Seconds:
+    """Time spent on a study's cells, each counted once.
+
+    Attributes:
+        computed: by this run.
+        reused: by earlier runs, on cells that this run found finished.
+    """
+
+    computed: float = 0.0
+    reused: float = 0.0
+
+    @property
+    def total(self) -> float:
+        """Both together."""
+        return round(self.computed + self.reused, 2)
+
+
+class Cells:
+    """The cells of one run folder, each computed at most once.
+
+    Args:
+        output: the run folder; cells go below its folder ``cells``.
+    """
+
+    def __init__(self, output: Path) -> None:
+        self.folder = output / "cells"
+        self._computed: dict[str, float] = {}
+        self._reused: dict[str, float] = {}
+
+    def compute(
+        self,
+        name: str,
+        depends: dict[str, Any],
+        work: Callable[[Cell], Mapping[str, Any] | None],
+        *,
+        needs: Mapping[str, Cell] | None = None,
+        start_from: Cell | None = None,
+        keep_state: bool = False,
+    ) -> Cell:
+        """Return the finished cell of these dependencies, computing it unless it exists.
+
+        Args:
+            name: a readable prefix of the folder.
+            depends: JSON-able; all that ``work`` depends on besides ``needs``.
+            work: writes the cell's files and returns its JSON-able facts.
+            needs: finished cells that ``work`` reads, by the part they play in it.
+            start_from: a shorter training that this one continues.
+            keep_state: leave the training state in place, for a longer training to continue.
+        """
+        digests = {part: cell.digest for part, cell in (needs or {}).items()}
+        cell = Cell.find(self.folder, name, depends | digests)
+        if cell.done:
+            if cell.digest not in self._computed:
+                self._reused[cell.digest] = cell.facts["seconds"]
+            return cell
+        if start_from:
+            cell.start_from(start_from)
+        start = time.perf_counter()
+        facts = work(cell) or {}
+        cell.finish(time.perf_counter() - start, facts)
+        if not keep_state:
+            cell.state_file.unlink(missing_ok=True)
+        self._computed[cell.digest] = cell.facts["seconds"]
+        return cell
+
+    @property
+    def seconds(self) -> Seconds:
+        """Time spent on all cells that were asked for so far."""
+        return Seconds(round(sum(self._computed.values()), 2), round(sum(self._reused.values()), 2))
+
+
 def foundation(
     version: int, dataset: DatasetFactory, splits: Splits, device: str
 ) -> dict[str, Any]:
-    """What every cell of a study depends on; JSON-able.
+    """Return what every cell of a study depends on, JSON-able.
 
-    The images themselves are covered: another file under the same name is noticed.
+    The digests of the images are part of it: another file under the same name is noticed.
 
     Args:
         version: of what the same configuration means.

@@ -1,6 +1,5 @@
-"""What a study is: its configuration, and the checks that need no data."""
+"""The configuration of a study, and the checks that need no data."""
 
-import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -10,6 +9,7 @@ from fewshot.data.dataset import DatasetFactory
 from fewshot.episodes import Setting
 from fewshot.learners.base import LearnerFactory
 from fewshot.meta_train import TrainConfig
+from fewshot.study.rows import Published
 from guided.augment import Augmentation
 from guided.backbones import ImageShape
 from guided.encoder import Encoder
@@ -25,17 +25,19 @@ class ArmConfig:
 
     Args:
         encoder: pretrained; random: the same network, untrained; pixels: no network; checkpoint:
-            that of a file.
+            read from a file.
         guidance: strategies that shape a pretrained encoder's latents; none: a plain VAE.
         labelled: share of the training classes whose labels guidance and meta-training may use;
             pretraining sees all images. The classes depend on the seed, not on the arm.
         baseline: the arm that it is paired with, if not the study's.
         latents: what the learners are fed, one after the other: all, a slice's name, features.
             The first one is what the arm's best state is chosen by.
-        elbo: false: trained by its guidance alone, without the VAE's own terms.
-        augmentation: of its pretraining, in place of the study's; null: the study's.
         checkpoint: the file of an encoder that was trained elsewhere; ``{seed}`` in its path stands
             for the study's seed, without it one encoder serves all seeds.
+        elbo: false: trained by its guidance alone, without the VAE's own terms.
+        augmentation: of its pretraining, in place of the study's; null: the study's.
+        group: a name shared by arms that differ only in ``labelled``: one line of a figure, one
+            name in a table; null: the arm's own.
     """
 
     encoder: Literal["pretrained", "random", "pixels", "checkpoint"] = "pretrained"
@@ -46,12 +48,13 @@ class ArmConfig:
     checkpoint: Path | None = None
     elbo: bool = True
     augmentation: Augmentation | None = None
+    group: str | None = None
 
     def check(self, key: str) -> None:
-        """Refuse what contradicts itself.
+        """Refuse settings that contradict each other.
 
         Args:
-            key: where the arm stands in a configuration, for the message.
+            key: the arm's key in a configuration, for the message.
 
         Raises:
             InputError: which names the key.
@@ -60,29 +63,31 @@ class ArmConfig:
             raise InputError(f"{key}.labelled: expected a share in (0, 1], got {self.labelled}")
         if not self.latents:
             raise InputError(f"{key}.latents: at least one is needed, e.g. [all]")
-        of_kind = f"an encoder that is {self.encoder}"
+        kind = f"a {self.encoder} encoder"
         if self.guidance and self.encoder != "pretrained":
-            raise InputError(f"{key}.guidance: {of_kind} cannot be guided")
+            raise InputError(f"{key}.guidance: {kind} cannot be guided")
         if not self.elbo and not self.guidance:
-            raise InputError(f"{key}.elbo: without it and without guidance nothing is trained")
+            raise InputError(
+                f"{key}.elbo: without it the arm needs guidance, or nothing is trained"
+            )
         if self.augmentation and self.encoder != "pretrained":
-            raise InputError(f"{key}.augmentation: {of_kind} is not pretrained")
+            raise InputError(f"{key}.augmentation: {kind} is not trained here")
         if self.checkpoint is None and self.encoder == "checkpoint":
-            raise InputError(f"{key}.checkpoint: missing; the encoder's file is needed")
+            raise InputError(f"{key}.checkpoint: missing; name the encoder's file")
         if self.checkpoint is not None and self.encoder != "checkpoint":
-            raise InputError(f"{key}.checkpoint: {of_kind} comes from no file")
+            raise InputError(f"{key}.checkpoint: {kind} is not read from a file")
 
     def checkpoint_file(self, seed: int) -> Path:
-        """The file that a seed's encoder comes from."""
+        """The encoder's file for a seed."""
         return Path(str(self.checkpoint).replace("{seed}", str(seed)))
 
 
 def load_checkpoint(file: Path, shape: ImageShape) -> Encoder:
-    """An encoder in place of pretraining, with all its latents, for an arm to choose from.
+    """Load the encoder of an arm from a file, with all its latents.
 
     Raises:
-        InputError: the file is missing or no encoder's, was made for images of another shape, or
-            its output is a projection, which an arm's latents would leave out.
+        InputError: the file is missing or holds no encoder, was made for images of another shape,
+            or its output is a projection, which an arm's latents would leave out.
     """
     encoder = Encoder.load(file)
     if encoder.input_shape != shape:
@@ -90,7 +95,7 @@ def load_checkpoint(file: Path, shape: ImageShape) -> Encoder:
             f"{file}: made for images {encoder.input_shape}, the dataset's are {shape}"
         )
     if encoder.projection:
-        raise InputError(f"{file}: ends in a projection; an arm is fed all, a slice or features")
+        raise InputError(f"{file}: ends in a projection; a study needs an encoder without one")
     return encoder.select("all")
 
 
@@ -105,28 +110,31 @@ class LearnerConfig:
         test_augmentation: at test time an image's embedding is the mean over it and ``views``
             copies, deformed within these limits, all images alike; null: of the image alone.
             Learners that differ in this alone are trained once.
+        group: a name shared by learners that differ only in the amount of meta-training: one curve
+            of a figure, one line of a table; null: the learner's own.
     """
 
     learner: LearnerFactory
     train: TrainConfig | None = None
     baseline: str | None = None
     test_augmentation: Augmentation | None = None
+    group: str | None = None
 
     def check(self, key: str) -> None:
         """As :meth:`ArmConfig.check`."""
         if made_by(self.learner).needs_training and self.train is None:
-            raise InputError(f"{key}.train: missing; untrained it answers at random")
+            raise InputError(f"{key}.train: missing; untrained, this learner answers at random")
         if self.test_augmentation and not self.test_augmentation.active:
             raise InputError(
-                f"{key}.test_augmentation: deforms nothing; rotation, scale … are all 0"
+                f"{key}.test_augmentation: deforms nothing; set rotation, scale or another limit"
             )
 
     def describe(self) -> dict[str, Any]:
-        """Plain values of all that its training depends on."""
+        """Plain values of everything that its training depends on."""
         return {"learner": describe(self.learner), "train": describe(self.train)}
 
     def describe_tested(self) -> dict[str, Any]:
-        """Plain values of what its errors depend on, besides its training."""
+        """Plain values of everything that its errors depend on besides its training."""
         facts: dict[str, Any] = {"learner": describe(self.learner)}
         if self.test_augmentation:
             facts["test_augmentation"] = describe(self.test_augmentation)
@@ -134,7 +142,7 @@ class LearnerConfig:
 
 
 def is_meta_trained(arm: ArmConfig, learner: LearnerConfig) -> bool:
-    """Whether a learner is trained on an arm: there must be something to train."""
+    """True if a learner is trained on an arm: there must be something to train."""
     return learner.train is not None and (
         arm.encoder != "pixels" or made_by(learner.learner).needs_training
     )
@@ -148,8 +156,7 @@ class StudyConfig:
         study: its name.
         dataset: where images come from.
         arms: name -> encoder.
-        learners: name -> learner. Names that differ only after an ``@`` are one learner after
-            different amounts of meta-training, and are drawn as one curve.
+        learners: name -> learner.
         pretrain: how every pretrained arm is trained; ``guidance`` is the arm's own.
         settings: shapes of the test episodes.
         seeds: one pretraining each.
@@ -162,9 +169,7 @@ class StudyConfig:
         resamples: bootstrap draws.
         precision: of pretraining and meta-training: float32, or bfloat16. Errors are measured in
             float32.
-        published: name -> errors in percent that others report, as text, one for each of
-            ``settings``, to be shown beside ours; "–" where there is none, ``*`` behind a figure
-            that is remembered.
+        published: errors that others report for some of ``settings``, shown beside ours.
     """
 
     study: str
@@ -180,10 +185,8 @@ class StudyConfig:
     selection_episodes: int = 300
     episode_seed: int = 0
     resamples: int = 2000
-    precision: Precision = field(default="float32", metadata={"described": "if changed"})
-    published: dict[str, list[str]] = field(
-        default_factory=dict, metadata={"described": "if changed"}
-    )
+    precision: Precision = "float32"
+    published: list[Published] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         for name in (self.baseline, *(arm.baseline for arm in self.arms.values())):
@@ -207,7 +210,9 @@ class StudyConfig:
             raise InputError(f"seeds: {self.seeds} holds one twice")
         for setting in self.settings:
             if setting.within:
-                raise InputError("settings: within is for training; fewshot lake tests within one")
+                raise InputError(
+                    "settings.within: for training only; fewshot lake tests within an alphabet"
+                )
         labels = [setting.label for setting in self.settings]
         if len(set(labels)) < len(labels):
             raise InputError(f"settings: {', '.join(labels)} holds one twice")
@@ -215,25 +220,21 @@ class StudyConfig:
             raise InputError("pretrain.guidance: belongs to the arms of a study")
         if not self.pretrain.elbo:
             raise InputError("pretrain.elbo: belongs to the arms of a study")
-        for name, errors in self.published.items():
-            if len(errors) != len(self.settings) or not all(map(_is_reported, errors)):
-                raise InputError(
-                    f"published.{name}: expected {len(self.settings)} texts, one for each of "
-                    f"settings, like '3.0', '8.7*' or '–', got {errors}"
-                )
+        for figures in self.published:
+            figures.check(f"published.{figures.name}", labels)
         if self.episodes < 2 or self.selection_episodes < 1:
             raise InputError(f"episodes: expected at least 2, got {self.episodes}")
 
     def trained_as(self, learner: str) -> str:
-        """The first learner with the same training, whose trained weights a learner has."""
+        """The first learner with the same training: its weights are this learner's too."""
         facts = self.learners[learner].describe()
         return next(name for name, other in self.learners.items() if other.describe() == facts)
 
     def beginning_of(self, learner: str) -> str | None:
-        """The learner whose meta-training is a beginning of this one's; the longest of several.
+        """The learner with the longest meta-training that this learner's can continue, if any.
 
-        They differ in ``train.steps`` alone, and the shorter one ends at a validation of the
-        longer one: going on from its last state is the longer training, to the bit.
+        The two differ in ``train.steps`` alone, and the shorter one ends at a validation of the
+        longer one: continuing from its last state gives the longer training, to the bit.
         """
         whole = self.learners[learner].train
         found: dict[str, int] = {}
@@ -248,17 +249,13 @@ class StudyConfig:
         return max(found, key=found.__getitem__, default=None)
 
     def baseline_of(self, arm: str) -> str:
-        """The arm that an arm is paired with; itself for a baseline."""
+        """The arm that an arm is paired with; the arm itself if it is the baseline."""
         return self.arms[arm].baseline or (self.baseline if arm != self.baseline else arm)
 
     def partner_of(self, arm: str, learner: str) -> tuple[str, str] | None:
-        """The arm and the learner whose errors an arm's with a learner are paired with, if any."""
+        """The arm and learner that an arm with a learner is paired with; None for a baseline."""
         other = self.learners[learner].baseline
         if other is not None:
             return None if other == learner else (arm, other)
         baseline = self.baseline_of(arm)
         return None if baseline == arm else (baseline, learner)
-
-
-def _is_reported(error: str) -> bool:
-    return re.fullmatch(r"\d+(\.\d+)?\*?|–", error) is not None

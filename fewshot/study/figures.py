@@ -1,38 +1,33 @@
-"""The study's figures, as matplotlib figures that belong to no window."""
+"""Figures of a study, drawn from its rows: matplotlib figures that belong to no window."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-import torch
-
-from fewshot.data.bank import ImageBank
-from fewshot.episodes import Setting
-from fewshot.learners.base import Learner
-from fewshot.sampler import EpisodeSampler
+from fewshot.study.outcome import Answers, LearningCurve
+from fewshot.study.rows import LearnerRow, ResultRow
+from fewshot.study.text import arm_label, minus, ways_and_shots
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from fewshot.study.outcome import Outcome
-
-
 WIDE = 10
-"""The ratio of values beyond which an axis is logarithmic, so that errors of 3 and 4 % are apart
+"""The ratio of values beyond which an axis is logarithmic: errors of 3 and 4 % can be told apart
 beside one of 60."""
 TICKS = [factor * 10**power for power in range(-2, 2) for factor in (1, 2, 5)] + [100]
 
 
-def errors_figure(results: dict[str, Any]) -> "Figure":
+def errors_figure(study: str, rows: Sequence[ResultRow]) -> "Figure":
     """Mean errors, one panel a setting; bars over seeds where there are several, else episodes."""
+    colours = arm_colours(rows)
 
-    def draw(axes: "Axes", rows: Sequence[dict[str, Any]]) -> None:
+    def draw(axes: "Axes", rows: Sequence[ResultRow]) -> None:
         for i, row in enumerate(rows):
-            interval = row["error_ci95_seeds"] or row["error_ci95_episodes"]
-            _point(axes, i, row["error"], interval, _colour(results, row))
+            interval = row.error_ci95_seeds or row.error_ci95_episodes
+            _point(axes, i, row.error, interval, colours[row.arm])
 
-    figure = _panels(results, results["rows"], draw)
-    errors = [row["error"] for row in results["rows"]]
+    figure = _panels(rows, draw)
+    errors = [row.error for row in rows]
     if 0 < WIDE * min(errors) < max(errors):
         for axes in figure.axes:
             axes.set_xscale("log", subs=())
@@ -40,25 +35,26 @@ def errors_figure(results: dict[str, Any]) -> "Figure":
             ticks = [t for t in TICKS if low <= t <= high]
             axes.set_xticks(ticks, [f"{t:g}" for t in ticks])
             axes.set_xlim(low, high)
-    many = len(results["rows"][0]["seeds"]) > 1
-    figure.suptitle(f"{results['study']}: error in %, 95 % over {'seeds' if many else 'episodes'}")
+    over = "seeds" if len(rows[0].seeds) > 1 else "episodes"
+    figure.suptitle(f"{study}: error in %, 95 % over {over}")
     return figure
 
 
-def differences_figure(results: dict[str, Any]) -> "Figure | None":
+def differences_figure(study: str, rows: Sequence[ResultRow]) -> "Figure | None":
     """Paired differences to the baseline; left of the line, the arm is better."""
-    rows = [row for row in results["rows"] if row["paired_with"]]
-    if not rows:
+    colours = arm_colours(rows)
+    rows = [row for row in rows if row.paired_with]
+    sizes = [abs(row.paired_difference) for row in rows if row.paired_difference is not None]
+    if not sizes:
         return None
 
-    def draw(axes: "Axes", rows: Sequence[dict[str, Any]]) -> None:
+    def draw(axes: "Axes", rows: Sequence[ResultRow]) -> None:
         axes.axvline(0, color="0.6", linewidth=1)
         for i, row in enumerate(rows):
-            interval = row["paired_difference_ci95"]
-            _point(axes, i, row["paired_difference"], interval, _colour(results, row))
+            difference = row.paired_difference or 0.0
+            _point(axes, i, difference, row.paired_difference_ci95, colours[row.arm])
 
-    figure = _panels(results, rows, draw)
-    sizes = [abs(row["paired_difference"]) for row in rows]
+    figure = _panels(rows, draw)
     points = "points"
     if WIDE * min(sizes) < max(sizes) > WIDE:
         points = "points, logarithmic beyond 1"
@@ -68,43 +64,40 @@ def differences_figure(results: dict[str, Any]) -> "Figure | None":
             ticks = [t for t in (-30, -10, -3, -1, 0, 1, 3, 10, 30) if low < t < high]
             axes.set_xticks(ticks, [f"{t:g}" for t in ticks], fontsize=8)
             axes.set_xlim(1.5 * min(low, -1), 1.5 * max(high, 1))
-    baseline = baseline_name(results["rows"])
-    figure.suptitle(f"{results['study']}: error minus {baseline}'s on the same episodes, {points}")
+    figure.suptitle(f"{study}: error {minus(rows)} on the same episodes, {points}")
     return figure
 
 
-def baseline_name(rows: Sequence[dict[str, Any]]) -> str:
-    """What the differences are to, in a heading: an arm, or each arm's own baseline."""
-    names = {row["paired_with"] for row in rows if row["paired_with"]}
-    return names.pop() if len(names) == 1 else "baseline"
-
-
-def _panels(results: dict[str, Any], rows: Sequence[dict[str, Any]], draw: Any) -> "Figure":
+def _panels(
+    rows: Sequence[ResultRow], draw: "Callable[[Axes, Sequence[ResultRow]], None]"
+) -> "Figure":
     from matplotlib.figure import Figure
 
-    settings = list(dict.fromkeys((row["n_way"], row["n_shot"]) for row in rows))
-    by_setting = [[r for r in rows if (r["n_way"], r["n_shot"]) == s] for s in settings]
-    height = 1.2 + 0.26 * max(len(panel) for panel in by_setting)
+    settings: dict[str, list[ResultRow]] = {}
+    for row in rows:
+        settings.setdefault(ways_and_shots(row), []).append(row)
+    height = 1.2 + 0.26 * max(map(len, settings.values()))
     figure = Figure(figsize=(3.2 + 2.8 * len(settings), height), layout="constrained")
     panels = figure.subplots(1, len(settings), sharey=True, squeeze=False)[0]
-    for axes, (n_way, n_shot), panel in zip(panels, settings, by_setting, strict=True):
+    for axes, (setting, panel) in zip(panels, settings.items(), strict=True):
         draw(axes, panel)
-        axes.set_title(f"{n_way}-way {n_shot}-shot", fontsize=10)
-        axes.set_yticks(range(len(panel)), [_label(row) for row in panel], fontsize=8)
+        axes.set_title(setting, fontsize=10)
+        axes.set_yticks(range(len(panel)), [condition_label(row) for row in panel], fontsize=8)
         axes.grid(axis="x", alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
     panels[0].invert_yaxis()
     return figure
 
 
-def _label(row: dict[str, Any]) -> str:
-    latents = "" if row["latents"] == "all" else f" [{row['latents']}]"
-    return f"{row['arm']}{latents} · {row['learner']}"
+def condition_label(row: LearnerRow) -> str:
+    """Arm, latents and learner."""
+    return f"{arm_label(row)} · {row.learner}"
 
 
-def _colour(results: dict[str, Any], row: dict[str, Any]) -> str:
-    arms = list(dict.fromkeys(r["arm"] for r in results["rows"]))
-    return f"C{arms.index(row['arm']) % 10}"
+def arm_colours(rows: Sequence[LearnerRow]) -> dict[str, str]:
+    """The colour of each arm, in the order of the rows."""
+    arms = dict.fromkeys(row.arm for row in rows)
+    return {arm: f"C{i % 10}" for i, arm in enumerate(arms)}
 
 
 def _point(
@@ -115,40 +108,37 @@ def _point(
     axes.plot([value], [y], "o", color=colour, markersize=5)
 
 
-def budgets_figure(results: dict[str, Any]) -> "Figure | None":
+def budgets_figure(rows: Sequence[ResultRow]) -> "Figure | None":
     """Error against episodes of meta-training; a band is the 95 % interval over seeds.
 
-    A row of panels for each setting and share of labels, a column for each learner that was trained
-    for different numbers of episodes, a line for each kind of encoder.
+    A row of panels for each setting and share of labels, a column for each group of learners that
+    were trained for different numbers of episodes, a line for each group of arms.
     """
     from matplotlib.figure import Figure
 
-    curves: dict[tuple[Any, ...], dict[str, list[dict[str, Any]]]] = {}
-    for row in sorted(results["rows"], key=lambda row: row["train_episodes"]):
-        if row["encoder"] != "pixels":
-            learner = row["learner"].partition("@")[0]
-            panel = (row["n_way"], row["n_shot"], row["labelled"], learner)
-            curves.setdefault(panel, {}).setdefault(_kind(row), []).append(row)
+    curves: dict[tuple[Any, ...], dict[str, list[ResultRow]]] = {}
     budgets: dict[str, set[int]] = {}
-    for panel, lines in curves.items():
-        found = {row["train_episodes"] for rows in lines.values() for row in rows}
-        budgets.setdefault(panel[3], set()).update(found)
+    for row in sorted(rows, key=lambda row: row.train_episodes):
+        if row.encoder != "pixels":
+            panel = (ways_and_shots(row), row.labelled, row.learner_group)
+            line = arm_label(row, row.arm_group)
+            curves.setdefault(panel, {}).setdefault(line, []).append(row)
+            budgets.setdefault(row.learner_group, set()).add(row.train_episodes)
     learners = [learner for learner, found in budgets.items() if len(found) > 1]
     if not learners:
         return None
-    conditions = sorted({panel[:3] for panel in curves})
-    kinds = sorted({kind for lines in curves.values() for kind in lines})
+    conditions = sorted({panel[:2] for panel in curves})
+    names = list(dict.fromkeys(name for lines in curves.values() for name in lines))
     size = (1 + 3.4 * len(learners), 1 + 2.4 * len(conditions))
     figure = Figure(figsize=size, layout="constrained")
     grid = figure.subplots(len(conditions), len(learners), sharex=True, squeeze=False)
-    for i, (n_way, n_shot, share) in enumerate(conditions):
+    for i, (setting, share) in enumerate(conditions):
         for j, learner in enumerate(learners):
             axes = grid[i, j]
-            lines = curves.get((n_way, n_shot, share, learner), {})
-            for kind, rows in lines.items():
-                _curve(axes, rows, kind, f"C{kinds.index(kind)}")
+            for name, curve in curves.get((setting, share, learner), {}).items():
+                _curve(axes, curve, name, f"C{names.index(name)}")
             axes.set_xscale("symlog", linthresh=100)
-            title = f"{learner}, {n_way}-way {n_shot}-shot, {100 * share:g} % of the labels"
+            title = f"{learner}, {setting}, {100 * share:g} % of the labels"
             axes.set_title(title, fontsize=8)
             axes.grid(alpha=0.3)
             axes.spines[["top", "right"]].set_visible(False)
@@ -158,44 +148,34 @@ def budgets_figure(results: dict[str, Any]) -> "Figure | None":
     return figure
 
 
-def _kind(row: dict[str, Any]) -> str:
-    """An encoder as a legend names it, without its share of labels."""
-    latents = "" if row["latents"] == "all" else f" [{row['latents']}]"
-    unguided = "vae" if row["encoder"] == "pretrained" else row["encoder"]
-    return (" + ".join(row["guidance"]) or unguided) + latents
-
-
-def _curve(axes: "Axes", rows: Sequence[dict[str, Any]], label: str, colour: str) -> None:
-    episodes = [row["train_episodes"] for row in rows]
-    axes.plot(episodes, [r["error"] for r in rows], "o-", color=colour, markersize=3, label=label)
-    intervals = [row["error_ci95_seeds"] for row in rows]
-    if all(intervals):
+def _curve(axes: "Axes", rows: Sequence[ResultRow], label: str, colour: str) -> None:
+    episodes = [row.train_episodes for row in rows]
+    axes.plot(episodes, [r.error for r in rows], "o-", color=colour, markersize=3, label=label)
+    intervals = [row.error_ci95_seeds for row in rows if row.error_ci95_seeds]
+    if len(intervals) == len(rows):
         low, high = zip(*intervals, strict=True)
         axes.fill_between(episodes, low, high, color=colour, alpha=0.15, linewidth=0)
 
 
-def learning_curves_figure(outcome: "Outcome") -> "Figure | None":
+def learning_curves_figure(curves: Sequence[LearningCurve]) -> "Figure | None":
     """Validation score against steps for every pretrained arm; one thin line a seed."""
     from matplotlib.figure import Figure
 
-    curves = {key: cell.facts["history"] for key, cell in outcome.encoders.items()}
-    curves = {key: history for key, history in curves.items() if history}
     if not curves:
         return None
-    arms = list(dict.fromkeys(name for name, _ in curves))
-    # An arm without the ELBO has one that means nothing.
-    with_elbo = {k for k in curves if outcome.encoders[k].facts["depends"].get("elbo", True)}
+    arms = list(dict.fromkeys(curve.arm for curve in curves))
+    with_elbo = any(curve.elbo for curve in curves)
     figure = Figure(figsize=(8 if with_elbo else 4, 3.2), layout="constrained")
     figure.suptitle("on the validation classes", fontsize=10)
     panels = figure.subplots(1, 2 if with_elbo else 1, squeeze=False)[0]
     labels = {"score": "score (lower is better)", "negative_elbo": "negative ELBO, nats per image"}
-    for (name, seed), history in curves.items():
-        steps = [entry["step"] for entry in history]
-        shown = labels if (name, seed) in with_elbo else ["score"]
+    for curve in curves:
+        steps = [entry["step"] for entry in curve.history]
+        shown = labels if curve.elbo else ["score"]
         for axes, key in zip(panels, shown, strict=False):
-            label = name if axes.get_legend_handles_labels()[1].count(name) == 0 else None
-            colour = f"C{arms.index(name)}"
-            axes.plot(steps, [e[key] for e in history], color=colour, linewidth=1, label=label)
+            label = None if curve.arm in axes.get_legend_handles_labels()[1] else curve.arm
+            values = [entry[key] for entry in curve.history]
+            axes.plot(steps, values, color=f"C{arms.index(curve.arm)}", linewidth=1, label=label)
     for axes, label in zip(panels, labels.values(), strict=False):
         axes.set_ylabel(label)
         axes.set_xlabel("step")
@@ -205,40 +185,30 @@ def learning_curves_figure(outcome: "Outcome") -> "Figure | None":
     return figure
 
 
-@torch.no_grad()
-def episode_figure(
-    learner: Learner,
-    bank: ImageBank,
-    setting: Setting,
-    seed: int,
-    n_shown: int = 8,
-) -> "Figure":
-    """The first episode: support on the left, queries on the right, wrong ones framed in red.
+def episode_figure(answers: Answers, n_shown: int = 8) -> "Figure":
+    """One episode: support on the left, queries on the right, wrong ones framed in red.
 
     The number under a wrong query is the class (row) that the learner took it for.
     """
     from matplotlib.figure import Figure
 
-    rows = EpisodeSampler(bank, setting, seed)[0]
-    episode = rows.gather(bank.images)
-    with torch.no_grad():
-        best = learner.logits(episode)[0].argmax(1)
-    predicted = best.view(setting.n_way, setting.n_query).tolist()
-    n_shown = min(n_shown, setting.n_query)
-    shots = min(setting.n_shot, 5)
+    n_way, n_shot = answers.support.shape[:2]
+    n_shown = min(n_shown, answers.query.shape[1])
+    shots = min(n_shot, 5)
     columns = shots + n_shown
-    figure = Figure(figsize=(0.7 * columns + 0.8, 0.8 * setting.n_way + 0.5), layout="constrained")
-    grid = figure.subplots(setting.n_way, columns, squeeze=False)
-    for way in range(setting.n_way):
+    figure = Figure(figsize=(0.7 * columns + 0.8, 0.8 * n_way + 0.5), layout="constrained")
+    grid = figure.subplots(n_way, columns, squeeze=False)
+    for way in range(n_way):
         for column in range(columns):
             axes = grid[way, column]
             query = column - shots
-            image = episode.support[0, way, column] if query < 0 else episode.query[0, way, query]
-            axes.imshow(image.permute(1, 2, 0).squeeze(-1).numpy(), cmap="gray", vmin=0, vmax=255)
+            image = answers.support[way, column] if query < 0 else answers.query[way, query]
+            pixels = image[0] if len(image) == 1 else image.transpose(1, 2, 0)
+            axes.imshow(pixels, cmap="gray", vmin=0, vmax=255)
             axes.set_xticks([])
             axes.set_yticks([])
             if query >= 0:
-                _frame(axes, predicted[way][query], way)
+                _frame(axes, int(answers.predicted[way, query]), way)
         grid[way, 0].set_ylabel(str(way), rotation=0, labelpad=8)
     grid[0, 0].set_title("support", fontsize=8)
     grid[0, shots].set_title("queries", fontsize=8)

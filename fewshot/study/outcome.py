@@ -1,37 +1,108 @@
-"""What a study computed, and how to open it again."""
+"""Everything that a study computed, as the report reads it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from pathlib import Path
 
-from fewshot.evaluate import EpisodeErrors
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fewshot.episodes import Setting
 from fewshot.learners.base import Learner
-from fewshot.study.cells import Cell
+from fewshot.study.cells import Cell, Seconds
 from fewshot.study.config import LearnerConfig
+from fewshot.study.rows import EpisodeErrors, Key, Measurement
 from guided.encoder import Encoder
+from guided.files import write_arrays
+
+
+@dataclass(frozen=True)
+class LearningCurve:
+    """Validations of one pretraining.
+
+    Attributes:
+        arm, seed: of the encoder.
+        history: one dict a validation: ``step``, ``score``, ``negative_elbo``.
+        elbo: False if the encoder was trained without the ELBO, whose value then says nothing.
+    """
+
+    arm: str
+    seed: int
+    history: list[dict[str, float]]
+    elbo: bool = True
+
+
+@dataclass(frozen=True)
+class Answers:
+    """One test episode and a learner's answers to it.
+
+    Attributes:
+        support: images uint8 ``[n_way, n_shot, C, H, W]``.
+        query: images uint8 ``[n_way, n_query, C, H, W]``.
+        predicted: the class that each query was taken for, int64 ``[n_way, n_query]``.
+    """
+
+    support: NDArray[np.uint8]
+    query: NDArray[np.uint8]
+    predicted: NDArray[np.int64]
+
+    def save(self, path: Path) -> None:
+        """Write the arrays as ``.npz``."""
+        write_arrays(path, vars(self))
+
+    @classmethod
+    def load(cls, path: Path) -> "Answers":
+        """Read what :meth:`save` wrote."""
+        with np.load(path) as stored:
+            return cls(**{name: stored[name] for name in stored})
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Everything that a study computed.
+    """The finished cells of a study.
 
     Attributes:
-        errors: one entry for each arm, seed, latents, learner and setting.
+        settings: shapes of the test episodes.
         encoders: (arm, seed) -> the cell that holds the encoder.
-        learners: (arm, seed, learner, latents) -> the cell that holds what was evaluated: the
-            encoder's, or the meta-trained learner's.
-        diagnostics: what the guidances did to the latents: one dict a measurement.
-        seconds: of computing, summed over cells, those of earlier runs included.
+        learners: the cell that holds what was evaluated: the encoder's, or the meta-trained
+            learner's.
+        tested: the cell that holds the errors.
+        answers: arm -> the cell that holds one test episode and the answers to it.
+        curves: of the encoders that were pretrained.
+        diagnostics: measurements of the encoders' latents.
+        seconds: of computing, each cell counted once.
     """
 
-    errors: list[EpisodeErrors]
+    settings: Sequence[Setting]
     encoders: dict[tuple[str, int], Cell]
-    learners: dict[tuple[str, int, str, str], Cell]
-    diagnostics: list[dict[str, Any]]
-    seconds: float
+    learners: dict[Key, Cell]
+    tested: dict[Key, Cell]
+    answers: dict[str, Cell]
+    curves: list[LearningCurve]
+    diagnostics: list[Measurement]
+    seconds: Seconds
+
+    @cached_property
+    def errors(self) -> list[EpisodeErrors]:
+        """One entry for each arm, seed, learner, latents and setting, read from the cells."""
+        found = []
+        for key, cell in self.tested.items():
+            with np.load(cell.folder / "errors.npz") as stored:
+                found += [
+                    EpisodeErrors(key, setting, torch.from_numpy(stored[setting.label]))
+                    for setting in self.settings
+                ]
+        return found
+
+    def answers_of(self, arm: str) -> Answers:
+        """One test episode and the answers of the arm's first seed, learner and latents."""
+        return Answers.load(self.answers[arm].folder / "answers.npz")
 
 
 def load_learner(learner: LearnerConfig, source: Cell, latents: str) -> Learner:
-    """The learner on a pretrained encoder with these latents, or as meta-training left it."""
+    """Return the learner on a pretrained encoder with these latents, or as it was meta-trained."""
     if source.depends["cell"] == "encoder":
         model = learner.learner(Encoder.load(source.encoder_file, latents))
     else:

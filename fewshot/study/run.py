@@ -1,11 +1,10 @@
 """The study: arms × seeds × learners × settings, paired, in resumable cells."""
 
-import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
@@ -13,15 +12,18 @@ from tqdm import tqdm
 from fewshot.config import describe, made_by
 from fewshot.data.dataset import Splits
 from fewshot.data.labels import labelled_classes
-from fewshot.evaluate import EpisodeErrors, episode_errors, table_for
+from fewshot.evaluation import episode_errors, table_for
 from fewshot.learners.base import Learner
 from fewshot.meta_train import meta_train
 from fewshot.sampler import EpisodeSampler
 from fewshot.study.arms import Arms
-from fewshot.study.cells import Cell, foundation
+from fewshot.study.cells import Cell, Cells, foundation
 from fewshot.study.config import ArmConfig, LearnerConfig, StudyConfig, is_meta_trained
 from fewshot.study.diagnostics import diagnose, excited_slices
-from fewshot.study.outcome import Outcome, load_learner
+from fewshot.study.outcome import Answers, LearningCurve, Outcome, load_learner
+from fewshot.study.report import write_report
+from fewshot.study.result import StudyResult
+from fewshot.study.rows import Key, Measurement
 from guided.augment import Augmentation
 from guided.decoder import Decoder
 from guided.encoder import Encoder
@@ -30,18 +32,18 @@ from guided.files import write_arrays
 from guided.seeds import derive_seed
 from guided.training.state import progress_bar
 
-FORMAT = 2  # part of every digest: raise it when the same configuration comes to mean new numbers
+FORMAT = 3  # part of every digest: raise it when the same configuration comes to mean new numbers
 
 
 class Study:
-    """Runs a study's cells inside a folder.
+    """Computes a study's cells inside a run folder.
 
     Args:
         config: what to compare.
         splits: the dataset's banks.
-        output: the run folder; cells go below ``cells``.
+        output: the run folder; cells go below its folder ``cells``.
         device: where to compute.
-        say: receives one line for each finished training.
+        say: receives one line after each training.
 
     Raises:
         InputError: impossible episodes or settings, or latents that an arm will not have.
@@ -58,16 +60,17 @@ class Study:
     ) -> None:
         self.config, self.splits, self.output = config, splits, output
         self.device, self.say = device, say
+        self.cells = Cells(output)
         self.samplers = {
             setting: EpisodeSampler(
                 splits.test, setting, derive_seed(config.episode_seed, "test", setting.label)
             )
             for setting in config.settings
         }
-        self._foundation = foundation(FORMAT, config.dataset, splits, device)
+        shared = foundation(FORMAT, config.dataset, splits, device)
         if config.precision != StudyConfig.precision:
-            self._foundation["precision"] = config.precision
-        self.arms = Arms(config, splits, output, self._foundation, device, say)
+            shared["precision"] = config.precision
+        self.arms = Arms(config, splits, self.cells, output, shared, device, say)
         self._embedded: tuple[tuple[Path, str, Augmentation | None], Tensor] | None = None
         # Attribute -> the latents that an arm excites for it.
         self._excited: dict[str, tuple[int, int]] = {}
@@ -81,7 +84,7 @@ class Study:
                 self._check(arm, seed)
 
     def _check(self, arm: ArmConfig, seed: int) -> None:
-        """Before anything is trained: do its network, its latents and its learners exist?"""
+        """Build the arm's network and learners once, before anything is trained."""
         untrained = self.arms.untrained(arm, seed)
         n_labelled = len(labelled_classes(self.splits.train, arm.labelled, seed=0))
         for latents, name in self._conditions(arm):
@@ -89,26 +92,16 @@ class Study:
             made = learner.learner(untrained.select(latents))
             if learner.test_augmentation and made.reads_images:
                 raise InputError(
-                    f"learners.{name}.test_augmentation: {type(made).__name__} has no embedding "
-                    "before an episode is known"
+                    f"learners.{name}.test_augmentation: {type(made).__name__} computes no "
+                    "embedding before it has seen the episode"
                 )
             training = [learner.train.setting, learner.train.validation] if learner.train else []
             for setting in (*self.config.settings, *training):
                 made.check_ways(setting.n_way)
-            if training:
+            if learner.train:
                 made.check_classes(n_labelled)
-            tasks = learner.train.tasks if learner.train else None
-            if (
-                tasks is not None
-                and is_meta_trained(arm, learner)
-                and made_by(tasks).needs_decoder
-                and not (arm.encoder == "pretrained" and arm.elbo)
-            ):
-                raise InputError(
-                    f"learners.{name}.train.tasks: {made_by(tasks).__name__} needs a decoder; an "
-                    "arm has none that is not pretrained, or without the ELBO"
-                )
-            by_labels = learner.train is not None and tasks is None
+                self._check_tasks(arm, name, learner)
+            by_labels = learner.train is not None and learner.train.tasks is None
             if by_labels and training[0].n_way > n_labelled:
                 raise InputError(
                     f"labelled: {arm.labelled} of the training classes are {n_labelled}, "
@@ -116,136 +109,167 @@ class Study:
                 )
         self._excited = excited_slices(untrained, self.splits.test) | self._excited
 
+    def _check_tasks(self, arm: ArmConfig, name: str, learner: LearnerConfig) -> None:
+        tasks = learner.train.tasks if learner.train else None
+        decoded = tasks is not None and made_by(tasks).needs_decoder
+        has_decoder = arm.encoder == "pretrained" and arm.elbo
+        if decoded and is_meta_trained(arm, learner) and not has_decoder:
+            raise InputError(
+                f"learners.{name}.train.tasks: {made_by(tasks).__name__} needs a decoder; only an "
+                "arm that is pretrained with the ELBO has one"
+            )
+
+    def result(self) -> StudyResult:
+        """Compute what is missing and write the report."""
+        outcome = self.run()
+        classes = {name: bank.n_classes for name, bank in vars(self.splits).items()}
+        return write_report(self.config, outcome, classes, self.output, self.device)
+
     def run(self) -> Outcome:
-        """Compute, or find, every cell."""
-        errors: list[EpisodeErrors] = []
-        encoders: dict[tuple[str, int], Cell] = {}
-        learners: dict[tuple[str, int, str, str], Cell] = {}
-        diagnostics: list[dict[str, Any]] = []
-        seconds = 0.0
+        """Compute every cell that is not finished yet."""
+        found = Outcome(self.config.settings, {}, {}, {}, {}, [], [], self.cells.seconds)
         pairs = [(seed, name) for seed in self.config.seeds for name in self.config.arms]
         with progress_bar(self.config.study, len(pairs), 0, "encoder") as bar:
             for seed, name in pairs:
-                arm = self.config.arms[name]
-                encoder = encoders[name, seed] = self.arms.cell(name, arm, seed)
-                seconds += encoder.facts["seconds"]
-                for latents, learner in self._conditions(arm):
-                    key = (name, seed, learner, latents)
-                    trained = self._meta_trained(key, arm, encoder)
-                    learners[key] = trained or encoder
-                    cell = self._errors(key, learners[key])
-                    errors += self._read_errors(cell, key)
-                    seconds += cell.facts["seconds"]
-                    seconds += trained.facts["seconds"] if trained else 0
-                for latents, learner in self._conditions(arm):  # no training will go on from these
-                    learners[name, seed, learner, latents].state_file.unlink(missing_ok=True)
-                measured = self._diagnosis(name, seed, encoder)
-                diagnostics += measured.facts["measurements"]
-                seconds += measured.facts["seconds"]
+                self._run_arm(name, seed, found)
                 bar.update()
-        return Outcome(errors, encoders, learners, diagnostics, seconds)
+        return replace(found, seconds=self.cells.seconds)
+
+    def _run_arm(self, name: str, seed: int, found: Outcome) -> None:
+        arm = self.config.arms[name]
+        encoder = found.encoders[name, seed] = self.arms.cell(name, arm, seed)
+        history = encoder.facts["history"]
+        if history:
+            found.curves.append(LearningCurve(name, seed, history, arm.elbo))
+        keys = [Key(name, seed, learner, latents) for latents, learner in self._conditions(arm)]
+        for key in keys:
+            source = found.learners[key] = self._meta_trained(key, arm, encoder) or encoder
+            found.tested[key] = self._errors(key, source)
+            if name not in found.answers:
+                found.answers[name] = self._answers(key, source)
+        for key in keys:  # no training continues from these any more
+            found.learners[key].state_file.unlink(missing_ok=True)
+        measured = self._diagnosis(name, seed, encoder).facts["measurements"]
+        found.diagnostics.extend(
+            Measurement.from_json({"arm": name, "seed": seed, **entry}) for entry in measured
+        )
 
     def _conditions(self, arm: ArmConfig) -> Iterator[tuple[str, str]]:
+        """Yield (latents, learner's name)."""
         for latents in arm.latents:
             for learner in self.config.learners:
                 yield latents, learner
 
-    def _cell(self, name: str, depends: dict[str, Any]) -> Cell:
-        return Cell.of(self.output / "cells", name, depends)
-
-    def _log_folder(self, cell: Cell) -> Path:
-        return self.output / "tensorboard" / cell.name
-
-    def _meta_trained(
-        self, key: tuple[str, int, str, str], arm: ArmConfig, encoder: Cell
-    ) -> Cell | None:
-        """The learner after meta-training; None for one that is only evaluated."""
-        name, seed, learner_name, latents = key
-        learner_name = self.config.trained_as(learner_name)
-        learner = self.config.learners[learner_name]
+    def _meta_trained(self, key: Key, arm: ArmConfig, encoder: Cell) -> Cell | None:
+        """The cell of the meta-trained learner; None for one that is only evaluated."""
+        name = self.config.trained_as(key.learner)
+        learner = self.config.learners[name]
         if learner.train is None or not is_meta_trained(arm, learner):
             return None
         depends: dict[str, Any] = {
             "cell": "train",
-            "encoder": encoder.name,
-            "latents": latents,
+            "latents": key.latents,
             "learner": learner.describe(),
         }
-        by_labels = learner.train.tasks is None
-        if arm.labelled < 1 and by_labels:
-            depends |= {"labelled": arm.labelled, "seed": seed}
-        cell = self._cell(f"train-{name}-seed{seed}-{latents}-{learner_name}", depends)
-        if cell.done:
-            return cell
-        beginning = self.config.beginning_of(learner_name)
-        shorter = None
-        if beginning:
-            shorter = self._meta_trained((name, seed, beginning, latents), arm, encoder)
-        start = time.perf_counter()
-        if shorter:
-            cell.go_on_from(shorter)
+        if arm.labelled < 1 and learner.train.tasks is None:
+            depends |= {"labelled": arm.labelled, "seed": key.seed}
+        shorter = self.config.beginning_of(name)
+        return self.cells.compute(
+            f"train-{key.arm}-seed{key.seed}-{key.latents}-{name}",
+            depends,
+            lambda cell: self._meta_train(key._replace(learner=name), cell, encoder),
+            needs={"encoder": encoder},
+            start_from=(
+                self._meta_trained(key._replace(learner=shorter), arm, encoder) if shorter else None
+            ),
+            keep_state=any(self.config.beginning_of(n) == name for n in self.config.learners),
+        )
+
+    def _meta_train(self, key: Key, cell: Cell, encoder: Cell) -> dict[str, Any]:
+        learner, arm = self.config.learners[key.learner], self.config.arms[key.arm]
+        assert learner.train is not None
         train = self.splits.train
-        if arm.labelled < 1 and by_labels:
-            train = train.classes(labelled_classes(train, arm.labelled, seed))
+        if arm.labelled < 1 and learner.train.tasks is None:
+            train = train.classes(labelled_classes(train, arm.labelled, key.seed))
         trained = meta_train(
             learner.train,
             learner.learner,
-            Encoder.load(encoder.encoder_file, latents),
+            Encoder.load(encoder.encoder_file, key.latents),
             train,
             self.splits.validation,
-            seed=seed,
+            seed=key.seed,
             device=self.device,
             precision=self.config.precision,
             state_file=cell.state_file,
-            log_folder=self._log_folder(cell),
-            description=f"train {learner_name} on {name}, seed {seed}",
-            decoder=self._decoder(encoder) if learner.train.tasks else None,
+            log_folder=self.output / "tensorboard" / cell.name,
+            description=f"train {key.learner} on {key.arm}, seed {key.seed}",
+            decoder=_decoder(encoder) if learner.train.tasks else None,
         )
         progress = trained.progress
         self.say(
-            f"{learner_name} trained on {name}, seed {seed}: {progress.step} steps, kept step "
-            f"{progress.best_step} (error {progress.best_score:.2f} on the validation classes)"
+            f"{key.learner} trained on {key.arm}, seed {key.seed}: {progress.step} steps, kept "
+            f"step {progress.best_step} (error {progress.best_score:.2f} % on the validation "
+            "classes)"
         )
-        trained.encoder.save(cell.encoder_file, **depends)
+        trained.encoder.save(cell.encoder_file, **cell.depends)
         trained.learner.save(cell.learner_file)
-        has_longer = any(self.config.beginning_of(n) == learner_name for n in self.config.learners)
-        cell.finish(start, keep_state=has_longer, history=progress.history)
-        return cell
+        return {"history": progress.history}
 
-    def _decoder(self, encoder: Cell) -> Decoder | None:
-        """The VAE's other half, for tasks that it draws."""
-        if not encoder.decoder_file.exists():
-            return None
-        return Decoder.load(encoder.decoder_file, Encoder.load(encoder.encoder_file))
-
-    def _errors(self, key: tuple[str, int, str, str], source: Cell) -> Cell:
-        name, seed, learner_name, latents = key
-        learner: LearnerConfig = self.config.learners[learner_name]
+    def _errors(self, key: Key, source: Cell) -> Cell:
+        """The cell of the errors in all test episodes."""
+        learner = self.config.learners[key.learner]
         depends = {
             "cell": "errors",
-            "encoder": source.name,
-            "latents": latents,
+            "latents": key.latents,
             **learner.describe_tested(),
             "settings": describe(self.config.settings),
             "episodes": self.config.episodes,
             "episode_seed": self.config.episode_seed,
         }
-        cell = self._cell(f"errors-{name}-seed{seed}-{latents}-{learner_name}", depends)
-        if not cell.done:
-            start = time.perf_counter()
-            model = load_learner(learner, source, latents).to(self.device)
-            table = self._test_table(source, latents, model)
-            errors = {
-                setting.label: episode_errors(model, table, sampler, self.config.episodes)
+
+        def work(cell: Cell) -> None:
+            model = load_learner(learner, source, key.latents).to(self.device)
+            table = self._test_table(source, key.latents, model)
+            arrays = {
+                setting.label: episode_errors(model, table, sampler, self.config.episodes).numpy()
                 for setting, sampler in self.samplers.items()
             }
-            arrays = {label: values.numpy() for label, values in errors.items()}
             write_arrays(cell.folder / "errors.npz", arrays)
-            cell.finish(start)
-        return cell
+
+        name = f"errors-{key.arm}-seed{key.seed}-{key.latents}-{key.learner}"
+        return self.cells.compute(name, depends, work, needs={"source": source})
+
+    def _answers(self, key: Key, source: Cell) -> Cell:
+        """The cell of the answers to the first test episode of the first setting."""
+        learner, setting = self.config.learners[key.learner], self.config.settings[0]
+        depends = {
+            "cell": "answers",
+            "latents": key.latents,
+            **learner.describe_tested(),
+            "setting": describe(setting),
+            "episode_seed": self.config.episode_seed,
+        }
+
+        def work(cell: Cell) -> None:
+            model = load_learner(learner, source, key.latents).to(self.device)
+            episode = self.samplers[setting][0].gather(self.splits.test.images)
+            with torch.no_grad():
+                predicted = model.logits(episode.to(torch.device(self.device)))[0].argmax(1).cpu()
+            Answers(
+                episode.support[0].numpy(),
+                episode.query[0].numpy(),
+                predicted.unflatten(0, (setting.n_way, setting.n_query)).numpy(),
+            ).save(cell.folder / "answers.npz")
+
+        return self.cells.compute(
+            f"answers-{key.arm}-seed{key.seed}-{key.latents}-{key.learner}",
+            depends,
+            work,
+            needs={"source": source},
+        )
 
     def _test_table(self, source: Cell, latents: str, learner: Learner) -> Tensor:
-        """What test episodes are gathered from; embeddings are kept, for the arm's next learner."""
+        """Images or embeddings of the test set; embeddings are kept for the arm's next learner."""
         if learner.reads_images:
             return table_for(learner, self.splits.test, self.device)
         wanted = (source.folder, latents, learner.views)
@@ -253,24 +277,52 @@ class Study:
             self._embedded = wanted, table_for(learner, self.splits.test, self.device)
         return self._embedded[1]
 
-    def _read_errors(self, cell: Cell, key: tuple[str, int, str, str]) -> list[EpisodeErrors]:
-        name, seed, learner, latents = key
-        with np.load(cell.folder / "errors.npz") as stored:
-            return [
-                EpisodeErrors(
-                    torch.from_numpy(stored[setting.label]), setting, name, seed, learner, latents
-                )
-                for setting in self.config.settings
-            ]
-
     def _diagnosis(self, name: str, seed: int, encoder: Cell) -> Cell:
-        depends = {"cell": "diagnosis", "encoder": encoder.name, "slices": describe(self._excited)}
-        cell = self._cell(f"diagnosis-{name}-seed{seed}", depends)
-        if not cell.done:
-            start = time.perf_counter()
-            measurements = diagnose(
-                Encoder.load(encoder.encoder_file), self.splits.test, self._excited, self.device
-            )
-            labelled_by = {"arm": name, "seed": seed}
-            cell.finish(start, measurements=[labelled_by | entry for entry in measurements])
-        return cell
+        """The cell of the measurements of an encoder's latents."""
+        return self.cells.compute(
+            f"diagnosis-{name}-seed{seed}",
+            {"cell": "diagnosis", "slices": describe(self._excited)},
+            lambda _: {
+                "measurements": diagnose(
+                    Encoder.load(encoder.encoder_file),
+                    self.splits.test,
+                    self._excited,
+                    self.device,
+                )
+            },
+            needs={"encoder": encoder},
+        )
+
+
+def _decoder(encoder: Cell) -> Decoder | None:
+    """The decoder beside an encoder, for tasks that are decoded."""
+    if not encoder.decoder_file.exists():
+        return None
+    return Decoder.load(encoder.decoder_file, Encoder.load(encoder.encoder_file))
+
+
+def run_study(
+    config: StudyConfig,
+    splits: Splits,
+    output: Path,
+    *,
+    device: str = "cpu",
+    say: Callable[[str], object] = tqdm.write,
+) -> StudyResult:
+    """Compute a study, or what is missing of it, and write its report.
+
+    Args:
+        config: what to compare.
+        splits: the dataset's banks.
+        output: the run folder. A second call with the same folder and configuration computes
+            nothing; after an interruption it resumes.
+        device: ``cpu`` or ``cuda``.
+        say: receives one line after each training.
+
+    Returns:
+        Rows, verdicts and table; the same as ``StudyResult.load(output)`` gives later.
+
+    Raises:
+        InputError: impossible episodes or settings, or latents that an arm will not have.
+    """
+    return Study(config, splits, output, device=device, say=say).result()

@@ -1,11 +1,5 @@
-"""Tasks for meta-training without labels: one file a source, named in a config by its class."""
+"""Tasks for meta-training without labels, one file a source. A configuration names the class."""
 
-import importlib
-import pkgutil
+import lazy_loader
 
-from fewshot.tasks.base import TaskContext, TaskFactory, TaskSource
-
-for _module in pkgutil.iter_modules(__path__):
-    importlib.import_module(f"{__name__}.{_module.name}")
-
-__all__ = ["TaskContext", "TaskFactory", "TaskSource"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,4 +1,4 @@
-"""What a source of tasks is: numbered episodes of images for meta-training, made without labels."""
+"""The base class of task sources, and the parts that several of them share."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -19,16 +19,16 @@ from guided.seeds import generator
 
 @dataclass(frozen=True)
 class TaskContext:
-    """What a source of tasks is told when it is built.
+    """Build-time context passed to every task source.
 
     Attributes:
-        images: of the training set, uint8 ``[N, C, H, W]``; their labels are not told.
+        images: training images, uint8 ``[N, C, H, W]``, without their labels.
         setting: shape of the episodes.
-        seed: of the whole list of episodes.
+        seed: seed of the list of episodes.
         device: where the episodes are wanted.
-        encoder: the one that meta-training starts from, in evaluation mode.
-        decoder: latents ``[B, latent_dim]`` to images in [0, 1], of the VAE that the encoder is
-            of; None where there is none.
+        encoder: the encoder from which meta-training starts, in evaluation mode.
+        decoder: decoder of the encoder's VAE, latents ``[B, latent_dim]`` to images
+            ``[B, C, H, W]`` in [0, 1]; None if there is none.
     """
 
     images: Tensor
@@ -40,33 +40,35 @@ class TaskContext:
 
 
 class TaskSource(ABC):
-    """Episode i is a function of (context, i) alone.
+    """A numbered list of training episodes of images; episode i depends only on (context, i).
 
-    A source's constructor takes a :class:`TaskContext` first; its keyword arguments are its
+    The constructor of a subclass takes a :class:`TaskContext` first; its keyword arguments are its
     configuration.
 
     Attributes:
-        needs_decoder: whether it decodes latents, so that only a pretrained VAE will do.
+        needs_decoder: True if the source decodes latents, which only a pretrained VAE can.
     """
 
     needs_decoder: ClassVar[bool] = False
 
     @abstractmethod
     def episodes(self, start: int, stop: int) -> Episodes:
-        """Episodes ``start`` … ``stop - 1``, of images on the context's device."""
+        """Episodes ``start`` … ``stop - 1`` of images ``[C, H, W]``, on the context's device."""
 
 
 TaskFactory = Callable[[TaskContext], TaskSource]
+"""Makes a task source: a class, or ``functools.partial(Class, setting=value)``."""
 
 
 class Partitions:
-    """Episodes of several labellings of the same images: episode i is of labelling i modulo P.
+    """Episodes of P labellings of the same images: episode i uses labelling i modulo P.
 
     Args:
-        context: the images, the episodes' shape, the seed.
-        labellings: pseudo-labels int64 ``[N]``, each; -1: left out. Labels of fewer images than an
-            episode needs are left out, and labellings of fewer labels than it has ways.
-        owner: of the message when nothing is left.
+        context: images, shape of the episodes and seed.
+        labellings: pseudo-labels, int64 ``[N]`` each; images with label -1 are left out. So are
+            labels with fewer images than an episode needs, and labellings with fewer labels than
+            an episode has ways.
+        owner: name of the task source, for error messages.
 
     Raises:
         InputError: no labelling is left.
@@ -85,38 +87,39 @@ class Partitions:
                 continue
             renamed = torch.full((len(sizes) + 1,), -1)
             renamed[large] = torch.arange(len(large))
-            pseudo = renamed[labels]  # -1 reads the last, which is -1
+            pseudo = renamed[labels]  # label -1 indexes the last entry, which is -1
             rows = (pseudo >= 0).nonzero().flatten()
             names = tuple(map(str, large.tolist()))
-            # The sampler reads labels alone; of each image, one pixel is copied.
+            # The sampler reads only labels: one pixel of each image is copied.
             bank = ImageBank(context.images[rows, :, :1, :1], pseudo[rows], names)
             self.rows.append(rows)
             self.samplers.append(EpisodeSampler(bank, setting, context.seed))
         if not self.samplers:
             raise InputError(
-                f"{owner}: no partition has {setting.n_way} parts of {needed} images or more"
+                f"{owner}: no partition has {setting.n_way} parts of {needed} images or more; "
+                "ask for fewer parts, ways, shots or queries"
             )
 
     def episodes(self, start: int, stop: int) -> Episodes:
-        """Episodes ``start`` … ``stop - 1``, of images."""
+        """Episodes ``start`` … ``stop - 1`` of images ``[C, H, W]``."""
         rows = joined([self._episode(number) for number in range(start, stop)])
         return rows.to(self.images.device).gather(self.images)
 
     def _episode(self, number: int) -> Episodes:
-        """As rows of the images."""
+        """One episode as row numbers of the images."""
         which = number % len(self.samplers)
         rows, found = self.rows[which], self.samplers[which][number]
         return Episodes(rows[found.support], rows[found.query])
 
 
 class DeformedTasks(TaskSource):
-    """Another source's episodes, each of their images deformed on its own.
+    """Episodes of another source, each image randomly deformed by its own draw.
 
     Args:
-        source: of episodes of images, uint8 or float in [0, 1].
-        augmentation: how they are deformed.
-        seed: with an episode's number, all that its deformations depend on.
-        device: of the images.
+        source: source of episodes of images ``[C, H, W]``, uint8 or float in [0, 1].
+        augmentation: the deformations.
+        seed: seed of the deformations, which depend only on it and on the episode's number.
+        device: device of the images.
     """
 
     def __init__(
@@ -140,7 +143,7 @@ class DeformedTasks(TaskSource):
 
 
 def joined(episodes: list[Episodes]) -> Episodes:
-    """One batch of them all."""
+    """The episodes of several batches ``[E_i, …]`` as one batch ``[Σ E_i, …]``."""
     support, query = ([getattr(e, part) for e in episodes] for part in ("support", "query"))
     classes = [e.classes for e in episodes if e.classes is not None]
     return Episodes(torch.cat(support), torch.cat(query), torch.cat(classes) if classes else None)
@@ -148,7 +151,13 @@ def joined(episodes: list[Episodes]) -> Episodes:
 
 @torch.no_grad()
 def embedded(context: TaskContext, latents: str = "all", batch_size: int = 1024) -> Tensor:
-    """Posterior means of the training images (a slice of them), or features; float on the CPU."""
+    """Embeddings of the training images, float ``[N, d]`` on the CPU.
+
+    Args:
+        context: images and encoder.
+        latents: ``all`` posterior means, those of a slice by its name, or ``features``.
+        batch_size: images embedded at a time.
+    """
     encoder = context.encoder.select(latents).to(context.device).eval()
     parts = context.images.split(batch_size)
     return torch.cat([encoder(part.to(context.device)).cpu() for part in parts])

@@ -11,17 +11,24 @@ from guided.seeds import derive_seed
 
 
 class ClusterTasks(TaskSource):
-    """Clusters of the starting encoder's latents as classes.
+    """Uses clusters of the starting encoder's latents as classes.
 
     Source: CACTUs (Hsu et al. 2019, arXiv:1810.02334, §2.2 and algorithm 1): several partitions,
-    each by k-means after its own random scaling of the dimensions.
+    each by k-means after its own random scaling of the dimensions; the first is not scaled.
+
+    The clusters come from scikit-learn's ``MiniBatchKMeans``, whose results may change with the
+    version of scikit-learn.
 
     Args:
-        context: what meta-training offers.
-        n_clusters: of each partition; 500 on Omniglot in the paper.
-        n_partitions: 50 in the paper for miniImageNet, 1 and 100 were tried there.
-        latents: what is clustered: all, a slice's name, features.
-        unit_length: cluster directions: latents divided by their norm.
+        context: build-time context.
+        n_clusters: clusters of each partition, at most as many as images; 500 in the paper on
+            Omniglot.
+        n_partitions: number of partitions; 50 in the paper on miniImageNet.
+        latents: latents that are clustered: ``all``, a slice's name, or ``features``.
+        unit_length: divide latents by their norm, to cluster directions.
+
+    Raises:
+        InputError: more clusters than images, or no partition has enough large clusters.
     """
 
     def __init__(
@@ -49,7 +56,6 @@ class ClusterTasks(TaskSource):
         for number in range(n_partitions):
             seed = derive_seed(context.seed, "cluster tasks", number)
             rng = np.random.default_rng(seed)
-            # The first partition is of the latents as they are.
             scale = rng.uniform(0, 1, codes.shape[1]) if number else np.ones(codes.shape[1])
             k_means = MiniBatchKMeans(
                 n_clusters, n_init=1, batch_size=2048, random_state=seed % 2**32

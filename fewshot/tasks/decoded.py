@@ -1,4 +1,4 @@
-"""Tasks that the VAE draws itself: one content under many deformations."""
+"""Tasks that the VAE decodes: one content under many deformations."""
 
 import torch
 
@@ -6,23 +6,26 @@ from fewshot.episodes import Episodes
 from fewshot.sampler import distinct_rows
 from fewshot.tasks.base import TaskContext, TaskSource, embedded, joined
 from guided.errors import InputError
-from guided.guidance.known_deformation import UNITS
+from guided.latents import DEFORMATION
 from guided.seeds import generator
 
 
 class DecodedTasks(TaskSource):
-    """n_way images' latents as classes, decoded with other deformation latents and some noise.
+    """Decodes the latents of n_way images with other deformation latents and added noise.
 
     Source: LASIUM (Khodadadeh et al. 2021, arXiv:2006.09559, §3), which adds noise to all latents.
-    Here a guided VAE knows which latents deform: those come from other images (so that they follow
-    the aggregate posterior), and noise is added to the others.
+    In a guided VAE some latents are known to deform: they are replaced by those of other images
+    (and so follow the aggregate posterior), and noise is added to the other latents.
 
     Args:
-        context: what meta-training offers; with the VAE's decoder.
-        noise: standard deviation of what is added to content latents, in units of theirs over
-            the training images.
-        deform: replace deformation latents; without any in the layout, noise alone.
-        original_support: the support is the image itself instead of what is decoded.
+        context: build-time context, with the decoder of the VAE.
+        noise: standard deviation of the noise, in units of the latent's own standard deviation
+            over the training images; at least 0.
+        deform: replace deformation latents; a layout without any leaves only the noise.
+        original_support: use the original image as the support, instead of decoded ones.
+
+    Raises:
+        InputError: there is no decoder.
     """
 
     needs_decoder = True
@@ -44,7 +47,7 @@ class DecodedTasks(TaskSource):
         self.decoder = context.decoder.to(context.device).eval()
         self.codes = embedded(context).to(context.device)
         self.images = context.images.to(context.device)
-        names = [name for name in layout.slices if name in UNITS] if deform else []
+        names = layout.with_role(DEFORMATION) if deform else []
         self.deforming = torch.tensor(
             layout.indices(*names) if names else [], dtype=torch.int64, device=context.device
         )

@@ -1,4 +1,4 @@
-"""Tasks from single latents: their ranges are the classes."""
+"""Tasks from single latents, whose ranges are the classes."""
 
 from fewshot.episodes import Episodes
 from fewshot.tasks.base import Partitions, TaskContext, TaskSource, embedded
@@ -6,16 +6,21 @@ from guided.errors import check_positive
 
 
 class PartitionTasks(TaskSource):
-    """Ranges of one latent at a time as classes: what is alike in one respect.
+    """Uses ranges of one latent at a time as classes.
 
     Source: DRESS (Cui et al. 2025, arXiv:2503.09679): tasks from the dimensions of a disentangled
-    representation. Differs from it: a latent is cut at its quantiles, where DRESS clusters it.
+    representation.
+
+    Differs from the paper: a latent is cut at its quantiles instead of clustered.
 
     Args:
-        context: what meta-training offers.
-        latents: which latents: all, or a slice's name.
-        n_ranges: classes of each latent; at least n_way.
-        n_latents: only so many, those that vary most; 0: all.
+        context: build-time context.
+        latents: latents to cut: ``all``, or a slice's name.
+        n_ranges: ranges of each latent, at least n_way.
+        n_latents: number of latents used, those of largest variance; 0: all.
+
+    Raises:
+        InputError: the ranges are too few or too small for the episodes.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Tasks from single images: each is a class, its deformed views are the class's images."""
+"""Tasks from single images: each is a class of deformed views of itself."""
 
 import torch
 
@@ -11,15 +11,19 @@ from guided.seeds import generator
 
 
 class ViewTasks(TaskSource):
-    """n_way images, drawn at random, as classes of one image each and its deformed views.
+    """Uses n_way random images as classes, each made of deformed views of its image.
 
-    Source: UMTRA (Khodadadeh et al. 2019, arXiv:1811.11819); with the image itself as the support
-    and several queries, ProtoTransfer's ProtoCLR (Medina et al. 2020, arXiv:2006.11325, §2.1).
+    Source: UMTRA (Khodadadeh et al. 2019, arXiv:1811.11819); with the original image as the
+    support and several queries, ProtoCLR of ProtoTransfer (Medina et al. 2020, arXiv:2006.11325,
+    §2.1).
 
     Args:
-        context: what meta-training offers.
-        augmentation: how views are deformed.
-        deform_support: also deform the support; otherwise it is the image, n_shot times.
+        context: build-time context.
+        augmentation: the deformations, with ``views: 1``.
+        deform_support: deform the support too; otherwise it is the original image, n_shot times.
+
+    Raises:
+        InputError: the augmentation deforms nothing, or there are fewer images than ways.
     """
 
     def __init__(
@@ -32,7 +36,7 @@ class ViewTasks(TaskSource):
         if not augmentation.active or augmentation.views != 1:
             raise InputError(
                 "ViewTasks.augmentation: needs at least one deformation, and views 1: "
-                "the episodes' shape says how many there are"
+                "the number of views follows from the episodes' shape"
             )
         if len(context.images) < context.setting.n_way:
             raise InputError(
@@ -45,8 +49,7 @@ class ViewTasks(TaskSource):
     def episodes(self, start: int, stop: int) -> Episodes:
         setting = self.context.setting
         rows = distinct_rows(self.context.seed, start, stop, setting.n_way, len(self.images))
-        # A generator for each episode, whose views are one batch: an episode must not depend on
-        # which others are asked for.
+        # A generator for each episode: an episode must not depend on the others in the batch.
         return joined(
             [self._episode(start + i, of_one) for i, of_one in enumerate(torch.from_numpy(rows))]
         )

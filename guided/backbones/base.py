@@ -1,4 +1,4 @@
-"""What a backbone is: an encoder's body, and the maker of the decoder that mirrors it."""
+"""The base class of backbones: an encoder's body, and the decoder that mirrors it."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -12,11 +12,13 @@ ImageShape = tuple[int, int, int]
 
 
 class Backbone(nn.Module, ABC):
-    """Images ``[B, C, H, W]`` in [0, 1] to features ``[B, feature_dim]``.
+    """A network from images ``[B, C, H, W]`` in [0, 1] to features ``[B, feature_dim]``.
+
+    A subclass sets ``feature_dim`` and implements ``forward`` and :meth:`decoder`.
 
     Args:
         input_shape: (C, H, W) of the images.
-        settings: the subclass's own keyword arguments, kept so that a checkpoint can rebuild it.
+        settings: the subclass's own keyword arguments, from which an encoder file rebuilds it.
     """
 
     feature_dim: int
@@ -42,8 +44,8 @@ def upsampling(
 ) -> nn.Module:
     """The 3×3 stride-2 transposed convolution that maps one size exactly to the other.
 
-    It makes ``2 n - 1 + extra`` of n with padding 1, and ``2 n + 1`` (what pooling rounded away)
-    with padding 0.
+    From size n it makes ``2 n - 1 + extra`` with padding 1, and ``2 n + 1`` (the pixel that
+    pooling dropped) with padding 0.
     """
     padding = [1 if b <= 2 * a else 0 for a, b in zip(before, after, strict=True)]
     extra = [b - 2 * a + 1 if p else 0 for a, b, p in zip(before, after, padding, strict=True)]
@@ -59,7 +61,7 @@ def upsampling(
 
 
 class ChannelsLast(nn.Module):
-    """Features in the layout in which convolutions are fastest."""
+    """Converts features to the memory layout in which convolutions are fastest."""
 
     def forward(self, features: Tensor) -> Tensor:
         return features.contiguous(memory_format=torch.channels_last)

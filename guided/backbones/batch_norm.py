@@ -1,4 +1,4 @@
-"""Batch norm whose statistics can come from groups of a batch: an episode's images, say."""
+"""Batch norm whose statistics can come from groups of a batch, such as an episode's images."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,14 +24,14 @@ _groups: ContextVar[_Groups | None] = ContextVar("groups", default=None)
 def group_statistics(
     groups: int, reference: int | None = None, *, fused: bool = True
 ) -> Iterator[None]:
-    """Inside, every :class:`BatchNorm2d` normalises each group of images by its own.
+    """Context in which :class:`BatchNorm2d` normalises each group of images by its own statistics.
 
-    Running statistics are neither read nor written. The setting belongs to the calling thread.
+    Running statistics are neither read nor written. Other threads are not affected.
 
     Args:
-        groups: the batch holds so many groups of equal size, one after the other.
-        reference: mean and variance are those of each group's first so many images, and applied
-            to all of them; ``None``: of all.
+        groups: number of groups of equal size in the batch, one after the other.
+        reference: number of images at the start of each group whose mean and variance normalise
+            the whole group; ``None``: all of them.
         fused: use torch's own kernel where it applies. Under ``torch.func.vmap`` its second
             derivatives are wrong (torch 2.15), by some percent and without a warning.
     """
@@ -43,7 +43,7 @@ def group_statistics(
 
 
 class BatchNorm2d(nn.BatchNorm2d):
-    """torch's, unless :func:`group_statistics` says whose statistics to use.
+    """Batch norm of torch, with the statistics of groups inside :func:`group_statistics`.
 
     Source: Ioffe & Szegedy (2015), arXiv:1502.03167, algorithm 1.
     """
@@ -54,7 +54,7 @@ class BatchNorm2d(nn.BatchNorm2d):
 
 
 class BatchNorm1d(nn.BatchNorm1d):
-    """The same for features ``[B, C]``."""
+    """As :class:`BatchNorm2d`, for features ``[B, C]``."""
 
     def forward(self, input: Tensor) -> Tensor:
         groups = _groups.get()

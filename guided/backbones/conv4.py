@@ -20,6 +20,9 @@ class Conv4(Backbone):
         width: channels of every block.
         downsample: halve each block's output by ``stride`` (rounding up: 28 → 2) or by max
             ``pool`` (rounding down: 28 → 1).
+
+    Raises:
+        InputError: the images are too small.
     """
 
     def __init__(
@@ -67,7 +70,7 @@ class Conv4(Backbone):
 
 def _block(channels: int, width: int, downsample: str) -> list[nn.Module]:
     stride = 2 if downsample == "stride" else 1
-    # No bias: batch norm subtracts it again.
+    # No bias: batch norm would subtract it.
     block: list[nn.Module] = [
         nn.Conv2d(channels, width, 3, stride=stride, padding=1, bias=False),
         BatchNorm2d(width),

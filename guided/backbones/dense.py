@@ -10,15 +10,15 @@ from guided.errors import InputError
 
 
 class Dense(Backbone):
-    """Fully connected layers with batch norm and ReLU: the other network of Omniglot's literature.
+    """Fully connected layers with batch norm and ReLU: the literature's other network for Omniglot.
 
-    Source: Santoro et al. (2016), arXiv:1605.06065, as MAML (Finn et al. 2017, §5.2) and
-    learn2learn (``OmniglotFC``) have it, initial weights included: normal, cut off at two
-    deviations of 0.01.
+    Source: Santoro et al. (2016), arXiv:1605.06065, as in MAML (Finn et al. 2017, §5.2) and
+    learn2learn (``OmniglotFC``), initial weights included: normal with standard deviation 0.01,
+    truncated at two of them.
 
     Args:
         input_shape: (C, H, W) of the images.
-        widths: of the layers.
+        widths: of the layers, each positive.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The control without a network."""
+"""Pixels as features: the control without a network."""
 
 from torch import Tensor, nn
 
@@ -7,7 +7,7 @@ from guided.errors import InputError
 
 
 class Pixels(Backbone):
-    """No network: the features are the pixels. A control, never pretrained."""
+    """The identity: features are the pixels. A control that cannot be pretrained."""
 
     def __init__(self, input_shape: ImageShape) -> None:
         super().__init__(input_shape)
@@ -18,4 +18,4 @@ class Pixels(Backbone):
         return images.flatten(1)
 
     def decoder(self, latent_dim: int) -> nn.Module:
-        raise InputError("Pixels: has no decoder and cannot be pretrained")
+        raise InputError("Pixels: has no decoder and cannot be pretrained; choose another backbone")

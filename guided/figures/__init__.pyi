@@ -1,8 +1,18 @@
-from .grids import labelled_rows as labelled_rows, sheet_figure as sheet_figure
-from .traversals import (
-    augmentation_figure as augmentation_figure,
+from .augmentation import augmentation_figure as augmentation_figure
+from .grids import labelled_rows as labelled_rows, sheet_figure as sheet_figure, spaced as spaced
+from .model import (
+    log_pictures as log_pictures,
     picture_figures as picture_figures,
-    prior_samples as prior_samples,
-    reconstructions as reconstructions,
     traversal_figures as traversal_figures,
+)
+from .reconstructions import (
+    reconstructed as reconstructed,
+    reconstruction_figure as reconstruction_figure,
+)
+from .traversals import (
+    rows_of_latents as rows_of_latents,
+    spread as spread,
+    traversal as traversal,
+    traversal_along as traversal_along,
+    traversal_figure as traversal_figure,
 )

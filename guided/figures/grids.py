@@ -1,4 +1,4 @@
-"""Many images in one figure."""
+"""Grids of images as figures."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -11,9 +11,13 @@ if TYPE_CHECKING:
 
 
 def sheet_figure(images: Tensor, columns: int = 10) -> "Figure":
-    """A figure of images ``[n, C, H, W]`` in [0, 1], row by row; what is left of the last is grey.
+    """A contact sheet of images, row by row; the rest of the last row is grey.
 
     A row's label is the number of its first image, counted from 1.
+
+    Args:
+        images: in [0, 1], ``[n, C, H, W]``.
+        columns: images in a row.
     """
     columns = min(columns, len(images))
     missing = -len(images) % columns
@@ -24,11 +28,20 @@ def sheet_figure(images: Tensor, columns: int = 10) -> "Figure":
 
 
 def labelled_rows(
-    images: Tensor, row_labels: Sequence[str], column_labels: Sequence[str]
+    images: Tensor,
+    row_labels: Sequence[str],
+    column_labels: Sequence[str],
+    corners: Sequence[Sequence[str]] | None = None,
 ) -> "Figure":
-    """A figure of images ``[rows, columns, C, H, W]`` with a label for each row.
+    """A figure of images ``[rows, columns, C, H, W]`` with a label for each row and column.
 
     Values outside [0, 1], which a Gaussian decoder may have, are drawn as the nearest inside.
+
+    Args:
+        images: ``[rows, columns, C, H, W]``.
+        row_labels: one a row.
+        column_labels: one a column.
+        corners: texts for the lower right corners, row by row; a row's belong to its last images.
     """
     from matplotlib.figure import Figure
 
@@ -42,10 +55,14 @@ def labelled_rows(
     axes.tick_params(length=0)
     for side in axes.spines.values():
         side.set_visible(False)
+    for row, texts in enumerate(corners or []):
+        for column, text in enumerate(texts, start=columns - len(texts)):
+            x, y = width * (column + 0.97), height * (row + 0.97)
+            axes.text(x, y, text, ha="right", va="bottom", fontsize=5, color="tab:orange")
     return figure
 
 
 def spaced(images: Tensor, n: int) -> Tensor:
-    """At most n of the images, evenly spaced: a few of most classes."""
+    """At most n of the images ``[N, C, H, W]``, evenly spaced: a few of most classes."""
     rows = torch.linspace(0, len(images) - 1, min(n, len(images)), device=images.device)
     return images[rows.long()]

@@ -3,12 +3,20 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
 from torch import Tensor, nn
 
+from guided import guidance
 from guided.backbones import ImageShape
 from guided.latents import LatentAllocator
-from guided.vae import Posterior
+from guided.metrics.held_out import Measure
+from guided.vae import VAE, Posterior
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Measures = Mapping[str, tuple[Measure, ...]]
 
 
 @dataclass(frozen=True)
@@ -18,11 +26,10 @@ class GuidanceContext:
     Attributes:
         input_shape: (C, H, W) of the images.
         latents: hands out slices of the latent vector, in the order of the strategies.
-        categories: attribute -> how many values it takes in the training set. Asking for one is
-            how a strategy uses labels.
-        views: differently deformed copies of each image in a batch, one after the other.
-        known: what a batch's targets tell of how each image was deformed, as ``applied NAME``:
-            the keys of :attr:`guided.augment.Deformed.amounts`.
+        categories: attribute -> number of values in the training set.
+        views: differently deformed copies of each image in a batch: the first view of every
+            image, then the second.
+        known: deformations whose amounts the targets of a batch hold, as ``applied NAME``.
     """
 
     input_shape: ImageShape
@@ -42,7 +49,13 @@ class Guidance(ABC):
     ``guidance=[ExcitationInhibition(attributes={"class": 32})]`` in Python is
     ``guidance: [{class_path: ExcitationInhibition, init_args: {attributes: {class: 32}}}]`` in a
     configuration file.
+
+    Attributes:
+        measures: role of latents -> measurements of the slices that have it, made on held-out
+            images, with this guidance or without.
     """
+
+    measures: ClassVar[Measures] = {}
 
     @abstractmethod
     def build(self, context: GuidanceContext) -> "GuidanceModule":
@@ -55,6 +68,18 @@ class Guidance(ABC):
             InputError: the settings do not fit the model or its data.
         """
 
+    @staticmethod
+    def all_measures() -> dict[str, list[Measure]]:
+        """Role -> the measures that this package's guidances, and other imported ones, name."""
+        for name in dir(guidance):
+            getattr(guidance, name)  # imports it
+        found: dict[str, list[Measure]] = {}
+        for strategy in Guidance.__subclasses__():
+            for role, measures in strategy.measures.items():
+                known = found.setdefault(role, [])
+                known += [measure for measure in measures if measure not in known]
+        return dict(sorted(found.items(), reverse=True))
+
 
 class GuidanceModule(nn.Module, ABC):
     """Terms added to the ELBO, and the networks that compute them; built by a :class:`Guidance`."""
@@ -62,7 +87,7 @@ class GuidanceModule(nn.Module, ABC):
     @property
     @abstractmethod
     def weights(self) -> Mapping[str, float]:
-        """The weight of each term that ``losses`` returns, from the configuration."""
+        """The weight of each term that :meth:`losses` returns."""
 
     @property
     def attributes(self) -> tuple[str, ...]:
@@ -79,12 +104,12 @@ class GuidanceModule(nn.Module, ABC):
             images: float in [0, 1], ``[B, C, H, W]``.
             posterior: q(z|x) of these images.
             z: a draw from it, ``[B, latent_dim]``.
-            targets: attribute -> int64 ``[B]``; -1: unknown. ``applied NAME`` -> float ``[B]``, how
-                much of a known deformation the image got.
+            targets: attribute -> int64 ``[B]``; -1: unknown. ``applied NAME`` -> float ``[B]``: the
+                amount of a deformation of each image.
         """
 
     def adversary_losses(self, z: Tensor, targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """What the adversary minimises, with its own optimizer.
+        """The terms that the adversaries minimise, with an optimizer of their own.
 
         Args:
             z: a draw, detached: an adversary never moves the encoder; ``[B, latent_dim]``.
@@ -97,7 +122,7 @@ class GuidanceModule(nn.Module, ABC):
         return ()
 
     def initialise(self, head: nn.Linear) -> None:
-        """Adjust how the encoder starts; called once, after it is built.
+        """Adjust the initial weights of the encoder; called once, after it is built.
 
         Args:
             head: the encoder's last layer, ``[2 * latent_dim, features]``: means, log variances.
@@ -106,14 +131,19 @@ class GuidanceModule(nn.Module, ABC):
     def measurements(
         self, posterior: Posterior, targets: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
-        """What is worth watching while training, name -> scalar; minimised by nobody.
+        """Diagnostics of a training batch for the log, name -> scalar.
 
         Args:
             posterior: of a training batch.
-            targets: that batch's, as for :meth:`losses`.
+            targets: of the same batch, as for :meth:`losses`.
         """
         return {}
 
-    def pictures(self) -> dict[str, Tensor]:
-        """Images worth seeing, name -> ``[n, C, H, W]`` in [0, 1]: a learned basis, say."""
+    def figures(self, vae: VAE, images: Tensor) -> "dict[str, Figure]":
+        """Pictures of what this guidance has learned, name -> figure.
+
+        Args:
+            vae: the trained model, in evaluation mode.
+            images: uint8 ``[N, C, H, W]``, held out.
+        """
         return {}

@@ -1,32 +1,28 @@
-"""Unsupervised guidance: some latents deform, the others paint (deformable PCA)."""
+"""Deformable PCA: unsupervised guidance by a light decoder that paints and deforms."""
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from guided.affine import AFFINE, UNITS, AffineName, affine, warp
 from guided.errors import InputError
-from guided.guidance.base import Guidance, GuidanceContext, GuidanceModule
-from guided.vae import Posterior
+from guided.figures.grids import sheet_figure
+from guided.figures.traversals import rows_of_latents, spread, traversal_figure
+from guided.guidance.base import Guidance, GuidanceContext, GuidanceModule, Measures
+from guided.latents import DEFORMATION
+from guided.metrics.deformation_latents import find_deformed, follow_deformations
+from guided.vae import VAE, Posterior
 
-Deformation = Literal["rotation", "scale", "shear", "translation_x", "translation_y"]
-
-
-GAINS: dict[str, float] = {
-    "rotation": 0.5,
-    "scale": 0.2,
-    "shear": 0.3,
-    "translation_x": 0.15,
-    "translation_y": 0.15,
-}
-"""Where the gains start: what one standard deviation of the latent does."""
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 INITIAL_LOGVAR = -4.0
-INITIAL_NOISE = 0.07  # of the deformation itself: radians, log factor …
+INITIAL_NOISE = 0.07  # of the deformation itself, in its unit
 
 
 @dataclass(frozen=True)
@@ -36,15 +32,12 @@ class DeformablePCA(Guidance):
     Source: Guided-VAE (Ding et al., CVPR 2020), §3.1:
     ``L_DPCA = E_q ‖x - τ(z_def) ∘ (z_cont Bᵀ)‖² + Σ_{j≠k} (b_jᵀ b_k)²``.
 
-    Each deformation is one latent. ``rotation``: the angle is gain · z. ``scale``: the axes are
-    scaled by exp(gain · z), one gain an axis. ``shear``, ``translation_x``, ``translation_y``:
-    gain · z, in half image widths. Amounts are those of the map from output to input coordinates:
-    a positive scale shrinks what is painted, a positive translation moves it left or up.
+    Each deformation is one latent, and its amount is gain · z, in the units and with the signs of
+    :mod:`guided.affine`; the gain of ``scale`` differs between the axes.
 
-    Identity at initialisation: the encoder's means of the deformation latents start at 0, with
-    a small variance. Starting with gains of 0 would do that too, but then the light decoder sends
-    these latents no gradient, the VAE's own decoder claims them for content first, and what they
-    end up with is not the deformation.
+    The deformation is the identity at initialisation: the encoder's means of the deformation
+    latents start at 0, with a small variance. Gains of 0 would do that too, but the light decoder
+    would send these latents no gradient, and the VAE's own decoder would claim them for content.
 
     Differs from the paper: the basis has a mean image, as PCA and the authors' code have; the
     deformations compose into one affine map, sampled once; scales are exponentials, so that they
@@ -53,10 +46,10 @@ class DeformablePCA(Guidance):
     to be weighted by 1 / batch size to match.
 
     Args:
-        deformations: which latents to reserve, in this order.
+        deformations: names of the deformations, each a latent, in the order of their latents.
         likelihood: ``gaussian``: the squared error, as in the paper; ``bernoulli``: a sigmoid on
             the basis and a cross-entropy, as in the authors' code.
-        orthogonality: penalise the basis' inner products by their square or absolute value.
+        orthogonality: penalty of the inner products of the basis: their square or absolute value.
         weight: of the light decoder's reconstruction error (0.5 in the authors' code).
         orthogonality_weight: of the orthogonality term.
         exchange: render each view's content under the other view's deformation. With two views
@@ -65,11 +58,14 @@ class DeformablePCA(Guidance):
             before it is squared once more, for a further term; 0: no such term. Thin strokes that
             do not overlap attract each other only when smoothed, as in image registration.
         blur_weight: of the smoothed error.
-        gains: where gains start, by deformation, if not at :data:`GAINS`. A larger one makes the
-            light decoder discover a deformation sooner.
+        gains: deformation -> initial gain; :data:`guided.affine.UNITS` if not given. A larger gain
+            makes the light decoder discover a deformation sooner.
+
+    Raises:
+        InputError: a setting is out of its range.
     """
 
-    deformations: tuple[Deformation, ...] = ("rotation", "scale")
+    deformations: tuple[AffineName, ...] = ("rotation", "scale")
     likelihood: Literal["gaussian", "bernoulli"] = "gaussian"
     orthogonality: Literal["square", "absolute"] = "square"
     weight: float = 1.0
@@ -78,6 +74,8 @@ class DeformablePCA(Guidance):
     blur: float = 0.0
     blur_weight: float = 100.0
     gains: dict[str, float] | None = None
+
+    measures: ClassVar[Measures] = {DEFORMATION: (follow_deformations, find_deformed)}
 
     def __post_init__(self) -> None:
         if not self.deformations:
@@ -107,14 +105,14 @@ class DeformablePCAModule(GuidanceModule):
             )
         self.settings, self.input_shape = settings, context.input_shape
         deformations = settings.deformations
-        self.latent_of = {name: context.latents.share(name)[0] for name in deformations}
+        self.latent_of = {name: context.latents.share(name, DEFORMATION) for name in deformations}
         content = sorted(set(range(context.latent_dim)) - set(self.latent_of.values()))
         if not content:
             raise InputError("DeformablePCA: no latent is left for the content")
         self.register_buffer("content", torch.tensor(content), persistent=False)
         channels, height, width = context.input_shape
         self.basis = nn.Linear(len(content), channels * height * width)
-        start = {**GAINS, **(settings.gains or {})}
+        start = {**UNITS, **(settings.gains or {})}
         self.gains = nn.ParameterDict(
             {
                 name: nn.Parameter(torch.full((2 if name == "scale" else 1,), start[name]))
@@ -141,34 +139,21 @@ class DeformablePCAModule(GuidanceModule):
         head.bias[logvars] = torch.tensor([self._initial_logvar(name) for name in self.latent_of])
 
     def _initial_logvar(self, name: str) -> float:
-        """Small, and smaller under a large gain, which would amplify the posterior's noise."""
+        """A small log variance; smaller for a large gain, which amplifies the posterior's noise."""
         gain = float(self.gains[name].detach().abs().max())
         return min(INITIAL_LOGVAR, 2 * math.log(INITIAL_NOISE / max(gain, INITIAL_NOISE)))
 
     def affine(self, z: Tensor) -> Tensor:
-        """The map from output to input coordinates that z's deformation latents ask for.
-
-        Args:
-            z: ``[B, latent_dim]``.
-
-        Returns:
-            ``[B, 2, 3]``, for ``torch.nn.functional.affine_grid``.
-        """
+        """The map from output to input coordinates, ``[B, 2, 3]``, of latents
+        ``[B, latent_dim]``."""
 
         def amount(name: str) -> Tensor:
             if name not in self.latent_of:
                 return z.new_zeros(len(z), 1)
             return z[:, self.latent_of[name], None] * self.gains[name]
 
-        angle = amount("rotation").squeeze(1)
-        scale = amount("scale").exp()
-        shear = amount("shear").squeeze(1)
-        cos, sin, one, zero = angle.cos(), angle.sin(), torch.ones_like(angle), 0 * angle
-        rotate = torch.stack([cos, -sin, sin, cos], 1).view(-1, 2, 2)
-        slant = torch.stack([one, shear, zero, one], 1).view(-1, 2, 2)
-        linear = rotate @ slant * scale.expand(-1, 2).unsqueeze(1)
-        shift = torch.stack([amount("translation_x"), amount("translation_y")], 1)
-        return torch.cat([linear, shift], 2)
+        moves = {name: amount(name).squeeze(1) for name in AFFINE if name != "scale"}
+        return affine(**moves, scale=amount("scale").expand(-1, 2))
 
     def canvas(self, z: Tensor) -> Tensor:
         """The content before it is deformed, ``[B, C, H, W]``."""
@@ -180,12 +165,10 @@ class DeformablePCAModule(GuidanceModule):
         """The light decoder: τ(z_def) ∘ (z_cont Bᵀ), ``[B, C, H, W]``; outside is 0.
 
         Args:
-            z: ``[B, latent_dim]``, whose deformation latents are read.
-            content: whose content latents are read, if not ``z``'s own.
+            z: gives the deformation latents, ``[B, latent_dim]``.
+            content: gives the content latents, ``[B, latent_dim]``; ``z`` if not given.
         """
-        canvas = self.canvas(z if content is None else content)
-        grid = F.affine_grid(self.affine(z), list(canvas.shape), align_corners=False)
-        return F.grid_sample(canvas, grid, align_corners=False)
+        return warp(self.canvas(z if content is None else content), self.affine(z))
 
     def losses(
         self, images: Tensor, posterior: Posterior, z: Tensor, targets: Mapping[str, Tensor]
@@ -208,7 +191,7 @@ class DeformablePCAModule(GuidanceModule):
         return terms
 
     def _smooth(self, difference: Tensor) -> Tensor:
-        # Here, for its import takes as long as torch's own.
+        # Imported here: it takes as long as torch itself.
         from torchvision.transforms.functional import gaussian_blur
 
         blur = self.settings.blur
@@ -223,10 +206,29 @@ class DeformablePCAModule(GuidanceModule):
         penalty = off_diagonal.abs() if absolute else off_diagonal.square()
         return penalty.sum()
 
-    def pictures(self) -> dict[str, Tensor]:
-        """The principal components, by descending norm, each stretched to [0, 1], 0 at grey."""
+    def figures(self, vae: VAE, images: Tensor) -> "dict[str, Figure]":
+        """Traversals through the light decoder, of all latents and of its basis, and the basis.
+
+        ``traversals_basis`` moves one content latent at a time, all others at 0;
+        ``principal_components`` shows :meth:`components`.
+        """
+        image, unit = images[len(images) // 2], spread(vae, images)
+        largest = self.basis.weight.detach().norm(dim=0).argsort(descending=True)[:10]
+        latents = self.content[largest].tolist()
+        origin = torch.zeros_like(unit)
+        return {
+            "traversals_light_decoder": traversal_figure(vae, image, decode=self._shown, unit=unit),
+            "traversals_basis": rows_of_latents(self._shown, origin, latents, vae.layout, unit),
+            "principal_components": sheet_figure(self.components()),
+        }
+
+    def _shown(self, z: Tensor) -> Tensor:
+        return self.render(z).clamp(0, 1)
+
+    def components(self) -> Tensor:
+        """The basis images by descending norm, each stretched to [0, 1] with 0 at grey,
+        ``[K, C, H, W]``."""
         components = self.basis.weight.detach().T
-        order = components.norm(dim=1).argsort(descending=True)
-        components = components[order]
+        components = components[components.norm(dim=1).argsort(descending=True)]
         peak = components.abs().amax(1, keepdim=True).clamp_min(1e-12)
-        return {"principal_components": (0.5 + 0.5 * components / peak).view(-1, *self.input_shape)}
+        return (0.5 + 0.5 * components / peak).view(-1, *self.input_shape)

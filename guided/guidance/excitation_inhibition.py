@@ -1,22 +1,39 @@
-"""Supervised guidance: a slice of latents carries an attribute, the others must not."""
+"""Excitation and inhibition: supervised guidance that ties an attribute to a slice of latents."""
 
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from guided.errors import InputError
-from guided.guidance.base import Guidance, GuidanceContext, GuidanceModule
-from guided.vae import Posterior
+from guided.figures.grids import labelled_rows, spaced
+from guided.figures.traversals import traversal_along
+from guided.guidance.adversary import (
+    cross_entropy_of_known,
+    divergence_from_uniform,
+    frozen_logits,
+)
+from guided.guidance.base import Guidance, GuidanceContext, GuidanceModule, Measures
+from guided.latents import ATTRIBUTE, attributes_in
+from guided.metrics.attribute_latents import follow_factors, probe_attributes
+from guided.vae import VAE, Posterior
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+STEPS = torch.linspace(-3, 3, 7)
+"""Places along an attribute's direction in its pictures, in standard deviations."""
+
+N_PICTURES = 3
 
 
 @dataclass(frozen=True)
 class ExcitationInhibition(Guidance):
-    """Excite one latent slice per attribute, inhibit the attribute in all other latents.
+    """Excites one slice of latents per attribute, and inhibits the attribute in all other latents.
 
     Source: Guided-VAE (Ding et al., CVPR 2020), §3.2. *Excitation*: a classifier predicts the
     attribute from its slice, -log p(y_t | z_t). *Inhibition*: an adversary learns to predict it
@@ -28,19 +45,19 @@ class ExcitationInhibition(Guidance):
     inhibition term is the cross-entropy against uniform minus its minimum, the log of the number
     of categories: a divergence that is 0 when the adversary knows nothing. Main step and
     adversary step take turns (the authors' code has three steps a batch). Images whose attribute
-    is unknown (target -1) are inhibited with the others, and excite nothing.
+    is unknown (target -1) are inhibited like the others, and excite nothing.
 
     Args:
-        attributes: name -> width of its latent slice. ``class`` is the bank's class label.
-            ``drawer within alphabet`` tells drawers apart among images of one alphabet only, which
-            classifier and adversary are told: where the same value means another thing in each.
+        attributes: name -> width of its slice of latents. ``class`` is the class label.
+            ``drawer within alphabet`` compares drawers among images of one alphabet only, which
+            classifier and adversary are told: for labels whose meaning depends on another.
         excitation: weight of the excitation terms (200 in the authors' code, for one attribute
             on CelebA).
         inhibition: weight of the inhibition terms.
         hidden: width of the adversary's two hidden layers.
         cosine: classify by scaled cosine similarity (Gidaris & Komodakis 2018, arXiv:1804.09458,
             §3.2) instead of inner products, so that directions carry the classes.
-        cosine_scale: the inverse temperature of that similarity.
+        cosine_scale: inverse temperature of the cosine similarity.
     """
 
     attributes: dict[str, int]
@@ -49,6 +66,8 @@ class ExcitationInhibition(Guidance):
     hidden: int = 64
     cosine: bool = False
     cosine_scale: float = 10.0
+
+    measures: ClassVar[Measures] = {ATTRIBUTE: (follow_factors, probe_attributes)}
 
     def build(self, context: GuidanceContext) -> "ExcitationInhibitionModule":
         return ExcitationInhibitionModule(self, context)
@@ -65,16 +84,16 @@ class ExcitationInhibitionModule(GuidanceModule):
         self._slices: dict[str, slice] = {}
         self._categories: dict[str, int] = {}
         for name, width in settings.attributes.items():
-            for part in parts(name):
+            for part in attributes_in(name):
                 if part not in context.categories:
                     known = ", ".join(context.categories) or "none"
                     raise InputError(
                         f"ExcitationInhibition.attributes: the data have no {part!r}; "
                         f"there are {known}"
                     )
-            self._categories[name] = context.categories[parts(name)[0]]
-            categories = math.prod(context.categories[part] for part in parts(name))
-            inside = context.latents.take(name, width)
+            self._categories[name] = context.categories[attributes_in(name)[0]]
+            categories = math.prod(context.categories[part] for part in attributes_in(name))
+            inside = context.latents.take(name, width, ATTRIBUTE)
             self._slices[name] = slice(inside[0], inside[-1] + 1)
             key = _module_name(name)
             self.classifiers[key] = nn.Linear(width, categories, bias=not settings.cosine)
@@ -92,11 +111,11 @@ class ExcitationInhibitionModule(GuidanceModule):
 
     @property
     def attributes(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(part for name in self._slices for part in parts(name)))
+        return tuple(dict.fromkeys(part for name in self._slices for part in attributes_in(name)))
 
     @property
     def slices(self) -> tuple[str, ...]:
-        """The names of the slices, as configured."""
+        """The names of the slices, as in the settings."""
         return tuple(self._slices)
 
     def losses(
@@ -104,17 +123,21 @@ class ExcitationInhibitionModule(GuidanceModule):
     ) -> dict[str, Tensor]:
         terms = {}
         for name in self._slices:
-            terms[f"excitation/{name}"] = _cross_entropy(
+            terms[f"excitation/{name}"] = cross_entropy_of_known(
                 *self._among(name, self.predict(name, z), targets)
             )
             if self.settings.inhibition:
-                terms[f"inhibition/{name}"] = self._divergence_from_uniform(name, z, targets)
+                adversary = self.adversaries[_module_name(name)]
+                logits = frozen_logits(adversary, self._others(name, z))
+                terms[f"inhibition/{name}"] = divergence_from_uniform(
+                    self._among(name, logits, targets)[0]
+                )
         return terms
 
     def predict(self, name: str, z: Tensor) -> Tensor:
         """Logits ``[B, categories]`` of an attribute, from its own slice.
 
-        Of ``drawer within alphabet``: of the first alphabet's drawers, then of the second's …
+        For ``drawer within alphabet``: the first alphabet's drawers, then the second's …
         """
         inside = z[:, self._slices[name]]
         classifier = self.classifiers[_module_name(name)]
@@ -141,11 +164,12 @@ class ExcitationInhibitionModule(GuidanceModule):
     def _among(
         self, name: str, logits: Tensor, targets: Mapping[str, Tensor]
     ) -> tuple[Tensor, Tensor]:
-        """The logits that compete, and the target: within another attribute, those of its value.
+        """The logits that compete with each other, and the target among them.
 
-        Where that value is unknown, so is the target; the logits are then of its first value.
+        For an attribute within another these are the logits of the other's value; where that value
+        is unknown, so is the target, and the logits are those of its first value.
         """
-        attribute, *within = parts(name)
+        attribute, *within = attributes_in(name)
         if not within:
             return logits, targets[attribute]
         value = targets[within[0]]
@@ -157,23 +181,11 @@ class ExcitationInhibitionModule(GuidanceModule):
         inside = self._slices[name]
         return torch.cat([z[:, : inside.start], z[:, inside.stop :]], 1)
 
-    def _divergence_from_uniform(
-        self, name: str, z: Tensor, targets: Mapping[str, Tensor]
-    ) -> Tensor:
-        adversary = self.adversaries[_module_name(name)]
-        # Detached weights: this term moves the encoder, never the adversary.
-        frozen = {key: value.detach() for key, value in adversary.named_parameters()}
-        logits = functional_call(adversary, frozen, self._others(name, z))
-        logits, _ = self._among(name, logits, targets)
-        categories = logits.shape[1]
-        cross_entropy = -logits.log_softmax(1).mean(1)
-        return (cross_entropy - math.log(categories)).mean()
-
     def adversary_losses(self, z: Tensor, targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if not self.settings.inhibition:
             return {}
         return {
-            f"adversary/{name}": _cross_entropy(
+            f"adversary/{name}": cross_entropy_of_known(
                 *self._among(
                     name,
                     self.adversaries[_module_name(name)](self._others(name, z.detach())),
@@ -186,21 +198,41 @@ class ExcitationInhibitionModule(GuidanceModule):
     def adversary_parameters(self) -> Iterable[nn.Parameter]:
         return self.adversaries.parameters()
 
+    @torch.no_grad()
+    def figures(self, vae: VAE, images: Tensor) -> "dict[str, Figure]":
+        """``attribute_traversals``: three images for each attribute, beside their reconstructions.
 
-def parts(name: str) -> tuple[str, ...]:
-    """The attributes in a slice's name: ``drawer`` and ``alphabet`` in ``drawer within alphabet``,
-    itself alone in any other."""
-    return tuple(name.split(" within ", maxsplit=1))
+        The first reconstruction is of the unchanged code; in the others the attribute's latents
+        move along :meth:`direction`. In the corner is the classifier's answer: with two categories
+        the probability of the second, with more the number of the likeliest.
+        """
+        posterior, chosen = vae.posterior(images), spaced(images, N_PICTURES)
+        codes = vae.posterior(chosen).mean
+        rows, labels, corners = [], [], []
+        for name, inside in self._slices.items():
+            axis = codes.new_zeros(codes.shape[1])
+            axis[inside] = self.direction(name)
+            moved = traversal_along(codes, axis, posterior, STEPS)
+            shown = torch.cat([codes[:, None], moved], 1)
+            decoded = vae.decode(shown.flatten(0, 1)).unflatten(0, shown.shape[:2]).clamp(0, 1)
+            rows.append(torch.cat([vae.encoder.normalised(chosen)[:, None], decoded], 1))
+            labels += [name.replace(" within ", "\nwithin "), *[""] * (len(chosen) - 1)]
+            corners += self._answers(name, shown)
+        columns = ["image", "unchanged", *(f"{step:+g}" for step in STEPS.tolist())]
+        return {"attribute_traversals": labelled_rows(torch.cat(rows), labels, columns, corners)}
 
-
-def _cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    """Over the images whose target is known; 0 where none is."""
-    total = F.cross_entropy(logits, targets, ignore_index=-1, reduction="sum")
-    return total / (targets >= 0).sum().clamp_min(1)
+    def _answers(self, name: str, codes: Tensor) -> list[list[str]]:
+        """The classifier's answers for codes ``[n, m, latent_dim]``."""
+        if len(attributes_in(name)) > 1:
+            return [[]] * len(codes)  # it would have to be told the other attribute's value
+        logits = self.predict(name, codes.flatten(0, 1)).unflatten(0, codes.shape[:2])
+        if logits.shape[2] == 2:
+            return [[f"{p:.0%}" for p in row] for row in logits.softmax(2)[..., 1].tolist()]
+        return [[str(category) for category in row] for row in logits.argmax(2).tolist()]
 
 
 def _module_name(attribute: str) -> str:
-    """A name for a submodule: without dots, and none that ``nn.Module`` has (``type``, say)."""
+    """A submodule's name: without dots, and none that ``nn.Module`` uses, such as ``type``."""
     return "of " + attribute.replace(".", "·")
 
 

@@ -1,52 +1,61 @@
-"""Guidance without labels that knows how each image was deformed, because we deformed it."""
+"""Guidance by known deformations: unsupervised, from augmentation whose amounts are known."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from guided import affine
 from guided.errors import InputError
-from guided.guidance.base import Guidance, GuidanceContext, GuidanceModule
-from guided.guidance.deformable_pca import GAINS
+from guided.guidance.base import Guidance, GuidanceContext, GuidanceModule, Measures
+from guided.latents import DEFORMATION
+from guided.metrics.deformation_latents import find_deformed, follow_deformations
 from guided.vae import Posterior
 
-UNITS: dict[str, float] = GAINS | {
+UNITS: dict[str, float] = affine.UNITS | {
     "thickness": 0.3,
     "brightness": 0.2,
     "contrast": 0.2,
     "saturation": 0.2,
 }
-"""What one unit of a deformation latent stands for at the start; deformable PCA's, and alike."""
+"""The change that one unit of a deformation latent stands for when training starts."""
 
 
 @dataclass(frozen=True)
 class KnownDeformation(Guidance):
-    """Two views of an image: deformation latents tell how they differ, content is what they share.
+    """Makes latents follow the known difference of two views of an image, and content ignore it.
 
-    Needs ``augmentation.views: 2`` and deformations that it draws. *Equivariance*: the difference
-    of the two views' deformation latents, times a learned gain, is the difference of what was done
-    to them. *Agreement*: among all images of a batch, content latents find the other view of their
-    own (normalised-temperature cross-entropy, NT-Xent: Chen et al. 2020, arXiv:2002.05709, §2.1).
-    With :class:`DeformablePCA` and its ``exchange``, latents of the same name are the same latents,
-    and the light decoder renders one view's content under the other view's deformation.
+    Needs ``augmentation.views: 2``. *Equivariance*: the difference of the two views' deformation
+    latents, times a learned gain, is the difference of the amounts by which they were deformed.
+    *Agreement*: among all images of a batch, the content latents of one view find the other view
+    of the same image (normalised-temperature cross-entropy, NT-Xent: Chen et al. 2020,
+    arXiv:2002.05709, §2.1). Together with :class:`DeformablePCA`, latents of the same name are the
+    same latents; with its ``exchange``, the light decoder renders one view's content under the
+    other view's deformation.
 
-    Differences, not values: how a drawing was slanted before we turned it is not known.
+    Differences are compared, not values: the pose of the original image is not known.
 
     Args:
-        deformations: which of those drawn have a latent, in this order; the others are only to be
-            ignored by the content.
-        equivariance: weight of the squared errors of the differences, in units of
-            :data:`UNITS`, halved: nats of a Gaussian of that deviation, summed over deformations.
+        deformations: names of the augmentation's deformations that have a latent, in the order of
+            their latents; the content ignores the others too.
+        equivariance: weight of half the squared errors of the differences, in units of
+            :data:`UNITS`: nats of a Gaussian of that deviation, summed over deformations.
         agreement: weight of the cross-entropy, nats per image.
-        temperature: that divides the content's cosines.
+        temperature: divisor of the content's cosines, positive.
+
+    Raises:
+        InputError: a setting is out of its range.
     """
 
     deformations: tuple[str, ...] = ("rotation", "scale", "shear")
     equivariance: float = 10.0
     agreement: float = 30.0
     temperature: float = 0.1
+
+    measures: ClassVar[Measures] = {DEFORMATION: (follow_deformations, find_deformed)}
 
     def __post_init__(self) -> None:
         for name in self.deformations:
@@ -78,7 +87,7 @@ class KnownDeformationModule(GuidanceModule):
                     f"KnownDeformation.deformations: augmentation draws no {name!r}; "
                     f"it draws {drawn}"
                 )
-        latents = [context.latents.share(name)[0] for name in self.deformations]
+        latents = [context.latents.share(name, DEFORMATION) for name in self.deformations]
         content = sorted(set(range(context.latent_dim)) - set(latents))
         if not content:
             raise InputError("KnownDeformation: no latent is left for the content")
@@ -99,8 +108,7 @@ class KnownDeformationModule(GuidanceModule):
     def losses(
         self, images: Tensor, posterior: Posterior, z: Tensor, targets: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
-        # Means: what a learner will be fed. A draw's noise would blur the cosines of latents that
-        # the prior holds wide.
+        # Means, as learners read them: the noise of a draw would blur the cosines of wide latents.
         terms = {"agreement": self._agreement(posterior.mean)}
         if self.deformations:
             told, latent = self._differences(posterior.mean, targets)
@@ -112,12 +120,12 @@ class KnownDeformationModule(GuidanceModule):
         own = F.normalize(mean[:, self.content], dim=1)
         similarity = own @ own.T / self.temperature
         position = torch.arange(len(own), device=own.device)
-        similarity = similarity.scatter(1, position[:, None], float("-inf"))  # itself
-        # The batch holds one view of every image, then the other.
+        similarity = similarity.scatter(1, position[:, None], float("-inf"))  # not itself
+        # The batch holds the first view of every image, then the second.
         return F.cross_entropy(similarity, position.roll(len(own) // 2))
 
     def _differences(self, mean: Tensor, targets: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Second view less first: what was done, in units, and the latents; each ``[B, n]``."""
+        """Second view minus first: amounts, in units, and deformation latents; each ``[B, n]``."""
         done = torch.stack([targets[f"applied {name}"] for name in self.deformations], 1)
         first, second = (done / self.units).chunk(2)
         before, after = mean[:, self.latents].chunk(2)
@@ -127,8 +135,8 @@ class KnownDeformationModule(GuidanceModule):
     def measurements(
         self, posterior: Posterior, targets: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
-        """Correlation of each deformation latent's difference with what was done; the mean cosine
-        of two views' content, and of different images'."""
+        """Correlation of each deformation latent's difference with the amount's; mean cosines of
+        the content of two views and of different images."""
         content = F.normalize(posterior.mean[:, self.content], dim=1)
         first, second = content.chunk(2)
         cosines = first @ second.T

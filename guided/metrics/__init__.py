@@ -1,4 +1,4 @@
-"""Measures of what latents hold: functions of plain arrays."""
+"""Measures of the information in latents."""
 
 import lazy_loader
 

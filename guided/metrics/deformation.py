@@ -1,53 +1,41 @@
-"""Does a latent follow a deformation that we apply ourselves?"""
+"""Correlation of latents with known deformations of their images."""
 
 import math
 from collections.abc import Callable
-from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-Applied = Literal["rotation", "scale", "shear", "translation_x", "translation_y"]
+from guided.affine import AffineName, as_seen, single, warp
 
-RANGES: dict[str, float] = {
+RANGES: dict[AffineName, float] = {
     "rotation": math.radians(20),
     "scale": math.log(1.25),
     "shear": 0.4,
     "translation_x": 0.15,
     "translation_y": 0.15,
 }
-"""The largest amount applied: radians, log factor, slope, half image widths."""
+"""The largest amounts that are applied, in the units of :mod:`guided.affine`."""
 
 
-def deform(images: Tensor, deformation: Applied, amount: Tensor) -> Tensor:
+def deform(images: Tensor, deformation: AffineName, amount: Tensor) -> Tensor:
     """Images deformed by known amounts, bilinear, 0 outside.
 
     Args:
         images: float ``[B, C, H, W]``.
-        deformation: which.
-        amount: ``[B]``; radians counter-clockwise, log of the enlargement, slope, or half image
-            widths to the right or downwards.
+        deformation: name of the deformation.
+        amount: ``[B]``, as seen on the image (:func:`guided.affine.as_seen`): radians
+            counter-clockwise, log of the enlargement, slope, or half image widths to the right or
+            downwards.
     """
-    zero, one = torch.zeros_like(amount), torch.ones_like(amount)
-    # Output to input coordinates, hence the inverse of what happens to the image.
-    rows = {
-        "rotation": [amount.cos(), -amount.sin(), zero, amount.sin(), amount.cos(), zero],
-        "scale": [(-amount).exp(), zero, zero, zero, (-amount).exp(), zero],
-        "shear": [one, amount, zero, zero, one, zero],
-        "translation_x": [one, zero, -amount, zero, one, zero],
-        "translation_y": [one, zero, zero, zero, one, -amount],
-    }
-    matrix = torch.stack(rows[deformation], 1).view(-1, 2, 3)
-    grid = F.affine_grid(matrix, list(images.shape), align_corners=False)
-    return F.grid_sample(images, grid, align_corners=False)
+    return warp(images, single(deformation, as_seen(deformation, amount)))
 
 
 @torch.no_grad()
 def deformation_response(
     encode: Callable[[Tensor], Tensor],
     images: Tensor,
-    deformation: Applied,
+    deformation: AffineName,
     steps: int = 13,
 ) -> tuple[Tensor, Tensor]:
     """Latents of images deformed by evenly spaced amounts.
@@ -55,8 +43,8 @@ def deformation_response(
     Args:
         encode: images to latents ``[B, d]``.
         images: float in [0, 1], ``[B, C, H, W]``.
-        deformation: which; amounts span ± :data:`RANGES`.
-        steps: amounts.
+        deformation: name of the deformation; amounts span ± :data:`RANGES`.
+        steps: number of amounts.
 
     Returns:
         amounts ``[steps]`` and latents ``[steps, B, d]``.
@@ -68,10 +56,10 @@ def deformation_response(
 
 
 def correlation_within_images(amounts: Tensor, latents: Tensor) -> Tensor:
-    """Pearson correlation of each latent with the amount applied, each image its own origin.
+    """Pearson correlation of each latent with the amount applied, relative to each image.
 
-    An image has a pose before we deform it; its latents are centred on their mean over the
-    amounts, then all images are pooled.
+    Every image has a pose of its own before it is deformed: its latents are centred on their mean
+    over the amounts, and then all images are pooled.
 
     Args:
         amounts: ``[steps]``.
@@ -85,7 +73,10 @@ def correlation_within_images(amounts: Tensor, latents: Tensor) -> Tensor:
 
 
 def correlation_across_images(amounts: Tensor, latents: Tensor) -> Tensor:
-    """The same without centring: what is left of it among images of unknown pose."""
+    """Correlation ``[d]`` with the amount applied, among images of unknown pose.
+
+    Arguments as for :func:`correlation_within_images`, whose centring by image is left out.
+    """
     return _correlation(amounts, latents - latents.mean((0, 1)))
 
 

@@ -1,4 +1,4 @@
-"""Does a latent follow a ground-truth factor?"""
+"""Correlation of latents with ground-truth factors."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 def rank_correlation(
     latents: NDArray[np.floating], factor: NDArray[np.floating]
 ) -> NDArray[np.float64]:
-    """Spearman's correlation of each latent with a factor: how monotonic the relation is.
+    """Spearman's correlation of each latent with a factor.
 
     Args:
         latents: ``[N, d]``.

@@ -1,4 +1,4 @@
-"""How far one set of images is from another, seen through a network's features."""
+"""The Fréchet distance between sets of images."""
 
 import torch
 from torch import Tensor, nn
@@ -7,21 +7,21 @@ from guided.encoder import Encoder
 
 
 class FrechetDistance:
-    """The Fréchet distance of features to those of fixed real images.
+    """The Fréchet distance between features of images and those of fixed real images.
 
     Source: Heusel et al. (2017), arXiv:1706.08500, eq. 6: ``‖μ - μ'‖² + Tr(Σ + Σ' - 2 (Σ Σ')^½)``,
-    by torchmetrics. FID proper takes Inception's features; distances on others compare only with
-    distances on the same ones.
+    by torchmetrics. The usual FID takes Inception's features; distances are comparable only
+    between the same features.
 
     Args:
         features: images to features ``[B, d]``.
-        real: what sets of images are compared with, ``[N, C, H, W]``, uint8 or float in [0, 1], on
-            the device of ``features``.
+        real: the real images, ``[N, C, H, W]``, uint8 or float in [0, 1], on the device of
+            ``features``.
         batch_size: images at a time.
     """
 
     def __init__(self, features: Encoder, real: Tensor, batch_size: int = 1000) -> None:
-        # Here: its import takes seconds.
+        # Imported here: it takes seconds.
         from torchmetrics.image.fid import FrechetInceptionDistance
 
         self.batch_size = batch_size
@@ -33,7 +33,7 @@ class FrechetDistance:
         """The distance of images ``[M, C, H, W]``, M at least 2."""
         self._metric.reset()
         self._update(images, real=False)
-        return max(0.0, float(self._metric.compute()))  # not a rounding error below
+        return max(0.0, float(self._metric.compute()))  # a rounding error may be negative
 
     @torch.no_grad()
     def _update(self, images: Tensor, *, real: bool) -> None:
@@ -42,7 +42,7 @@ class FrechetDistance:
 
 
 class _Features(nn.Module):
-    """A network as torchmetrics takes it: with the number of its features, else it would guess."""
+    """A network with ``num_features``, which torchmetrics would find out by running it."""
 
     def __init__(self, network: Encoder) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""How well a fresh linear classifier reads an attribute from some latents."""
+"""Linear probes: an attribute read from latents by a new linear classifier."""
 
 from typing import TYPE_CHECKING
 
@@ -27,8 +27,8 @@ def linear_probe_error(
         labels: ``[N]``, any integers.
         seed: chooses the held-out rows, and the categories when there are too many.
         test_share: of the rows of each category.
-        max_categories: at most so many, drawn at random: the probe's time grows with their
-            number, and its error is comparable only between probes of equally many.
+        max_categories: keep at most so many categories, drawn at random: the time grows with
+            their number, and errors are comparable only between equal numbers.
     """
     from sklearn.model_selection import train_test_split
 
@@ -47,7 +47,7 @@ def linear_probe_wrong(
     train: tuple[NDArray[np.floating], NDArray[np.integer]],
     test: tuple[NDArray[np.floating], NDArray[np.integer]],
 ) -> NDArray[np.bool_]:
-    """Which test rows the same probe gets wrong, bool ``[N_test]``, when the split is given.
+    """The test rows that the same probe gets wrong, bool ``[N_test]``, for a given split.
 
     Args:
         train: features ``[N, d]`` and labels ``[N]`` to fit; standardised by their own moments.

@@ -1,4 +1,4 @@
-"""Is an image still found among others once it is deformed?"""
+"""Retrieval of an image among others by its latents."""
 
 from collections.abc import Sequence
 
@@ -6,16 +6,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from guided.metrics.deformation import RANGES, Applied, deform
+from guided.affine import AffineName
+from guided.metrics.deformation import RANGES, deform
 from guided.seeds import generator
 
 
-def deformed_twice(images: Tensor, deformations: Sequence[Applied], seed: int = 0) -> Tensor:
+def deformed_twice(images: Tensor, deformations: Sequence[AffineName], seed: int = 0) -> Tensor:
     """Each image under two draws of the deformations, uniform up to :data:`RANGES`.
 
     Args:
         images: float in [0, 1], ``[B, C, H, W]``.
-        deformations: applied one after the other.
+        deformations: names, in the order of application.
         seed: of the amounts.
 
     Returns:
@@ -30,7 +31,7 @@ def deformed_twice(images: Tensor, deformations: Sequence[Applied], seed: int = 
 
 
 def retrieval_error(first: Tensor, second: Tensor) -> float:
-    """How often the other view of an image is not the nearest by cosine, in percent.
+    """The share of images whose other view is not the nearest by cosine, in percent.
 
     Args:
         first: latents of one view of each image, ``[B, d]``.

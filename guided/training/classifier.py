@@ -1,4 +1,4 @@
-"""A classifier trained in the ordinary way: its features are what samples are measured by."""
+"""An ordinary classifier, whose features measure the quality of samples."""
 
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,10 +17,10 @@ from guided.training.state import check_finite, progress_bar
 
 @dataclass(frozen=True)
 class ClassifierConfig:
-    """How a classifier is trained: cross-entropy, Adam, learning rate by cosine to zero.
+    """Settings of a classifier's training: cross-entropy, Adam, learning rate by cosine to zero.
 
     Args:
-        backbone: all but its last layer; the features are this one's.
+        backbone: the network without its last layer; makes the features.
         steps: optimizer steps.
         batch_size: images a step.
         learning_rate: at the start.
@@ -42,11 +42,11 @@ class ClassifierConfig:
 
 
 class Classifier(nn.Module):
-    """Features and a linear layer.
+    """An encoder and a linear layer.
 
     Args:
         encoder: images to features; without latents.
-        n_classes: of the answer.
+        n_classes: number of logits.
     """
 
     def __init__(self, encoder: Encoder, n_classes: int) -> None:
@@ -69,10 +69,15 @@ class Classifier(nn.Module):
 def train_classifier(
     config: ClassifierConfig, train: LabelledImages, device: torch.device | str = "cpu"
 ) -> Classifier:
-    """A classifier of the attribute ``class``.
+    """Train a classifier of the attribute ``class``.
+
+    Args:
+        config: settings.
+        train: labelled images.
+        device: where to compute.
 
     Raises:
-        InputError: fewer images than a batch holds; a loss that is not finite.
+        InputError: there are fewer images than a batch holds; a loss is not finite.
     """
     if len(train.images) < config.batch_size:
         raise InputError(

@@ -1,4 +1,4 @@
-"""Settings of a pretraining."""
+"""The settings of pretraining."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,14 +14,15 @@ from guided.likelihoods import Bernoulli, Likelihood
 
 @dataclass(frozen=True)
 class PretrainConfig:
-    """How an encoder is pretrained.
+    """Settings of a pretraining.
 
     Args:
         backbone: encoder body and mirrored decoder.
         latent_dim: latents in all.
-        likelihood: p(x|z): Bernoulli for ink, Gaussian for natural images.
-        guidance: strategies that shape the latents, in the order in which they reserve slices.
-        augmentation: random deformations of the training images; guidance is told how much.
+        likelihood: p(x|z): Bernoulli for ink on paper, Gaussian for natural images.
+        guidance: settings of the strategies that shape the latents, in the order in which they
+            reserve slices.
+        augmentation: random deformations of the training images; guidance may read the amounts.
         elbo: minimise the negative ELBO; false: the guidance's terms alone.
         kl_weight: β; 1 is the ELBO.
         kl_warmup: steps over which the KL weight rises linearly from 0.
@@ -32,9 +33,12 @@ class PretrainConfig:
         schedule: constant, or cosine to zero over ``steps``.
         validate_every: steps between validations; the best state is kept.
         patience: validations without improvement after which training stops; 0: never.
-        log_every: steps between logged scalars; they, and every validation, check for NaN.
+        log_every: steps between logged scalars. Losses are checked for NaN then and at validations.
         shuffle: draw a new order of the training images for each pass; false: the order in which
-            they come, as in the Guided-VAE authors' code.
+            they are stored, as in the Guided-VAE authors' code.
+
+    Raises:
+        InputError: a number is out of its range.
     """
 
     backbone: BackboneFactory = field(default_factory=lambda: partial(Conv4))
@@ -52,9 +56,8 @@ class PretrainConfig:
     validate_every: int = 250
     patience: int = 0
     log_every: int = 50
-    # Part of a digest only where it is not the default: what was computed before it stays valid.
-    shuffle: bool = field(default=True, metadata={"described": "if changed"})
-    elbo: bool = field(default=True, metadata={"described": "if changed"})
+    shuffle: bool = True
+    elbo: bool = True
 
     def __post_init__(self) -> None:
         positive = ("latent_dim", "steps", "validate_every", "log_every")

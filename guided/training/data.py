@@ -1,4 +1,4 @@
-"""Labelled images for training, and their batches: each a function of the seed and the step."""
+"""Labelled images for training, and their batches."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from guided.seeds import generator
 
 @runtime_checkable
 class Images(Protocol):
-    """Images and what is known of each: an image bank, or :class:`LabelledImages`."""
+    """Images with labels: an image bank, or :class:`LabelledImages`."""
 
     @property
     def images(self) -> Tensor:
@@ -37,14 +37,15 @@ class LabelledImages:
 
     @staticmethod
     def from_images(source: Images, name: str = "images") -> "LabelledImages":
-        """The same images; the values of each attribute renumbered 0 … without gaps.
+        """Images with their labels, the values of each attribute renumbered 0 … without gaps.
 
         Args:
-            source: the images, and their labels.
-            name: of the argument that they came in, for the message.
+            source: images and labels.
+            name: of the caller's argument, for the message.
 
         Raises:
-            InputError: these are no images, not uint8 ``[N, C, H, W]``, or labels are missing.
+            InputError: the images are not uint8 ``[N, C, H, W]``; their labels are of another
+                number.
         """
         if not isinstance(source, Images):
             raise InputError(
@@ -68,7 +69,7 @@ class LabelledImages:
         return self.labels
 
     def categories(self) -> dict[str, int]:
-        """How many values each attribute takes."""
+        """Number of values of each attribute."""
         return {name: int(values.max()) + 1 for name, values in self.labels.items()}
 
     def to(self, device: torch.device) -> "LabelledImages":
@@ -85,14 +86,14 @@ def numbered(values: Tensor) -> Tensor:
 
 
 class Batches:
-    """Batch ``step`` of an endless pass: a function of (seed, step), no short batch.
+    """Endless shuffled batches of row numbers; batch ``step`` is a function of (seed, step).
 
     Args:
-        n: images.
-        batch_size: images a batch; what is left of them at a pass' end is skipped.
+        n: number of images.
+        batch_size: images in a batch; the rest at the end of a pass is skipped.
         seed: of the orders.
-        device: where the row numbers go.
-        shuffle: another order each pass; else 0, 1, 2 …, so that the same images are skipped.
+        device: of the row numbers.
+        shuffle: draw a new order for each pass; false: 0, 1, 2 … in every pass.
     """
 
     def __init__(

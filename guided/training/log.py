@@ -1,4 +1,4 @@
-"""TensorBoard logs, or none."""
+"""TensorBoard logs."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,9 +15,9 @@ class RunLog:
     """Writes TensorBoard events under a folder; without a folder every call does nothing.
 
     Args:
-        folder: where the events go.
-        steps_done: of the run that is resumed; events of later steps, which it wrote before it was
-            killed, are hidden.
+        folder: of the events.
+        steps_done: by a run that is resumed; events of later steps, which were written before it
+            was killed, are hidden.
     """
 
     def __init__(self, folder: Path | None, steps_done: int | None = None) -> None:
@@ -30,11 +30,11 @@ class RunLog:
 
     @property
     def active(self) -> bool:
-        """Whether anything is written: pictures need not be drawn otherwise."""
+        """True if anything is written; otherwise pictures need not be drawn."""
         return self._writer is not None
 
     def scalars(self, group: str, values: Mapping[str, float | Tensor], step: int) -> None:
-        """One curve per name, under ``group/name``."""
+        """One curve per name, under ``group/name``, of scalars."""
         if self._writer is not None:
             for name, value in values.items():
                 self._writer.add_scalar(f"{group}/{name}", float(value), step)
@@ -48,6 +48,7 @@ class RunLog:
             self._writer.add_image(name, grid, step)
 
     def histogram(self, name: str, values: Tensor, step: int) -> None:
+        """A histogram of values ``[…]`` of any shape."""
         if self._writer is not None:
             self._writer.add_histogram(name, values, step)
 
@@ -57,6 +58,7 @@ class RunLog:
             self._writer.add_figure(name, figure, step, close=True)
 
     def text(self, name: str, markdown: str, step: int = 0) -> None:
+        """A text in Markdown."""
         if self._writer is not None:
             self._writer.add_text(name, markdown, step)
 

@@ -14,7 +14,7 @@ def autocast(precision: Precision, device: torch.device) -> AbstractContextManag
     Args:
         precision: ``float32``, or ``bfloat16`` for the operations that torch considers safe in it;
             weights, losses and gradients stay in float32.
-        device: where the pass is computed.
+        device: of the pass.
     """
     if precision == "float32":
         return nullcontext()

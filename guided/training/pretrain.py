@@ -1,7 +1,7 @@
-"""Pretraining: the one training loop of this half. Images in, encoder checkpoint out.
+"""Pretraining of a (guided) VAE: images in, encoder out.
 
-Every step is a function of (seed, step): its batch and its noise do not depend on what ran
-before. A run that was killed and resumed therefore ends with the same bits as one that was not.
+The batch and the noise of a step are functions of (seed, step). A run that was killed and resumed
+therefore ends with the same bits as one that was not.
 """
 
 import copy
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from guided.encoder import Encoder
 from guided.errors import InputError
-from guided.figures.traversals import augmentation_figure, log_pictures
+from guided.figures import augmentation_figure, log_pictures
 from guided.guided_vae import GuidedVAE
 from guided.seeds import generator, seeded_initialisation
 from guided.training.config import PretrainConfig
@@ -135,7 +135,7 @@ def _train(
     log: RunLog,
     description: str,
 ) -> None:
-    """The loop: steps until the last one, or until patience is exhausted."""
+    """Run steps until the last one, or until patience is exhausted."""
     config, model, progress = trainer.config, trainer.model, state.progress
     with progress_bar(description, config.steps, progress.step, "step") as bar:
         while progress.step < config.steps and not progress.exhausted(config.patience):
@@ -144,19 +144,20 @@ def _train(
             bar.update()
             last = progress.step == config.steps
             logs = last or progress.step % config.log_every == 0
-            validates = last or progress.step % config.validate_every == 0
+            regular = progress.step % config.validate_every == 0
+            validates = last or regular
             if logs or validates:
                 check_finite(done.terms, progress.step, config.learning_rate)
             if logs:
                 done.log(log, model, progress.step)
             if validates:
                 values = judge()
-                # Also when only a gradient was not finite, and the weights are no longer.
+                # Catches weights that an infinite gradient has spoilt.
                 check_finite(values, progress.step, config.learning_rate)
                 log.scalars("validation", values, progress.step)
                 if progress.record(values):
                     best.load_state_dict(model.vae.state_dict())
-                if state_file:
+                if state_file and regular:  # a longer training passes through this state too
                     state.save(state_file)
 
 
@@ -175,7 +176,7 @@ def _check(
     validation: LabelledImages | None,
     score: Score | None,
 ) -> None:
-    """Refuse what cannot work, before anything is computed."""
+    """Refuse settings that do not fit the images, before anything is computed."""
     if len(train.images) < config.batch_size:
         raise InputError(
             f"batch_size: {config.batch_size} is more than the {len(train.images)} training images"
@@ -210,10 +211,10 @@ class _Judge:
 def negative_elbo(
     model: GuidedVAE, images: Tensor, seed: int, batch_size: int = 1024
 ) -> dict[str, float]:
-    """Held-out reconstruction, KL and their sum, nats per image, with one draw an image.
+    """Held-out reconstruction error, KL and their sum, nats per image, with one draw per image.
 
     Args:
-        model: a :class:`GuidedVAE`; guidance takes no part.
+        model: in any mode; it is put into evaluation mode. Guidance takes no part.
         images: uint8 ``[N, C, H, W]``.
         seed: of the draws.
         batch_size: images at a time.

@@ -1,4 +1,4 @@
-"""Where a training run stands, and the file from which it resumes."""
+"""The state of a training run, and the file from which it resumes."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -15,18 +15,18 @@ from guided.errors import InputError
 from guided.files import write_with
 
 Score = Callable[[Encoder], float]
-"""Judges an encoder on validation data; lower is better."""
+"""A score of an encoder on validation data; lower is better."""
 
 
 @dataclass
 class Progress:
-    """What has happened so far; with the weights, all that resuming needs.
+    """Steps done and validations made so far.
 
     Attributes:
         step: steps done.
         best_score: lowest validation score so far.
         best_step: the step of that validation.
-        history: one dict a validation, ``step`` and ``score`` among its keys.
+        history: one entry per validation, with ``step``, and ``score`` if there is one.
     """
 
     step: int = 0
@@ -43,25 +43,25 @@ class Progress:
         self.history.append({"step": self.step, **values})
         score = values.get("score")
         if score is not None:
-            if not score < self.best_score:  # nor when it is NaN
+            if not score < self.best_score:  # also false for NaN
                 return False
             self.best_score = score
         self.best_step = self.step
         return True
 
     def exhausted(self, patience: int) -> bool:
-        """Whether ``patience`` validations have passed since the best; 0: never."""
+        """True if ``patience`` validations have passed since the best one; never for 0."""
         stale = sum(1 for entry in self.history if entry["step"] > self.best_step)
         return 0 < patience <= stale
 
 
 @dataclass
 class ResumableState:
-    """Everything that a training loop writes to disk and reads back.
+    """The resumable state of a training loop: modules, optimizers and progress.
 
     Args:
-        parts: modules and optimizers by name; their ``state_dict`` is kept.
-        progress: replaced by the stored one on :meth:`restore`.
+        parts: name -> module or optimizer, whose ``state_dict`` is kept.
+        progress: replaced by the stored one in :meth:`restore`.
     """
 
     parts: Mapping[str, nn.Module | torch.optim.Optimizer]
@@ -78,7 +78,7 @@ class ResumableState:
         """Continue from the state in ``path``.
 
         Raises:
-            InputError: the file is damaged or of another model.
+            InputError: the file is damaged, or another model's.
         """
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
@@ -90,15 +90,15 @@ class ResumableState:
 
 
 def progress_bar(description: str, total: int, done: int, unit: str) -> "tqdm[Never]":
-    """A progress bar that disappears when done and stays silent where nobody watches."""
+    """A progress bar that disappears when done, and is silent outside a terminal."""
     return tqdm(total=total, initial=done, desc=description, unit=unit, leave=False, disable=None)
 
 
 def check_finite(terms: Mapping[str, Tensor | float], step: int, learning_rate: float) -> None:
-    """Refuse to go on with a loss that is NaN or infinite; names the term.
+    """Refuse losses that are NaN or infinite.
 
     Raises:
-        InputError: a term is not finite.
+        InputError: a term is not finite; names it.
     """
     for name, term in terms.items():
         value = float(term.detach() if isinstance(term, Tensor) else term)

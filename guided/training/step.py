@@ -17,12 +17,12 @@ from guided.training.precision import Precision, autocast
 
 @dataclass(frozen=True)
 class Step:
-    """What a step has computed.
+    """The results of one step.
 
     Attributes:
-        objective: the main optimizer's.
-        adversary: the adversaries' terms.
-        targets: of the batch; attributes and what was done to each image.
+        objective: of the main optimizer.
+        adversary: terms of the adversaries.
+        targets: of the batch: attributes, and amounts of deformations.
     """
 
     objective: Objective
@@ -35,7 +35,7 @@ class Step:
         return {**self.objective.terms, **self.adversary}
 
     def log(self, log: RunLog, model: GuidedVAE, step: int) -> None:
-        """Write the terms, unweighted and weighted, and what the guidances measure."""
+        """Write the terms, unweighted and weighted, and the guidances' measurements."""
         if not log.active:
             return
         weights, terms = self.objective.weights, self.objective.terms
@@ -52,11 +52,11 @@ class Trainer:
     """A model, its training images and its optimizers.
 
     Args:
-        config: how.
-        model: is trained in place.
-        train: what to fit, on the model's device.
+        config: settings.
+        model: trained in place.
+        train: images to fit, on the model's device.
         seed: of batches, augmentation and noise.
-        device: where the model and the images are.
+        device: of the model and the images.
         precision: of the forward pass.
     """
 
@@ -91,7 +91,11 @@ class Trainer:
         return optimizers
 
     def step(self, number: int) -> Step:
-        """Take a step; its number counts from 0."""
+        """Take one step.
+
+        Args:
+            number: of the step, counted from 0.
+        """
         config, device = self.config, self.device
         rows = self.batches[number]
         labels = rows.repeat(config.augmentation.views)

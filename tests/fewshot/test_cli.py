@@ -1,15 +1,32 @@
-"""The command line: quick to answer, one line for every mistake."""
+"""The command line: quick to answer, help that fits a screen, one line for every mistake."""
 
+import dataclasses
 import json
+import re
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
 import fewshot.commands
-from fewshot.cli import COMMANDS, main
+from fewshot.cli import main
+from fewshot.commands.common import Command
+from fewshot.commands.help import EXAMPLES, KEYS, PURPOSES
 
-HEAVY = ["torch", "numpy", "jsonargparse", "yaml", "matplotlib"]
+HEAVY = ["torch", "numpy", "yaml", "matplotlib"]
+
+
+def config_class(command):
+    module = import_module(f"fewshot.commands.{command}")
+    (found,) = (
+        item
+        for item in vars(module).values()
+        if isinstance(item, type)
+        and issubclass(item, Command)
+        and item.__module__ == module.__name__
+    )
+    return found
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"], ["help"]])
@@ -17,27 +34,61 @@ def test_help_lists_the_commands(capsys, arguments):
     assert main(arguments) == 0
     printed = capsys.readouterr()
     assert printed.err == ""
-    for name, purpose in COMMANDS.items():
-        assert f"  {name} " in printed.out
-        assert purpose in printed.out
+    for name, purpose in PURPOSES.items():
+        assert re.search(rf"^  {name} +{re.escape(purpose)}$", printed.out, re.M)
+    assert max(map(len, printed.out.splitlines())) <= 80
 
 
 def test_commands_are_the_modules():
     folder = Path(fewshot.commands.__file__).parent
-    modules = {path.stem for path in folder.glob("*.py")} - {"__init__", "common"}
-    assert set(COMMANDS) == modules
+    modules = {path.stem for path in folder.glob("*.py")} - {"__init__", "common", "help"}
+    assert set(PURPOSES) == set(KEYS) == set(EXAMPLES) == modules
 
 
-def test_help_imports_nothing_heavy(python):
+@pytest.mark.parametrize("arguments", [["--help"], ["compare", "x.yaml", "--help"]])
+def test_help_imports_nothing_heavy(python, arguments):
     printed = python(
         "import sys, json\n"
         "from fewshot.cli import main\n"
-        "main(['--help'])\n"
+        f"main({arguments})\n"
         "print(json.dumps([name for name in sys.argv[1:] if name in sys.modules]))",
         *HEAVY,
     )
-    assert printed.startswith("usage: fewshot COMMAND")
+    assert printed.startswith("usage: fewshot ")
     assert json.loads(printed.splitlines()[-1]) == []
+
+
+@pytest.mark.parametrize("command", PURPOSES)
+def test_help_of_a_command_fits_a_screen(capsys, command):
+    assert main([command, "--help"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) <= 30
+    assert max(map(len, lines)) <= 80
+    assert len([line for line in lines if line.startswith(f"  fewshot {command}")]) == 2
+    for key in KEYS[command]:
+        assert any(line.startswith(f"  --{key.replace('_', '-')} ") for line in lines)
+
+
+@pytest.mark.parametrize("command", PURPOSES)
+def test_all_keys_are_under_help_all(capsys, command):
+    """The main keys exist, and no object shows its representation."""
+    assert main([command, "--help-all"]) == 0
+    printed = capsys.readouterr().out
+    keys = re.findall(r"^--(\S+) ", printed, re.M)
+    assert set(KEYS[command]) <= set(keys)
+    assert {field.name for field in dataclasses.fields(config_class(command))} <= set(keys)
+    assert len(keys) == len(set(keys))
+    assert not re.search(r"<(class '|function|factory)|functools|Callable|typing\.", printed)
+    assert max(map(len, printed.splitlines())) <= 120
+
+
+def test_help_all_names_the_classes_and_their_settings(capsys):
+    main(["compare", "--help-all"])
+    printed = capsys.readouterr().out
+    assert "pretrain.schedule {constant,cosine} (default: constant)" in printed
+    assert "  Prototypical: " in printed
+    assert "metric=squared_euclidean" in printed
+    assert "attributes (required)" in printed
 
 
 def test_version(capsys):
@@ -50,38 +101,25 @@ def test_unknown_command(capsys):
     printed = capsys.readouterr()
     assert printed.out == ""
     assert printed.err == (
-        f"fewshot: 'evalute' is not a command; expected one of {', '.join(COMMANDS)}\n"
+        "fewshot: no command is called 'evalute'; did you mean evaluate? "
+        f"Commands: {', '.join(PURPOSES)}\n"
     )
 
 
 @pytest.mark.parametrize(
-    ("command", "keys"),
+    ("error", "status", "printed"),
     [
-        ("data", ["--data-root", "--download"]),
-        ("pretrain", ["--dataset", "--pretrain.steps", "--pretrain.guidance", "--output"]),
-        ("train", ["--learner", "--train.steps", "--encoder", "--backbone"]),
-        ("evaluate", ["--encoder", "--latents", "--learners", "--settings", "--episodes"]),
-        ("compare", ["--arms", "--learners", "--seeds", "--baseline", "--select_by"]),
-        ("probe", ["--arms", "--latent_dims", "--seeds", "--features", "--samples"]),
-        ("lake", ["--arms", "--learners", "--archive", "--draw", "--runs", "--run_seed"]),
+        (KeyboardInterrupt(), 130, "interrupted; run the same command again to resume\n"),
+        (BrokenPipeError(), 0, ""),
     ],
 )
-def test_each_command_lists_its_keys(capsys, command, keys):
-    with pytest.raises(SystemExit) as ended:
-        main([command, "--help"])
-    assert ended.value.code == 0
-    printed = capsys.readouterr().out
-    for key in keys:
-        assert key in printed
+def test_how_a_command_ends(monkeypatch, capsys, error, status, printed):
+    def ended(_):
+        raise error
 
-
-def test_ctrl_c_is_no_traceback(monkeypatch, capsys):
-    def interrupted(_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("fewshot.commands.data.main", interrupted)
-    assert main(["data"]) == 130
-    assert capsys.readouterr().err == "fewshot data: interrupted; the same command continues\n"
+    monkeypatch.setattr("fewshot.commands.data.main", ended)
+    assert main(["data"]) == status
+    assert capsys.readouterr().err == (printed and f"fewshot data: {printed}")
 
 
 def test_a_mistake_of_the_program_is_not_hidden(monkeypatch):

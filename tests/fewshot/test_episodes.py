@@ -1,7 +1,6 @@
 """Episodes: every one a function of (seed, number), every draw uniform."""
 
 import itertools
-import math
 import random
 from dataclasses import replace
 
@@ -11,7 +10,7 @@ import torch
 from scipy.stats import chisquare
 
 from fewshot.data.bank import ImageBank
-from fewshot.episodes import Episodes, Setting
+from fewshot.episodes import Setting
 from fewshot.sampler import EpisodeSampler, _uniform, distinct
 from guided.errors import InputError
 from guided.seeds import derive_seed
@@ -150,18 +149,6 @@ def test_images_are_uniform_within_their_class(uneven, many):
         expect_uniform(pairs.reshape(size, size)[~np.eye(size, dtype=bool)])
 
 
-def test_positions_draw_their_images_independently(uneven, many):
-    """Images of two positions, as halves of their classes: every combination alike."""
-    labels = uneven.labels[many.support[..., 0]]
-    rank = torch.zeros(len(uneven), dtype=torch.int64)
-    for c in range(uneven.n_classes):
-        members = (uneven.labels == c).nonzero().squeeze(1)
-        rank[members] = torch.arange(len(members))
-    even = (uneven.class_sizes[labels[:, :2]] % 2 == 0).all(1)
-    half = 2 * rank[many.support[..., 0]] // uneven.class_sizes[labels]
-    expect_uniform(np.bincount(half[even, 0] * 2 + half[even, 1], minlength=4))
-
-
 @pytest.mark.parametrize(("size", "k"), [(1, 1), (2, 2), (5, 3), (6, 2), (5, 5), (4, 1)])
 def test_distinct_maps_ranks_one_to_one_onto_ordered_tuples(size, k):
     """Each k-tuple of ranks is equally likely; each gives another tuple: all are, exactly."""
@@ -173,73 +160,12 @@ def test_distinct_maps_ranks_one_to_one_onto_ordered_tuples(size, k):
         assert sorted(map(tuple, drawn.tolist())) == sorted(itertools.permutations(range(size), k))
 
 
-def test_distinct_over_many_sizes():
-    rng = np.random.default_rng(0)
-    sizes = rng.integers(7, 400, 5000)
-    drawn = distinct(rng.random((5000, 7)), sizes)
-    assert (drawn >= 0).all()
-    assert (drawn < sizes[:, None]).all()
-    assert (np.diff(np.sort(drawn, 1), axis=1) > 0).all()
-    first = np.floor(distinct(rng.random((5000, 7)), sizes)[:, 0] / sizes * 7)
-    assert len(np.unique(first)) == 7
-
-
 def test_distinct_at_the_ends_of_the_unit_interval():
     sizes = np.arange(3, 300)
     top = distinct(np.full((len(sizes), 3), np.nextafter(1, 0)), sizes)
     assert top.tolist() == [[n - 1, n - 2, n - 3] for n in sizes]
     bottom = distinct(np.zeros((len(sizes), 3)), sizes)
     assert bottom.tolist() == [[0, 1, 2]] * len(sizes)
-
-
-def test_distinct_is_uniform_over_ordered_tuples():
-    drawn = distinct(np.random.default_rng(1).random((60_000, 3)), np.full(60_000, 5))
-    counts = np.bincount(drawn @ [25, 5, 1], minlength=125)
-    assert (counts > 0).sum() == math.perm(5, 3)
-    expect_uniform(counts[counts > 0])
-
-
-@pytest.mark.parametrize("way", [2, 5, 6])
-@pytest.mark.parametrize("shot", [1, 3])
-@pytest.mark.parametrize("query", [1, 4])
-def test_shapes_for_any_setting(uneven, way, shot, query):
-    batch = EpisodeSampler(uneven, Setting(way, shot, query), seed=0).batch(2, 9)
-    assert batch.support.shape == (7, way, shot)
-    assert batch.query.shape == (7, way, query)
-    assert (batch.n_way, batch.n_shot, batch.n_query, len(batch)) == (way, shot, query, 7)
-    assert batch.support.dtype == torch.int64
-
-
-def test_a_whole_class_can_be_used_up(make_bank):
-    """As many images as the class has: support and query are the class."""
-    small = make_bank(3, [4, 4, 4], shuffled=True)
-    batch = EpisodeSampler(small, Setting(3, 1, 3), seed=0).batch(0, 20)
-    rows = torch.cat([batch.support, batch.query], 2).flatten(1).sort(1).values
-    assert (rows == torch.arange(12)).all()
-
-
-def test_too_few_classes(uneven):
-    with pytest.raises(InputError, match=r"n_way: 7 classes asked for, the set has 6"):
-        EpisodeSampler(uneven, Setting(7, 1, 1), seed=0)
-
-
-def test_a_class_with_too_few_images(uneven):
-    with pytest.raises(InputError, match=r"class 'class 2' has 7 images; .* needs 8"):
-        EpisodeSampler(uneven, Setting(2, 3, 5), seed=0)
-
-
-def test_a_class_without_images(make_bank):
-    empty = make_bank(3, [5, 0, 5])
-    with pytest.raises(InputError, match=r"class 'class 1' has 0 images"):
-        EpisodeSampler(empty, Setting(2, 1, 1), seed=0)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "name"), [((1, 1, 1), "n_way"), ((2, 0, 1), "n_shot"), ((2, 1, 0), "n_query")]
-)
-def test_impossible_settings(arguments, name):
-    with pytest.raises(InputError, match=f"^{name}: expected at least"):
-        Setting(*arguments)
 
 
 def test_gather_takes_the_rows(uneven):
@@ -264,14 +190,6 @@ def test_map_embeds_everything_in_one_call(uneven):
     assert calls == [(5 * 3 * (2 + 4), 1, 16, 16)]
     assert torch.equal(embedded.support, images.support.float().flatten(3)[..., 40:45] + 1)
     assert torch.equal(embedded.query, images.query.float().flatten(3)[..., 40:45] + 1)
-
-
-def test_labels_follow_the_flattened_images():
-    episodes = Episodes(torch.zeros(2, 3, 3, 4), torch.zeros(2, 3, 2, 4))
-    assert episodes.support_labels().tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
-    assert episodes.query_labels().tolist() == [0, 0, 1, 1, 2, 2]
-    position = torch.arange(3).view(1, 3, 1).expand(2, 3, 2).flatten(1, 2)
-    assert (position == episodes.query_labels()).all()
 
 
 # Classes within one value of an attribute.
@@ -310,8 +228,18 @@ def test_without_it_episodes_are_what_they_were(grouped):
 
 
 @pytest.mark.parametrize(
+    ("arguments", "name"), [((1, 1, 1), "n_way"), ((2, 0, 1), "n_shot"), ((2, 1, 0), "n_query")]
+)
+def test_impossible_settings(arguments, name):
+    with pytest.raises(InputError, match=f"^{name}: expected at least"):
+        Setting(*arguments)
+
+
+@pytest.mark.parametrize(
     ("setting", "message"),
     [
+        (Setting(13, 1, 1), "n_way: 13 classes asked for, the set has 12"),
+        (Setting(2, 3, 18), "class 'class 0' has 20 images; n_shot \\+ n_query needs 21"),
         (
             Setting(4, 1, 2, "script"),
             "within: the data have no 'script'; there are alphabet, drawer",
@@ -320,6 +248,11 @@ def test_without_it_episodes_are_what_they_were(grouped):
         (Setting(6, 1, 2, "alphabet"), "n_way: 6 classes within one alphabet .* largest has 5"),
     ],
 )
-def test_nothing_to_draw_within(grouped, setting, message):
+def test_impossible_episodes_are_refused(grouped, setting, message):
     with pytest.raises(InputError, match=f"^{message}"):
         EpisodeSampler(grouped, setting, seed=0)
+
+
+def test_a_class_without_images_is_named(make_bank):
+    with pytest.raises(InputError, match=r"class 'class 1' has 0 images"):
+        EpisodeSampler(make_bank(3, [5, 0, 5]), Setting(2, 1, 1), seed=0)

@@ -1,22 +1,37 @@
-"""What is not imported until it is needed."""
+"""Heavy libraries are imported only when they are needed."""
 
 import json
+
+import pytest
 
 SLOW = [
     "learn2learn",
     "torchvision",
     "sklearn",
     "matplotlib",
+    "pandas",
     "scipy.stats",
     "tensorboard",
     "torchmetrics",
 ]
 
 
-def test_importing_a_command_imports_nothing_slow(python):
+@pytest.mark.parametrize(
+    ("program", "heavy"),
+    [
+        ("import fewshot.commands.compare", SLOW),
+        ("import fewshot, guided", [*SLOW, "torch", "numpy"]),
+        (
+            "import fewshot.data, fewshot.learners, fewshot.tasks, guided.guidance",
+            [*SLOW, "torch", "numpy"],
+        ),
+        ("from fewshot.learners import MAML, NeuralStatistician", SLOW),
+    ],
+)
+def test_importing_imports_nothing_heavy(python, program, heavy):
     printed = python(
-        "import sys, json, fewshot.commands.compare\n"
+        f"{program}\nimport sys, json\n"
         "print(json.dumps([name for name in sys.argv[1:] if name in sys.modules]))",
-        *SLOW,
+        *heavy,
     )
     assert json.loads(printed) == []

@@ -6,9 +6,9 @@ from functools import partial
 import pytest
 import torch
 
-from fewshot.config import describe
+import fewshot
 from fewshot.episodes import Setting
-from fewshot.evaluate import embed_bank, episode_errors
+from fewshot.evaluation import embed_bank, episode_errors
 from fewshot.learners.prototypical import Prototypical
 from fewshot.meta_train import TrainConfig, meta_train
 from fewshot.sampler import EpisodeSampler
@@ -48,22 +48,6 @@ def identical(one: Encoder, other: Encoder) -> bool:
 
 def config(**changes):
     return TrainConfig(**{**vars(SHORT), **changes})
-
-
-def test_lowers_the_error_on_classes_it_never_saw(banks, encoder):
-    train, validation = banks
-    sampler = EpisodeSampler(validation, Setting(5, 1, 5), seed=77)
-
-    def error(model):
-        embeddings = embed_bank(model, validation)
-        return float(episode_errors(Prototypical(model), embeddings, sampler, 200).mean())
-
-    before = error(encoder)
-    longer = config(steps=100, validate_every=20, setting=Setting(10, 1, 5), learning_rate=1e-2)
-    trained = meta_train(longer, PROTOTYPICAL, encoder, train, validation, seed=0)
-    after = error(trained.encoder)
-    assert before > 20
-    assert after < before / 2
 
 
 def plain_loop(settings, encoder, train, seed):
@@ -173,13 +157,6 @@ def test_resuming_does_not_start_again(tmp_path, banks, encoder):
     meta_train(SHORT, partial(Interrupted, at=3), encoder, *banks, seed=1, state_file=file)
 
 
-def test_a_damaged_state_is_named(tmp_path, banks, encoder):
-    file = tmp_path / "state.pt"
-    file.write_bytes(b"<html>")
-    with pytest.raises(InputError, match=r"state\.pt: damaged training state"):
-        meta_train(SHORT, PROTOTYPICAL, encoder, *banks, seed=1, state_file=file)
-
-
 def test_seeds_differ_and_the_callers_random_state_does_not_matter(banks, encoder):
     def trained(seed):
         return meta_train(config(steps=2, projection=4), PROTOTYPICAL, encoder, *banks, seed=seed)
@@ -197,65 +174,6 @@ def test_the_given_encoder_is_left_alone(banks, encoder):
     assert identical(before, encoder)
     assert not encoder.training
     assert all(p.grad is None for p in encoder.parameters())
-
-
-def test_a_frozen_encoder_trains_only_its_projection(banks, encoder):
-    settings = config(freeze_encoder=True, projection=6)
-    trained = meta_train(settings, PROTOTYPICAL, encoder, *banks, seed=0).encoder
-    # Batch norm's running statistics among what stays.
-    assert changed(encoder, trained) == {"projection.weight", "projection.bias"}
-    assert trained.out_dim == 6
-    untrained = meta_train(
-        config(freeze_encoder=True, projection=6, steps=1, learning_rate=1e-30),
-        PROTOTYPICAL,
-        encoder,
-        *banks,
-        seed=0,
-    ).encoder
-    assert changed(untrained, trained) >= {"projection.weight"}
-
-
-def test_freezing_reads_the_chosen_latents(banks, encoder):
-    """The table of a frozen encoder is what its projection would have read."""
-    chosen = encoder.select("class")
-    settings = config(freeze_encoder=True, projection=6, validate_every=100)
-    trained = meta_train(settings, PROTOTYPICAL, chosen, *banks, seed=0).encoder
-    assert trained.latents == "class"
-    assert trained.projection.in_features == 3
-
-
-def test_projection_of_an_encoder_that_is_trained_too(banks, encoder):
-    trained = meta_train(config(projection=6), PROTOTYPICAL, encoder, *banks, seed=0).encoder
-    assert changed(encoder, trained) > {"projection.weight", "projection.bias"}
-
-
-def test_pixels_can_be_projected(banks, pixels):
-    trained = meta_train(config(projection=6), PROTOTYPICAL, pixels, *banks, seed=0).encoder
-    assert trained.out_dim == 6
-
-
-@pytest.mark.parametrize("projection", [0, 6])
-def test_trained_encoder_survives_its_file(tmp_path, banks, encoder, projection):
-    settings = config(projection=projection)
-    trained = meta_train(settings, PROTOTYPICAL, encoder, *banks, seed=0).encoder
-    trained.save(tmp_path / "encoder.safetensors")
-    loaded = Encoder.load(tmp_path / "encoder.safetensors")
-    assert identical(loaded, trained)
-    images = banks[1].images[:10]
-    assert torch.equal(loaded(images), trained(images))
-
-
-def test_without_parameters_there_is_nothing_to_train(banks, pixels, encoder):
-    with pytest.raises(InputError, match=r"^train: nothing is left to train; set projection"):
-        meta_train(SHORT, PROTOTYPICAL, pixels, *banks, seed=0)
-    with pytest.raises(InputError, match=r"^train: nothing is left to train; set projection"):
-        meta_train(config(freeze_encoder=True), PROTOTYPICAL, encoder, *banks, seed=0)
-
-
-def test_an_encoder_that_episodes_change_cannot_be_frozen(banks, encoder):
-    learner = partial(Prototypical, batch_norm="support")
-    with pytest.raises(InputError, match=r"^freeze_encoder: needs a learner of embeddings"):
-        meta_train(config(freeze_encoder=True, projection=4), learner, encoder, *banks, seed=0)
 
 
 def test_a_translated_training_is_the_same_training(banks, encoder, monkeypatch):
@@ -305,16 +223,6 @@ def test_images_of_episodes_can_be_deformed(banks, encoder, tasks):
     torch.testing.assert_close(images(Augmentation(rotation=30), 1), turned)
 
 
-def test_an_episode_has_its_own_number_of_views():
-    with pytest.raises(InputError, match=r"^augmentation\.views: an episode"):
-        config(augmentation=Augmentation(rotation=1, views=2))
-
-
-def test_an_augmentation_is_part_of_a_description_only_where_there_is_one():
-    assert "augmentation" not in describe(SHORT)
-    assert describe(config(augmentation=Augmentation(rotation=3)))["augmentation"]["rotation"] == 3
-
-
 def test_a_compiler_that_fails_is_one_line(banks, encoder, monkeypatch):
     def broken(graph, inputs):
         raise RuntimeError("no\ncompiler")
@@ -323,16 +231,6 @@ def test_a_compiler_that_fails_is_one_line(banks, encoder, monkeypatch):
     with pytest.raises(InputError, match=r"^compile: .*torch\.compile failed: .*") as caught:
         meta_train(config(compile=True), PROTOTYPICAL, encoder, *banks, seed=0)
     assert "\n" not in str(caught.value)
-
-
-def test_only_an_encoder_that_is_trained_once_for_all_episodes_is_translated(banks, encoder):
-    message = r"^compile: needs a learner of embeddings whose encoder is trained"
-    learner = partial(Prototypical, batch_norm="support")
-    with pytest.raises(InputError, match=message):
-        meta_train(config(compile=True), learner, encoder, *banks, seed=0)
-    frozen = config(compile=True, freeze_encoder=True, projection=4)
-    with pytest.raises(InputError, match=message):
-        meta_train(frozen, PROTOTYPICAL, encoder, *banks, seed=0)
 
 
 @pytest.mark.parametrize(
@@ -345,6 +243,7 @@ def test_only_an_encoder_that_is_trained_once_for_all_episodes_is_translated(ban
         ({"log_every": 0}, r"^log_every: expected at least 1"),
         ({"projection": -1}, r"^projection: expected"),
         ({"learning_rate": 0.0}, r"^learning_rate: expected > 0"),
+        ({"augmentation": Augmentation(rotation=1, views=2)}, r"^augmentation\.views: an episode"),
         ({"learning_rate": float("nan")}, r"^learning_rate: expected > 0"),
     ],
 )
@@ -358,8 +257,99 @@ def test_a_loss_that_explodes_is_named(banks, encoder):
         meta_train(config(learning_rate=1e30), PROTOTYPICAL, encoder, *banks, seed=0)
 
 
-def test_impossible_episodes_fail_before_training(banks, encoder):
-    with pytest.raises(InputError, match="n_way: 15 classes asked for, the set has 14"):
-        meta_train(config(setting=Setting(15, 1, 1)), PROTOTYPICAL, encoder, *banks, seed=0)
-    with pytest.raises(InputError, match="has 20 images; n_shot \\+ n_query needs 21"):
-        meta_train(config(validation=Setting(2, 1, 20)), PROTOTYPICAL, encoder, *banks, seed=0)
+def no_encoder(**changes):
+    return config(freeze_encoder=True, **changes)
+
+
+@pytest.mark.parametrize(
+    ("settings", "learner", "message"),
+    [
+        (no_encoder(), PROTOTYPICAL, r"^train: nothing is left to train; set projection"),
+        (
+            no_encoder(projection=4),
+            partial(Prototypical, batch_norm="support"),
+            r"^freeze_encoder: needs a learner of embeddings",
+        ),
+        (
+            config(compile=True),
+            partial(Prototypical, batch_norm="support"),
+            r"^compile: needs a learner of embeddings whose encoder is trained",
+        ),
+        (
+            no_encoder(compile=True, projection=4),
+            PROTOTYPICAL,
+            r"^compile: needs a learner of embeddings whose encoder is trained",
+        ),
+        (
+            no_encoder(augmentation=Augmentation(rotation=3), projection=4),
+            PROTOTYPICAL,
+            r"^augmentation: changes images",
+        ),
+        (
+            config(setting=Setting(15, 1, 1)),
+            PROTOTYPICAL,
+            "n_way: 15 classes asked for, the set has 14",
+        ),
+        (
+            config(validation=Setting(2, 1, 20)),
+            PROTOTYPICAL,
+            r"has 20 images; n_shot \+ n_query needs 21",
+        ),
+    ],
+)
+def test_impossible_trainings_are_refused(banks, encoder, settings, learner, message):
+    with pytest.raises(InputError, match=message):
+        meta_train(settings, learner, encoder, *banks, seed=0)
+
+
+def test_pixels_have_nothing_to_train_but_a_projection(banks, pixels):
+    with pytest.raises(InputError, match=r"^train: nothing is left to train; set projection"):
+        meta_train(SHORT, PROTOTYPICAL, pixels, *banks, seed=0)
+    trained = meta_train(config(projection=6), PROTOTYPICAL, pixels, *banks, seed=0).encoder
+    assert changed(pixels, trained) == {"projection.weight", "projection.bias"}
+
+
+# --- the call with settings by keyword ----------------------------------------------------------
+
+
+def test_settings_by_keyword_are_those_of_a_configuration(banks, encoder):
+    expected = meta_train(config(steps=3), PROTOTYPICAL, encoder, *banks, seed=2)
+    for trained in (
+        fewshot.train(Prototypical, encoder, *banks, SHORT, seed=2, steps=3),
+        fewshot.train(PROTOTYPICAL, encoder, *banks, seed=2, **vars(config(steps=3))),
+    ):
+        assert identical(trained.encoder, expected.encoder)
+        assert trained.progress == expected.progress
+
+
+def test_an_unknown_setting_names_the_nearest(banks, encoder):
+    message = r"^train: no setting is called 'step'; did you mean 'steps'\?"
+    with pytest.raises(InputError, match=message):
+        fewshot.train(Prototypical, encoder, *banks, step=5)
+
+
+def test_a_learner_that_is_built_already_is_refused(banks, encoder):
+    with pytest.raises(InputError, match=r"^learner: expected a class, got a Prototypical; pass"):
+        fewshot.train(Prototypical(encoder), encoder, *banks)
+
+
+@pytest.mark.parametrize("latents", ["all", "class"])
+def test_a_frozen_encoder_trains_only_its_projection(banks, encoder, latents):
+    chosen = encoder.select(latents)
+    settings = config(freeze_encoder=True, projection=6)
+    trained = meta_train(settings, PROTOTYPICAL, chosen, *banks, seed=0).encoder
+    # Batch norm's running statistics among what stays.
+    assert changed(chosen, trained) == {"projection.weight", "projection.bias"}
+    assert (trained.latents, trained.out_dim) == (latents, 6)
+    assert trained.projection.in_features == chosen.out_dim
+
+
+def test_lowers_the_error_on_classes_it_never_saw(banks, encoder):
+    settings = {"steps": 100, "setting": Setting(10, 1, 5), "learning_rate": 1e-2}
+    trained = fewshot.train(Prototypical, encoder, *banks, SHORT, validate_every=20, **settings)
+    before, after = (
+        fewshot.evaluate(learner, banks[1], n_query=5, episodes=200, seed=77).error
+        for learner in (Prototypical(encoder), trained.learner)
+    )
+    assert before > 20
+    assert after < before / 2

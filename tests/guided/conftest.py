@@ -1,12 +1,24 @@
-"""What the tests of ``guided`` share."""
+"""Fixtures of the tests of ``guided``."""
 
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+from guided.backbones import Conv4
+from guided.guidance import Guidance
+from guided.guided_vae import GuidedVAE
+from guided.likelihoods import Bernoulli
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 ImageMaker = Callable[..., Tensor]
 Scalars = Callable[[Path], dict[str, dict[int, float]]]
@@ -58,3 +70,45 @@ def next_second() -> Callable[[], None]:
         time.sleep(1 - time.time() % 1)
 
     return wait
+
+
+@pytest.fixture
+def build_model() -> Callable[..., GuidedVAE]:
+    """A small model with the given guidance, in evaluation mode: 8 latents, 16×16 images."""
+
+    def build(*guidance: Guidance, channels: int = 1, **settings: Any) -> GuidedVAE:
+        torch.manual_seed(0)
+        model = GuidedVAE(
+            backbone=partial(Conv4, width=4),
+            likelihood=settings.pop("likelihood", None) or Bernoulli(),
+            latent_dim=8,
+            guidance=guidance,
+            input_shape=(channels, 16, 16),
+            categories={"class": 5, "smile": 2, "drawer": 3},
+            **settings,
+        )
+        return model.eval()
+
+    return build
+
+
+@pytest.fixture
+def sheet() -> Callable[["Figure"], NDArray[np.floating]]:
+    """The pixels of a figure of one grid of images, ``[rows * H, columns * W(, 3)]``."""
+
+    def pixels(figure: "Figure") -> NDArray[np.floating]:
+        (axes,) = figure.axes
+        return np.asarray(axes.images[0].get_array())
+
+    return pixels
+
+
+@pytest.fixture
+def row_labels() -> Callable[["Figure"], list[str]]:
+    """The labels of the rows of such a figure."""
+
+    def labels(figure: "Figure") -> list[str]:
+        (axes,) = figure.axes
+        return [label.get_text() for label in axes.get_yticklabels()]
+
+    return labels

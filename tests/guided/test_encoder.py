@@ -1,6 +1,10 @@
 """Encoders, and the files that hold one each."""
 
+import importlib
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +21,10 @@ from guided.encoder import FORMAT, Encoder, digest, provenance
 from guided.errors import InputError
 from guided.latents import LatentLayout
 
-LAYOUT = LatentLayout({"rotation": (0, 1), "class": (1, 4), "content": (4, 7)})
+LAYOUT = LatentLayout(
+    {"rotation": (0, 1), "class": (1, 4), "content": (4, 7)},
+    {"rotation": "deformation", "class": "attribute"},
+)
 
 
 def make_encoder(
@@ -99,11 +106,7 @@ def test_select_slices_the_mean_and_shares_the_weights(images: Tensor) -> None:
         encoder.latent_head.bias += 1
     assert torch.equal(part(images), encoder(images)[:, 1:4])
     assert torch.equal(part.select("all")(images), encoder(images))
-
-
-def test_select_keeps_the_mode() -> None:
-    assert not make_encoder().select("class").training
-    assert make_encoder().train().select("class").training
+    assert not part.training and encoder.train().select("class").training
 
 
 def test_features_are_the_backbones(images: Tensor) -> None:
@@ -290,3 +293,66 @@ def test_an_unknown_backbone_is_named_with_the_known_ones(tmp_path: Path) -> Non
     _with_description(backbone="Conv5")(path)
     with pytest.raises(InputError, match=r"'Conv5' is not one of .*Conv4.*GuidedVAENet"):
         Encoder.load(path)
+
+
+MINE = """
+from guided import Pixels
+
+class Net(Pixels):
+    pass
+"""
+
+IN_A_FRESH_PROCESS = """
+import sys
+from guided import Encoder, InputError
+try:
+    Encoder.load(sys.argv[1])
+except InputError as error:
+    print(error)
+import mine
+print(type(Encoder.load(sys.argv[1]).backbone).__name__)
+"""
+
+
+def test_a_backbone_from_outside_is_found_only_once_it_is_imported(
+    images: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine.py").write_text(MINE)
+    monkeypatch.syspath_prepend(tmp_path)
+    mine = importlib.import_module("mine")
+    del sys.modules["mine"]
+    path = tmp_path / "encoder.safetensors"
+    encoder = make_encoder(mine.Net((1, 16, 16)))
+    encoder.save(path)
+    refusal = (
+        f"{path}: was made by mine.Net, which is not imported: import it first, "
+        "or name its module with --imports '[mine]'"
+    )
+    with pytest.raises(InputError) as caught:
+        Encoder.load(path)
+    assert str(caught.value) == refusal
+    monkeypatch.setitem(sys.modules, "mine", mine)
+    assert torch.equal(Encoder.load(path)(images), encoder(images))
+    done = subprocess.run(
+        [sys.executable, "-c", IN_A_FRESH_PROCESS, path],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path, str(tmp_path)])},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines() == [refusal, "Net"]
+
+
+@pytest.mark.parametrize("name", ["guided.latents.LatentLayout", "torch.nn.Linear"])
+def test_a_class_that_is_no_backbone_is_not_built(name: str, tmp_path: Path) -> None:
+    _with_description(backbone=name)(tmp_path / "encoder")
+    with pytest.raises(InputError, match=f"was made by {name}"):
+        Encoder.load(tmp_path / "encoder")
+
+
+def test_a_backbone_that_no_file_can_name_is_refused(tmp_path: Path) -> None:
+    class Local(Pixels):
+        pass
+
+    with pytest.raises(InputError, match="Local is defined inside a class or function"):
+        make_encoder(Local((1, 16, 16))).save(tmp_path / "encoder")

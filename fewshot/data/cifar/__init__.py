@@ -1,4 +1,4 @@
-"""CIFAR-100, divided for few-shot learning in two ways."""
+"""CIFAR-FS and FC100, two divisions of CIFAR-100."""
 
 from fewshot.data.cifar.dataset import CIFAR_FS, FC100
 

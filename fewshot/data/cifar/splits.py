@@ -1,4 +1,4 @@
-"""Which of CIFAR-100's classes belong to which split of CIFAR-FS, and of FC100."""
+"""The validation and test classes of CIFAR-FS and of FC100, by name."""
 
 from fewshot.data.dataset import SplitName
 

@@ -1,4 +1,4 @@
-"""Procedural handwriting."""
+"""Glyphs, a dataset of procedural handwriting."""
 
 from fewshot.data.glyphs.dataset import Glyphs
 

@@ -1,187 +1,64 @@
-"""Procedural handwriting: characters that nobody has seen, drawn by people who do not exist.
+"""``Glyphs``: procedural handwriting, a dataset that needs no files.
 
-It needs no file and passes for Omniglot (Lake et al. 2015, Science 350:1332): alphabets of
-characters, each drawn once by each of its alphabet's drawers, as hard to tell apart by their
-pixels. What a file cannot give, it has: how each drawing was turned, slanted, scaled and placed.
+It resembles Omniglot (Lake et al. 2015, Science 350:1332): alphabets of characters, each of which
+is drawn once by each of the alphabet's drawers, about as hard to classify by their pixels. The
+rotation, slant, scale, thickness and position of each drawing are known.
 """
 
 from itertools import accumulate, pairwise
-from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 import torch
-from torch import Tensor
 
 from fewshot.data.bank import ImageBank
-from fewshot.data.dataset import Dataset, Listing, SplitName, Splits
+from fewshot.data.dataset import SPLITS, Dataset, Listing, SplitName, Splits
 from fewshot.data.glyphs.factor_bins import with_binned_factors
-from fewshot.data.glyphs.strokes import (
-    MAX_CHARACTERS,
-    N_STROKES,
-    N_TRIES,
-    Alphabet,
-    interpolation,
-    lengths,
-    render,
-)
+from fewshot.data.glyphs.handwriting import FACTORS, draw_alphabet
+from fewshot.data.glyphs.strokes import MAX_CHARACTERS
 from fewshot.data.io.cache import cached_bank
+from fewshot.data.roots import Roots
 from guided.errors import InputError
-from guided.seeds import generator
 
 RENDERER = 2  # part of the cache's key: raise it when the same seed gives other images
-MIN_SIZE = 8  # pixels; characters are blots below
-MARGIN = 0.04  # of an image's side, kept free of ink at each border
-
-# Factor: mean, standard deviation between drawers, and between one drawer's drawings. Lengths are
-# in image sides. Scale and thickness are log-normal.
-FACTORS = {
-    "rotation": (0.0, 4.0, 4.0),
-    "slant": (0.05, 0.12, 0.06),
-    "scale": (1.0, 0.14, 0.08),
-    "thickness": (0.058, 0.12, 0.04),
-    "translation_x": (0.0, 0.03, 0.03),
-    "translation_y": (0.0, 0.03, 0.03),
-}
-LOG_NORMAL = ("scale", "thickness")
-LENGTHS = ("thickness", "translation_x", "translation_y")
-
-# What a hand does differently each time, as standard deviations: the logarithm of a stroke's width
-# and height; its place, in image sides; the bends of its course, in parts of its extent.
-PROPORTION, PLACE, BEND = 0.12, 0.05, 0.035
-N_BENDS = 4  # in a stroke
-N_MOTOR = N_STROKES * (4 + 2 * N_BENDS)  # random numbers in a drawing
-
-
-def _normal(g: torch.Generator, *shape: int) -> Tensor:
-    """Standard normal numbers such that a longer draw begins like a shorter one.
-
-    With ``torch.randn``, which does not, the number of drawers would change every drawing.
-    """
-    uniform = torch.rand(shape, generator=g, dtype=torch.float64)
-    quantile: Tensor = torch.special.ndtri(uniform.clamp(1e-9, 1 - 1e-9))
-    return quantile.float()
-
-
-def draw_alphabet(
-    seed: int, alphabet: int, n_characters: int, n_drawers: int, size: int
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """Every character of an alphabet, c of them, drawn by each of its d drawers.
-
-    A drawing depends on the seed and on its alphabet's, character's and drawer's numbers, not on
-    how many of them there are.
-
-    Returns:
-        images: uint8 ``[c * d, 1, size, size]``, by character, then by drawer.
-        factors: name -> float ``[c * d]``; see :class:`Glyphs`.
-    """
-    style = Alphabet.invented(generator(seed, "glyphs", "alphabet", alphabet))
-    hands = [generator(seed, "glyphs", "character", alphabet, c) for c in range(n_characters)]
-    strokes, present = style.characters(
-        torch.stack([torch.rand(N_TRIES, N_STROKES, 2, generator=g) for g in hands])
-    )
-    noise = torch.stack([_normal(g, n_drawers, len(FACTORS) + N_MOTOR) for g in hands])
-    habits = _normal(generator(seed, "glyphs", "drawers", alphabet), n_drawers, len(FACTORS))
-    within, motor = noise[..., : len(FACTORS)], noise[..., len(FACTORS) :]
-    drawn = written(
-        strokes.repeat_interleave(n_drawers, 0),
-        present.repeat_interleave(n_drawers, 0),
-        motor.flatten(0, 1),
-    )
-    placed, factors = posed(drawn, intended(habits, within))
-    factors |= {name: size * factors[name] for name in LENGTHS}
-    return render(size * placed, factors["thickness"], size), factors
-
-
-def intended(habits: Tensor, within: Tensor) -> dict[str, Tensor]:
-    """The factors, ``[c * d]`` each, that a drawer means to use; lengths in image sides.
-
-    Args:
-        habits: standard normal ``[d, len(FACTORS)]``, the drawers'.
-        within: standard normal ``[c, d, len(FACTORS)]``, the drawings'.
-    """
-    factors = {}
-    for i, (name, (mean, between_sd, within_sd)) in enumerate(FACTORS.items()):
-        deviation = (between_sd * habits[:, i] + within_sd * within[..., i]).flatten()
-        factors[name] = deviation.exp() * mean if name in LOG_NORMAL else deviation + mean
-    return factors
-
-
-def written(strokes: Tensor, present: Tensor, motor: Tensor) -> Tensor:
-    """Characters as unsteady hands write them, their ink's centre of mass at the origin.
-
-    Args:
-        strokes, present: see :meth:`Alphabet.characters`; n of them.
-        motor: standard normal ``[n, N_MOTOR]``.
-
-    Returns:
-        As ``strokes``; a stroke that is not present repeats the first.
-    """
-    motor = motor.view(-1, N_STROKES, 4 + 2 * N_BENDS)
-    extent = (strokes.amax(2) - strokes.amin(2)).norm(dim=-1)[..., None, None]
-    middle = strokes.mean(2, keepdim=True)
-    drawn: Tensor = middle + (strokes - middle) * (PROPORTION * motor[:, :, None, :2]).exp()
-    drawn = drawn + PLACE * motor[:, :, None, 2:4]
-    bends = motor[..., 4:].reshape(-1, N_STROKES, N_BENDS, 2)
-    drawn = drawn + BEND * extent * interpolation(N_BENDS, curved=1.0) @ bends
-    # A stroke's samples are evenly spaced, so their mean is where its ink is.
-    ink = (present * lengths(drawn))[..., None, None]
-    centre = (ink * drawn.mean(2, keepdim=True)).sum(1, keepdim=True) / ink.sum(1, keepdim=True)
-    drawn = torch.where(present[..., None, None], drawn, drawn[:, :1])
-    return drawn - centre
-
-
-def posed(strokes: Tensor, factors: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-    """Slant, scale, turn and move drawings ``[n, s, p, 2]`` by factors ``[n]``, in this order.
-
-    Nobody draws over the edge of the paper: what would is made smaller and moved inwards.
-
-    Returns:
-        strokes: where they are drawn, in image sides from the middle of the image.
-        factors: as given but for the scale and translation that were really used.
-    """
-    x, y = strokes.unbind(3)
-    x = x - factors["slant"][:, None, None] * y
-    angle = factors["rotation"].deg2rad()[:, None, None]
-    turned = torch.stack([angle.cos() * x - angle.sin() * y, angle.sin() * x + angle.cos() * y], 3)
-    room = 0.5 - MARGIN - factors["thickness"][:, None] / 2
-    low, high = turned.amin((1, 2)), turned.amax((1, 2))
-    scale = torch.minimum(factors["scale"], (2 * room / (high - low)).amin(1))
-    place = torch.stack([factors["translation_x"], factors["translation_y"]], 1)
-    place = place.clamp(-room - scale[:, None] * low, room - scale[:, None] * high)
-    used = {"scale": scale, "translation_x": place[:, 0], "translation_y": place[:, 1]}
-    return scale[:, None, None, None] * turned + place[:, None, None], {**factors, **used}
+Split = Literal["alphabets", "drawers"]
+MIN_SIZE = 8  # pixels; smaller characters are blots
 
 
 class Glyphs(Dataset):
-    """Procedural handwriting, the dataset that is always there.
+    """Procedural handwriting: ink 255 on 0; a class is a character with an image by each drawer.
 
     Attributes of its banks: ``alphabet``; ``drawer``, 0 … n_drawers - 1 within the alphabet, whose
     style persists over the alphabet's characters. Factors: ``rotation``, degrees clockwise;
-    ``slant``, the step to the right per step up (italics are > 0); ``scale``, 1 on average;
-    ``thickness``, pixels; ``translation_x`` (to the right) and ``translation_y`` (down), of the
-    ink's centre of mass from the image's middle, pixels.
+    ``slant``, step to the right per step up (> 0 for italics); ``scale``, 1 on average;
+    ``thickness``, pixels; ``translation_x`` (to the right) and ``translation_y`` (down), pixels
+    from the middle of the image to the centre of mass of the ink.
 
     Args:
-        root: ignored: nothing is read.
-        n_alphabets: 3 or more; the first train, the next validate, the last test.
-        n_characters: in an alphabet, 1 … 30.
-        n_drawers: of each alphabet, 1 or more; a class has as many images.
-        size: an image's side in pixels, 8 or more.
+        root: ignored, since nothing is read.
+        n_alphabets: at least 3; the first are for training, the next for validation, the last for
+            testing.
+        n_characters: characters in an alphabet, 1 … 30.
+        n_drawers: drawers of each alphabet, at least 1; each class has as many images.
+        size: height and width of the images in pixels, at least 8.
         seed: of everything, >= 0.
-        validation_alphabets: how many are held out for choices, 1 or more.
-        test_alphabets: how many are held out for results, 1 or more.
-        split: hold out whole ``alphabets``: characters nobody has seen; or the last fifths of the
-            ``drawers`` of all alphabets: new drawings of known characters, for looking at what
-            latents do rather than for few-shot errors.
-        factor_bins: 2 or more: each factor is an attribute, too, by its name: 0 … factor_bins - 1,
-            between the training images' quantiles; 2 tells right from left, thick from thin.
+        validation_alphabets: number of alphabets in the validation split, at least 1.
+        test_alphabets: number of alphabets in the test split, at least 1.
+        split: ``alphabets`` holds out whole alphabets, so that test characters are new;
+            ``drawers`` holds out the last two fifths of the drawers of every alphabet, so that
+            test images are new drawings of known characters: for studying latents, not for
+            few-shot errors.
+        factor_bins: if not 0, each factor is also an attribute of the same name, 0 …
+            factor_bins - 1, divided at the quantiles of the training images; at least 2.
+
+    Raises:
+        InputError: a setting is out of range.
     """
 
     name: ClassVar[str] = "glyphs"
 
     def __init__(
         self,
-        root: Path,
+        root: Roots | None = None,
         *,
         n_alphabets: int = 20,
         n_characters: int = 20,
@@ -190,7 +67,7 @@ class Glyphs(Dataset):
         seed: int = 0,
         validation_alphabets: int = 3,
         test_alphabets: int = 5,
-        split: Literal["alphabets", "drawers"] = "alphabets",
+        split: Split = "alphabets",
         factor_bins: int = 0,
     ) -> None:
         super().__init__(root)
@@ -201,14 +78,18 @@ class Glyphs(Dataset):
         self.seed = _within("seed", seed, 0)
         self.validation_alphabets = _within("validation_alphabets", validation_alphabets, 1)
         self.test_alphabets = _within("test_alphabets", test_alphabets, 1)
+        if split not in get_args(Split):
+            raise InputError(
+                f"Glyphs.split: expected one of {', '.join(get_args(Split))}, got {split}"
+            )
         self.split = split
         self.factor_bins = factor_bins and _within("factor_bins", factor_bins, 2)
         if split == "drawers":
             _within("n_drawers", n_drawers, 5)
         if validation_alphabets + test_alphabets >= n_alphabets:
             raise InputError(
-                f"Glyphs.test_alphabets: {test_alphabets} leaves no alphabet for training "
-                f"(n_alphabets: {n_alphabets}, validation_alphabets: {validation_alphabets})"
+                f"Glyphs: validation_alphabets ({validation_alphabets}) + test_alphabets "
+                f"({test_alphabets}): expected fewer than n_alphabets ({n_alphabets})"
             )
 
     def splits(self) -> Splits:
@@ -237,8 +118,7 @@ class Glyphs(Dataset):
 
     def class_counts(self) -> dict[SplitName, int]:
         if self.split == "drawers":
-            every = self.n_alphabets * self.n_characters
-            return {"train": every, "validation": every, "test": every}
+            return dict.fromkeys(SPLITS, self.n_alphabets * self.n_characters)
         held_out = self.validation_alphabets + self.test_alphabets
         return {
             "train": self.n_characters * (self.n_alphabets - held_out),
@@ -248,14 +128,14 @@ class Glyphs(Dataset):
 
     def listing(self) -> Listing:
         classes = self.n_alphabets * self.n_characters
-        return Listing(
-            name=self.name,
-            found=True,
-            where="generated",
-            classes=classes,
-            images=classes * self.n_drawers,
-            how_to_get="nothing: generated from its seed",
-        )
+        return self.present("generated", classes, classes * self.n_drawers)
+
+    @property
+    def how_to_get(self) -> str:
+        return "always there: generated from a seed"
+
+    def download(self) -> None:
+        """Do nothing: there is nothing to download."""
 
     def _build(self) -> ImageBank:
         from tqdm import tqdm
@@ -288,6 +168,6 @@ class Glyphs(Dataset):
 
 def _within(key: str, value: int, least: int, most: int | None = None) -> int:
     if value < least or (most is not None and value > most):
-        wanted = f"{least} or more" if most is None else f"{least} … {most}"
+        wanted = f"at least {least}" if most is None else f"{least} … {most}"
         raise InputError(f"Glyphs.{key}: expected {wanted}, got {value}")
     return value

@@ -1,4 +1,4 @@
-"""Ground-truth factors as attributes: what was drawn more to the right, and what to the left."""
+"""Ground-truth factors, binned, as attributes."""
 
 from dataclasses import replace
 
@@ -10,19 +10,19 @@ from fewshot.data.dataset import Splits
 
 
 def with_binned_factors(splits: Splits, n_bins: int) -> Splits:
-    """The splits with each factor once more, as an attribute of the same name: its bin.
+    """Add to each bank an attribute for each factor, of the same name: the bin of its value.
 
-    Guidance reads categories; an attribute with a factor's name is what lets a diagnosis compare
-    the latents that were guided by the bins with the factor itself.
+    Guidance reads categories. The common name lets a diagnosis compare the latents that were
+    guided by the bins with the factor itself.
 
     Args:
-        splits: of images with factors.
-        n_bins: 2 or more. The training images' quantiles part them, in all three splits; training
-            images are equally many in each bin, as far as their factors differ.
+        splits: three banks with factors.
+        n_bins: at least 2. In all three splits, bins are divided at the quantiles of the training
+            images, so that each holds equally many of them, as far as their factors differ.
 
     Returns:
-        banks whose images are the given ones'; bins are int64 ``[N]``, 0 … n_bins - 1, in the
-        order of the factor.
+        banks that share the images of the given ones; bins are int64 ``[N]``, 0 … n_bins - 1, in
+        ascending order of the factor.
     """
     shares = torch.arange(1, n_bins, dtype=torch.float64) / n_bins
     edges = {

@@ -1,8 +1,8 @@
-"""Strokes, the alphabets of characters that they make up, and their drawing as ink on pixels.
+"""Strokes, random alphabets of characters made of them, and their rendering as pixels.
 
-A character is a programme: up to ``N_STROKES`` strokes, each a shape from its alphabet's inventory
-put into a cell of the unit square, and perhaps moved to touch an earlier stroke. x runs to the
-right, y down.
+A character consists of up to ``N_STROKES`` strokes. Each is one of its alphabet's shapes, put into
+a cell of the unit square and perhaps moved to touch an earlier stroke. x points to the right,
+y down.
 """
 
 from dataclasses import dataclass
@@ -11,16 +11,16 @@ import torch
 from torch import Tensor
 
 N_STROKES = 4  # in a character, at most
-N_SAMPLES = 25  # points that stand for a stroke: smooth enough for large images, too
-N_SHAPES = 7  # in an alphabet's inventory, the invented ones included
-N_INVENTED = 2
-N_WAYPOINTS = 4  # of an invented shape
-N_TRIES = 6  # at a character, to make it look like no other of its alphabet
-VISIBLE = 2.5  # Euclidean distance, in pixels' worth of ink at 28 x 28, between such characters
-MAX_CHARACTERS = 30  # in an alphabet; with more, tries could fail
+N_SAMPLES = 25  # points on a stroke; smooth enough for large images
+N_SHAPES = 7  # of an alphabet, including the random ones
+N_RANDOM = 2
+N_WAYPOINTS = 4  # of a random shape
+N_TRIES = 6  # at a character that differs from the others of its alphabet
+VISIBLE = 2.5  # Euclidean distance at 28 x 28, ink 1 on 0, at which characters differ
+MAX_CHARACTERS = 30  # of an alphabet; with more, the tries could fail
 
-# What hands draw everywhere: waypoints in the unit square, a curve or a chain of lines through
-# them. Turned and mirrored, they serve as C and U, L and 7, 6 and 9.
+# Shapes common to many scripts, as waypoints in the unit square of a curve or a chain of lines.
+# Rotated and mirrored, C is also U, L is also 7, and 6 is also 9.
 SHAPES = (
     ((0.5, 0), (0.5, 1)),  # bar
     ((0, 0), (1, 1)),  # slash
@@ -37,8 +37,8 @@ SHAPES = (
     ((0, 1), (0.7, 0.6), (0.8, 0.1), (0.45, 0), (0.35, 0.5), (0.5, 0.9), (1, 0.9)),  # l
 )
 
-DOT = (0.06, 0.06)  # whatever is drawn so small looks like a dot
-# Where a character's strokes go: (left, top, width, height) of each, the main one first.
+DOT = (0.06, 0.06)  # anything drawn this small looks like a dot
+# Cells of a character's strokes: (left, top, width, height), the main stroke first.
 LAYOUTS = (
     ((0.0, 0.0, 1.0, 1.0),),
     ((0.0, 0.0, 0.5, 1.0), (0.5, 0.0, 0.5, 1.0)),
@@ -62,16 +62,19 @@ for _row, _cells in zip(_CELLS, LAYOUTS, strict=True):
 
 
 def interpolation(n_waypoints: int, curved: float) -> Tensor:
-    """The matrix ``[N_SAMPLES, n_waypoints]`` that turns waypoints into points of a stroke.
+    """The matrix that maps waypoints to the points of a stroke.
 
     Args:
-        n_waypoints: >= 2.
-        curved: 0 for straight lines, 1 for a Catmull-Rom spline, between them a mixture.
+        n_waypoints: at least 2.
+        curved: 0 for straight lines, 1 for a Catmull-Rom spline; in between, their weighted mean.
+
+    Returns:
+        ``[N_SAMPLES, n_waypoints]``.
     """
     position = torch.linspace(0, n_waypoints - 1, N_SAMPLES)
     start = position.floor().clamp(max=n_waypoints - 2).long()
     t = (position - start).unsqueeze(1)
-    # Waypoints -1 and n continue the first and the last step.
+    # Waypoints -1 and n extrapolate the first and the last step.
     unit = torch.eye(n_waypoints)
     padded = torch.cat([2 * unit[:1] - unit[1:2], unit, 2 * unit[-1:] - unit[-2:-1]])
     before, here, there, after = (padded[start + k] for k in range(4))
@@ -84,8 +87,8 @@ def interpolation(n_waypoints: int, curved: float) -> Tensor:
     return lines + curved * (spline - lines)
 
 
-def _evenly(points: Tensor) -> Tensor:
-    """A stroke ``[N_SAMPLES, 2]`` resampled to steps of one length."""
+def _resampled(points: Tensor) -> Tensor:
+    """A stroke ``[N_SAMPLES, 2]``, resampled to steps of equal length."""
     length = torch.cat([torch.zeros(1), points.diff(dim=0).norm(dim=1).cumsum(0)])
     wanted = torch.linspace(0, float(length[-1]), N_SAMPLES)
     after = torch.searchsorted(length, wanted).clamp(1, N_SAMPLES - 1)
@@ -101,43 +104,47 @@ def _oriented(points: Tensor, orientation: int) -> Tensor:
     return torch.where(mirrored, 1 - points, points)
 
 
-def inventory(curved: float, g: torch.Generator) -> Tensor:
-    """An alphabet's shapes, ``[N_SHAPES, N_SAMPLES, 2]`` in the unit square.
+def sample_shapes(curved: float, g: torch.Generator) -> Tensor:
+    """Draw the shapes of an alphabet.
 
-    Most are common ones, turned; the last ``N_INVENTED`` wander from one side to the other.
+    Most are common ones, rotated; the last ``N_RANDOM`` are random walks from one side to the
+    other.
+
+    Returns:
+        ``[N_SHAPES, N_SAMPLES, 2]`` in the unit square.
     """
-    common = torch.randperm(len(SHAPES), generator=g)[: N_SHAPES - N_INVENTED]
+    common = torch.randperm(len(SHAPES), generator=g)[: N_SHAPES - N_RANDOM]
     turns = torch.randint(8, (N_SHAPES,), generator=g).tolist()
     waypoints = [torch.tensor(SHAPES[i], dtype=torch.float32) for i in common.tolist()]
-    for _ in range(N_INVENTED):
+    for _ in range(N_RANDOM):
         wander = torch.rand(N_WAYPOINTS, 2, generator=g)
         wander[:, 0] = torch.linspace(0, 1, N_WAYPOINTS) + 0.3 * (wander[:, 0] - 0.5)
         waypoints.append(wander)
     return torch.stack(
         [
-            _oriented(_evenly(interpolation(len(points), curved) @ points), turn)
+            _oriented(_resampled(interpolation(len(points), curved) @ points), turn)
             for points, turn in zip(waypoints, turns, strict=True)
         ]
     )
 
 
 def lengths(strokes: Tensor) -> Tensor:
-    """Of strokes ``[..., p, 2]``: ``[...]``."""
+    """The lengths ``[...]`` of strokes ``[..., p, 2]``."""
     steps: Tensor = strokes.diff(dim=-2).norm(dim=-1)
     return steps.sum(-1)
 
 
 def compose(shapes: Tensor, layout: Tensor, joined: Tensor) -> tuple[Tensor, Tensor]:
-    """Characters from their programmes.
+    """Put the strokes of characters into their cells and join them.
 
     Args:
-        shapes: ``[n, N_STROKES, p, 2]``, each stroke's shape in the unit square.
+        shapes: ``[n, N_STROKES, p, 2]``, the shape of each stroke in the unit square.
         layout: int64 ``[n]``, indices into ``LAYOUTS``.
-        joined: bool ``[n, N_STROKES]``: is the stroke moved to start on an earlier one?
+        joined: bool ``[n, N_STROKES]``, True for strokes to be moved to start on an earlier one.
 
     Returns:
-        strokes: ``[n, N_STROKES, p, 2]`` around the unit square.
-        present: bool ``[n, N_STROKES]``: does the layout have this stroke?
+        strokes: ``[n, N_STROKES, p, 2]``, mostly within the unit square.
+        present: bool ``[n, N_STROKES]``, True for the strokes that the layout has.
     """
     cells = _CELLS[layout]
     corner, extent = cells[..., :2], cells[..., 2:]
@@ -147,7 +154,7 @@ def compose(shapes: Tensor, layout: Tensor, joined: Tensor) -> tuple[Tensor, Ten
     done = strokes[:, :1]
     for s in range(1, N_STROKES):
         stroke = strokes[:, s]
-        # Pens come back to the start, the middle or the end of a stroke.
+        # A joined stroke begins at the start, the middle or the end of an earlier one.
         ends = done[:, :, [0, done.shape[2] // 2, -1]].flatten(1, 2)
         steps = ends - stroke[:, :1]
         nearest = steps[rows, steps.norm(dim=-1).argmin(1)]
@@ -158,43 +165,52 @@ def compose(shapes: Tensor, layout: Tensor, joined: Tensor) -> tuple[Tensor, Ten
 
 @dataclass(frozen=True)
 class Alphabet:
-    """What an alphabet's characters have in common."""
+    """The style that the characters of an alphabet share.
 
-    shapes: Tensor  # [N_SHAPES, N_SAMPLES, 2], in the unit square
-    preference: Tensor  # [N_SHAPES], how often each is a character's second or later stroke
-    layouts: Tensor  # [len(LAYOUTS)], how often each is used
-    joined: float  # how many of the strokes touch an earlier one
-    box: Tensor  # [2], the unit square's width and height in image sides
+    Attributes:
+        shapes: ``[N_SHAPES, N_SAMPLES, 2]``, in the unit square.
+        preference: ``[N_SHAPES]``, weight of each shape as a second or later stroke.
+        layouts: ``[len(LAYOUTS)]``, weight of each layout.
+        joined: fraction of the strokes that touch an earlier one.
+        box: ``[2]``, width and height of the unit square in image sides.
+    """
+
+    shapes: Tensor
+    preference: Tensor
+    layouts: Tensor
+    joined: float
+    box: Tensor
 
     @classmethod
-    def invented(cls, g: torch.Generator) -> "Alphabet":
+    def sample(cls, g: torch.Generator) -> "Alphabet":
+        """Draw a random alphabet."""
         curved, joined, size, aspect, single = torch.rand(5, generator=g).tolist()
-        shapes = inventory(min(1.0, 2 * curved), g)
+        shapes = sample_shapes(min(1.0, 2 * curved), g)
         layouts = torch.rand(len(LAYOUTS), generator=g).pow(3)
         layouts[0] = 0.4 * single * layouts[1:].sum()  # the first is a single stroke
         return cls(
             shapes=shapes,
-            # Long strokes would clutter what room the main one leaves.
+            # Long strokes would clutter the room that the main one leaves.
             preference=torch.rand(N_SHAPES, generator=g) / lengths(shapes).pow(3),
             layouts=layouts,
             joined=0.3 + 0.7 * joined,
             box=(0.45 + 0.22 * size) * torch.tensor([0.75 + 0.35 * aspect, 1.1 - 0.35 * aspect]),
         )
 
-    def characters(self, uniform: Tensor) -> tuple[Tensor, Tensor]:
-        """The alphabet's first n characters, each unlike those before it.
+    def sample_characters(self, uniform: Tensor) -> tuple[Tensor, Tensor]:
+        """Draw the alphabet's first n characters, each visibly different from those before.
 
         Args:
-            uniform: ``[n, N_TRIES, N_STROKES, 2]``, random numbers in [0, 1).
+            uniform: ``[n, N_TRIES, N_STROKES, 2]``, uniform random numbers in [0, 1).
 
         Returns:
             strokes: ``[n, N_STROKES, N_SAMPLES, 2]`` in image sides.
-            present: bool ``[n, N_STROKES]``; the others are not to be drawn.
+            present: bool ``[n, N_STROKES]``, True for the strokes to draw.
         """
         n = len(uniform)
         uniform = uniform.flatten(0, 1)
         shape = _quantile(self.preference, uniform[..., 0])
-        # Main strokes take turns; the number that would choose one chooses the layout.
+        # The main shapes take turns, so the number that would choose one chooses the layout.
         shape[:, 0] = torch.arange(n).repeat_interleave(N_TRIES) % N_SHAPES
         layout = _quantile(self.layouts, uniform[:, 0, 0])
         strokes, present = compose(self.shapes[shape], layout, uniform[..., 1] < self.joined)
@@ -204,7 +220,10 @@ class Alphabet:
 
 
 def _first_unlike(strokes: Tensor, present: Tensor) -> list[int]:
-    """For each character, the first of its tries that differs visibly from those chosen before."""
+    """For each character, the first of its tries that differs visibly from those chosen before.
+
+    If none does, the try that differs most.
+    """
     drawn = torch.where(present[..., None, None], strokes, strokes[:, :1])
     middle = (drawn.amax((1, 2), keepdim=True) + drawn.amin((1, 2), keepdim=True)) / 2
     looks = render(28 * (drawn - middle), torch.full((len(drawn),), 1.6), 28).flatten(1) / 255
@@ -217,21 +236,21 @@ def _first_unlike(strokes: Tensor, present: Tensor) -> list[int]:
 
 
 def _quantile(weight: Tensor, uniform: Tensor) -> Tensor:
-    """Indices into ``weight``, each as often as it weighs, for numbers in [0, 1)."""
+    """Indices into ``weight``, in proportion to it, for uniform numbers in [0, 1)."""
     limits = (weight / weight.sum()).cumsum(0)
     index: Tensor = torch.searchsorted(limits, uniform.contiguous(), right=True)
-    return index.clamp(max=len(weight) - 1)  # rounding may leave the last limit below 1
+    return index.clamp(max=len(weight) - 1)  # by rounding, the last limit may be below 1
 
 
 def render(strokes: Tensor, thickness: Tensor, size: int, memory: int = 1 << 16) -> Tensor:
-    """Draw ink where a pixel's centre is within half a line's thickness of a stroke.
+    """Render strokes: ink where the centre of a pixel is within half a thickness of one.
 
     Args:
         strokes: ``[n, s, p, 2]``, lines through p points, in pixels from the middle of the image.
         thickness: ``[n]`` in pixels.
-        size: the image's side in pixels.
-        memory: numbers in a temporary array; the default keeps them all in a processor's cache,
-            which makes it several times faster than a larger one.
+        size: side of an image in pixels.
+        memory: numbers in a temporary array; the default fits into a processor's cache, which is
+            several times faster than a larger one.
 
     Returns:
         uint8 ``[n, 1, size, size]``, ink 255 on 0; the ramp between them is one pixel wide.
@@ -248,11 +267,11 @@ def render(strokes: Tensor, thickness: Tensor, size: int, memory: int = 1 << 16)
 
 
 def _squared_distance(stroke: Tensor, size: int) -> Tensor:
-    """From each pixel's centre to the nearest point of ``[n, p, 2]``: ``[n, size, size]``.
+    """Squared distance ``[n, size, size]`` of each pixel's centre to strokes ``[n, p, 2]``.
 
     The point of the segment a … a + d that is nearest to x is a + t d, where t is
     (x - a)·d / |d|², kept in [0, 1]; its squared distance is |x - a|² + t (t |d|² - 2 (x - a)·d).
-    Both products are sums over the two axes and thus made of arrays of one axis.
+    Both products are sums over the two axes, so they are made of arrays of one axis.
     """
     step = stroke.diff(dim=1).unsqueeze(3)  # [n, segments, 2, 1]
     away = torch.arange(size) - (size - 1) / 2 - stroke[:, :-1].unsqueeze(3)
@@ -261,6 +280,6 @@ def _squared_distance(stroke: Tensor, size: int) -> Tensor:
     length2 = step.square().sum(2, keepdim=True).clamp(min=1e-9)
     along = along_y.unsqueeze(3) + along_x.unsqueeze(2)  # [n, segments, size, size]
     t = (along / length2).clamp_(0, 1)
-    # In place: fetching fresh memory can take longer than the arithmetic.
+    # In place, because allocating memory can take longer than the arithmetic.
     distance = along.mul_(-2).addcmul_(t, length2).mul_(t).add_(y.unsqueeze(3)).add_(x.unsqueeze(2))
     return distance.amin(1)

@@ -1,1 +1,1 @@
-"""Reading files: archives, images, pickles; the cache of decoded images; downloads."""
+"""Archives, images, pickles, downloads, and the cache of decoded images."""

@@ -1,4 +1,4 @@
-"""Decoded banks on disk, memory-mapped: decoded once, opened in milliseconds, shared by processes.
+"""The cache of decoded banks: memory-mapped files, opened in milliseconds, shared by processes.
 
 The folder is ``FEWSHOT_CACHE``, else ``$XDG_CACHE_HOME/guided-fewshot``, else
 ``~/.cache/guided-fewshot``.
@@ -23,29 +23,34 @@ from fewshot.data.bank import ImageBank
 from guided.errors import InputError
 from guided.files import fingerprint
 
-FORMAT = 1  # part of every key: raise it when what the files mean changes
-IN_MEMORY = 2**29  # bytes of pixels that are decoded into memory
+FORMAT = 1  # part of every key: raise it when the meaning of the files changes
+IN_MEMORY = 2**29  # bytes: larger banks are decoded into a temporary file
 
 
 def cache_folder() -> Path:
-    """Where decoded banks are kept."""
+    """The folder of decoded banks."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("FEWSHOT_CACHE") or Path(base) / "guided-fewshot")
+    folder = Path(os.environ.get("FEWSHOT_CACHE") or Path(base) / "guided-fewshot")
+    return folder.expanduser()
 
 
 def identity(files: Sequence[Path]) -> list[list[str | int]]:
-    """What tells one state of source files from another: path, size, modification time."""
+    """Path, size and modification time of files, by which the cache notices a change."""
     stats = [(path.resolve(), path.stat()) for path in files]
     return [[str(path), stat.st_size, stat.st_mtime_ns] for path, stat in stats]
 
 
 def cached_bank(name: str, settings: Any, build: Callable[[], ImageBank]) -> ImageBank:
-    """The bank that ``build`` makes, from the cache if it was made before.
+    """The bank that ``build`` returns, read from the cache if it was built before.
 
     Args:
-        name: the dataset's name, a readable prefix of the folder.
-        settings: JSON-able; everything that the bank depends on, source files' identity included.
+        name: a readable prefix of the folder: the dataset's name.
+        settings: a JSON-able value with everything that the bank depends on, including the
+            identity of its source files.
         build: decodes the bank.
+
+    Raises:
+        InputError: the cache's folder cannot be written to, or ``build`` raises it.
     """
     folder = cache_folder() / f"{name}-{fingerprint([FORMAT, settings])}"
     if not (folder / "bank.json").exists():
@@ -54,19 +59,19 @@ def cached_bank(name: str, settings: Any, build: Callable[[], ImageBank]) -> Ima
 
 
 def pixel_array(shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """An array for decoded pixels: in memory, or, when large, in a temporary file.
+    """An uninitialised uint8 array for decoded pixels; if large, mapped to a temporary file.
 
-    The file is in the cache's folder and vanishes with the array; the system keeps as much of it
-    in memory as there is room for.
+    The file is in the cache's folder and is deleted with the array; the system keeps as much of
+    it in memory as there is room for.
 
     Raises:
-        InputError: the folder cannot be written to, or is full.
+        InputError: the folder cannot be written to or is full.
     """
     size = math.prod(shape)
     if size <= IN_MEMORY:
         return np.empty(shape, np.uint8)
     with _writing(cache_folder()) as folder, tempfile.TemporaryFile(dir=folder) as file:
-        # Reserved: writing to a mapped file on a full disk would kill the process.
+        # Reserve the space: writing to a mapped file on a full disk would kill the process.
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(file.fileno(), 0, size)
         return np.memmap(file, np.uint8, "w+", shape=shape)
@@ -74,13 +79,14 @@ def pixel_array(shape: tuple[int, ...]) -> NDArray[np.uint8]:
 
 @contextmanager
 def _writing(folder: Path) -> Iterator[Path]:
-    """Make the cache's folder; what fails in the block is its fault."""
+    """Create the cache's folder, and blame it for any ``OSError`` in the block."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         yield folder
     except OSError as error:
         raise InputError(
-            f"{folder}: cannot be written ({error.strerror}); set FEWSHOT_CACHE"
+            f"{folder}: the cache cannot be written ({error.strerror}); "
+            "set FEWSHOT_CACHE to another folder"
         ) from error
 
 
@@ -96,7 +102,7 @@ def _store(folder: Path, bank: ImageBank) -> None:
             "factors": list(bank.factors),
         }
         (partial / "bank.json").write_text(json.dumps(description))
-        # Another process may have stored the same bank meanwhile: theirs is as good.
+        # Another process may have stored the same bank meanwhile; either copy will do.
         with suppress(OSError):
             partial.rename(folder)
     finally:
@@ -116,7 +122,7 @@ def _open(folder: Path) -> ImageBank:
     description = json.loads((folder / "bank.json").read_text())
 
     def column(key: str) -> Tensor:
-        # "c": copy on write. Read-only maps make torch warn; nobody writes, so pages stay shared.
+        # Copy on write ("c"): torch warns of read-only maps. Nothing writes, so pages stay shared.
         return torch.from_numpy(np.load(folder / f"{key}.npy", mmap_mode="c"))
 
     return ImageBank(

@@ -1,4 +1,4 @@
-"""Image files, in folders or inside zip archives, found and decoded the same way."""
+"""Finding and decoding image files, in folders or in zip archives."""
 
 import hashlib
 import io
@@ -27,7 +27,12 @@ EIGHT_BIT = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 
 @dataclass(frozen=True)
 class ImageFile:
-    """One image: ``name`` is its path, with ``/``, inside a folder or a zip archive."""
+    """An image file.
+
+    Attributes:
+        container: the folder or zip archive that holds it.
+        name: its path in there, with ``/``.
+    """
 
     container: Path
     name: str
@@ -37,32 +42,40 @@ class ImageFile:
 
     @property
     def parts(self) -> list[str]:
-        """The folders that it is in, then the file's own name."""
+        """The parts of ``name``: folders, then the file."""
         return self.name.split("/")
 
 
 def open_archive(path: Path, remedy: str) -> zipfile.ZipFile:
-    """A zip archive, opened for reading.
+    """Open a zip archive for reading.
+
+    Args:
+        path: the archive.
+        remedy: end of the error message: what to do.
 
     Raises:
-        InputError: it is missing, truncated or something else; ``remedy`` says what to do.
+        InputError: the archive is missing, truncated or not a zip archive.
     """
     try:
         return zipfile.ZipFile(path)
-    except (OSError, zipfile.BadZipFile) as error:
+    except (OSError, zipfile.BadZipFile, UnicodeDecodeError, NotImplementedError) as error:
         raise InputError(
-            f"{path}: expected a complete zip archive, this is none "
-            f"(an interrupted download, a web page?); {remedy}"
+            f"{path}: not a complete zip archive (an interrupted download or a web page?): "
+            f"{error}; {remedy}"
         ) from error
 
 
 def find_images(container: Path, remedy: str = "replace it") -> list[ImageFile]:
-    """The images below a folder or in a zip archive, in order of names.
+    """The images below a folder or in a zip archive, sorted by name.
 
     Hidden files and macOS's ``__MACOSX`` are left out.
 
+    Args:
+        container: the folder or archive.
+        remedy: end of the error message: what to do.
+
     Raises:
-        InputError: the archive cannot be opened; ends with ``remedy``.
+        InputError: the archive cannot be opened.
     """
     if container.is_dir():
         names = list(_names_below(container))
@@ -84,11 +97,11 @@ def _is_image(name: str) -> bool:
 
 
 def state(files: Sequence[ImageFile]) -> list[Any]:
-    """What tells one state of these images from another, JSON-able, for the cache's key."""
+    """A JSON-able value that changes when an image file does, for the cache's key."""
     containers = sorted({file.container for file in files})
     archives = [container for container in containers if container.is_file()]
     loose = [file for file in files if file.container not in archives]
-    # Only the containers' paths are resolved: resolving every image's takes seconds.
+    # Only the paths of the containers are resolved: those of all images would take seconds.
     return [
         identity(archives),
         [str(container.resolve()) for container in containers],
@@ -97,19 +110,19 @@ def state(files: Sequence[ImageFile]) -> list[Any]:
 
 
 def _stat(file: ImageFile) -> tuple[str, int, int]:
-    # Not Path.stat: making a path of each image takes longer than asking for the file.
+    # Not Path.stat, because creating a Path takes longer than the call.
     stat = os.stat(str(file))  # noqa: PTH116
     return file.name, stat.st_size, stat.st_mtime_ns
 
 
 def digest(content: bytes | memoryview) -> int:
-    """A signed 64-bit number, equal for equal bytes."""
+    """A signed 64-bit hash of bytes."""
     hashed = hashlib.blake2b(content, digest_size=8).digest()
     return int.from_bytes(hashed, "little", signed=True)
 
 
 def fit(image: "Image", size: tuple[int, int]) -> "Image":
-    """The largest centred part with the aspect ratio of (H, W), resized with Lanczos's filter."""
+    """Cut out the largest centred part with the aspect ratio of (H, W), and resize it (Lanczos)."""
     from PIL import Image, ImageOps
 
     return ImageOps.fit(image, (size[1], size[0]), Image.Resampling.LANCZOS)
@@ -118,27 +131,26 @@ def fit(image: "Image", size: tuple[int, int]) -> "Image":
 def decode(
     files: Sequence[ImageFile], *, size: tuple[int, int], channels: int, invert: bool, title: str
 ) -> tuple[Tensor, Tensor]:
-    """Decode images to one size, showing progress on a terminal.
+    """Decode images to one size, showing a progress bar on a terminal.
 
-    The largest centred part with the target's aspect ratio is resized with Lanczos's filter
-    (the shorter side is resized, what then sticks out of the longer one is cut). Orientation
-    noted by a camera (EXIF) is applied; transparency is laid over white; grey images are repeated
-    over three channels.
+    Images are cut to the largest centred part with the target's aspect ratio, then resized with
+    a Lanczos filter. The camera's orientation (EXIF) is applied, transparency is laid over white,
+    and grey images are repeated over three channels.
 
     Args:
-        files: N images; the archives that hold them can be opened.
+        files: N images, in archives that can be opened.
         size: (H, W).
         channels: 1 or 3.
-        invert: 255 minus each value, so that ink on white paper is 255 on 0.
+        invert: replace each value by 255 minus it, so that ink on white paper is 255 on 0.
         title: of the progress bar.
 
     Returns:
         images: uint8 ``[N, channels, H, W]``.
-        digests: int64 ``[N]``, of the files' bytes: equal for identical files.
+        digests: int64 ``[N]``, hashes of the files' bytes.
 
     Raises:
-        InputError: an image cannot be decoded, has over 8 bits a channel, or has colours where
-            one channel is expected; names it.
+        InputError: an image, which is named, cannot be decoded, has more than 8 bits per channel,
+            or has colours where one channel is expected.
     """
     from tqdm import tqdm
 
@@ -150,7 +162,7 @@ def decode(
             for path in {file.container for file in files}
             if path.is_file()
         }
-        # One thread: with several, small images take longer (Python's lock), not less.
+        # One thread: several take longer with small images, because of Python's lock.
         for row, file in enumerate(tqdm(files, desc=title, disable=None, leave=False)):
             content = _read(file, archives)
             digests[row] = digest(content)
@@ -176,10 +188,10 @@ def _load(file: ImageFile, content: bytes) -> "Image":
         image.load()
     # Pillow's decoders raise SyntaxError, struct.error and others for damaged files.
     except Exception as error:
-        # Pillow's own words for "not an image" name a buffer's address, nothing else.
+        # Pillow's own message for this names only the address of a buffer.
         reason = "not an image" if isinstance(error, UnidentifiedImageError) else error
-        raise InputError(f"{file}: expected an image, cannot be decoded ({reason})") from error
-    with suppress(Exception):  # damaged camera notes do not make an image useless
+        raise InputError(f"{file}: cannot be decoded ({reason}); replace or delete it") from error
+    with suppress(Exception):  # an image with damaged EXIF data is still an image
         image = ImageOps.exif_transpose(image)
     return image
 
@@ -191,7 +203,7 @@ def _pixels(
     from PIL import Image
 
     if image.mode not in EIGHT_BIT:
-        raise InputError(f"{file}: is {image.mode}, expected 8 bits a channel: convert it")
+        raise InputError(f"{file}: expected 8 bits per channel, got mode {image.mode}; convert it")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         paper = Image.new("RGBA", image.size, "white")
@@ -206,11 +218,11 @@ def _pixels(
 
 
 def _grey(image: "Image", file: ImageFile) -> "Image":
-    """The first of three equal channels."""
+    """The first of three equal channels of a coloured image."""
     mode = image.mode
     red, green, blue = image.convert("RGB").split()
     if not red.tobytes() == green.tobytes() == blue.tobytes():
         raise InputError(
-            f"{file}: is {mode} with colours, expected grey: set channels: 3 or convert it"
+            f"{file}: expected a grey image, got {mode} with colours; set channels: 3 or convert it"
         )
     return red

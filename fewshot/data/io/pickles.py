@@ -1,72 +1,130 @@
-"""Pickles that others made: arrays, numbers, text and plain containers, and nothing else.
+"""Pickles from elsewhere: numbers, text, plain containers and arrays of numbers, nothing else.
 
 A pickle is a program that may call whatever it names. Here the few names that arrays are pickled
-with stand for functions of this file, which check what they are given; no other name is looked up.
+with stand for checked constructors of this file; no other name is looked up.
 """
 
-import codecs
-import io
+import copyreg
 import math
 import os
 import pickle
-import pickletools
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, BinaryIO, ClassVar, NoReturn
 
 import numpy as np
+from numpy.typing import NDArray
 
 from guided.errors import InputError
 
-LARGE = 2**20  # bytes: what is longer is an array's content, and is read in parts of this length
-EXPECTED = "expected numbers, arrays of numbers, text and plain containers, nothing else"
+LARGE = 2**20  # bytes: longer text is an array's content
+EXPECTED = "expected numbers, text, lists, tuples, dicts and arrays of numbers, nothing else"
 ORDERS = ("<", ">", "=", "|")
-PLAIN_DTYPE = [None, None, None, -1, -1, 0]  # no parts, no fields, nothing else
+PLAIN_DTYPE = (None, None, None, -1, -1, 0)  # no parts, no fields, no flags
 NUMBERS = ("b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8")
-
-# What makes numbers, text, bytes, tuples, lists, dicts and sets, or moves them around.
-PLAIN = (
-    "PROTO STOP MARK POP POP_MARK DUP GET BINGET LONG_BINGET PUT BINPUT LONG_BINPUT MEMOIZE "
-    "NONE NEWTRUE NEWFALSE INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT "
-    "STRING SHORT_BINSTRING UNICODE SHORT_BINUNICODE SHORT_BINBYTES "
-    "EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_LIST LIST APPEND APPENDS "
-    "EMPTY_DICT DICT SETITEM SETITEMS EMPTY_SET ADDITEMS FROZENSET GLOBAL STACK_GLOBAL"
-)
+SCALARS = (int, str, float, bool, bytes, type(None))
 
 
 def load_pickle(file: BinaryIO, name: str, *, arrays: bool = True) -> Any:
     """Load a pickle of any protocol, Python 2's included, without running what it names.
 
-    An array that Python 3 pickled with protocol 2 is text, some 1.4 times as long, which
-    ``pickle`` would hold together with two copies of the array. Here it is read in parts.
+    Loading an array that Python 3 pickled with protocol 2, which stores it as text, takes 2.5
+    times the array's memory.
 
     Args:
-        file: open for reading, at the pickle's start; it can seek.
-        name: the file's, for messages.
-        arrays: False: arrays come out empty, and the content of large ones is not read.
+        file: open for reading, at the start of the pickle; without ``arrays``, seekable.
+        name: the file's name, for messages.
+        arrays: if False, arrays come out empty and the content of large ones is skipped.
 
     Returns:
-        What was pickled. Python 2's text comes out as ``str``, any of over 1 MiB as ``bytes``.
+        what was pickled; Python 2's strings come out as ``str``; arrays may be read-only.
 
     Raises:
-        InputError: it holds something else, which is named, or is damaged.
+        InputError: the pickle holds anything else, which is named, or is damaged.
     """
+    # An extension code that was resolved before would bypass `find_class`.
+    copyreg.clear_extension_cache()
     try:
-        return _Unpickler(file, name, arrays).load()
-    except InputError:
-        raise
-    # A damaged pickle leads to any of Python's exceptions.
+        loaded = _Unpickler(file if arrays else _SkipsLargeText(file), encoding="latin1").load()
+        return _plain(loaded, arrays, {})
+    except _RefusedError as refusal:
+        raise InputError(f"{name}: refused: the pickle {refusal}; {EXPECTED}") from refusal
+    # Loading a damaged pickle raises any of Python's exceptions.
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(
-            f"{name}: expected a whole pickle, this is none "
-            f"(an interrupted download, a web page?): {reason}"
+            f"{name}: not a complete pickle (an interrupted download or a web page?): {reason}"
         ) from error
 
 
+class _RefusedError(Exception):
+    """The pickle asks for something that is not allowed."""
+
+
+def _refuse(what: str) -> NoReturn:
+    raise _RefusedError(what)
+
+
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> "_Global":
+        known = GLOBALS.get((module, name))
+        if known is None:
+            _refuse("names " + ascii(f"{module}.{name}")[1:101].rstrip("'\""))
+        return known
+
+    def persistent_load(self, pid: object) -> NoReturn:
+        _refuse("has a persistent id")
+
+
+class _Number:
+    """Stands for the dtype of a number. Its byte order is set by a second instruction."""
+
+    __slots__ = ("dtype",)
+
+    def __init__(self, kind: str) -> None:
+        self.dtype = np.dtype(kind)
+
+    def __setstate__(self, state: Any) -> None:
+        match state:
+            case (3, str(order), *rest) if order in ORDERS and tuple(rest) == PLAIN_DTYPE:
+                self.dtype = np.dtype(order.replace("|", "=") + self.dtype.str[1:])
+            case _:
+                _refuse("changes a numpy.dtype to one that is not of numbers")
+
+
+@dataclass(slots=True, eq=False)
+class _Array:
+    """Stands for an array. Its content is set by the call that makes it, or later."""
+
+    shape: Any = (0,)
+    number: Any = None
+    fortran: Any = False
+    content: Any = b""
+
+    def __setstate__(self, state: Any) -> None:
+        match state:
+            case (1, shape, _Number() as number, fortran, content):
+                self.shape, self.number, self.fortran = shape, number, fortran
+                self.content = content.encode("latin1") if isinstance(content, str) else content
+            case _:
+                _refuse("fills an array with something other than numbers")
+
+    def array(self) -> NDArray[Any]:
+        """The array itself, in this machine's byte order; a view of the content if that has it."""
+        if not isinstance(self.number, _Number) or type(self.content) not in (bytes, bytearray):
+            _refuse("has an array without content")
+        if type(self.shape) is not tuple or not all(type(n) is int and n >= 0 for n in self.shape):
+            _refuse("has an array without a shape")
+        dtype = self.number.dtype
+        expected = math.prod(self.shape) * dtype.itemsize
+        if len(self.content) != expected:
+            _refuse(f"has an array of {expected} bytes by its shape but {len(self.content)} bytes")
+        array = np.ndarray(self.shape, dtype, self.content, order="F" if self.fortran else "C")
+        return array.astype(dtype.newbyteorder("="), copy=False)
+
+
 class _Global(Enum):
-    """The names that a pickle may have, standing in for what they name."""
+    """The names that a pickle may hold. Calling one returns a stand-in, never the named thing."""
 
     RECONSTRUCT = "numpy.core.multiarray._reconstruct"
     FROMBUFFER = "numpy.core.numeric._frombuffer"
@@ -74,8 +132,25 @@ class _Global(Enum):
     DTYPE = "numpy.dtype"
     ENCODE = "_codecs.encode"
 
+    def __call__(self, *arguments: Any) -> Any:
+        match self, arguments:
+            case _Global.RECONSTRUCT, (_Global.NDARRAY, (0,), b"b" | "b"):
+                return _Array()
+            case _Global.FROMBUFFER, (content, _Number() as number, shape, "C" | "F" as order):
+                return _Array(shape, number, order == "F", content)
+            case _Global.DTYPE, (str(kind), 0 | 1, 0 | 1) if kind in NUMBERS:
+                return _Number(kind)
+            case _Global.DTYPE, (str(kind), *_):
+                _refuse(f"has an array of numpy.dtype({kind[:40]!a})")
+            case _Global.ENCODE, (bytes() | str() as text, "latin1" | "latin-1"):
+                return text.encode("latin1") if isinstance(text, str) else text
+        _refuse(f"calls {self.value} with arguments that make no array of numbers")
 
-_GLOBALS = {
+    def __setstate__(self, state: Any) -> NoReturn:
+        _refuse(f"sets attributes of {self.value}")
+
+
+GLOBALS = {
     ("numpy.core.multiarray", "_reconstruct"): _Global.RECONSTRUCT,
     ("numpy._core.multiarray", "_reconstruct"): _Global.RECONSTRUCT,
     ("numpy.core.numeric", "_frombuffer"): _Global.FROMBUFFER,
@@ -86,150 +161,63 @@ _GLOBALS = {
 }
 
 
-@dataclass
-class _Number:
-    """A type of numbers; the order of their bytes comes in a second step."""
+def _plain(value: Any, arrays: bool, done: dict[int, Any]) -> Any:
+    """A copy of what was loaded, with arrays for their stand-ins.
 
-    kind: str
-    order: str = "|"
+    Args:
+        value: what was loaded.
+        arrays: if False, every array is empty.
+        done: id -> copy of what was copied before.
+    """
+    kind = type(value)
+    if kind in SCALARS:
+        return value
+    if id(value) in done:
+        return done[id(value)]
+    made: Any
+    if kind is dict:
+        for key in value:
+            if type(key) not in SCALARS:
+                _refuse(f"has a dict with a key of type {type(key).__name__}")
+        made = {key: _plain(item, arrays, done) for key, item in value.items()}
+    elif kind is list or kind is tuple:
+        made = kind([_plain(item, arrays, done) for item in value])
+    elif kind is _Array:
+        made = value.array() if arrays else np.empty(0)
+    else:
+        _refuse(f"holds {value.value if kind is _Global else kind.__name__}")
+    done[id(value)] = made
+    return made
 
-    def dtype(self) -> np.dtype[Any]:
-        return np.dtype(self.kind if self.order == "|" else self.order + self.kind)
 
+class _SkipsLargeText:
+    """A file for unpickling in which text and bytes of over 1 MiB seem to be empty.
 
-# Python's unpickler as written in Python: the one in C does any opcode, and reads text whole.
-class _Unpickler(pickle._Unpickler):
-    # What the standard library's class has and its type stubs leave out.
-    stack: list[Any]
-    read: Callable[[int], bytes]
-    readline: Callable[[], bytes]
-    dispatch: ClassVar[dict[int, Callable[[Any], None]]]
+    The unpickler reads an instruction's byte, then the length of the text that follows, then the
+    text: a length is what it asks for directly after one of ``WIDTHS``. (Protocols that read
+    frames of many instructions at once keep large text out of them.)
+    """
 
-    def __init__(self, file: BinaryIO, name: str, arrays: bool) -> None:
-        super().__init__(file, encoding="latin1")
+    WIDTHS: ClassVar[dict[bytes, int]] = {
+        b"X": 4,
+        b"T": 4,
+        b"B": 4,
+        b"\x8d": 8,
+        b"\x8e": 8,
+        b"\x96": 8,
+    }
+
+    def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        self._name = name
-        self._arrays = arrays
+        self._previous = b""
+        self.readline = file.readline
 
-    def refuse(self, what: str) -> NoReturn:
-        raise InputError(f"{self._name}: refused, because it {what}; {EXPECTED}")
-
-    def find_class(self, module: str, name: str) -> _Global:
-        known = _GLOBALS.get((module, name))
-        if known is None:
-            self.refuse(f"names {_printable(f'{module}.{name}')}")
-        return known
-
-    def load_inst(self) -> None:
-        module, name = (self.readline()[:-1].decode("latin1") for _ in range(2))
-        self.refuse(f"makes an instance of {_printable(f'{module}.{name}')}")
-
-    def load_frame(self) -> None:
-        self.read(8)  # how much to read ahead
-
-    def load_large(self, width: int, decode: Callable[[bytes], str] | None) -> None:
-        """Bytes or text after its length, a number of ``width`` bytes."""
-        length = int.from_bytes(self.read(width), "little")
-        if length <= LARGE:
-            content = self._exactly(length)
-            self.stack.append(decode(content) if decode else content)
-        elif not self._arrays:
-            self._file.seek(length, os.SEEK_CUR)
-            self.stack.append(b"")
-        else:
-            self.stack.append(self._shrunk(length) if decode is _utf8 else self._exactly(length))
-
-    def _exactly(self, length: int) -> bytes:
-        content = self.read(length)
-        if len(content) < length:
-            raise EOFError("it ends early")
+    def read(self, size: int) -> bytes:
+        content = self._file.read(size)
+        width, self._previous = self.WIDTHS.get(self._previous), content
+        if width == size:
+            length = int.from_bytes(content, "little")
+            if length > LARGE:
+                self._file.seek(length, os.SEEK_CUR)
+                return bytes(size)
         return content
-
-    def _shrunk(self, length: int) -> bytes:
-        """Bytes that were pickled as text, which is ``length`` bytes long in UTF-8."""
-        decoder, content = codecs.getincrementaldecoder("utf-8")(), io.BytesIO()
-        for start in range(0, length, LARGE):
-            part = decoder.decode(self._exactly(min(LARGE, length - start)))
-            content.write(part.encode("latin1"))
-        return content.getvalue()  # no copy
-
-    def load_reduce(self) -> None:
-        arguments = self.stack.pop()
-        called = self.stack[-1]
-        if not isinstance(called, _Global):
-            self.refuse(f"calls what is no function, {type(called).__name__}")
-        made: Any
-        match called, arguments:
-            case _Global.RECONSTRUCT, (_Global.NDARRAY, (0,), b"b" | "b"):
-                made = np.empty(0, np.int8)
-            case _Global.FROMBUFFER, (content, _Number() as number, shape, "C" | "F" as order):
-                made = np.frombuffer(self._checked(content, number, shape), number.dtype())
-                made = made.reshape(shape, order=order) if self._arrays else made
-            case _Global.DTYPE, (str(kind), 0 | 1, 0 | 1) if kind in NUMBERS:
-                made = _Number(kind)
-            case _Global.DTYPE, (str(kind), *_):
-                self.refuse(f"has an array of numpy.dtype({kind[:40]!a})")
-            case _Global.ENCODE, (bytes() | str() as text, "latin1" | "latin-1"):
-                made = text.encode("latin1") if isinstance(text, str) else text
-            case _:
-                self.refuse(f"calls {called.value} in a way that makes no array of numbers")
-        self.stack[-1] = made
-
-    def load_build(self) -> None:
-        state = self.stack.pop()
-        match self.stack[-1], state:
-            case _Number() as number, (3, order, *rest) if order in ORDERS and rest == PLAIN_DTYPE:
-                number.order = order
-            case np.ndarray() as array, (1, shape, _Number() as number, 0 | 1 as fortran, content):
-                content = self._checked(content, number, shape)
-                if self._arrays:
-                    array.__setstate__((1, shape, number.dtype(), fortran, content))
-            case built, _:
-                self.refuse(f"fills {type(built).__name__} with what is no array's state")
-
-    def _checked(self, content: Any, number: _Number, shape: Any) -> bytes:
-        """An array's content, of the length that its shape says."""
-        if not self._arrays:
-            return b""
-        if isinstance(content, str):
-            content = content.encode("latin1")
-        fits = isinstance(shape, tuple) and all(type(n) is int and n >= 0 for n in shape)
-        if not (isinstance(content, bytes) and fits):
-            self.refuse("has an array without content or shape")
-        expected = math.prod(shape) * number.dtype().itemsize
-        if len(content) != expected:
-            self.refuse(f"has an array of {expected} bytes by its shape, {len(content)} in fact")
-        return content
-
-
-def _printable(name: str) -> str:
-    return ascii(name)[1:101].rstrip("'\"")
-
-
-def _utf8(content: bytes) -> str:
-    return content.decode("utf-8", "surrogatepass")
-
-
-def _python2(content: bytes) -> str:
-    return content.decode("latin1")
-
-
-def _refusal(opcode: str) -> Callable[[_Unpickler], None]:
-    return lambda unpickler: unpickler.refuse(f"has the opcode {opcode}")
-
-
-_CODES = {opcode.name: ord(opcode.code) for opcode in pickletools.opcodes}
-_Unpickler.dispatch = {
-    **{code: _refusal(name) for name, code in _CODES.items()},
-    **{_CODES[name]: pickle._Unpickler.dispatch[_CODES[name]] for name in PLAIN.split()},
-    _CODES["FRAME"]: _Unpickler.load_frame,
-    _CODES["INST"]: _Unpickler.load_inst,
-    _CODES["REDUCE"]: _Unpickler.load_reduce,
-    _CODES["BUILD"]: _Unpickler.load_build,
-    _CODES["BINSTRING"]: lambda unpickler: unpickler.load_large(4, _python2),
-    _CODES["BINUNICODE"]: lambda unpickler: unpickler.load_large(4, _utf8),
-    _CODES["BINUNICODE8"]: lambda unpickler: unpickler.load_large(8, _utf8),
-    _CODES["BINBYTES"]: lambda unpickler: unpickler.load_large(4, None),
-    _CODES["BINBYTES8"]: lambda unpickler: unpickler.load_large(8, None),
-    _CODES["BYTEARRAY8"]: lambda unpickler: unpickler.load_large(8, None),
-}

@@ -1,4 +1,4 @@
-"""miniImageNet in the forms in which it is distributed."""
+"""miniImageNet, in the forms in which it is distributed."""
 
 from fewshot.data.mini_imagenet.dataset import MiniImageNet
 

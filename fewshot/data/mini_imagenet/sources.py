@@ -1,4 +1,4 @@
-"""The forms in which miniImageNet is passed on: class folders, lists with images, pickles."""
+"""The forms in which miniImageNet is distributed: class folders, lists with images, pickles."""
 
 import csv
 from abc import ABC, abstractmethod
@@ -13,12 +13,13 @@ import torch
 from numpy.typing import NDArray
 
 from fewshot.data.bank import ImageBank
-from fewshot.data.dataset import SplitName
-from fewshot.data.folder import SPLIT_FOLDERS, SPLITS, Found, find_classes
+from fewshot.data.dataset import SPLITS, SplitName
+from fewshot.data.folder import SPLIT_FOLDERS, Found, find_classes
 from fewshot.data.io.cache import identity, pixel_array
 from fewshot.data.io.images import ImageFile, decode, digest, find_images, fit, state
 from fewshot.data.io.pickles import load_pickle
 from fewshot.data.mini_imagenet.splits import SPLIT_OF
+from fewshot.data.roots import first_existing
 from guided.errors import InputError
 
 FOLDERS = ("mini-imagenet", "mini_imagenet", "miniImagenet", "miniimagenet")
@@ -30,36 +31,39 @@ SIDE = 84
 
 
 class Source(ABC):
-    """miniImageNet in one of its forms, complete in that it has every class."""
+    """miniImageNet in one of its forms, with all its classes."""
 
     where: Path
 
     @abstractmethod
     def state(self) -> Any:
-        """What tells one state of the files from another, JSON-able, for the cache's key."""
+        """A JSON-able value that changes when the files do, for the cache's key."""
 
     @abstractmethod
     def class_sizes(self) -> Mapping[str, int]:
-        """Images of each synset.
+        """Synset -> number of images.
 
         Raises:
-            InputError: the files hold other classes, or something else.
+            InputError: the files are unusable or hold other classes.
         """
 
     @abstractmethod
     def build(self, size: int) -> ImageBank:
-        """Classes by split, then name; an attribute ``digest``, equal for identical images."""
+        """Decode the bank, sorted by split and class name.
+
+        Its attribute ``digest`` is equal for identical images.
+        """
 
     @abstractmethod
     def name_of(self, bank: ImageBank, row: int) -> str:
-        """What to call an image of the bank that was built."""
+        """The name of an image of the bank."""
 
 
 def find_source(root: Path) -> Source | None:
-    """What there is of miniImageNet: the first form of the first folder that has any.
+    """The first form of miniImageNet in the first folder that has one, or ``None``.
 
     Raises:
-        InputError: it is not as expected, or incomplete.
+        InputError: it is incomplete or unusable.
     """
     for folder in (root / name for name in FOLDERS):
         names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
@@ -76,7 +80,13 @@ def find_source(root: Path) -> Source | None:
 
 @dataclass(frozen=True)
 class ImageFiles(Source):
-    """Images in files, or in archives; what the lists were that told their classes, if any."""
+    """Images in folders or archives.
+
+    Attributes:
+        where: the folder.
+        found: the images and their classes.
+        lists: the files that tell the classes, if folders do not.
+    """
 
     where: Path
     found: Found
@@ -103,17 +113,19 @@ class ImageFiles(Source):
 def _from_folders(folder: Path) -> ImageFiles:
     found = find_classes(folder)
     if found.class_splits is None:
-        raise InputError(f"{folder}: expected train/, val/ and test/ above the class folders")
+        raise InputError(f"{folder}: expected the class folders in train/, val/ and test/")
     _check_classes(folder, dict(zip(found.class_names, found.class_splits, strict=True)))
     return ImageFiles(folder, found)
 
 
 def _from_lists(folder: Path) -> ImageFiles:
-    """Ravi and Larochelle's three lists, and a folder or archive of the images that they name."""
+    """Read Ravi and Larochelle's three lists and find the images that they name."""
     lists = tuple(folder / name for name in LISTS)
-    images = next((folder / name for name in IMAGES if (folder / name).exists()), None)
+    images = first_existing(folder / name for name in IMAGES)
     if images is None:
-        raise InputError(f"{folder / IMAGES[0]}: not found, nor is {IMAGES[1]}, beside {LISTS[0]}")
+        raise InputError(
+            f"{folder}: expected {IMAGES[0]}/ or {IMAGES[1]} beside {LISTS[0]}, found neither"
+        )
     files: dict[str, ImageFile] = {}
     ambiguous = set()
     for file in find_images(images):
@@ -125,12 +137,14 @@ def _from_lists(folder: Path) -> ImageFiles:
     for path, split in zip(lists, SPLITS, strict=True):
         for name, label in _read_list(path):
             if splits.setdefault(label, split) != split:
-                raise InputError(f"{path}: {name}: the class {label} is in another list, too")
+                raise InputError(f"{path}: {name}: the class {label} is also in another list")
             if name in labels:
-                raise InputError(f"{path}: {name}: is listed before, as {labels[name]}")
+                raise InputError(f"{path}: {name}: listed before, as {labels[name]}")
             if name not in files or name in ambiguous:
-                n_files = "several are" if name in ambiguous else "none is"
-                raise InputError(f"{path}: {name}: expected one such image, {n_files} in {images}")
+                number = "several" if name in ambiguous else "none"
+                raise InputError(
+                    f"{path}: {name}: expected one image of this name in {images}, found {number}"
+                )
             labels[name] = label
     _check_classes(folder, splits)
     class_names = sorted(splits, key=lambda label: (SPLITS.index(splits[label]), label))
@@ -147,12 +161,12 @@ def _from_lists(folder: Path) -> ImageFiles:
 
 
 def _read_list(path: Path) -> Iterator[tuple[str, str]]:
-    """Names of images and their classes."""
+    """The name and class of each image in a list."""
     try:
         with open(path, newline="", encoding="utf-8") as file:
             rows = csv.reader(file)
             if next(rows, None) != HEADER:
-                raise InputError(f"{path}: expected {','.join(HEADER)} in the first line")
+                raise InputError(f"{path}: expected the first line {','.join(HEADER)}")
             for row in rows:
                 if len(row) != len(HEADER):
                     raise InputError(
@@ -160,23 +174,26 @@ def _read_list(path: Path) -> Iterator[tuple[str, str]]:
                     )
                 yield row[0], row[1]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: expected a list of images, cannot be read ({error})") from error
+        raise InputError(f"{path}: not a readable list of images ({error})") from error
 
 
 @dataclass(frozen=True)
 class Pickles(Source):
-    """learn2learn's pickles: a dict of ``image_data`` uint8 ``[N, 84, 84, 3]`` and ``class_dict``,
-    synset -> rows, for each split."""
+    """learn2learn's pickles, one for each split.
+
+    Each holds a dict of ``image_data``, uint8 ``[N, 84, 84, 3]``, and ``class_dict``,
+    synset -> rows.
+    """
 
     where: Path
 
     def missing(self) -> list[Path]:
-        """Which of the three are not there."""
+        """Those of the three files that are not there."""
         return [path for name in PICKLES if not (path := self.where / name).exists()]
 
     def _paths(self) -> list[Path]:
         if missing := self.missing():
-            raise InputError(f"{missing[0]}: not found, beside others of {', '.join(PICKLES)}")
+            raise InputError(f"{missing[0]}: not found; expected all of {', '.join(PICKLES)}")
         return [self.where / name for name in PICKLES]
 
     def state(self) -> Any:
@@ -188,7 +205,7 @@ class Pickles(Source):
         for path, split in zip(self._paths(), SPLITS, strict=True):
             _, rows = _read_pickle(path, arrays=False)
             if twice := splits.keys() & rows.keys():
-                raise InputError(f"{path}: the class {min(twice)} is in another split, too")
+                raise InputError(f"{path}: the class {min(twice)} is also in another split")
             splits |= dict.fromkeys(rows, split)
             sizes |= {name: len(rows[name]) for name in sorted(rows)}
         _check_classes(self.where, splits)
@@ -203,7 +220,7 @@ class Pickles(Source):
         start = 0
         with tqdm(desc=self.where.name, total=len(images), disable=None, leave=False) as bar:
             for path in self._paths():
-                # Only one split is held at a time, and only one class of it twice.
+                # One split is in memory at a time, and one class of it twice.
                 for pixels in _by_class(path):
                     stop = start + len(pixels)
                     images[start:stop] = _resized(pixels, size)
@@ -221,12 +238,12 @@ class Pickles(Source):
 
 
 def _by_class(path: Path) -> Iterator[NDArray[np.uint8]]:
-    """uint8 ``[n, 84, 84, 3]`` for each class, in order of names."""
+    """The images of each class, uint8 ``[n, 84, 84, 3]``, sorted by class name."""
     pixels, rows = _read_pickle(path)
     if pixels.dtype != np.uint8 or pixels.shape[1:] != (SIDE, SIDE, 3):
         raise InputError(
             f"{path}: image_data: expected uint8 [N, {SIDE}, {SIDE}, 3], "
-            f"has {pixels.dtype} {list(pixels.shape)}"
+            f"got {pixels.dtype} {list(pixels.shape)}"
         )
     n = len(pixels)
     uses = Counter(row for listed in rows.values() for row in listed)
@@ -234,7 +251,8 @@ def _by_class(path: Path) -> Iterator[NDArray[np.uint8]]:
     if wrong:
         classes = ", ".join(name for name in rows if wrong[0] in rows[name]) or "none"
         raise InputError(
-            f"{path}: class_dict: expected each of {n} images in one class: {wrong[0]} in {classes}"
+            f"{path}: class_dict: expected each of the {n} images in one class, found image "
+            f"{wrong[0]} in {classes}"
         )
     for name in sorted(rows):
         yield pixels[rows[name]]
@@ -243,7 +261,7 @@ def _by_class(path: Path) -> Iterator[NDArray[np.uint8]]:
 def _read_pickle(
     path: Path, *, arrays: bool = True
 ) -> tuple[NDArray[np.uint8], dict[str, list[int]]]:
-    """The images (none without ``arrays``), and the rows of each class."""
+    """The images (none without ``arrays``) and the rows of each class."""
     with open(path, "rb") as file:
         content = load_pickle(file, str(path), arrays=arrays)
     match content:
@@ -251,19 +269,21 @@ def _read_pickle(
             pass
         case _:
             raise InputError(
-                f"{path}: expected a dict of image_data, an array, and class_dict, a dict"
+                f"{path}: expected a dict with image_data (an array) and class_dict (a dict)"
             )
     for name, listed in rows.items():
         if not isinstance(name, str):
-            raise InputError(f"{path}: class_dict: expected synsets, has {type(name).__name__}")
+            raise InputError(
+                f"{path}: class_dict: expected names as keys, got {type(name).__name__}"
+            )
         ok = isinstance(listed, list) and all(type(row) is int and row >= 0 for row in listed)
         if not ok or not listed:
-            raise InputError(f"{path}: class_dict: {name}: expected a list of the images' rows")
+            raise InputError(f"{path}: class_dict: {name}: expected a list of rows of image_data")
     return pixels, rows
 
 
 def _resized(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """uint8 ``[n, 3, size, size]``."""
+    """Images ``[n, 84, 84, 3]`` as uint8 ``[n, 3, size, size]``."""
     from PIL import Image
 
     if size != SIDE:
@@ -273,18 +293,18 @@ def _resized(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
 
 
 def _check_classes(where: Path, splits: Mapping[str, SplitName]) -> None:
-    """Raise unless they are all of the hundred, each in Ravi and Larochelle's split."""
+    """Raise unless these are the hundred classes, each in Ravi and Larochelle's split."""
     for name, split in splits.items():
         if name not in SPLIT_OF:
-            raise InputError(f"{where}: the class {name} is none of miniImageNet's 100 synsets")
+            raise InputError(f"{where}: the class {name} is not one of miniImageNet's 100 synsets")
         if split != SPLIT_OF[name]:
             raise InputError(
-                f"{where}: the class {name} is a {split} class, "
-                f"expected it in {SPLIT_OF[name]}, Ravi and Larochelle's split"
+                f"{where}: the class {name} is in {split}, expected it in {SPLIT_OF[name]} "
+                "(Ravi and Larochelle's split)"
             )
     missing = [name for name in SPLIT_OF if name not in splits]
     if missing:
         raise InputError(
-            f"{where}: has {len(splits)} classes, expected miniImageNet's 100: "
+            f"{where}: expected miniImageNet's 100 classes, found {len(splits)}: "
             f"{missing[0]} ({SPLIT_OF[missing[0]]}) is missing"
         )

@@ -1,4 +1,4 @@
-"""Which of miniImageNet's hundred classes belongs to which split.
+"""The split of each of miniImageNet's hundred classes.
 
 Source: Ravi & Larochelle (2017), "Optimization as a Model for Few-Shot Learning", ICLR: 64, 16 and
 20 of the classes that Vinyals et al. (2016), arXiv:1606.04080, drew from ILSVRC-2012. A class is

@@ -1,4 +1,4 @@
-"""Omniglot: 1623 handwritten characters of 50 alphabets, 20 drawers of each."""
+"""``Omniglot``: 1623 handwritten characters of 50 alphabets, 20 drawers of each."""
 
 import re
 from pathlib import Path
@@ -9,55 +9,56 @@ import torch
 from fewshot.data.bank import ImageBank
 from fewshot.data.dataset import Dataset, Listing, Splits
 from fewshot.data.io.cache import cached_bank
-from fewshot.data.io.download import fetching
+from fewshot.data.io.download import RemoteFile, download_files
 from fewshot.data.io.images import ImageFile, decode, find_images, state
 from fewshot.data.omniglot import splits as omniglot_splits
 from fewshot.data.omniglot.splits import EVALUATION, Positions, alphabet
+from fewshot.data.roots import Roots, first_existing
 from guided.errors import InputError
 
 SplitScheme = Literal["lake", "vinyals", "random"]
 Rotations = Literal["none", "train", "test", "all"]
 
-# Each part's number of images, so that an interrupted extraction is not taken for the dataset.
+FOLDERS = ("omniglot", ".", "omniglot-py")  # the last is torchvision's
+# Number of images in each part, by which an interrupted extraction is recognised.
 PARTS = {"images_background": 19_280, "images_evaluation": 13_180}
 DRAWING = re.compile(r"\d+_(\d\d)\.png")
 DEFAULT_VALIDATION_ALPHABETS = 3
-COMMAND = "fewshot data --download omniglot"
 URL = "https://github.com/brendenlake/omniglot/tree/master/python"
 
 
 class Omniglot(Dataset):
-    """Handwritten characters, ink 255 on 0; a class is a character, 20 images each.
+    """Handwritten characters, ink 255 on 0; a class is a character with 20 images.
 
     Source: Lake, Salakhutdinov & Tenenbaum (2015), Science 350. Read from
     ``images_background.zip`` and ``images_evaluation.zip``, or the folders that they hold, in
     ``root/omniglot``, ``root`` or ``root/omniglot-py`` (torchvision's name), in this order.
-    Drawings (105×105) are resized with Lanczos's filter. Attributes: ``alphabet``, 0 … 49, and
+    Drawings (105×105) are resized with a Lanczos filter. Attributes: ``alphabet``, 0 … 49, and
     ``drawer``, 0 … 19: the same person within an alphabet, not across alphabets.
 
     Args:
-        root: the folder that holds the datasets.
-        split: ``lake``, by alphabet: 964 background characters, of which validation is
-            ``validation_alphabets`` whole alphabets, and 659 evaluation characters. ``vinyals``,
-            by alphabet but for one that train and test share: 1028/172/423 characters.
-            ``random``: 1100/100/423 characters, shuffled by ``split_seed``. Shuffled characters
-            are easier: train and test share alphabets.
-        rotations: which splits get three more classes a character, turned by 90°, 180° and 270°:
-            ``train`` alone, ``test`` (validation and test), ``all`` three, or ``none``.
-        size: images' height and width in pixels.
-        validation_alphabets: of the split ``lake``, 1 … 29.
-        split_seed: draws lake's validation alphabets, shuffles ``random``; >= 0.
-        download: fetch the archives when they are missing.
+        root: the folder or folders that hold the datasets.
+        split: ``lake`` is by alphabet: 964 background characters, of which
+            ``validation_alphabets`` whole alphabets are for validation, and 659 evaluation
+            characters. ``vinyals`` is by alphabet except for one that train and test share:
+            1028/172/423 characters. ``random`` has 1100/100/423 characters, shuffled by
+            ``split_seed``; it is easier, since train and test share alphabets.
+        rotations: the splits whose characters are also turned by 90°, 180° and 270°, as three
+            more classes each: ``train``, ``test`` (validation and test), ``all`` or ``none``.
+        size: height and width of the images in pixels.
+        validation_alphabets: number of validation alphabets of the split ``lake``, 1 … 29.
+        split_seed: seed of lake's validation alphabets and of the split ``random``; >= 0.
+        download: download the archives if they are missing.
 
     Raises:
-        InputError: a value out of range, or one that the chosen split has no use for.
+        InputError: a value is out of range, or has no effect on the chosen split.
     """
 
     name: ClassVar[str] = "omniglot"
 
     def __init__(
         self,
-        root: Path,
+        root: Roots | None = None,
         *,
         split: SplitScheme = "lake",
         rotations: Rotations = "none",
@@ -82,9 +83,11 @@ class Omniglot(Dataset):
         if split_seed < 0:
             raise InputError(f"Omniglot.split_seed: expected >= 0, got {split_seed}")
         if split != "lake" and validation_alphabets != DEFAULT_VALIDATION_ALPHABETS:
-            raise InputError(f"Omniglot.validation_alphabets: the split {split} holds out its own")
+            raise InputError(
+                f"Omniglot.validation_alphabets: has no effect on the split {split}; remove it"
+            )
         if split == "vinyals" and split_seed:
-            raise InputError("Omniglot.split_seed: the split vinyals is fixed, it takes no seed")
+            raise InputError("Omniglot.split_seed: has no effect on the split vinyals; remove it")
         self.split = split
         self.rotations = rotations
         self.size = size
@@ -93,9 +96,9 @@ class Omniglot(Dataset):
         self.fetch_missing = download
 
     def splits(self) -> Splits:
-        if self.fetch_missing and not self._sources():
+        if self.fetch_missing:
             self.download()
-        bank = self._bank()
+        bank = self.bank()
         positions = self._positions(bank.class_names)
         train, validation, test = (
             bank.classes(chosen)
@@ -108,31 +111,30 @@ class Omniglot(Dataset):
         return Splits(train, validation, test)
 
     def listing(self) -> Listing:
-        where = str(self.root / "omniglot")
+        if not self.first_found(_sources):
+            return self.absent(self.root / FOLDERS[0])
         try:
-            files = self._files() if self._sources() else []
+            files = self._files()
         except InputError as error:
-            files, where = [], str(error)
-        if not files:
-            return Listing(self.name, False, where, None, None, COMMAND)
-        where = str(files[0].container.parent)
+            return self.absent(error)
         characters = {(file.container, *file.parts[-3:-1]) for file in files}
-        return Listing(self.name, True, where, len(characters), len(files), COMMAND)
+        return self.present(files[0].container.parent, len(characters), len(files))
 
     def download(self) -> None:
-        """Fetch both archives (14 MB) into ``root/omniglot-py``, unless Omniglot is there.
+        """Download both archives (14 MB) into ``root/omniglot``, unless a root has Omniglot.
 
         Raises:
-            InputError: they cannot be fetched; says what to do by hand.
+            InputError: the download failed; says which files to get by hand.
         """
-        if self._sources():
+        if self.first_found(_sources):
             return
-        by_hand = f"put both .zip files of {URL} into {self.root / 'omniglot'}"
-        from torchvision import datasets
+        from torchvision.datasets import Omniglot as Source
 
-        with fetching(self.name, by_hand):
-            for background in (True, False):
-                datasets.Omniglot(self.root, background=background, download=True)
+        files = [
+            RemoteFile(f"{part}.zip", (f"{Source.download_url_prefix}/{part}.zip",), md5)
+            for part, md5 in Source.zips_md5.items()
+        ]
+        download_files(self.name, files, self.root / FOLDERS[0], URL)
 
     def _positions(self, names: tuple[str, ...]) -> Positions:
         if self.split == "lake":
@@ -141,37 +143,24 @@ class Omniglot(Dataset):
             return omniglot_splits.vinyals(names)
         return omniglot_splits.shuffled(names, self.split_seed)
 
-    def _candidates(self) -> list[list[Path]]:
-        """For each folder that may hold the dataset, what exists of its parts."""
-        folders = (self.root / "omniglot", self.root, self.root / "omniglot-py")
-        paths = [[(f / f"{part}.zip", f / part) for part in PARTS] for f in folders]
-        return [[next((p for p in pair if p.exists()), pair[0]) for pair in f] for f in paths]
-
-    def _sources(self) -> list[Path]:
-        """Both parts' archives or folders; empty when no folder has both."""
-        return next((p for p in self._candidates() if all(path.exists() for path in p)), [])
-
     def _files(self) -> list[ImageFile]:
-        sources = self._sources()
+        sources = self.first_found(_sources)
         if not sources:
-            incomplete = (p for p in self._candidates() if any(path.exists() for path in p))
-            expected = next(incomplete, self._candidates()[0])
-            missing = next(path for path in expected if not path.exists())
-            raise InputError(f"{missing}: not found; get it with: {COMMAND}, or set FEWSHOT_DATA")
+            raise self.not_found([f"{FOLDERS[0]}/{part}.zip" for part in PARTS], "and")
         files = []
         for source, (part, n_images) in zip(sources, PARTS.items(), strict=True):
-            remedy = f"delete it, then: {COMMAND}"
+            remedy = f"delete it, then run: {self.how_to_get}"
             found = find_images(source, remedy)
             if len(found) != n_images:
                 raise InputError(
-                    f"{source}: has {len(found)} images, expected the {n_images} of "
-                    f"{part}/<alphabet>/<character>; {remedy}"
+                    f"{source}: expected the {n_images} images of {part}/<alphabet>/<character>, "
+                    f"found {len(found)}; {remedy}"
                 )
             files += found
         return files
 
-    def _bank(self) -> ImageBank:
-        # Everything is cached once, whatever the split; the splits' banks are made of it.
+    def bank(self) -> ImageBank:
+        """All 1623 characters as one bank, of which every split is a part; cached once."""
         files = self._files()
         settings = {"files": state(files), "size": self.size}
         return cached_bank(self.name, settings, lambda: self._build(files))
@@ -196,8 +185,18 @@ class Omniglot(Dataset):
         )
 
 
+def _sources(root: Path) -> list[Path]:
+    """The archives or folders of both parts; empty when no folder has both."""
+    for folder in (root / name for name in FOLDERS):
+        pairs = [(folder / f"{part}.zip", folder / part) for part in PARTS]
+        found = [path for pair in pairs if (path := first_existing(pair))]
+        if len(found) == len(PARTS):
+            return found
+    return []
+
+
 def _described(file: ImageFile) -> tuple[str, int]:
-    """The character's name and the drawer, 0 … 19, of
+    """``("Greek/character01", 19)``, the class and the drawer 0 … 19, for
     ``images_background/Greek/character01/0394_20.png``."""
     parts = file.parts
     drawing = DRAWING.fullmatch(parts[-1])
@@ -205,5 +204,5 @@ def _described(file: ImageFile) -> tuple[str, int]:
         raise InputError(f"{file}: expected <alphabet>/<character>/<number>_<drawer>.png")
     part = file.container.stem
     if (parts[-3] in EVALUATION) != (part == "images_evaluation"):
-        raise InputError(f"{file}: the alphabet {parts[-3]} is not one of {part}")
+        raise InputError(f"{file}: {parts[-3]} is not an alphabet of {part}")
     return f"{parts[-3]}/{parts[-2]}", int(drawing[1]) - 1

@@ -1,4 +1,4 @@
-"""Which Omniglot character belongs to which split, from the characters' names alone.
+"""Omniglot's splits, computed from the names of the characters alone.
 
 Names are ``Alphabet/characterNN``; positions are indices into the list of names, which holds the
 background alphabets first, then the evaluation alphabets, each part sorted.
@@ -23,8 +23,8 @@ EVALUATION = frozenset(
 )
 
 # Vinyals et al. (2016), as distributed with Snell et al. (2017), jakesnell/prototypical-networks,
-# data/omniglot/splits/vinyals: validation is five background alphabets; test begins within
-# Gurmukhi and holds what follows, in order of names, in the evaluation part.
+# data/omniglot/splits/vinyals: validation is five background alphabets; test is the evaluation
+# part, sorted by name, from the middle of Gurmukhi on.
 VINYALS_VALIDATION = frozenset(
     ("Armenian", "Bengali", "Early_Aramaic", "Hebrew", "Mkhedruli_(Georgian)")
 )
@@ -35,7 +35,7 @@ RANDOM_TRAIN, RANDOM_VALIDATION = 1100, 100
 
 @dataclass(frozen=True)
 class Positions:
-    """Ascending positions of each split's characters; together, every character once."""
+    """Ascending positions of the characters of each split; each character is in one split."""
 
     train: list[int]
     validation: list[int]
@@ -43,15 +43,15 @@ class Positions:
 
 
 def alphabet(name: str) -> str:
-    """``Greek`` of ``Greek/character01``."""
+    """The alphabet of a character: ``Greek`` for ``Greek/character01``."""
     return name.split("/")[0]
 
 
 def lake(names: Sequence[str], n_validation: int, seed: int) -> Positions:
-    """964/659 characters: background to learn from, evaluation to test on.
+    """Background characters for training, 964, and evaluation characters for testing, 659.
 
-    Source: Lake, Salakhutdinov & Tenenbaum (2015). Validation is theirs to choose: here
-    ``n_validation`` background alphabets, drawn by the seed.
+    Source: Lake, Salakhutdinov & Tenenbaum (2015), who define no validation split: here it is
+    ``n_validation`` background alphabets, drawn with the seed.
     """
     background = sorted({alphabet(name) for name in names} - EVALUATION)
     if n_validation >= len(background):
@@ -71,7 +71,7 @@ def lake(names: Sequence[str], n_validation: int, seed: int) -> Positions:
 
 
 def vinyals(names: Sequence[str]) -> Positions:
-    """1028/172/423 characters, by alphabet.
+    """The split into 1028/172/423 characters, by alphabet.
 
     Source: Vinyals et al. (2016), arXiv:1606.04080, in the lists of Snell et al. (2017),
     arXiv:1703.05175.
@@ -88,10 +88,10 @@ def vinyals(names: Sequence[str]) -> Positions:
 
 
 def shuffled(names: Sequence[str], seed: int) -> Positions:
-    """1100/100/423 characters, drawn by the seed.
+    """A random split into 1100/100/423 characters.
 
-    Source: Finn et al. (2017), arXiv:1703.03400, §5.2: 1200 characters to learn from, the rest to
-    test on. Each seed gives another split: state it beside a number.
+    Source: Finn et al. (2017), arXiv:1703.03400, §5.2: 1200 characters for training, the others
+    for testing. Each seed gives a different split, so it must be stated with a result.
     """
     order = torch.randperm(len(names), generator=generator(seed, "omniglot", "shuffled"))
     known = RANDOM_TRAIN + RANDOM_VALIDATION

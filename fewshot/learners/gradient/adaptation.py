@@ -1,8 +1,8 @@
-"""Adapting a network to each of E episodes by gradient steps: two engines, one result.
+"""Adaptation of a network to each of E episodes by gradient steps: two engines, one result.
 
-``learn2learn``: a differentiable clone for each episode, one after the other, several at a time on
-the CPU's cores. ``vectorised``: one ``torch.func`` program, vmapped over the episodes, which keeps
-a GPU busy and a CPU waiting (each episode's weights turn convolutions into grouped ones).
+``learn2learn`` makes a differentiable clone for each episode, and works on as many episodes at a
+time as there are threads. ``vectorised`` is one ``torch.func`` program, vmapped over the episodes:
+fast on a GPU, slow on a CPU, because weights that differ by episode make grouped convolutions.
 """
 
 import dataclasses
@@ -26,15 +26,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class InnerLoop:
-    """What happens inside an episode.
+    """The gradient steps inside an episode.
 
     Attributes:
-        rates: parameter -> its learning rate, a number or a tensor of the parameter's shape. The
-            parameters named here are adapted, no others.
-        steps: gradient steps on all of the support.
-        first_order: treat the steps' gradients as constants.
-        batch_norm: whose statistics; in a step always the support's, unless ``frozen``.
-        fused: whether batch norm may use torch's own kernel, which vmap gets wrong.
+        rates: learning rate by name of the parameter, a number or a tensor of the parameter's
+            shape. Only the parameters named here are adapted.
+        steps: gradient steps, each on the whole support.
+        first_order: treat the gradients of the steps as constants.
+        batch_norm: policy for the queries; the steps use statistics of the support, unless it is
+            ``frozen``.
+        fused: let batch norm use torch's fused kernel, which is wrong under vmap.
     """
 
     rates: Mapping[str, Tensor | float]
@@ -44,7 +45,7 @@ class InnerLoop:
     fused: bool = True
 
     def step_statistics(self) -> AbstractContextManager[None]:
-        """Batch norm's, for a pass of the support or of transductive queries."""
+        """Context in which batch norm normalises a batch by its own statistics, unless frozen."""
         if self.batch_norm == "frozen":
             return nullcontext()
         return group_statistics(1, fused=self.fused)
@@ -52,7 +53,13 @@ class InnerLoop:
     def query_logits(
         self, call: Callable[[Tensor], Tensor], support: Tensor, query: Tensor
     ) -> Tensor:
-        """Logits of the queries by an adapted network, ``[q, n_way]``."""
+        """Logits ``[q, n_way]`` of the queries by an adapted network.
+
+        Args:
+            call: the network, ``[B, …]`` to ``[B, n_way]``.
+            support: ``[n, …]``, for the statistics of batch norm.
+            query: ``[q, …]``.
+        """
         if self.batch_norm != "support":
             with self.step_statistics():
                 return call(query)
@@ -63,13 +70,13 @@ class InnerLoop:
 def adapted_clone(
     network: nn.Module, loop: InnerLoop, support: Tensor, labels: Tensor
 ) -> nn.Module:
-    """A learn2learn clone after the inner loop of one episode.
+    """A learn2learn clone of the network after the inner loop of one episode.
 
     Args:
-        network: images (or embeddings) to logits.
-        loop: the steps.
+        network: images or embeddings ``[B, …]`` to logits ``[B, n_way]``.
+        loop: the inner loop.
         support: ``[n, …]``.
-        labels: int64 ``[n]``.
+        labels: positions of the support's classes, int64 ``[n]``.
     """
     from learn2learn.utils import clone_module, detach_module, update_module
 
@@ -98,13 +105,13 @@ def adapted_clone(
 def cloned_logits(
     network: nn.Module, loop: InnerLoop, support: Tensor, labels: Tensor, query: Tensor
 ) -> Tensor:
-    """Logits of one episode's queries, ``[q, n_way]``; differentiable in the network's parameters.
+    """Logits ``[q, n_way]`` of the queries of one episode, differentiable in the parameters.
 
     Args:
-        network: images (or embeddings) to logits.
-        loop: the steps.
+        network: images or embeddings ``[B, …]`` to logits ``[B, n_way]``.
+        loop: the inner loop.
         support: ``[n, …]``.
-        labels: int64 ``[n]``.
+        labels: positions of the support's classes, int64 ``[n]``.
         query: ``[q, …]``.
     """
     clone = adapted_clone(network, loop, support, labels)
@@ -114,11 +121,11 @@ def cloned_logits(
 def vectorised_logits(
     network: nn.Module, loop: InnerLoop, support: Tensor, labels: Tensor, query: Tensor
 ) -> Tensor:
-    """Logits of all episodes' queries at once, ``[E, q, n_way]``; differentiable.
+    """Logits ``[E, q, n_way]`` of all episodes at once, differentiable in the parameters.
 
     Args:
-        network: images (or embeddings) to logits.
-        loop: the steps.
+        network: images or embeddings ``[B, …]`` to logits ``[B, n_way]``.
+        loop: the inner loop.
         support: ``[E, n, …]``.
         labels: int64 ``[n]``, the same for all episodes.
         query: ``[E, q, …]``.
@@ -138,11 +145,11 @@ def vectorised_logits(
 def vectorised_training(
     network: nn.Module, loop: InnerLoop, images: Tensor, labels: Tensor
 ) -> tuple[dict[str, Tensor], Tensor]:
-    """What all episodes' inner loops end with: adapted parameters ``[E, …]``, losses ``[E]``.
+    """Adapted parameters ``[E, …]`` of every episode by name, and the losses ``[E]`` at them.
 
     Args:
-        network: images (or embeddings) to logits.
-        loop: the steps.
+        network: images or embeddings ``[B, …]`` to logits ``[B, n_way]``.
+        loop: the inner loop.
         images: ``[E, n, …]``.
         labels: int64 ``[n]``, the same for all episodes.
     """
@@ -161,7 +168,7 @@ def vectorised_training(
 def _adapted_weights(
     network: nn.Module, loop: InnerLoop, support: Tensor, labels: Tensor
 ) -> dict[str, Tensor]:
-    """One episode's adapted parameters, in ``torch.func``'s terms."""
+    """The adapted parameters of one episode by name, computed by ``torch.func``."""
     parameters = dict(network.named_parameters())
 
     def support_loss(weights: dict[str, Tensor]) -> Tensor:
@@ -181,21 +188,22 @@ def _adapted_weights(
 
 
 def over_cores(task: Callable[[int], T], n_tasks: int) -> Iterator[T]:
-    """``task(0), task(1), …`` in this order, computed by as many threads as torch may use.
+    """Yield ``task(0), task(1), …`` in this order, computed by as many threads as torch may use.
 
-    An episode's tensors are too small to be shared out among threads; whole episodes are not.
+    The tensors of an episode are too small to be split among threads, so each thread takes whole
+    episodes.
     """
     threads = torch.get_num_threads()
     if threads == 1 or n_tasks == 1:
         yield from map(task, range(n_tasks))
         return
-    grad_enabled = torch.is_grad_enabled()  # which belongs to the thread
+    grad_enabled = torch.is_grad_enabled()  # a setting of the thread
 
     def run(index: int) -> T:
         with torch.set_grad_enabled(grad_enabled):
             return task(index)
 
-    # The calling thread too: a team of its own would wait for work by spinning on a core.
+    # For the calling thread too, whose idle worker threads would spin on the cores.
     torch.set_num_threads(1)
     try:
         with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
@@ -207,11 +215,16 @@ def over_cores(task: Callable[[int], T], n_tasks: int) -> Iterator[T]:
 def loss_with_gradients(
     task: Callable[[int], Tensor], n_tasks: int, parameters: Sequence[nn.Parameter]
 ) -> Tensor:
-    """The mean of the tasks' losses, whose gradient is computed already.
+    """The mean loss of the tasks, a scalar that already knows its gradients.
 
-    Each task's graph is freed as soon as its gradient is known: memory does not grow with the
-    number of tasks, and tasks need no common graph to run on several cores. Gradients are added in
-    the order of the tasks, so that the result does not depend on the number of threads.
+    The graph of a task is freed as soon as its gradients are known, so memory does not grow with
+    the number of tasks. Gradients are added in the order of the tasks, so the result does not
+    depend on the number of threads.
+
+    Args:
+        task: number of a task to its loss, a scalar.
+        n_tasks: number of tasks.
+        parameters: what to differentiate by.
     """
 
     def differentiated(index: int) -> tuple[Tensor, tuple[Tensor | None, ...]]:
@@ -231,7 +244,7 @@ def loss_with_gradients(
 
 
 class WithGradients(torch.autograd.Function):
-    """A value whose gradients in some parameters are given."""
+    """A value with given gradients in some parameters."""
 
     @staticmethod
     def forward(ctx, value, gradients, *parameters):  # type: ignore[no-untyped-def]

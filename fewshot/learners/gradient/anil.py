@@ -1,31 +1,26 @@
 """ANIL: MAML whose inner steps change the classifier alone."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from fewshot.episodes import Episodes
 from fewshot.learners.base import BatchNormPolicy, Learner
-from fewshot.learners.gradient.adaptation import Engine
 from fewshot.learners.gradient.base import MetaLearner
 from guided.encoder import Encoder
 
 
-class ANIL(MetaLearner):
-    """Almost no inner loop: the encoder is meta-trained, episodes adapt only the classifier.
+class ANIL(MetaLearner, fixed=["adapt"]):
+    """Almost no inner loop: the encoder is meta-trained, an episode adapts only the classifier.
 
-    Source: Raghu et al. (2020), arXiv:1909.09157, §4. The encoder runs once over all episodes'
-    images, and its embeddings can be computed before an episode is known.
+    Source: Raghu et al. (2020), arXiv:1909.09157, §4. The encoder runs once over all images of a
+    batch of episodes, and embeddings can be computed before an episode is known.
 
     Args:
         encoder: images to embeddings.
-        n_way: classes in an episode, in training and at evaluation.
-        steps: inner steps.
-        evaluation_steps: inner steps at evaluation, if other than ``steps``.
-        learning_rate: of the inner steps.
-        first_order: treat the inner gradients as constants in meta-training.
-        batch_norm: as of a learner that compares embeddings; see :class:`Learner`.
-        engine: see :class:`GradientLearner`.
+        steps: inner steps, at least 1.
+        batch_norm: where batch norm takes its statistics; see :class:`Learner`.
+        settings: those of :class:`MetaLearner` and :class:`GradientLearner` but ``adapt``.
     """
 
     adapts_encoder: ClassVar[bool] = False
@@ -34,25 +29,11 @@ class ANIL(MetaLearner):
         self,
         encoder: Encoder,
         *,
-        n_way: int = 5,
         steps: int = 5,
-        evaluation_steps: int | None = None,
-        learning_rate: float = 0.1,
-        first_order: bool = False,
         batch_norm: BatchNormPolicy = "frozen",
-        engine: Engine = "auto",
+        **settings: Any,
     ) -> None:
-        super().__init__(
-            encoder,
-            n_way,
-            steps=steps,
-            evaluation_steps=evaluation_steps,
-            learning_rate=learning_rate,
-            first_order=first_order,
-            adapt=None,
-            batch_norm=batch_norm,
-            engine=engine,
-        )
+        super().__init__(encoder, steps=steps, batch_norm=batch_norm, adapt=None, **settings)
 
     def train(self, mode: bool = True) -> "ANIL":
         super().train(mode)

@@ -1,4 +1,4 @@
-"""What learners share that adapt by gradient steps on the support."""
+"""Base classes of the learners that adapt to an episode by gradient steps on its support."""
 
 import copy
 from abc import abstractmethod
@@ -20,11 +20,11 @@ from fewshot.learners.gradient.adaptation import (
     vectorised_logits,
 )
 from guided.encoder import Encoder
-from guided.errors import InputError
+from guided.errors import InputError, check_positive
 
 
 class Network(nn.Module):
-    """An encoder and a linear classifier on top: images to logits."""
+    """An encoder and a linear layer: images ``[B, C, H, W]`` to logits ``[B, n_way]``."""
 
     def __init__(self, encoder: Encoder, classifier: nn.Linear) -> None:
         super().__init__()
@@ -36,23 +36,24 @@ class Network(nn.Module):
 
 
 class GradientLearner(Learner):
-    """Takes gradient steps on the support's cross-entropy, then answers.
+    """Takes gradient steps on the cross-entropy of the support, then classifies the queries.
 
     Args:
-        encoder: images to embeddings; it is copied.
-        steps: inner steps.
-        evaluation_steps: inner steps at evaluation, if other than ``steps``.
-        learning_rate: of the inner steps.
+        encoder: images ``[B, C, H, W]`` to embeddings ``[B, out_dim]``; it is copied.
+        steps: inner steps, at least 1.
+        evaluation_steps: inner steps at evaluation; null: as many as ``steps``.
+        learning_rate: learning rate of the inner steps, > 0.
         first_order: treat the inner gradients as constants in meta-training.
-        adapt: what the inner steps change: names of parameters, or what they begin with, e.g.
-            ``[encoder.head, classifier]``; ``null``: all that is not frozen and has a say.
-        batch_norm: statistics of the ``support`` (of itself in the inner steps, and for the
-            queries), ``transductive`` (the queries' own, as the method's authors did), or
-            ``frozen``.
-        engine: ``learn2learn`` or ``vectorised``; ``auto``: the latter on a GPU.
+        adapt: names of the parameters that the inner steps change, or their prefixes, e.g.
+            ``[encoder.head, classifier]``; null: all that are not frozen and reach the logits.
+        batch_norm: ``support``: statistics of the support, in the inner steps and for the
+            queries. ``transductive``: the queries are normalised by their own statistics, as in
+            the code of MAML's authors. ``frozen``: running statistics of the encoder.
+        engine: ``learn2learn``, ``vectorised``, or ``auto``: the latter on a GPU only.
 
     Raises:
-        InputError: a setting out of range, or a name in ``adapt`` that nothing bears.
+        InputError: a setting is out of range. In the first episode: ``adapt`` names a parameter
+            that does not exist, is frozen or does not reach the logits.
     """
 
     adapts_encoder: ClassVar[bool] = True
@@ -61,25 +62,24 @@ class GradientLearner(Learner):
         self,
         encoder: Encoder,
         *,
-        steps: int,
-        evaluation_steps: int | None,
-        learning_rate: float,
-        first_order: bool,
-        adapt: Sequence[str] | None,
-        batch_norm: BatchNormPolicy,
-        engine: Engine,
+        steps: int = 1,
+        evaluation_steps: int | None = None,
+        learning_rate: float = 0.1,
+        first_order: bool = False,
+        adapt: Sequence[str] | None = None,
+        batch_norm: BatchNormPolicy = "support",
+        engine: Engine = "auto",
     ) -> None:
-        # A copy in torch's default layout: on batches as small as episodes, oneDNN is faster so.
+        # In torch's default memory layout: on batches as small as episodes oneDNN is faster then.
         own = copy.deepcopy(encoder).to(memory_format=torch.contiguous_format)
         super().__init__(own, batch_norm)
+        evaluation_steps = steps if evaluation_steps is None else evaluation_steps
         name = type(self).__name__
-        for key, value in (("steps", steps), ("evaluation_steps", evaluation_steps)):
-            if value is not None and value < 1:
-                raise InputError(f"{name}.{key}: expected at least 1, got {value}")
-        if not learning_rate > 0:
-            raise InputError(f"{name}.learning_rate: expected > 0, got {learning_rate}")
+        check_positive(
+            name, steps=steps, evaluation_steps=evaluation_steps, learning_rate=learning_rate
+        )
         self.steps = steps
-        self.evaluation_steps = evaluation_steps or steps
+        self.evaluation_steps = evaluation_steps
         self.learning_rate = learning_rate
         self.first_order = first_order
         self.adapt = adapt
@@ -88,10 +88,10 @@ class GradientLearner(Learner):
 
     @abstractmethod
     def classifier_for(self, n_way: int) -> nn.Linear:
-        """The classifier from which an episode's adaptation starts."""
+        """The linear layer ``[out_dim, n_way]`` from which an episode's adaptation starts."""
 
     def train(self, mode: bool = True) -> "GradientLearner":
-        """Batch norm with frozen statistics stays so in meta-training."""
+        """Set the mode of the learner; the encoder's batch norm never updates its statistics."""
         super().train(mode)
         self.encoder.eval()
         return self
@@ -122,7 +122,7 @@ class GradientLearner(Learner):
         return loss_with_gradients(task, len(episodes), self.trainable())
 
     def trainable(self) -> list[nn.Parameter]:
-        """What meta-training moves."""
+        """The parameters that meta-training updates."""
         return [p for p in self.parameters() if p.requires_grad]
 
     def rates(self, adapted: Sequence[str]) -> Mapping[str, Tensor | float]:
@@ -130,7 +130,7 @@ class GradientLearner(Learner):
         return dict.fromkeys(adapted, self.learning_rate)
 
     def adapted(self, network: nn.Module, episodes: Episodes) -> tuple[str, ...]:
-        """The names of what the inner steps change in a network for such episodes."""
+        """Names of the parameters of a network that the inner steps change."""
         support, _ = self._inputs(episodes)
         return tuple(self._loop(network, support[0], episodes.support_labels()).rates)
 
@@ -165,8 +165,9 @@ class GradientLearner(Learner):
     def _usable(self, network: nn.Module, support: Tensor, labels: Tensor) -> tuple[str, ...]:
         """The parameters to adapt, by name.
 
-        Autograd refuses one that is frozen or that the logits do not depend on, with a message
-        that names nothing. Those that were asked for are named here, the others left out.
+        Autograd refuses a parameter that is frozen or does not reach the logits, in a message
+        that does not name it. Here the error names it if it was asked for in ``adapt``; the
+        others are left out.
         """
         parameters = dict(network.named_parameters())
         kind = type(self).__name__
@@ -174,7 +175,7 @@ class GradientLearner(Learner):
             if not any(_begins(name, prefix) for name in parameters):
                 raise InputError(
                     f"{kind}.adapt: no parameter is called {prefix!r}; "
-                    f"there are: {', '.join(parameters)}"
+                    f"expected some of {', '.join(parameters)}"
                 )
         chosen = [
             name
@@ -195,7 +196,7 @@ class GradientLearner(Learner):
 def _reaching(
     network: nn.Module, names: Sequence[str], support: Tensor, labels: Tensor
 ) -> list[str]:
-    """Those of the parameters that the logits depend on."""
+    """Names of the parameters that the logits depend on."""
     parameters = dict(network.named_parameters())
     with torch.enable_grad():
         loss = F.cross_entropy(network(support), labels)
@@ -208,20 +209,20 @@ def _begins(name: str, prefix: str) -> bool:
 
 
 class MetaLearner(GradientLearner):
-    """A gradient learner whose classifier is meta-trained with the encoder.
+    """A gradient learner whose classifier is meta-trained together with the encoder.
 
     Args:
-        encoder: images to embeddings.
-        n_way: the only number of classes that it answers.
-        settings: those of :class:`GradientLearner`, all of them.
+        encoder: images to embeddings; it is copied.
+        n_way: classes in an episode, in training and at evaluation; at least 2.
+        settings: those of :class:`GradientLearner`.
 
     Attributes:
-        classifier: where every episode's classifier starts.
+        classifier: the linear layer from which the adaptation to every episode starts.
     """
 
     needs_training: ClassVar[bool] = True
 
-    def __init__(self, encoder: Encoder, n_way: int, **settings: Any) -> None:
+    def __init__(self, encoder: Encoder, *, n_way: int = 5, **settings: Any) -> None:
         super().__init__(encoder, **settings)
         if n_way < 2:
             raise InputError(f"{type(self).__name__}.n_way: expected at least 2, got {n_way}")

@@ -1,32 +1,32 @@
-"""Fine-tuning: gradient steps on the support from a pretrained encoder and an empty classifier."""
+"""Fine-tuning: gradient steps on the support from a pretrained encoder and a zero classifier."""
 
-from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
 
 from fewshot.learners.base import BatchNormPolicy
-from fewshot.learners.gradient.adaptation import Engine
 from fewshot.learners.gradient.base import GradientLearner
 from guided.encoder import Encoder
 
 
-class FineTune(GradientLearner):
-    """Fits encoder and a linear classifier to the support; what transfer alone is worth.
+class FineTune(GradientLearner, fixed=["evaluation_steps", "first_order"]):
+    """Fits the encoder and a linear classifier to the support: transfer without meta-training.
 
     Source: "Baseline" of Chen et al. (2019), arXiv:1904.04232, §3.2, with the encoder fine-tuned
     as in Dhillon et al. (2020), arXiv:1909.02729.
 
     Differs from the papers: plain gradient steps on all of the support; the classifier starts at
-    zero, so that no class is favoured and nothing is drawn.
+    zero, so that no class is favoured and no weight is drawn at random.
 
     Args:
         encoder: images to embeddings.
-        steps: gradient steps.
-        learning_rate: of the steps.
-        adapt: what they change; see :class:`GradientLearner`. ``[classifier]``: a linear probe.
-        batch_norm: see :class:`GradientLearner`; by default the pretrained statistics.
-        engine: see :class:`GradientLearner`.
+        steps: gradient steps, at least 1.
+        learning_rate: learning rate of the steps, > 0.
+        batch_norm: statistics of batch norm; ``frozen``: those of pretraining. See
+            :class:`GradientLearner`.
+        settings: ``adapt`` and ``engine`` of :class:`GradientLearner`; ``adapt: [classifier]``
+            makes a linear probe.
     """
 
     def __init__(
@@ -35,9 +35,8 @@ class FineTune(GradientLearner):
         *,
         steps: int = 20,
         learning_rate: float = 0.05,
-        adapt: Sequence[str] | None = None,
         batch_norm: BatchNormPolicy = "frozen",
-        engine: Engine = "auto",
+        **settings: Any,
     ) -> None:
         super().__init__(
             encoder,
@@ -45,9 +44,8 @@ class FineTune(GradientLearner):
             evaluation_steps=None,
             learning_rate=learning_rate,
             first_order=True,
-            adapt=adapt,
             batch_norm=batch_norm,
-            engine=engine,
+            **settings,
         )
 
     def classifier_for(self, n_way: int) -> nn.Linear:

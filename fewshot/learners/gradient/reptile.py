@@ -1,15 +1,13 @@
-"""Reptile: towards the weights that each episode's training ends with."""
+"""Reptile: steps towards the weights at which the training on each episode ends."""
 
-from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fewshot.episodes import Episodes
-from fewshot.learners.base import BatchNormPolicy
 from fewshot.learners.gradient.adaptation import (
-    Engine,
     WithGradients,
     adapted_clone,
     over_cores,
@@ -19,48 +17,22 @@ from fewshot.learners.gradient.base import MetaLearner
 from guided.encoder import Encoder
 
 
-class Reptile(MetaLearner):
+class Reptile(MetaLearner, fixed=["first_order"]):
     """Meta-trains by θ ← θ + ε · mean(θ_K - θ), θ_K after K steps on all of an episode's images.
 
-    Source: Nichol et al. (2018), arXiv:1803.02999, algorithm 2; θ - θ_K is given to the outer
-    optimizer as a gradient, as its §2 proposes. Evaluated like MAML.
+    Source: Nichol et al. (2018), arXiv:1803.02999, algorithm 2; the outer optimizer takes θ - θ_K
+    as the gradient, as §2 proposes. Evaluated like MAML.
 
     Differs from the paper: every inner step sees all images of the episode, support and query.
 
     Args:
         encoder: images to embeddings.
-        n_way: classes in an episode, in training and at evaluation.
-        steps: inner steps.
-        evaluation_steps: inner steps at evaluation, if other than ``steps``.
-        learning_rate: of the inner steps.
-        adapt: what the inner steps change; see :class:`GradientLearner`.
-        batch_norm: see :class:`GradientLearner`.
-        engine: see :class:`GradientLearner`.
+        steps: inner steps, at least 1.
+        settings: those of :class:`MetaLearner` and :class:`GradientLearner` but ``first_order``.
     """
 
-    def __init__(
-        self,
-        encoder: Encoder,
-        *,
-        n_way: int = 5,
-        steps: int = 5,
-        evaluation_steps: int | None = None,
-        learning_rate: float = 0.1,
-        adapt: Sequence[str] | None = None,
-        batch_norm: BatchNormPolicy = "support",
-        engine: Engine = "auto",
-    ) -> None:
-        super().__init__(
-            encoder,
-            n_way,
-            steps=steps,
-            evaluation_steps=evaluation_steps,
-            learning_rate=learning_rate,
-            first_order=True,
-            adapt=adapt,
-            batch_norm=batch_norm,
-            engine=engine,
-        )
+    def __init__(self, encoder: Encoder, *, steps: int = 5, **settings: Any) -> None:
+        super().__init__(encoder, steps=steps, first_order=True, **settings)
 
     def loss(self, episodes: Episodes) -> Tensor:
         """Cross-entropy of an episode's images at θ_K; its gradient is mean(θ - θ_K)."""

@@ -1,56 +1,63 @@
-"""The Neural Statistician, plain or guided: a class is a distribution over contexts."""
+"""The Neural Statistician, plain or guided: a class is a distribution of contexts."""
 
-import math
 from typing import Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from fewshot.episodes import Episodes
 from fewshot.learners.base import BatchNormPolicy, Learner
 from fewshot.learners.neural_statistician.set_vae import SetVAE, pairwise_divergence
 from guided.encoder import Encoder
 from guided.errors import InputError, check_positive
+from guided.guidance.adversary import divergence_from_uniform, frozen_logits
 from guided.seeds import generator
 from guided.vae import Posterior
 
 
 class NeuralStatistician(Learner):
-    """Gives a query to the class whose context, inferred from its support, is nearest its own.
+    """Gives a query to the class whose context is closest to its own.
 
     Source: Edwards & Storkey (2017), arXiv:1606.02185: the model (:class:`SetVAE`); sample dropout,
-    so that one image gives a context too (§4); classes compared by KL(q(c | D_class) ‖ q(c | x))
-    (algorithm 3). Meta-training fits the ELBO: the images of each class of an episode, support and
-    queries, are one set; it uses no label but what belongs together.
+    so that a single image has a context too (§4); classes are compared by
+    KL(q(c | D_class) ‖ q(c | x)) (algorithm 3). Meta-training maximises the ELBO: the images of
+    each class of an episode, support and queries, form one set. Without guidance, the only use of
+    labels is to form these sets.
 
-    Guidance (Guided-VAE, Ding et al. 2020, §4.4), on the statistic network's output: *excitation*,
-    a linear classifier tells the training classes from the first ``excited`` dimensions of the
-    context; *inhibition*, an adversary reads them from the other dimensions, and the statistic
-    network drives its answer to uniform; *mixup* (Zhang et al. 2018, arXiv:1710.09412), the
-    classifier is trained on mixed contexts and mixed labels. Supervision without guidance is
-    excitation of the whole context: ``excited: 0``, ``inhibition: 0``, ``mixup: 0``.
+    Guidance acts on the output of the statistic network (Guided-VAE, Ding et al. 2020, §4.4).
+    *Excitation*: a linear classifier predicts the training class from the first ``excited``
+    dimensions of the context. *Inhibition*: an adversary predicts it from the other dimensions,
+    and the statistic network drives its prediction to uniform. *Mixup* (Zhang et al. 2018,
+    arXiv:1710.09412): the classifier is trained on mixed contexts and mixed labels. Supervision
+    without guidance is excitation of the whole context: ``excited: 0``, ``inhibition: 0``,
+    ``mixup: 0``.
 
-    Early on reconstruction weighs 1 + α and the KL terms 1 / (1 + α), α falling from 1 (§4).
+    The reconstruction has weight 1 + α and the KL terms 1 / (1 + α); α starts at 1 and decays (§4).
 
     Args:
-        encoder: images to features; its backbone makes the decoder. ``latents: [features]``.
+        encoder: images ``[B, C, H, W]`` to features ``[B, out_dim]``, usually with
+            ``latents: [features]``; its backbone makes the decoder.
         context_dim: width of the context c.
-        latent_dim: width of each image's latent z, in each layer.
+        latent_dim: width of the latent z of an image, in each layer.
         latent_layers: stochastic layers of z.
-        hidden: width of the networks between.
-        sample_dropout: probability with which the statistic network does not see an image of a
-            training set; one image is always seen.
-        halve_alpha_every: steps after which α is halved, again and again (an epoch in the paper).
-        n_classes: training classes that the classifier tells apart; at least as many as there are.
-        excitation: weight of the classifier's cross-entropy, nats per image.
-        excited: dimensions of the context that it reads; 0: all.
-        inhibition: weight of the other dimensions' divergence from uniform.
-        mixup: parameter of the Beta distribution of mixing weights; 0: none.
-        compare: the dimensions that classify queries: all, or the excited ones.
-        batch_norm: where the encoder's batch norm takes its statistics; see :class:`Learner`.
+        hidden: width of the hidden layers.
+        sample_dropout: probability in [0, 1) that the statistic network does not see an image of
+            a training set; it always sees at least one.
+        halve_alpha_every: steps after which α is halved, repeatedly (an epoch in the paper).
+        n_classes: classes that the classifier and the adversary predict; at least as many as
+            there are training classes.
+        excitation: weight of the classifier's cross-entropy in nats per set; 0: no excitation.
+        excited: dimensions of the context that the classifier reads; 0: all.
+        inhibition: weight of the divergence of the adversary's prediction from uniform; 0: no
+            inhibition.
+        mixup: parameter of the Beta distribution of the mixing weights; 0: no mixup.
+        compare: dimensions of the context that classify queries: ``all`` or ``excited``.
+        batch_norm: where batch norm takes its statistics; see :class:`Learner`.
+
+    Raises:
+        InputError: a setting is out of range, or guidance lacks ``n_classes``.
     """
 
     needs_training = True
@@ -90,9 +97,11 @@ class NeuralStatistician(Learner):
                 "inhibition needs others"
             )
         if (excitation or inhibition) and n_classes < 2:
-            raise InputError("NeuralStatistician.n_classes: guidance needs the number of classes")
+            raise InputError(
+                "NeuralStatistician.n_classes: guidance needs the number of training classes"
+            )
         if compare == "excited" and not excitation:
-            raise InputError("NeuralStatistician.compare: nothing is excited")
+            raise InputError("NeuralStatistician.compare: 'excited' needs excitation > 0")
         self.model = SetVAE(
             encoder,
             context_dim=context_dim,
@@ -105,7 +114,7 @@ class NeuralStatistician(Learner):
         self.excitation, self.inhibition = excitation, inhibition
         self.excited = excited or context_dim
         self.compared = self.excited if compare == "excited" else context_dim
-        # Kept with the weights: step t's noise is a function of (seed, t).
+        # Saved with the weights: the noise of step t is a function of (seed, t).
         self.register_buffer("noise_seed", torch.randint(2**31, ()))
         self.register_buffer("steps", torch.tensor(0))
         self.n_classes = n_classes if excitation or inhibition else None
@@ -128,7 +137,7 @@ class NeuralStatistician(Learner):
         return Posterior(contexts.mean[..., : self.compared], contexts.logvar[..., : self.compared])
 
     def loss(self, episodes: Episodes) -> Tensor:
-        """The negative ELBO of the episodes' classes as sets, and guidance: nats per image."""
+        """Negative ELBO with the classes of the episodes as sets, plus guidance, a scalar."""
         terms = self.terms(episodes)
         alpha = 0.5 ** (int(self.steps) / self.halve_alpha_every)
         weights = {
@@ -144,14 +153,19 @@ class NeuralStatistician(Learner):
         return torch.stack([weights[name] * term for name, term in terms.items()]).sum()
 
     def terms(self, episodes: Episodes) -> dict[str, Tensor]:
-        """The loss's terms, unweighted; the noise is this step's.
+        """The unweighted terms of the loss by name, scalars in nats; with the noise of this step.
 
         Args:
-            episodes: of images; with ``classes``, if there is guidance.
+            episodes: episodes of images ``[C, H, W]``; with ``classes`` if there is guidance.
+
+        Raises:
+            InputError: the episodes hold embeddings, or lack the classes that guidance needs.
         """
         images = _sets(episodes)
         if images.ndim != 5:
-            raise InputError("NeuralStatistician: meta-training needs images; not freeze_encoder")
+            raise InputError(
+                "NeuralStatistician: meta-training needs images; set freeze_encoder to false"
+            )
         noise = generator(
             int(self.noise_seed), "neural statistician", int(self.steps), device=images.device
         )
@@ -167,7 +181,9 @@ class NeuralStatistician(Learner):
         if self.n_classes is None:
             return terms
         if episodes.classes is None:
-            raise InputError("NeuralStatistician: guidance needs episodes that name their classes")
+            raise InputError(
+                "NeuralStatistician: guidance needs episodes that name their classes; unset tasks"
+            )
         return terms | self._guidance(found.context, episodes.classes.flatten(), noise)
 
     def _guidance(
@@ -178,12 +194,9 @@ class NeuralStatistician(Learner):
         if self.excitation:
             terms["excitation"] = self._excitation(inside, classes, noise)
         if self.inhibition:
-            # Detached weights: this term moves the statistic network, never the adversary …
-            frozen = {name: value.detach() for name, value in self.adversary.named_parameters()}
-            logits = functional_call(self.adversary, frozen, others)
-            uniform = -logits.log_softmax(1).mean(1) - math.log(logits.shape[1])
-            terms["inhibition"] = uniform.mean()
-            # … and this one the other way round.
+            # This term trains the statistic network, never the adversary …
+            terms["inhibition"] = divergence_from_uniform(frozen_logits(self.adversary, others))
+            # … and this one trains only the adversary.
             terms["adversary"] = F.cross_entropy(self.adversary(others.detach()), classes)
         return terms
 
@@ -199,19 +212,19 @@ class NeuralStatistician(Learner):
 
 
 def _sets(episodes: Episodes) -> Tensor:
-    """What each class of each episode holds, ``[E n_way, n_shot + n_query, …]``."""
+    """Support and queries of each class as sets, ``[E * n_way, n_shot + n_query, …]``."""
     return torch.cat([episodes.support, episodes.query], 2).flatten(0, 1)
 
 
 def _kept(shape: torch.Size, dropout: float, noise: torch.Generator) -> Tensor:
-    """Which images of each set ``[S, n]`` the statistic network sees; at least one."""
+    """Mask ``[S, n]`` of the images that the statistic network sees; at least one of a set."""
     chance = torch.rand(shape, generator=noise, device=noise.device)
     return (chance >= dropout) | (chance == chance.amax(1, keepdim=True))
 
 
 def _beta(parameter: float, n: int, noise: torch.Generator) -> Tensor:
     """Draws from Beta(parameter, parameter), ``[n]``."""
-    # numpy's, for torch's takes no generator.
+    # numpy's, because torch's takes no generator.
     seed = int(torch.randint(2**62, (), generator=noise, device=noise.device))
     share = np.random.default_rng(seed).beta(parameter, parameter, n)
     return torch.from_numpy(share).to(noise.device, torch.get_default_dtype())

@@ -12,12 +12,12 @@ from guided.vae import Posterior
 
 @dataclass(frozen=True)
 class SetTerms:
-    """What a batch of S sets costs, and the contexts that it was computed from.
+    """Terms of the negative ELBO of S sets, and the contexts that they were computed from.
 
     Attributes:
         reconstruction: -log p(x | z, c), nats per image, a scalar.
-        kl_latent: KL(q(z | x, c) ‖ p(z | c)), nats per image.
-        kl_context: KL(q(c | D) ‖ p(c)), nats per image: a set's, divided by its images.
+        kl_latent: KL(q(z | x, c) ‖ p(z | c)), nats per image, a scalar.
+        kl_context: KL(q(c | D) ‖ p(c)) of a set over its number of images, nats, a scalar.
         context: one draw from q(c | D), ``[S, context_dim]``.
     """
 
@@ -28,20 +28,20 @@ class SetTerms:
 
 
 class SetVAE(nn.Module):
-    """The Neural Statistician's model; features of images come from outside.
+    """The model of the Neural Statistician, on features of images.
 
     Source: Edwards & Storkey (2017), arXiv:1606.02185, equation 5 and figure 1 (right): p(c) is
     standard normal, p(z_L | c), p(z_l | z_{l+1}, c) and p(x | z_1 … z_L, c).
 
-    Differs from the paper: fully connected networks of two layers stand where it has three, or
-    residual blocks; layer norm where it has batch norm, so that no set sees another.
+    Differs from the paper: fully connected networks of two layers replace those of three and the
+    residual blocks; layer norm replaces batch norm, so that no set sees another.
 
     Args:
-        encoder: whose output the networks read; makes the mirrored decoder.
+        encoder: gives the width of the features and the mirrored decoder.
         context_dim: width of c (512 in the paper on Omniglot).
-        latent_dim: width of each z_l (16 there).
-        latent_layers: L (1 there; 3 for faces).
-        hidden: width of the fully connected layers (256 there).
+        latent_dim: width of each z_l (16 in the paper).
+        latent_layers: number of stochastic layers L (1 in the paper; 3 for faces).
+        hidden: width of the fully connected layers (256 in the paper).
     """
 
     def __init__(
@@ -56,9 +56,9 @@ class SetVAE(nn.Module):
         super().__init__()
         features = encoder.out_dim
         self.before_pooling = nn.Sequential(*_layer(features, hidden))
-        # One input more: how many images were pooled.
+        # One input more: the number of images that were pooled.
         self.after_pooling = _moments(hidden + 1, hidden, context_dim)
-        above = [latent_dim] * (latent_layers - 1) + [0]  # the layer above the last is none
+        above = [latent_dim] * (latent_layers - 1) + [0]  # no layer above the last
         self.priors = nn.ModuleList(
             _moments(context_dim + width, hidden, latent_dim) for width in above
         )
@@ -69,12 +69,12 @@ class SetVAE(nn.Module):
         self.likelihood = Bernoulli()
 
     def context(self, features: Tensor, kept: Tensor | None = None) -> Posterior:
-        """q(c | D) of sets of features ``[…, n, d]``, each ``[…, context_dim]``.
+        """q(c | D): mean and log variance ``[…, context_dim]``.
 
         Args:
-            features: of the images of each set.
-            kept: bool ``[…, n]``, at least one a set: the images that the statistic network sees
-                (the paper's sample dropout, §4); all if not given.
+            features: features of the images of each set, ``[…, n, d]``.
+            kept: mask of the images that the statistic network sees (sample dropout, §4), bool
+                ``[…, n]``, at least one in a set; None: all.
         """
         instances = self.before_pooling(features)
         if kept is None:
@@ -92,9 +92,9 @@ class SetVAE(nn.Module):
 
         Args:
             images: float in [0, 1], ``[S, n, C, H, W]``.
-            features: of the same images, ``[S, n, d]``.
-            kept: what the statistic network sees, bool ``[S, n]``.
-            noise: of the draws of c and z.
+            features: features of the same images, ``[S, n, d]``.
+            kept: mask of the images that the statistic network sees, bool ``[S, n]``.
+            noise: generator of the draws of c and z.
         """
         n = images.shape[1]
         posterior = self.context(features, kept)
@@ -112,7 +112,7 @@ class SetVAE(nn.Module):
     def _latents(
         self, features: Tensor, context: Tensor, noise: torch.Generator
     ) -> tuple[list[Tensor], Tensor]:
-        """A draw of each z_l, from the top layer down, and their summed KL ``[S n]``."""
+        """A draw ``[S * n, latent_dim]`` of each z_l, and their summed KL ``[S * n]`` in nats."""
         latents: list[Tensor] = []
         kl = features.new_zeros(len(features))
         for prior, posterior in zip(
@@ -127,7 +127,7 @@ class SetVAE(nn.Module):
 
 
 def divergence(q: Posterior, p: Posterior) -> Tensor:
-    """KL(q ‖ p) of Gaussians with diagonal covariance, in nats per dimension."""
+    """KL(q ‖ p) of diagonal Gaussians in nats per dimension, ``[…]`` as the means."""
     ratio = (q.logvar - p.logvar).exp()
     distance = (q.mean - p.mean).square() * (-p.logvar).exp()
     return 0.5 * (ratio + distance - 1 + p.logvar - q.logvar)

@@ -1,33 +1,29 @@
 """A study's encoders and learners on Lake's one-shot classification task."""
 
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from fewshot.config import describe, made_by
+from fewshot.config import made_by, settings_of
 from fewshot.data.dataset import Dataset
 from fewshot.data.omniglot.dataset import Omniglot
 from fewshot.episodes import Episodes, Setting
-from fewshot.evaluate import CHUNK_IMAGES, EpisodeErrors
+from fewshot.evaluation import CHUNK_IMAGES
 from fewshot.learners.base import Learner
-from fewshot.study.cells import Cell
-from fewshot.study.config import LearnerConfig, StudyConfig
+from fewshot.study.cells import Cell, Cells
+from fewshot.study.config import StudyConfig
 from fewshot.study.lake.runs import N_CHARACTERS, LakeRuns
 from fewshot.study.outcome import Outcome, load_learner
+from fewshot.study.rows import EpisodeErrors, Key
 from guided.encoder import provenance
 from guided.errors import InputError
 from guided.files import write_arrays
 
 SETTING = Setting(n_way=N_CHARACTERS, n_shot=1, n_query=1)
-
-Key = tuple[str, int, str, str]
-"""(arm, seed, learner, latents)."""
 
 
 def check_dataset(dataset: Dataset) -> Omniglot:
@@ -41,22 +37,22 @@ def check_dataset(dataset: Dataset) -> Omniglot:
     if dataset.split != "lake":
         raise InputError(
             f"Omniglot.split: {dataset.split} trains on some of the characters that Lake's task "
-            f"tests, expected lake"
+            "tests, expected lake"
         )
     if dataset.rotations in ("test", "all"):
         raise InputError(
-            f"Omniglot.rotations: {dataset.rotations} turns test characters, Lake's task has them "
-            f"upright: expected none or train"
+            f"Omniglot.rotations: {dataset.rotations} turns test characters, but Lake's task shows "
+            "them upright: expected none or train"
         )
     return dataset
 
 
 def check_checkpoints(config: StudyConfig, say: Callable[[str], object] = tqdm.write) -> None:
-    """Refuse encoders from files that say that they saw more of Omniglot than its background.
+    """Refuse encoders from files that record training on more of Omniglot than its background.
 
     Args:
         config: whose arms' files exist.
-        say: receives a line for each arm whose file does not say what it was trained on.
+        say: receives a line for each file that does not record what it was trained on.
 
     Raises:
         InputError: names the arm and the split.
@@ -67,30 +63,34 @@ def check_checkpoints(config: StudyConfig, say: Callable[[str], object] = tqdm.w
             facts = provenance(file)
             dataset = facts.get("dataset") or facts.get("config", {}).get("dataset")
             if dataset is None:
-                say(f"{name}: {file} does not say on which characters it was trained")
-            elif dataset["class_path"] == "Omniglot" and dataset["init_args"]["split"] != "lake":
-                raise InputError(
-                    f"arms.{name}.checkpoint: {file} was trained on Omniglot's split "
-                    f"{dataset['init_args']['split']}, with characters that Lake's task tests"
-                )
+                say(f"{name}: {file} does not record on which characters it was trained")
+            elif dataset["class_path"] == "Omniglot":
+                split = dataset.get("init_args", {}).get("split", settings_of(Omniglot)["split"])
+                if split != "lake":
+                    raise InputError(
+                        f"arms.{name}.checkpoint: {file} was trained on Omniglot's split {split}, "
+                        "with characters that Lake's task tests"
+                    )
 
 
 def twenty_way(config: StudyConfig, say: Callable[[str], object] = tqdm.write) -> list[str]:
-    """The learners that answer 20-way episodes; says which are left out.
+    """Return the learners that answer 20-way episodes, and report those left out.
 
     Raises:
         InputError: none does.
     """
     kept = []
     for name, learner in config.learners.items():
-        n_way = describe(learner.learner)["init_args"].get("n_way") or N_CHARACTERS
-        if n_way == N_CHARACTERS:
+        n_way = settings_of(learner.learner).get("n_way")
+        if n_way in (None, N_CHARACTERS):
             kept.append(name)
         else:
             made = made_by(learner.learner).__name__
             say(f"{name}: left out, {made}.n_way is {n_way}, Lake's task is {N_CHARACTERS}-way")
     if not kept:
-        raise InputError(f"learners: none answers {N_CHARACTERS}-way episodes, as Lake's task asks")
+        raise InputError(
+            f"learners: none answers {N_CHARACTERS}-way episodes, which Lake's task needs"
+        )
     return kept
 
 
@@ -118,76 +118,67 @@ def predicted_classes(
 
 @dataclass(frozen=True)
 class Classified:
-    """What every learner took the test images for.
+    """Answers of every learner to all runs.
 
     Attributes:
         predicted: for each key the positions ``[R, 20]``; right is 0, 1 … 19.
-        seconds: of classifying, those of earlier runs included.
     """
 
     predicted: dict[Key, NDArray[np.int64]]
-    seconds: float
 
     def errors(self) -> list[EpisodeErrors]:
         """Each run's error in percent, ``[R]`` for each key."""
+        right = np.arange(N_CHARACTERS)
         return [
             EpisodeErrors(
-                torch.from_numpy(100 * (predicted != np.arange(N_CHARACTERS)).mean(1, np.float32)),
-                SETTING,
-                arm,
-                seed,
-                learner,
-                latents,
+                key, SETTING, torch.from_numpy(100 * (predicted != right).mean(1, np.float32))
             )
-            for (arm, seed, learner, latents), predicted in self.predicted.items()
+            for key, predicted in self.predicted.items()
         ]
 
 
 def classify(
     config: StudyConfig,
     outcome: Outcome,
-    learners: list[str],
+    learners: Sequence[str],
     runs: LakeRuns,
-    output: Path,
+    cells: Cells,
     device: str = "cpu",
 ) -> Classified:
     """Classify the runs with every encoder and learner of a finished study, in resumable cells.
 
     Args:
         config: of the study.
-        outcome: what it computed.
+        outcome: its finished cells.
         learners: those to use.
         runs: the task.
-        output: the study's folder.
+        cells: of the study's folder.
         device: where to compute.
     """
-    predicted, seconds = {}, 0.0
+    predicted = {}
     for key, source in outcome.learners.items():
-        if key[2] not in learners:
-            continue
-        cell = _cell(config.learners[key[2]], key, source, runs, output, device)
-        with np.load(cell.folder / "predicted.npz") as stored:
-            predicted[key] = stored["predicted"]
-        seconds += cell.facts["seconds"]
-    return Classified(predicted, seconds)
+        if key.learner in learners:
+            cell = _classified(config, key, source, runs, cells, device)
+            with np.load(cell.folder / "predicted.npz") as stored:
+                predicted[key] = stored["predicted"]
+    return Classified(predicted)
 
 
-def _cell(
-    learner: LearnerConfig, key: Key, source: Cell, runs: LakeRuns, output: Path, device: str
+def _classified(
+    config: StudyConfig, key: Key, source: Cell, runs: LakeRuns, cells: Cells, device: str
 ) -> Cell:
-    name, seed, learner_name, latents = key
+    learner = config.learners[key.learner]
     depends = {
         "cell": "lake",
-        "encoder": source.name,
-        "latents": latents,
+        "latents": key.latents,
         **learner.describe_tested(),
         "images": runs.digest,
     }
-    cell = Cell.of(output / "cells", f"lake-{name}-seed{seed}-{latents}-{learner_name}", depends)
-    if not cell.done:
-        start = time.perf_counter()
-        model = load_learner(learner, source, latents).to(device)
+
+    def work(cell: Cell) -> None:
+        model = load_learner(learner, source, key.latents).to(device)
         predicted = predicted_classes(model, runs.episodes, device)
         write_arrays(cell.folder / "predicted.npz", {"predicted": predicted})
-        cell.finish(start)
-    return cell
+
+    name = f"lake-{key.arm}-seed{key.seed}-{key.latents}-{key.learner}"
+    return cells.compute(name, depends, work, needs={"source": source})

@@ -1,12 +1,15 @@
 """Figures of Lake's task, as matplotlib figures that belong to no window."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fewshot.study.figures import arm_colours, condition_label
 from fewshot.study.lake.runs import LakeRuns
+from fewshot.study.rows import LakeRow, Published
+from fewshot.study.text import sourced
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -15,58 +18,50 @@ if TYPE_CHECKING:
 GAP = 3  # pixels between images of a contact sheet
 
 
-def lake_figure(results: dict[str, Any]) -> "Figure":
+def lake_figure(
+    rows: Sequence[LakeRow], published: Sequence[Published], task: str, trials: int
+) -> "Figure":
     """A bar for each row's error with its binomial interval; a line for each published error."""
     from matplotlib.figure import Figure
 
-    rows = results["rows"]
-    arms = list(dict.fromkeys(row["arm"] for row in rows))
+    colours = arm_colours(rows)
     figure = Figure(figsize=(5 + 0.42 * len(rows), 6), layout="constrained")
     axes = figure.subplots()
-    errors = np.array([row["error"] for row in rows])
-    low, high = np.array([row["error_ci95_binomial"] for row in rows]).T
+    errors = np.array([row.error for row in rows])
+    low, high = np.array([row.error_ci95_binomial for row in rows]).T
     axes.bar(
         range(len(rows)),
         errors,
         yerr=[errors - low, high - errors],
-        color=[f"C{arms.index(row['arm']) % 10}" for row in rows],
+        color=[colours[row.arm] for row in rows],
         ecolor="0.2",
         capsize=3,
         width=0.7,
     )
-    axes.set_xticks(range(len(rows)), [_label(row) for row in rows], fontsize=8)
+    axes.set_xticks(range(len(rows)), [condition_label(row) for row in rows], fontsize=8)
     axes.tick_params(axis="x", rotation=40)
     for label in axes.get_xticklabels():
         label.set(ha="right", rotation_mode="anchor")
+    levels = {p.name: error for p in sourced(published) for error in p.errors.values()}
     axes.set_xlim(-0.6, len(rows) - 0.4)
-    axes.set_ylim(0, min(100, 5 + max(high.max(), *(p["error"] for p in results["published"]))))
+    axes.set_ylim(0, min(100, 5 + max(high.max(), *levels.values())))
     axes.set_ylabel("error in %, binomial 95 %")
     axes.spines[["top", "right"]].set_visible(False)
-    figure.suptitle(
-        f"{results['task']}\n{results['trials']} trials; lines: published, on Lake's own runs"
-        " (* remembered)",
-        fontsize=9,
-    )
-    _published(axes, results["published"])
+    title = f"{task}\n{trials} trials; lines: published, on Lake's own runs"
+    figure.suptitle(title, fontsize=9)
+    _lines(axes, levels)
     return figure
 
 
-def _label(row: dict[str, Any]) -> str:
-    latents = "" if row["latents"] == "all" else f" [{row['latents']}]"
-    return f"{row['arm']}{latents} · {row['learner']}"
-
-
-def _published(axes: "Axes", published: Sequence[dict[str, Any]]) -> None:
+def _lines(axes: "Axes", levels: dict[str, float]) -> None:
     """Lines over the whole width; their names on the right, pushed apart where they would touch."""
     top = axes.get_ylim()[1]
     place = -1.0
-    for entry in sorted(published, key=lambda entry: entry["error"]):
-        error = entry["error"]
+    for name, error in sorted(levels.items(), key=lambda level: level[1]):
         axes.axhline(error, color="0.35", linewidth=0.8, linestyle="--")
         place = max(error / top, place + 0.05)
-        mark = "*" if entry["remembered"] else ""
         axes.annotate(
-            f"{entry['name']} {error}{mark}",
+            f"{name} {error}",
             (1, error / top),
             (1.05, place),
             "axes fraction",
@@ -84,12 +79,12 @@ def _published(axes: "Axes", published: Sequence[dict[str, Any]]) -> None:
 
 
 def run_figure(runs: LakeRuns, predicted: NDArray[np.int64], title: str, run: int = 0) -> "Figure":
-    """A contact sheet of one run: training images, test images, what each was taken for.
+    """A contact sheet of one run: training images, test images, and the answer to each.
 
     Args:
         runs: the task.
         predicted: positions ``[R, 20]``; see :func:`.predicted_classes`.
-        title: whose answers these are.
+        title: names the learner whose answers are shown.
         run: which of the runs.
     """
     from matplotlib.figure import Figure

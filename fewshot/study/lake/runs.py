@@ -50,7 +50,7 @@ class LakeRuns:
 
     @property
     def title(self) -> str:
-        """Whose runs these are, as a heading says it."""
+        """Heading that names their origin."""
         if self.source == "drawn":
             return "runs drawn like Lake's from the evaluation characters; not his"
         return "Lake's own runs"
@@ -110,7 +110,7 @@ def read_runs(container: Path, size: int) -> LakeRuns:
 
 
 def _prefix(container: Path, names: set[str]) -> str:
-    """What precedes ``run01`` in the files' names: nothing, or a folder."""
+    """The part of the files' names before ``run01``: empty, or a folder."""
     found = [name.removesuffix(FIRST) for name in names if f"/{name}".endswith(f"/{FIRST}")]
     if len(found) != 1:
         raise InputError(

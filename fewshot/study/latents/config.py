@@ -1,9 +1,10 @@
-"""What a study of latents is: its configuration, and the checks that need no data."""
+"""The configuration of a study of latents, and the checks that need no data."""
 
 from dataclasses import dataclass, field
 from typing import Literal
 
 from fewshot.data.dataset import DatasetFactory
+from fewshot.study.rows import Published
 from guided.errors import InputError
 from guided.guidance.base import Guidance
 from guided.training.classifier import ClassifierConfig
@@ -24,7 +25,7 @@ class ProbeArm:
 
     def __post_init__(self) -> None:
         if self.guidance and self.encoder != "pretrained":
-            raise InputError(f"guidance: an encoder that is {self.encoder} cannot be guided")
+            raise InputError(f"guidance: a {self.encoder} encoder cannot be guided")
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,7 @@ class ProbeStudyConfig:
         features: how the classifier is trained whose features samples are measured by.
         samples: decoded from the prior of each model.
         resamples: bootstrap draws.
-        published: name -> errors in percent that others report, one an entry of ``latent_dims``;
-            shown beside ours, marked as not measured here.
+        published: errors that others report for some of ``latent_dims``, shown beside ours.
     """
 
     study: str
@@ -57,7 +57,7 @@ class ProbeStudyConfig:
     features: ClassifierConfig = field(default_factory=ClassifierConfig)
     samples: int = 10000
     resamples: int = 2000
-    published: dict[str, list[float]] = field(default_factory=dict)
+    published: list[Published] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         if self.baseline not in self.arms:
@@ -77,9 +77,5 @@ class ProbeStudyConfig:
             raise InputError("pretrain.guidance: belongs to the arms of a study")
         if self.pretrain.latent_dim != PretrainConfig.latent_dim:
             raise InputError("pretrain.latent_dim: a study has latent_dims instead")
-        for name, errors in self.published.items():
-            if len(errors) != len(self.latent_dims):
-                raise InputError(
-                    f"published.{name}: expected {len(self.latent_dims)} errors, one for each of "
-                    f"latent_dims {self.latent_dims}, got {len(errors)}"
-                )
+        for figures in self.published:
+            figures.check(f"published.{figures.name}", [str(dim) for dim in self.latent_dims])

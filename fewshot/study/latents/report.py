@@ -1,28 +1,78 @@
-"""From a study of latents to rows, a table and a figure."""
+"""The report of a study of latents: rows, a table and a figure."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from fewshot.config import describe
-from fewshot.environment import hardware, versions
-from fewshot.statistics import ci95_over_seeds, paired_difference, t_interval
+from fewshot.statistics import ci95_over_seeds, t_interval
+from fewshot.study.cells import Seconds
 from fewshot.study.latents.config import ProbeStudyConfig
-from fewshot.study.latents.run import Key, Probed
-from fewshot.study.report import fresh
-from guided.files import write_arrays, write_bytes, write_figure, write_json
+from fewshot.study.report import write_pages
+from fewshot.study.result import Result, provenance
+from fewshot.study.rows import LatentsRow, Published, rounded
+from fewshot.study.scores import guidance_names, paired_columns
+from fewshot.study.tables import latents_table
+from fewshot.study.text import sourced
+from guided.files import write_arrays
 from guided.seeds import derive_seed
-from guided.training.log import RunLog
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+Key = tuple[str, int]
+"""(arm, latent_dim): the subject of a row."""
 
-def result_rows(config: ProbeStudyConfig, probed: Probed) -> list[dict[str, Any]]:
-    """One dict an arm and number of latents; errors in percent, intervals as ``[low, high]``.
+
+@dataclass(frozen=True)
+class Probed:
+    """Everything that a study of latents computed.
+
+    Attributes:
+        errors: float32 ``[seeds, test images]``, 100 where the linear classifier is wrong, else 0.
+        distances: Fréchet distance of the samples of each seed; absent for untrained arms.
+        features: ``error``: the feature classifier's on the test images, in percent;
+            ``training_images``: the Fréchet distance of as many training as test images.
+        seconds: of computing, each cell counted once.
+    """
+
+    errors: dict[Key, NDArray[np.float32]]
+    distances: dict[Key, list[float]]
+    features: dict[str, float]
+    seconds: Seconds
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatentsResult(Result[LatentsRow]):
+    """Rows and table of a study of latents; see :class:`.Result` for the attributes."""
+
+    row_type = LatentsRow
+
+    @property
+    def table(self) -> str:
+        """The rows as a Markdown table, grouped by the number of latents, with its notes."""
+        return latents_table(self.rows, self.published) + "\n" + "\n\n".join(self.notes) + "\n"
+
+    @property
+    def notes(self) -> list[str]:
+        """One paragraph for each measure: its definition and the data it is of."""
+        features, samples = self.facts["features"], self.facts["config"].get("samples", 10_000)
+        return [
+            "Error: of a linear classifier (logistic regression) on the standardised posterior "
+            f"means, on {self.rows[0].images:,} test images.",
+            f"FID: of {samples:,} samples from the prior against the test images, on features of "
+            f"a classifier trained here (test error {features['error']:.2f} %): comparable within "
+            f"this table only; training images have {features['training_images']:.2f}.",
+        ]
+
+
+def latents_rows(config: ProbeStudyConfig, probed: Probed) -> list[LatentsRow]:
+    """One row an arm and number of latents.
 
     Each arm but the baseline is paired with it: same number of latents, seeds and test images.
     """
@@ -30,148 +80,75 @@ def result_rows(config: ProbeStudyConfig, probed: Probed) -> list[dict[str, Any]
     return [_row(config, probed, key) for key in keys]
 
 
-def _rounded(value: Any) -> Any:
-    """Numbers, intervals and what is missing, as they are stored."""
-    if value is None:
-        return None
-    return [_rounded(end) for end in value] if isinstance(value, tuple) else round(float(value), 4)
-
-
-def _row(config: ProbeStudyConfig, probed: Probed, key: Key) -> dict[str, Any]:
+def _row(config: ProbeStudyConfig, probed: Probed, key: Key) -> LatentsRow:
     name, latent_dim = key
     arm, errors, distances = config.arms[name], probed.errors[key], probed.distances.get(key)
-    row = {
-        "arm": name,
-        "encoder": arm.encoder,
-        "guidance": [entry["class_path"] for entry in describe(arm.guidance)],
-        "latent_dim": latent_dim,
-        "seeds": config.seeds,
-        "images": errors.shape[1],
-        "error": _rounded(errors.mean()),
-        "error_ci95_seeds": _rounded(ci95_over_seeds(errors)),
-        "paired_with": None,
-        "paired_difference": None,
-        "paired_difference_ci95": None,
-        "relative_reduction": None,
-        "fid": _rounded(np.mean(distances)) if distances else None,
-        "fid_ci95_seeds": _rounded(t_interval(np.array(distances))) if distances else None,
-    }
-    if name == config.baseline:
-        return row
-    paired = paired_difference(
-        errors,
-        probed.errors[config.baseline, latent_dim],
-        seed=derive_seed(0, "bootstrap"),
-        resamples=config.resamples,
+    compared: dict[str, Any] = {}
+    if name != config.baseline:
+        baseline = probed.errors[config.baseline, latent_dim]
+        seed = derive_seed(0, "bootstrap")
+        compared = {"paired_by": "arm", "paired_with": config.baseline}
+        compared |= paired_columns(errors, baseline, seed, config.resamples)
+    return LatentsRow(
+        arm=name,
+        arm_group=name,
+        encoder=arm.encoder,
+        guidance=guidance_names(arm.guidance),
+        latent_dim=latent_dim,
+        seeds=tuple(config.seeds),
+        images=errors.shape[1],
+        error=rounded(errors.mean()),
+        error_ci95_seeds=rounded(ci95_over_seeds(errors)),
+        **compared,
+        fid=rounded(np.mean(distances)) if distances else None,
+        fid_ci95_seeds=rounded(t_interval(np.array(distances))) if distances else None,
     )
-    return row | {
-        "paired_with": config.baseline,
-        "paired_difference": _rounded(paired.difference),
-        "paired_difference_ci95": _rounded(paired.ci95),
-        "relative_reduction": _rounded(paired.relative_reduction),
-    }
-
-
-HEADER = (
-    "| arm | latents | error % | 95 % over seeds | minus {baseline} | 95 % paired | reduction % "
-    "| FID | 95 % over seeds |\n|---|---|---|---|---|---|---|---|---|"
-)
-
-
-def markdown_table(results: dict[str, Any]) -> str:
-    """The rows as a Markdown table, grouped by the number of latents, with its notes."""
-    lines = [HEADER.format(baseline=results["config"]["baseline"])]
-    for i, latent_dim in enumerate(results["config"]["latent_dims"]):
-        rows = [row for row in results["rows"] if row["latent_dim"] == latent_dim]
-        lines += ["| " + " | ".join(_cells(row)) + " |" for row in rows]
-        for name, errors in results["published"].items():
-            lines.append(f"| {name}, published* | {latent_dim} | {errors[i]:g}* |" + " – |" * 6)
-    return "\n".join(lines) + "\n\n" + "\n\n".join(notes(results)) + "\n"
-
-
-def _range(interval: list[float] | None) -> str:
-    return "–" if interval is None else f"{interval[0]:.2f} … {interval[1]:.2f}"
-
-
-def _cells(row: dict[str, Any]) -> list[str]:
-    paired, reduction, fid = row["paired_difference"], row["relative_reduction"], row["fid"]
-    return [
-        row["arm"],
-        str(row["latent_dim"]),
-        f"{row['error']:.2f}",
-        _range(row["error_ci95_seeds"]),
-        "–" if paired is None else f"{paired:+.2f}",
-        _range(row["paired_difference_ci95"]),
-        "–" if reduction is None else f"{reduction:.1f}",
-        "–" if fid is None else f"{fid:.2f}",
-        _range(row["fid_ci95_seeds"]),
-    ]
-
-
-def notes(results: dict[str, Any]) -> list[str]:
-    """What the table's numbers are, and which are not ours."""
-    features, config = results["features"], results["config"]
-    lines = [
-        "Error: of a linear classifier (logistic regression) on the standardised posterior means, "
-        f"on {results['rows'][0]['images']:,} test images.",
-        f"FID: of {config['samples']:,} samples from the prior against the test images, on "
-        f"features of a classifier trained here (test error {features['error']:.2f} %): comparable "
-        f"within this table only; training images have {features['training_images']:.2f}.",
-    ]
-    if results["published"]:
-        lines.append("\\* reported by others, as remembered: neither measured nor looked up here.")
-    return lines
 
 
 def write_report(
     config: ProbeStudyConfig, probed: Probed, output: Path, device: str
-) -> dict[str, Any]:
-    """Write ``results.json``, ``wrong.npz``, ``table.md``, the figure and TensorBoard's page.
-
-    Returns:
-        The content of ``results.json``.
-    """
-    results = {
-        "study": config.study,
-        "baseline": config.baseline,
-        "rows": result_rows(config, probed),
-        "features": {name: _rounded(value) for name, value in probed.features.items()},
-        "published": config.published,
-        "versions": versions() | {name: version(name) for name in ("scikit-learn", "torchmetrics")},
-        "hardware": hardware(device),
-        "seconds": round(probed.seconds, 1),
-        "config": describe(config),
-    }
+) -> LatentsResult:
+    """Write ``results.json``, ``wrong.npz``, ``table.md``, the figure and TensorBoard's page."""
+    facts = provenance(config, device)
+    facts["versions"] |= {name: version(name) for name in ("scikit-learn", "torchmetrics")}
+    facts["features"] = {name: rounded(value) for name, value in probed.features.items()}
+    result = LatentsResult(
+        study=config.study,
+        baseline=config.baseline,
+        rows=tuple(latents_rows(config, probed)),
+        published=tuple(config.published),
+        seconds=probed.seconds.total,
+        seconds_reused=probed.seconds.reused,
+        facts=facts,
+        output=output,
+    )
     wrong = {f"{name}|{dim}": errors > 0 for (name, dim), errors in probed.errors.items()}
     write_arrays(output / "wrong.npz", wrong)
-    table = markdown_table(results)
-    write_bytes(output / "table.md", table.encode())
-    figure = latents_figure(results)
-    write_figure(output / "latents.png", figure)
-    with RunLog(fresh(output / "tensorboard" / "report")) as log:
-        log.text("table", table)
-        log.figure("latents", figure)
-    write_json(output / "results.json", results)
-    return results
+    figure = latents_figure(config.study, result.rows, result.published)
+    write_pages(output, "report", {"table": result.table}, {"latents": figure})
+    return result.save()
 
 
-def latents_figure(results: dict[str, Any]) -> "Figure":
+def latents_figure(
+    study: str, rows: Sequence[LatentsRow], published: Sequence[Published] = ()
+) -> "Figure":
     """Error and FID against the number of latents, a line an arm, bars over seeds."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2)
-    dims = results["config"]["latent_dims"]
-    arms = list(dict.fromkeys(row["arm"] for row in results["rows"]))
+    dims = list(dict.fromkeys(row.latent_dim for row in rows))
+    arms = list(dict.fromkeys(row.arm for row in rows))
     for i, arm in enumerate(arms):
-        rows = [row for row in results["rows"] if row["arm"] == arm]
+        line = sorted((row for row in rows if row.arm == arm), key=lambda row: row.latent_dim)
         shift = 2 ** (0.05 * (i - (len(arms) - 1) / 2))  # so that bars do not cover each other
-        _line(left, rows, "error", shift, f"C{i}")
-        _line(right, rows, "fid", shift, f"C{i}")
-    for i, (name, errors) in enumerate(results["published"].items()):
-        left.plot(
-            dims, errors, "x:", color=f"{0.25 + 0.2 * i % 0.6:.2f}", label=f"{name}, published*"
-        )
+        _line(left, line, "error", shift, f"C{i}")
+        if line[0].fid is not None:
+            _line(right, line, "fid", shift, f"C{i}")
+    for i, p in enumerate(sourced(published)):
+        places = sorted(map(int, p.errors))
+        errors, grey = [p.errors[str(place)] for place in places], f"{0.25 + 0.2 * i % 0.6:.2f}"
+        left.plot(places, errors, "x:", color=grey, label=f"{p.name}, {p.source}")
     left.set_ylabel("error of a linear classifier in %")
     # Logarithmic above 1 %: an untrained encoder's error is many times a trained one's.
     left.set_yscale("symlog", linthresh=1)
@@ -186,20 +163,18 @@ def latents_figure(results: dict[str, Any]) -> "Figure":
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
     left.legend(fontsize=7)
-    many = len(results["rows"][0]["seeds"]) > 1
-    figure.suptitle(f"{results['study']}" + (": 95 % over seeds" if many else ""), fontsize=10)
+    many = len(rows[0].seeds) > 1
+    figure.suptitle(study + (": 95 % over seeds" if many else ""), fontsize=10)
     return figure
 
 
 def _line(
-    axes: "Axes", rows: list[dict[str, Any]], measure: str, shift: float, colour: str
+    axes: "Axes", rows: Sequence[LatentsRow], measure: str, shift: float, colour: str
 ) -> None:
-    if rows[0][measure] is None:
-        return
-    rows = sorted(rows, key=lambda row: row["latent_dim"])
-    places = [shift * row["latent_dim"] for row in rows]
-    values = [row[measure] for row in rows]
-    axes.plot(places, values, "o-", color=colour, markersize=4, linewidth=1, label=rows[0]["arm"])
+    places = [shift * row.latent_dim for row in rows]
+    values = [getattr(row, measure) for row in rows]
+    axes.plot(places, values, "o-", color=colour, markersize=4, linewidth=1, label=rows[0].arm)
     for place, row in zip(places, rows, strict=True):
-        if row[f"{measure}_ci95_seeds"]:
-            axes.plot([place, place], row[f"{measure}_ci95_seeds"], color=colour, linewidth=2)
+        interval = getattr(row, f"{measure}_ci95_seeds")
+        if interval:
+            axes.plot([place, place], interval, color=colour, linewidth=2)

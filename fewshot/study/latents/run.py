@@ -1,9 +1,7 @@
-"""What latents are worth: a linear classifier's error and sample quality, by arm and width."""
+"""The study of latents: a linear classifier's error and sample quality, by arm and width."""
 
 import dataclasses
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
 from pathlib import Path
@@ -11,19 +9,20 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
 from tqdm import tqdm
 
 from fewshot.config import describe
 from fewshot.data.dataset import Splits
 from fewshot.data.labels import labelled
-from fewshot.evaluate import embed_bank
-from fewshot.study.cells import Cell, foundation
+from fewshot.evaluation import embed_bank
+from fewshot.study.cells import Cell, Cells, foundation
 from fewshot.study.latents.config import ProbeArm, ProbeStudyConfig
+from fewshot.study.latents.report import Key, LatentsResult, Probed, write_report
+from guided.decoder import Decoder
 from guided.encoder import Encoder
 from guided.errors import InputError
-from guided.figures.traversals import picture_figures, prior_samples
-from guided.files import write_arrays, write_bytes, write_figure
+from guided.figures import picture_figures
+from guided.files import write_arrays, write_figure
 from guided.guided_vae import GuidedVAE
 from guided.metrics.frechet import FrechetDistance
 from guided.metrics.probe import linear_probe_wrong
@@ -33,41 +32,20 @@ from guided.training.config import PretrainConfig
 from guided.training.pretrain import build_model, pretrain
 from guided.training.state import progress_bar
 
-FORMAT = 1  # part of every digest: raise it when the same configuration comes to mean new numbers
-
-Key = tuple[str, int]
-"""(arm, latent_dim): what a row of the results is about."""
-
-
-@dataclass(frozen=True)
-class Probed:
-    """Everything that a study computed.
-
-    Attributes:
-        errors: float32 ``[seeds, test images]``, 100 where the linear classifier is wrong, else 0.
-        distances: Fréchet distance of the samples of each seed; absent for untrained arms.
-        features: ``error``: the feature classifier's on the test images, in percent;
-            ``training_images``: the Fréchet distance of as many training as test images.
-        seconds: of computing, summed over cells, those of earlier runs included.
-    """
-
-    errors: dict[Key, NDArray[np.float32]]
-    distances: dict[Key, list[float]]
-    features: dict[str, float]
-    seconds: float
+FORMAT = 2  # part of every digest: raise it when the same configuration comes to mean new numbers
 
 
 class ProbeStudy:
-    """Runs a study's cells inside a folder.
+    """Computes a study's cells inside a run folder.
 
     Both measurements are of the model as training ended: its encoder and its decoder.
 
     Args:
         config: what to compare.
         splits: the dataset's banks.
-        output: the run folder; cells go below ``cells``.
+        output: the run folder; cells go below its folder ``cells``.
         device: where to compute.
-        say: receives one line for each finished training.
+        say: receives one line after each training.
 
     Raises:
         InputError: training and test classes differ, or an arm needs more latents than it gets.
@@ -84,6 +62,7 @@ class ProbeStudy:
     ) -> None:
         self.config, self.splits, self.output = config, splits, output
         self.device, self.say = device, say
+        self.cells = Cells(output)
         if splits.train.class_names != splits.test.class_names:
             raise InputError(
                 "dataset: a linear classifier needs training and test images of the same classes, "
@@ -94,32 +73,30 @@ class ProbeStudy:
         for arm, latent_dim in product(config.arms.values(), config.latent_dims):
             self._untrained(arm, latent_dim, seed=0)
 
+    def result(self) -> LatentsResult:
+        """Compute what is missing and write the report."""
+        return write_report(self.config, self.run(), self.output, self.device)
+
     def run(self) -> Probed:
-        """Compute, or find, every cell."""
+        """Compute every cell that is not finished yet."""
         config = self.config
-        seconds = self._features.facts["seconds"]
         errors: dict[Key, list[NDArray[np.float32]]] = {}
         distances: dict[Key, list[float]] = {}
         tasks = list(product(config.seeds, config.latent_dims, config.arms))
+        features = {k: self._features.facts[k] for k in ("error", "training_images")}
         with progress_bar(config.study, len(tasks), 0, "encoder") as bar:
             for seed, latent_dim, name in tasks:
                 model = self._model(name, latent_dim, seed)
                 probe = self._probe(model, f"{name}-{latent_dim}-seed{seed}")
-                cells = [model, probe]
                 with np.load(probe.folder / "wrong.npz") as stored:
                     wrong = 100 * stored["wrong"].astype(np.float32)
                 errors.setdefault((name, latent_dim), []).append(wrong)
                 if config.arms[name].encoder == "pretrained":
-                    cells.append(self._samples(model, name, latent_dim, seed))
-                    distances.setdefault((name, latent_dim), []).append(cells[-1].facts["distance"])
-                seconds += sum(cell.facts["seconds"] for cell in cells)
+                    samples = self._samples(model, name, latent_dim, seed)
+                    distances.setdefault((name, latent_dim), []).append(samples.facts["distance"])
                 bar.update()
-        features = {k: self._features.facts[k] for k in ("error", "training_images")}
         stacked = {key: np.stack(seeds) for key, seeds in errors.items()}
-        return Probed(stacked, distances, features, seconds)
-
-    def _cell(self, name: str, depends: dict[str, Any]) -> Cell:
-        return Cell.of(self.output / "cells", name, depends)
+        return Probed(stacked, distances, features, self.cells.seconds)
 
     def _pretrain_config(self, arm: ProbeArm, latent_dim: int) -> PretrainConfig:
         return dataclasses.replace(
@@ -131,7 +108,7 @@ class ProbeStudy:
         return model.to(self.device).eval()
 
     def _model(self, name: str, latent_dim: int, seed: int) -> Cell:
-        """An encoder and, where it is trained, its decoder."""
+        """The cell of an encoder and, where it is trained, its decoder."""
         arm = self.config.arms[name]
         pretraining = self._pretrain_config(arm, latent_dim)
         depends = self._foundation | {
@@ -140,19 +117,18 @@ class ProbeStudy:
             "pretrain": describe(pretraining),
             "seed": seed,
         }
-        cell = self._cell(f"model-{name}-{latent_dim}-seed{seed}", depends)
-        if cell.done:
-            return cell
-        start = time.perf_counter()
-        history: list[dict[str, float]] = []
-        if arm.encoder == "pretrained":
-            model, history = self._pretrain(pretraining, cell, f"{name}, {latent_dim}", seed)
-            _write_decoder(model, cell)
-        else:
-            model = self._untrained(arm, latent_dim, seed)
-        model.vae.encoder.save(cell.encoder_file, **depends)
-        cell.finish(start, history=history)
-        return cell
+
+        def work(cell: Cell) -> dict[str, Any]:
+            history: list[dict[str, float]] = []
+            if arm.encoder == "pretrained":
+                model, history = self._pretrain(pretraining, cell, f"{name}, {latent_dim}", seed)
+                Decoder.from_vae(model.vae).save(cell.decoder_file)
+            else:
+                model = self._untrained(arm, latent_dim, seed)
+            model.vae.encoder.save(cell.encoder_file, **depends)
+            return {"history": history}
+
+        return self.cells.compute(f"model-{name}-{latent_dim}-seed{seed}", depends, work)
 
     def _pretrain(
         self, pretraining: PretrainConfig, cell: Cell, name: str, seed: int
@@ -178,10 +154,9 @@ class ProbeStudy:
         return trained.model, history
 
     def _probe(self, model: Cell, name: str) -> Cell:
-        """Which test images a linear classifier of the latents gets wrong."""
-        cell = self._cell(f"probe-{name}", {"cell": "probe", "model": model.name})
-        if not cell.done:
-            start = time.perf_counter()
+        """The cell of the test images that a linear classifier of the latents gets wrong."""
+
+        def work(cell: Cell) -> dict[str, Any]:
             encoder = Encoder.load(model.encoder_file).to(self.device)
             train, test = (
                 (embed_bank(encoder, bank, self.device).cpu().numpy(), bank.labels.numpy())
@@ -189,37 +164,35 @@ class ProbeStudy:
             )
             wrong = linear_probe_wrong(train, test)
             write_arrays(cell.folder / "wrong.npz", {"wrong": wrong})
-            cell.finish(start, error=100 * float(wrong.mean()))
-        return cell
+            return {"error": 100 * float(wrong.mean())}
+
+        return self.cells.compute(f"probe-{name}", {"cell": "probe"}, work, needs={"model": model})
 
     def _samples(self, model: Cell, name: str, latent_dim: int, seed: int) -> Cell:
-        """How far images decoded from the prior are from the test images."""
-        depends = {
-            "cell": "samples",
-            "model": model.name,
-            "features": self._features.name,
-            "samples": self.config.samples,
-        }
-        cell = self._cell(f"samples-{name}-{latent_dim}-seed{seed}", depends)
-        if not cell.done:
-            start = time.perf_counter()
-            vae = self._untrained(self.config.arms[name], latent_dim, seed).vae
-            _read_decoder(vae.decoder, model)
-            draws = derive_seed(seed, "samples")
-            images = prior_samples(vae, self.config.samples, seed=draws)
-            cell.finish(start, distance=self._distance(images))
-        return cell
+        """The cell of the distance between images decoded from the prior and test images."""
+
+        def work(_: Cell) -> dict[str, Any]:
+            encoder = Encoder.load(model.encoder_file)
+            decoder = Decoder.load(model.decoder_file, encoder).to(self.device)
+            images = decoder.sample(self.config.samples, seed=derive_seed(seed, "samples"))
+            return {"distance": self._distance(images)}
+
+        return self.cells.compute(
+            f"samples-{name}-{latent_dim}-seed{seed}",
+            {"cell": "samples", "samples": self.config.samples},
+            work,
+            needs={"model": model, "features": self._features},
+        )
 
     @cached_property
     def _features(self) -> Cell:
-        """The classifier whose features samples are measured by, the same for all."""
+        """The cell of the classifier on whose features all samples are measured."""
         depends = self._foundation | {
             "cell": "features",
             "classifier": describe(self.config.features),
         }
-        cell = self._cell("features", depends)
-        if not cell.done:
-            start = time.perf_counter()
+
+        def work(cell: Cell) -> dict[str, Any]:
             classifier = train_classifier(self.config.features, self._images, self.device)
             test = self.splits.test
             error = classifier.error(test.images.to(self.device), test.labels.to(self.device))
@@ -227,8 +200,9 @@ class ProbeStudy:
             same_number = self.splits.train.images[: len(test)].to(self.device)
             distance = FrechetDistance(classifier.encoder, test.images.to(self.device))
             self.say(f"feature classifier: test error {error:.2f} %")
-            cell.finish(start, error=error, training_images=distance(same_number))
-        return cell
+            return {"error": error, "training_images": distance(same_number)}
+
+        return self.cells.compute("features", depends, work)
 
     @cached_property
     def _distance(self) -> FrechetDistance:
@@ -236,14 +210,25 @@ class ProbeStudy:
         return FrechetDistance(encoder, self.splits.test.images.to(self.device))
 
 
-def _write_decoder(model: GuidedVAE, cell: Cell) -> None:
-    from safetensors.torch import save
+def run_latents(
+    config: ProbeStudyConfig,
+    splits: Splits,
+    output: Path,
+    *,
+    device: str = "cpu",
+    say: Callable[[str], object] = tqdm.write,
+) -> LatentsResult:
+    """Compute a study of latents, or what is missing of it, and write its report.
 
-    weights = {k: v.detach().cpu().contiguous() for k, v in model.vae.decoder.state_dict().items()}
-    write_bytes(cell.folder / "decoder.safetensors", save(weights))
+    Args:
+        config: what to compare.
+        splits: the dataset's banks.
+        output: the run folder. A second call with the same folder and configuration computes
+            nothing; after an interruption it resumes.
+        device: ``cpu`` or ``cuda``.
+        say: receives one line after each training.
 
-
-def _read_decoder(decoder: nn.Module, cell: Cell) -> None:
-    from safetensors.torch import load
-
-    decoder.load_state_dict(load((cell.folder / "decoder.safetensors").read_bytes()))
+    Raises:
+        InputError: training and test classes differ, or an arm needs more latents than it gets.
+    """
+    return ProbeStudy(config, splits, output, device=device, say=say).result()

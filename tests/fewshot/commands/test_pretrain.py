@@ -36,8 +36,8 @@ def test_print_and_files_agree(run, tmp_path, capsys):
     assert [entry["step"] for entry in results["history"]] == [2, 4, 6, 8]
     best = min(results["history"], key=lambda entry: entry["negative_elbo"])
     assert printed.startswith(
-        f"8 steps, kept step {best['step']}: held-out negative ELBO "
-        f"{best['negative_elbo']:.2f} nats per image\n{file}: (1, 16, 16) images to 8 latents"
+        f"8 steps; kept step {best['step']}, whose held-out negative ELBO is "
+        f"{best['negative_elbo']:.2f} nats per image\n{file}: 1 × 16 × 16 images to 8 latents\n"
     )
     assert [entry["measure"] for entry in results["diagnostics"]] == [
         "linear probe of class, error in percent"
@@ -89,7 +89,7 @@ def test_interrupted_and_started_again_it_ends_with_the_same_bits(
         patch.setattr(guided.training.pretrain, "check_finite", interrupt)
         assert run("run") == 130
     assert not (tmp_path / "run" / "encoder.safetensors").exists()
-    assert len(list((tmp_path / "run").rglob("state.pt"))) == 1
+    assert len(list((tmp_path / "run").rglob("state-8.pt"))) == 1
     assert run("run") == 0
     capsys.readouterr()
     whole, resumed = (

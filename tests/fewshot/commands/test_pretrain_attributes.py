@@ -40,8 +40,6 @@ def test_bins_of_factors(pretrained, study):
     }
     measures = {entry["measure"]: entry for entry in results["diagnostics"]}
     assert set(measures) == {
-        "correlation of a latent with an applied scale",
-        "finding a deformed image among 20, error in percent",
         *(f"rank correlation of a latent with the factor {name}" for name in ("slant", "scale")),
         *(f"linear probe of {name}, error in percent" for name in ("slant", "scale")),
     }

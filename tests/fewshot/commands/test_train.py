@@ -9,7 +9,7 @@ import torch
 from fewshot.cli import main
 from fewshot.data.glyphs.dataset import Glyphs
 from fewshot.episodes import Setting
-from fewshot.evaluate import embed_bank, episode_errors
+from fewshot.evaluation import embed_bank, episode_errors
 from fewshot.learners.prototypical import Prototypical
 from fewshot.sampler import EpisodeSampler
 from guided.encoder import Encoder, provenance
@@ -47,7 +47,8 @@ def run(tmp_path, write, config, capsys):
 def test_printed_error_is_the_checkpoints(run, config):
     printed, encoder = run("run", "--seed=2")
     found = re.match(
-        r"4 steps, kept step (\d): 3-way 2-shot error (\S+) % on the validation classes\n", printed
+        r"4 steps; kept step (\d), whose 3-way 2-shot error on the validation classes is (\S+) %\n",
+        printed,
     )
     assert int(found[1]) in (2, 4)
     validation = Glyphs(None, **config["dataset"]["init_args"]).splits().validation

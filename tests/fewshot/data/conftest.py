@@ -3,6 +3,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -131,7 +132,7 @@ def zipped(tmp_path: Path, extracted: Path, make_zips: Callable[[Path, Path], No
 
 @dataclass
 class Server:
-    """A web server of this machine's own.
+    """A web server on this machine.
 
     Attributes:
         url: where it answers.
@@ -153,7 +154,8 @@ def server() -> Iterator[Server]:
             self.send_response(status)
             self.send_header("Content-Length", str(len(content) if length is None else length))
             self.end_headers()
-            self.wfile.write(content)
+            with suppress(ConnectionError):  # a client that only follows redirects hangs up
+                self.wfile.write(content)
 
         def log_message(self, *args: object) -> None:
             pass

@@ -1,11 +1,9 @@
 import hashlib
-import importlib.util
 import io
 import os
 import pickle
 import tarfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from fewshot.config import parse
-from fewshot.data import Dataset, DatasetFactory, ImageBank, Splits
+from fewshot.data import Dataset, ImageBank, Splits
 from fewshot.data.cifar import dataset as cifar
 from fewshot.data.cifar.dataset import CIFAR_FS, FC100
 from fewshot.data.io.download import RemoteFile
@@ -57,7 +54,7 @@ DATASETS: tuple[Callable[[Path], Dataset], ...] = (CIFAR_FS, FC100)
 
 @pytest.fixture
 def contents(monkeypatch: pytest.MonkeyPatch) -> Contents:
-    """What is in the files of a small CIFAR-100, which passes for complete."""
+    """The content of the files of a small CIFAR-100, which passes for complete."""
     monkeypatch.setattr(cifar, "PARTS", PARTS)
     made: Contents = {
         part: {
@@ -156,11 +153,7 @@ def test_fc100_divides_superclasses(tmp_path: Path, contents: Contents) -> None:
     seen = [
         bank.attributes["superclass"].unique().tolist() for bank in banks(FC100(tmp_path).splits())
     ]
-    assert seen == [
-        [1, 2, 3, 4, 5, 6, 9, 10, 15, 17, 18, 19],
-        [8, 11, 13, 16],
-        [0, 7, 12, 14],
-    ]
+    assert seen == [[1, 2, 3, 4, 5, 6, 9, 10, 15, 17, 18, 19], [8, 11, 13, 16], [0, 7, 12, 14]]
 
 
 @pytest.mark.parametrize("place", [".", "cifar-100", "cifar100"])
@@ -179,15 +172,6 @@ def test_places(
     listing = dataset(tmp_path / "here").listing()
     assert (listing.found, listing.where) == (True, str(folder))
     assert (listing.classes, listing.images) == (100, 400)
-
-
-@pytest.mark.parametrize("dataset", DATASETS)
-def test_nothing_found(dataset: Callable[[Path], Dataset], tmp_path: Path) -> None:
-    command = f"fewshot data --download {dataset(tmp_path).name}"
-    with pytest.raises(InputError, match=f"cifar-100-python.tar.gz: not found.*{command}"):
-        dataset(tmp_path).splits()
-    listing = dataset(tmp_path).listing()
-    assert (listing.found, listing.images, listing.how_to_get) == (False, None, command)
 
 
 def test_read_once_until_the_source_changes(
@@ -214,7 +198,7 @@ def fails(root: Path, *words: str) -> None:
 @pytest.mark.parametrize(
     ("part", "changes", "message"),
     [
-        ("train", {"data": PIXELS["train"][:9]}, "data: expected [300, 3072], has [9, 3072]"),
+        ("train", {"data": PIXELS["train"][:9]}, "data: expected [300, 3072], got [9, 3072]"),
         ("train", {"data": PIXELS["train"] / 255}, "data: expected an array of uint8"),
         ("test", {"data": [1]}, "data: expected an array of uint8"),
         ("test", {"fine_labels": [0] * 9}, "fine_labels: expected 100 numbers from 0 to 99"),
@@ -242,14 +226,14 @@ def test_a_missing_file(part: str, tmp_path: Path, contents: Contents) -> None:
     folder = write_folder(tmp_path / "folder", contents)
     fails(tmp_path / "folder", f"{folder / part}: not found")
     path = write_archive(tmp_path / "archive", contents)
-    fails(tmp_path / "archive", f"{path}: expected CIFAR-100, has no {part}")
+    fails(tmp_path / "archive", f"{path}: expected CIFAR-100, found no file {part}")
 
 
 def test_a_class_in_two_superclasses(tmp_path: Path, contents: Contents) -> None:
     contents["train"]["coarse_labels"][0] ^= 1
     path = write_archive(tmp_path, contents)
     name = NAMES[LABELS["train"][0]]
-    fails(tmp_path, f"{path}: the class {name} is in several superclasses, expected one")
+    fails(tmp_path, f"{path}: the class {name} is in several superclasses")
 
 
 def test_a_class_without_images(tmp_path: Path, contents: Contents) -> None:
@@ -264,9 +248,9 @@ def test_other_names(tmp_path: Path, contents: Contents) -> None:
     contents["meta"]["fine_label_names"] = [n.replace("whale", "wale") for n in NAMES]
     contents["meta"]["coarse_label_names"] = [n.replace("people", "folk") for n in SUPERCLASSES]
     write_archive(tmp_path, contents)
-    with pytest.raises(InputError, match="expected CIFAR-100's classes, has no whale"):
+    with pytest.raises(InputError, match="expected CIFAR-100's classes, found no whale"):
         CIFAR_FS(tmp_path).splits()
-    with pytest.raises(InputError, match="expected CIFAR-100's classes, has no people"):
+    with pytest.raises(InputError, match="expected CIFAR-100's classes, found no people"):
         FC100(tmp_path).splits()
 
 
@@ -281,23 +265,18 @@ def test_hostile_pickle(
     monkeypatch.chdir(tmp_path)
     contents["meta"]["more"] = Attack()
     path = write_archive(tmp_path / "archive", contents)
-    fails(tmp_path / "archive", f"{path}/meta: refused, because it names posix.system")
+    fails(tmp_path / "archive", f"{path}/meta: refused: the pickle names posix.system")
     folder = write_folder(tmp_path / "folder", contents)
-    fails(tmp_path / "folder", f"{folder}/meta: refused, because it names posix.system")
+    fails(tmp_path / "folder", f"{folder}/meta: refused: the pickle names posix.system")
     assert not (tmp_path / "attacked").exists()
 
 
-@pytest.mark.parametrize("kept", [0, 20, 5000, 500_000])
-def test_truncated_archive(kept: int, tmp_path: Path, contents: Contents) -> None:
+def test_damaged_archive(tmp_path: Path, contents: Contents) -> None:
     path = write_archive(tmp_path, contents)
-    path.write_bytes(path.read_bytes()[:kept])
-    fails(tmp_path, f"{path}", "expected")
-
-
-def test_web_page_instead_of_an_archive(tmp_path: Path) -> None:
-    path = tmp_path / "cifar-100-python.tar.gz"
-    path.write_text("<html></html>")
-    fails(tmp_path, f"{path}: expected a whole archive")
+    content = path.read_bytes()
+    for damaged in (b"", content[:20], content[:5000], content[:500_000], b"<html></html>"):
+        path.write_bytes(damaged)
+        fails(tmp_path, f"{path}", "not a complete")
 
 
 @pytest.mark.parametrize("dataset", [CIFAR_FS, FC100])
@@ -306,44 +285,16 @@ def test_download(
 ) -> None:
     content = archive(contents)
     md5 = hashlib.md5(content).hexdigest()
-    file = RemoteFile("cifar-100-python.tar.gz", (f"{server.url}/cifar",), md5=md5)
-    monkeypatch.setattr(cifar, "FILE", file)
-    server.answers["/cifar"] = (200, None, b"<html></html>")
-    with pytest.raises(InputError) as caught:
-        dataset(tmp_path, download=True).splits()
-    assert str(caught.value) == (
-        f"{dataset.name}: download failed ({server.url}/cifar: has a web page, not the file); put "
-        f"https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz into {tmp_path}"
-    )
+    monkeypatch.setattr(cifar, "FILE", RemoteFile(cifar.ARCHIVE, (f"{server.url}/cifar",), md5))
     server.answers["/cifar"] = (200, None, content)
     assert len(dataset(tmp_path, download=True).splits().test) == 80
+    n_asked = len(server.asked)
     dataset(tmp_path).download()
-    assert len(server.asked) == 2, "what is there is not fetched again"
+    assert len(server.asked) == n_asked, "what is there is not downloaded again"
 
 
 def test_the_published_archive() -> None:
-    """What torchvision's source says, which takes seconds to import."""
-    found = importlib.util.find_spec("torchvision")
-    assert found is not None
-    assert found.origin is not None
-    source = (Path(found.origin).parent / "datasets" / "cifar.py").read_text()
-    source = source[source.index("class CIFAR100") :]
-    for key, value in (
-        ("base_folder", cifar.FOLDER),
-        ("filename", cifar.ARCHIVE),
-        ("url", cifar.FILE.urls[0]),
-        ("tgz_md5", cifar.FILE.md5),
-    ):
-        assert f'{key} = "{value}"' in source
+    from torchvision.datasets import CIFAR100
 
-
-@dataclass
-class Study:
-    dataset: DatasetFactory
-
-
-@pytest.mark.parametrize("dataset", [CIFAR_FS, FC100])
-def test_can_be_named_in_a_configuration(dataset: Any, tmp_path: Path) -> None:
-    (tmp_path / "study.yaml").write_text(f"dataset: {{class_path: {dataset.__name__}}}\n")
-    made = parse(Study, [str(tmp_path / "study.yaml")], "study").dataset(tmp_path)
-    assert isinstance(made, dataset)
+    assert (CIFAR100.base_folder, CIFAR100.filename) == (cifar.FOLDER, cifar.ARCHIVE)
+    assert ((CIFAR100.url,), CIFAR100.tgz_md5) == (cifar.FILE.urls, cifar.FILE.md5)

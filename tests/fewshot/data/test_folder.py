@@ -1,9 +1,7 @@
 import os
 import shutil
-import warnings
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from fewshot.config import parse
-from fewshot.data import DatasetFactory, ImageBank, folder
+from fewshot.data import ImageBank, folder
 from fewshot.data.folder import ImageFolder, SharedImagesWarning
 from guided.errors import InputError
 
@@ -103,12 +100,14 @@ def test_archives_give_the_same_bank(
 
 def test_an_image_that_cannot_be_used_is_named(classes: Path) -> None:
     (classes / "c" / "1.png").write_text("<html></html>")
-    with pytest.raises(InputError, match=rf"{classes}/c/1.png: expected an image"):
+    with pytest.raises(InputError, match=rf"{classes}/c/1.png: cannot be decoded"):
         opened(classes).splits()
     picture(0).convert("RGB").rotate(90).save(classes / "c" / "1.png")
     opened(classes).splits()
     Image.new("RGB", (9, 9), "red").save(classes / "c" / "1.png")
-    with pytest.raises(InputError, match=rf"{classes}/c/1.png: is RGB .* set channels: 3"):
+    with pytest.raises(
+        InputError, match=rf"{classes}/c/1.png: expected a grey image.* set channels: 3"
+    ):
         opened(classes).splits()
     opened(classes, channels=3).splits()
 
@@ -124,26 +123,26 @@ def fails(path: Path, *words: str) -> None:
     assert listing.where == str(caught.value)
 
 
-def test_missing_path(tmp_path: Path) -> None:
-    fails(tmp_path / "no", "ImageFolder.path", str(tmp_path / "no"), "<class>/<image>")
-
-
-def test_folder_without_classes(tmp_path: Path) -> None:
-    fails(tmp_path, str(tmp_path), "<class>/<image>", "found none")
-
-
 def test_class_without_images(classes: Path, divided: Path) -> None:
     (classes / "empty").mkdir()
     (classes / "empty" / "notes.txt").write_text("no image")
-    fails(classes, f"{classes / 'empty'}: expected a class's images, found none")
+    fails(classes, f"{classes / 'empty'}: expected the images of a class, found none")
     (divided / "val" / "empty").mkdir()
-    fails(divided, f"{divided / 'val' / 'empty'}: expected a class's images, found none")
+    fails(divided, f"{divided / 'val' / 'empty'}: expected the images of a class, found none")
 
 
-def test_hidden_files_are_left_out(classes: Path) -> None:
-    (classes / ".cache").mkdir()
-    (classes / "a" / "._0.png").write_bytes(b"no image")
-    assert opened(classes).listing().images == 24
+def test_other_layouts(tmp_path: Path, divided: Path) -> None:
+    fails(tmp_path / "no", "ImageFolder.path", str(tmp_path / "no"), "<class>/<image>")
+    (tmp_path / "empty").mkdir()
+    fails(tmp_path / "empty", str(tmp_path / "empty"), "<class>/<image>", "found none")
+    make_classes(divided, "stray")
+    fails(divided, f"{divided / 'stray' / '0.png'}: expected <class>/<image>")
+    shutil.rmtree(divided / "stray")
+    make_classes(divided / "test", "n", first=5000)
+    fails(divided, "the class n is in test/ and in train/; expected each class in one split")
+    shutil.rmtree(divided / "val")
+    shutil.rmtree(divided / "test" / "n")
+    fails(divided, str(divided), "in train/, val/ and test/, found no validation images")
 
 
 @pytest.mark.parametrize("name", ["cover.png", "a/b/0.png"])
@@ -153,36 +152,22 @@ def test_image_outside_a_class_folder(classes: Path, name: str) -> None:
     fails(classes, f"{classes / name}: expected <class>/<image>")
 
 
-def test_class_beside_split_folders(divided: Path) -> None:
-    make_classes(divided, "stray")
-    fails(divided, f"{divided / 'stray' / '0.png'}: expected <class>/<image>")
-
-
-def test_missing_split(divided: Path) -> None:
-    shutil.rmtree(divided / "val")
-    fails(divided, str(divided), "expected train/, val/ and test/, has no validation images")
-
-
-def test_class_in_two_splits(divided: Path) -> None:
-    make_classes(divided / "test", "n", first=5000)
-    fails(divided, "the class n is in test/ and in train/, expected it in one split")
-
-
 def test_too_few_classes(tmp_path: Path) -> None:
     make_classes(tmp_path / "two", "a b")
-    with pytest.raises(InputError, match=r"two: has 2 classes, expected at least 3"):
+    with pytest.raises(InputError, match=r"two: expected at least 3 classes.*, found 2"):
         opened(tmp_path / "two").splits()
 
 
 def test_truncated_archive(tmp_path: Path, classes: Path) -> None:
     path = Path(shutil.make_archive(str(tmp_path / "own"), "zip", classes))
     path.write_bytes(path.read_bytes()[:-100])
-    fails(path, f"{path}: expected a complete zip archive")
+    fails(path, f"{path}: not a complete zip archive")
 
 
 def test_images_shared_between_splits(divided: Path) -> None:
     shutil.copy(divided / "train" / "n" / "1.png", divided / "val" / "b" / "copy.png")
     shutil.copy(divided / "train" / "m" / "0.png", divided / "test" / "a" / "copy.png")
+    # A copy within a split is no concern.
     shutil.copy(divided / "train" / "m" / "0.png", divided / "train" / "m" / "copy.png")
     for _ in range(2):  # also when the bank comes from the cache
         with pytest.warns(SharedImagesWarning) as caught:
@@ -191,13 +176,6 @@ def test_images_shared_between_splits(divided: Path) -> None:
             f"{divided}: 2 byte-identical images in two splits, such as "
             "train/n/1.png (train) and val/b/copy.png (validation)"
         ]
-
-
-def test_copies_within_a_split_are_no_concern(divided: Path) -> None:
-    shutil.copy(divided / "train" / "m" / "0.png", divided / "train" / "n" / "copy.png")
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        opened(divided).splits()
 
 
 def test_decoded_once_until_a_source_changes(
@@ -217,17 +195,6 @@ def test_decoded_once_until_a_source_changes(
     assert len(opened(classes).splits().train) == len(first) + 1
 
 
-def test_folders_that_look_alike_are_told_apart(tmp_path: Path) -> None:
-    for name, grey in (("one", 10), ("two", 20)):
-        for i, class_name in enumerate("abc"):
-            path = tmp_path / name / class_name / "0.bmp"
-            path.parent.mkdir(parents=True)
-            Image.new("L", (8, 8), grey + i).save(path)
-            os.utime(path, ns=(1, 1))
-    one, two = (opened(tmp_path / name, size=8).splits().test for name in ("one", "two"))
-    assert torch.equal(two.images, one.images + 10)
-
-
 def test_each_way_of_decoding_is_cached_apart(classes: Path) -> None:
     seen = [
         opened(classes, **options).splits().test.images
@@ -242,7 +209,9 @@ def test_each_way_of_decoding_is_cached_apart(classes: Path) -> None:
 
 def test_relative_paths(classes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    here = ImageFolder(tmp_path / "elsewhere", path=Path("own"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert ImageFolder(path="~/own").listing().where == str(classes)
+    here = ImageFolder([tmp_path / "nowhere", tmp_path / "elsewhere"], path="own")
     assert here.listing().images == 24
     make_classes(tmp_path / "elsewhere" / "own", "x y z")
     assert here.listing().images == 24, "the working directory comes first"
@@ -257,11 +226,8 @@ def test_listing(classes: Path, divided: Path) -> None:
         assert (found.name, found.found, found.where) == ("folder", True, str(path))
         assert (found.classes, found.images) == (n_classes, 3 * n_classes)
         assert str(path) in found.how_to_get
-
-
-def test_nothing_to_download(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"folder: cannot be downloaded; put a folder of images"):
-        opened(tmp_path).download()
+        opened(classes).download()
 
 
 @pytest.mark.parametrize(
@@ -270,9 +236,9 @@ def test_nothing_to_download(tmp_path: Path) -> None:
         ({"size": 0}, "ImageFolder.size: expected at least 1 pixel, got 0"),
         ({"size": (28, -1)}, "ImageFolder.size"),
         ({"channels": 4}, "ImageFolder.channels: expected 1 or 3, got 4"),
-        ({"validation": 0.0}, r"ImageFolder.validation: expected a fraction"),
-        ({"test": 1.5}, r"ImageFolder.test: expected a fraction"),
-        ({"test": float("nan")}, r"ImageFolder.test: expected a fraction"),
+        ({"validation": 0.0}, r"ImageFolder.validation: expected a number in"),
+        ({"test": 1.5}, r"ImageFolder.test: expected a number in"),
+        ({"test": float("nan")}, r"ImageFolder.test: expected a number in"),
         ({"validation": 0.5, "test": 0.5}, "expected less than 1, got 1"),
         ({"split_seed": -1}, "ImageFolder.split_seed: expected >= 0"),
     ],
@@ -280,24 +246,6 @@ def test_nothing_to_download(tmp_path: Path) -> None:
 def test_impossible_settings(options: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         opened(Path("own"), **options)
-
-
-@dataclass
-class Study:
-    dataset: DatasetFactory
-
-
-def test_can_be_named_in_a_configuration(tmp_path: Path) -> None:
-    (tmp_path / "study.yaml").write_text(
-        "dataset:\n"
-        "  class_path: ImageFolder\n"
-        "  init_args: {path: own, size: [20, 30], channels: 3, invert: true}\n"
-    )
-    dataset = parse(Study, [str(tmp_path / "study.yaml")], "study").dataset(tmp_path)
-    assert isinstance(dataset, ImageFolder)
-    assert (dataset.path, dataset.size, dataset.channels) == (Path("own"), (20, 30), 3)
-    with pytest.raises(InputError, match="channels"):
-        parse(Study, ["--dataset=ImageFolder", "--dataset.path=x", "--dataset.channels=2"], "study")
 
 
 def test_real_shared_image_is_found(real: Callable[[str], Path], tmp_path: Path) -> None:

@@ -1,9 +1,9 @@
 import gzip
+import hashlib
 import shutil
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -71,14 +71,11 @@ def test_plain_files_give_the_same(root: Path, plain: Path, same: Same) -> None:
 
 
 @pytest.mark.usefixtures("no_decoding")
-def test_listing(tmp_path: Path, root: Path, plain: Path) -> None:
+def test_listing(root: Path, plain: Path) -> None:
     for folder, where in ((root, root / "mnist"), (plain, plain / "MNIST" / "raw")):
         found = MNIST(folder).listing()
         assert (found.name, found.found, found.where) == ("mnist", True, str(where))
         assert (found.classes, found.images) == (10, N_TRAIN + N_TEST)
-    nothing = MNIST(tmp_path).listing()
-    assert (nothing.found, nothing.images) == (False, None)
-    assert nothing.how_to_get == "fewshot data --download mnist"
 
 
 def test_decoded_once_until_a_source_changes(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,23 +99,27 @@ def fails(root: Path, *words: str) -> None:
 @pytest.mark.parametrize("name", mnist.FILES)
 def test_missing_file(root: Path, name: str) -> None:
     (root / "mnist" / f"{name}.gz").unlink()
-    fails(root, str(root / "mnist"), "not found")
+    fails(root, str(root), "not found")
     assert not MNIST(root).listing().found
 
 
 @pytest.mark.parametrize("name", mnist.FILES)
-@pytest.mark.parametrize("kept", [0, 9, 100])
-def test_truncated_gzip(root: Path, name: str, kept: int) -> None:
+def test_truncated_files(root: Path, plain: Path, name: str) -> None:
     path = root / "mnist" / f"{name}.gz"
-    path.write_bytes(path.read_bytes()[: min(kept, path.stat().st_size - 9)])
-    fails(root, str(path), "expected")
-
-
-@pytest.mark.parametrize("name", mnist.FILES)
-def test_truncated_plain(plain: Path, name: str) -> None:
+    content = path.read_bytes()
+    for kept in (0, 9, min(100, len(content) - 9)):
+        path.write_bytes(content[:kept])
+        fails(root, str(path), "expected")
     path = plain / "MNIST" / "raw" / name
     path.write_bytes(path.read_bytes()[:-1])
-    fails(plain, str(path), "values, as its header says")
+    fails(plain, str(path), "values, it has")
+
+
+def test_dimensions_that_no_file_can_have(root: Path) -> None:
+    path = root / "mnist" / f"{mnist.FILES[0]}.gz"
+    header = bytes([0, 0, 8, 3]) + np.array([-1, -28, 28], ">i4").tobytes()
+    path.write_bytes(gzip.compress(header + bytes(784)))
+    fails(root, str(path), "its header says", "it has 784")
 
 
 @pytest.mark.parametrize("content", [b"<html></html>", gzip.compress(b"<html></html>")])
@@ -137,7 +138,7 @@ def test_web_page_instead_of_a_file(root: Path, content: bytes) -> None:
         ({mnist.FILES[0]: PIXELS[:N_TRAIN, :, :14]}, "expected images of 28×28"),
         ({mnist.FILES[2]: LABELS[N_TRAIN:]}, "expected images of 28×28"),
         ({mnist.FILES[1]: LABELS[:9]}, "expected 30 labels"),
-        ({mnist.FILES[3]: LABELS[N_TRAIN:] + 1}, "expected labels 0 … 9, has 10"),
+        ({mnist.FILES[3]: LABELS[N_TRAIN:] + 1}, "expected labels 0 … 9, got 10"),
     ],
 )
 def test_files_of_something_else(root: Path, arrays: dict[str, np.ndarray], message: str) -> None:
@@ -147,30 +148,34 @@ def test_files_of_something_else(root: Path, arrays: dict[str, np.ndarray], mess
 
 
 def test_validation_must_leave_something_to_train_on(root: Path) -> None:
-    with pytest.raises(InputError, match=r"MNIST.validation: expected at least 1"):
-        MNIST(root, validation=0)
     with pytest.raises(InputError, match=r"MNIST.validation: expected fewer than the 30"):
         MNIST(root, validation=30).splits()
     assert len(MNIST(root, validation=29).splits().train) == 1
 
 
-def test_failed_download_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def unreachable(*args: object, **kwargs: object) -> None:
-        raise urllib.error.URLError("no route")
+def test_download(
+    root: Path, tmp_path: Path, server: Any, same: Same, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from torchvision import datasets
 
-    monkeypatch.setattr(urllib.request, "urlopen", unreachable)
-    with pytest.raises(InputError) as caught:
-        MNIST(tmp_path, download=True).splits()
-    message = str(caught.value)
-    assert "mnist: download failed" in message
-    assert "no route" in message
-    assert f"into {tmp_path / 'mnist'}" in message
-    assert "\n" not in message
+    contents = {path.name: path.read_bytes() for path in (root / "mnist").iterdir()}
+    server.answers |= {f"/{name}": (200, None, content) for name, content in contents.items()}
+    digests = [(name, hashlib.md5(content).hexdigest()) for name, content in contents.items()]
+    monkeypatch.setattr(datasets.MNIST, "mirrors", [f"{server.url}/"])
+    monkeypatch.setattr(datasets.MNIST, "resources", digests)
+    downloaded = MNIST([tmp_path / "one", tmp_path / "two"], validation=8, download=True)
+    assert same(downloaded.splits().train, MNIST(root, validation=8).splits().train)
+    assert sorted(p.name for p in (tmp_path / "one" / "mnist").iterdir()) == sorted(contents)
+    n_asked = len(server.asked)
+    MNIST([tmp_path / "two", tmp_path / "one"]).download()
+    assert len(server.asked) == n_asked, "what is there is not downloaded again"
 
 
-def test_download_of_what_is_there_asks_nobody(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(urllib.request, "urlopen", None)
-    MNIST(root).download()
+def test_the_published_files() -> None:
+    from torchvision import datasets
+
+    published = {name for name, _ in datasets.MNIST.resources}
+    assert published == {f"{name}.gz" for name in mnist.FILES}
 
 
 def test_real_mnist(real: Callable[[str], Path]) -> None:

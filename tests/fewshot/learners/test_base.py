@@ -1,43 +1,41 @@
-"""What holds for every learner, found by looking for subclasses: add one and it is tested."""
+"""Properties of every public learner: a new one is tested as soon as it is exported."""
 
-from functools import partial
-from itertools import pairwise
+import inspect
 
 import pytest
 import torch
 
-import fewshot.learners  # noqa: F401  (imports every learner)
+from fewshot import learners
 from fewshot.episodes import Episodes, Setting
-from fewshot.evaluate import EpisodeErrors
-from fewshot.learners.base import Learner
-from fewshot.learners.gradient.base import GradientLearner, MetaLearner
-from fewshot.learners.prototypical import Prototypical
-from fewshot.meta_train import TrainConfig
+from fewshot.learners import (
+    ANIL,
+    MAML,
+    R2D2,
+    BaselinePlusPlus,
+    FineTune,
+    Learner,
+    LinearProbe,
+    Matching,
+    MetaLearner,
+    MetaSGD,
+    Prototypical,
+    RefinedPrototypical,
+    Relation,
+    Ridge,
+)
 from fewshot.sampler import EpisodeSampler
-from fewshot.study.config import ArmConfig, LearnerConfig, StudyConfig
-from fewshot.study.report import result_rows
 from guided.errors import InputError
 from guided.seeds import seeded_initialisation
 
-
-def subclasses(cls):
-    return [s for c in cls.__subclasses__() for s in (c, *subclasses(c))]
-
-
-LEARNERS = sorted(
-    (
-        cls
-        for cls in subclasses(Learner)
-        if cls.__module__.startswith("fewshot.") and cls not in (GradientLearner, MetaLearner)
-    ),
-    key=lambda cls: cls.__name__,
-)
+PUBLIC = [getattr(learners, name) for name in learners.__all__]
+LEARNERS = [cls for cls in PUBLIC if inspect.isclass(cls) and not inspect.isabstract(cls)]
+LEARNERS.remove(MetaLearner)
 
 OF_EMBEDDINGS = [cls for cls in LEARNERS if not cls.adapts_encoder]
 
 
 def named(value):
-    return value if isinstance(value, str) else value.__name__
+    return value.__name__ if isinstance(value, type) else str(value)
 
 
 # A classifier that is meta-trained starts with other weights for each class.
@@ -82,10 +80,6 @@ def episodes(request, images, make_episodes):
         return images
     drawn = make_episodes(5, 4, 2, 3, d=8)
     return Episodes(drawn.support.float(), drawn.query.float())
-
-
-def test_learners_were_found():
-    assert len(OF_EMBEDDINGS) >= 3
 
 
 @each_input
@@ -152,22 +146,6 @@ def test_batch_norm_lets_a_query_see_the_others_only_where_it_says_so(
     learns_statistics = policy == "frozen" and training and not cls.adapts_encoder
     expected = learner.transductive or learns_statistics
     assert (leak(learner, images) > NOTICED) == expected
-
-
-@each_class
-@each_policy
-def test_rows_of_the_results_say_whether_queries_saw_each_other(cls, policy):
-    setting = Setting()
-    study = StudyConfig(
-        "any",
-        partial(dict),
-        {"vae": ArmConfig()},
-        {"a": LearnerConfig(partial(cls, batch_norm=policy), TrainConfig())},
-    )
-    errors = EpisodeErrors(torch.tensor([1.0, 2.0]), setting, "vae", 0, "a", "all")
-    (row,) = result_rows(study, [errors])
-    assert row["batch_norm"] == policy
-    assert row["transductive"] == (cls.transductive or policy == "transductive")
 
 
 @each_input
@@ -243,25 +221,87 @@ def test_own_weights_survive_their_file(cls, encoder, images, tmp_path):
     assert torch.equal(other.logits(images), before) == (not learner.own_parameters())
 
 
-@pytest.mark.parametrize(("cls", "other"), list(pairwise([*LEARNERS, LEARNERS[0]])), ids=named)
-def test_weights_of_another_learner_are_refused(cls, other, encoder, tmp_path):
-    made(other, encoder).save(tmp_path / "learner.safetensors")
-    with pytest.raises(InputError, match=rf"weights of {other.__name__}, expected") as refused:
-        made(cls, encoder).restore(tmp_path / "learner.safetensors")
-    assert "\n" not in str(refused.value)
+@pytest.mark.parametrize("cls", [LinearProbe, Ridge], ids=named)
+@pytest.mark.parametrize("scale", [1e-3, 1e3])
+def test_latents_may_have_any_scale_and_origin(pixels, make_episodes, cls, scale):
+    episodes = make_episodes()
+    other = Episodes(scale * (episodes.support + 7), scale * (episodes.query + 7))
+    torch.testing.assert_close(cls(pixels).logits(other), cls(pixels).logits(episodes))
 
 
-def test_weights_of_another_shape_are_refused(encoder, tmp_path):
-    file = tmp_path / "learner.safetensors"
-    Prototypical(encoder, learn_temperature=True).save(file)
-    with pytest.raises(InputError, match=r"weights .*temperature\.log.*, Prototypical expects {}"):
-        Prototypical(encoder).restore(file)
+@of_embeddings
+def test_identical_or_zero_embeddings_give_finite_logits_and_gradients(learner):
+    support = torch.zeros(2, 4, 3, 8, requires_grad=True)
+    loss = learner.eval().logits(Episodes(support, torch.randn(2, 4, 2, 8))).logsumexp(2).sum()
+    loss.backward()
+    assert loss.isfinite()
+    assert support.grad.isfinite().all()
 
 
-def test_a_file_that_holds_no_weights(encoder, tmp_path):
-    with pytest.raises(InputError, match=r"cannot be read \(No such file"):
-        Prototypical(encoder).restore(tmp_path / "missing")
-    (tmp_path / "text").write_text("not weights, whatever its name")
-    with pytest.raises(InputError, match="is not a safetensors file") as refused:
-        Prototypical(encoder).restore(tmp_path / "text")
+@pytest.mark.parametrize(
+    ("cls", "settings"),
+    [
+        *((BaselinePlusPlus, {key: 0}) for key in ("scale", "steps", "learning_rate")),
+        *((LinearProbe, {key: 0}) for key in ("penalty", "steps")),
+        *((R2D2, {key: 0}) for key in ("penalty", "scale")),
+        *((cls, {"temperature": t}) for cls in (Matching, Prototypical) for t in (0, float("nan"))),
+        (RefinedPrototypical, {"steps": 0}),
+        (Relation, {"hidden": 0}),
+        *((Ridge, {"penalty": penalty}) for penalty in (0, -1, float("nan"))),
+        (MAML, {"steps": 0}),
+        (MAML, {"evaluation_steps": 0}),
+        (ANIL, {"learning_rate": 0.0}),
+        (MetaSGD, {"n_way": 1}),
+    ],
+    ids=named,
+)
+def test_an_impossible_setting_is_named(pixels, cls, settings):
+    ((key, value),) = settings.items()
+    with pytest.raises(InputError, match=rf"^{cls.__name__}\.{key}: expected .*, got {value}"):
+        cls(pixels, **settings)
+
+
+@pytest.mark.parametrize(
+    ("cls", "foreign"), [(FineTune, "first_order"), (ANIL, "adapt"), (MAML, "stepps")], ids=named
+)
+def test_a_setting_of_another_learner_is_refused(pixels, cls, foreign):
+    assert foreign not in inspect.signature(cls).parameters
+    with pytest.raises(TypeError, match=foreign):
+        cls(pixels, **{foreign: None})
+
+
+@each_class
+def test_the_signature_tells_every_setting_and_its_default(cls, encoder):
+    """``help``, configurations and digests read it."""
+    parameters = list(inspect.signature(cls).parameters.values())
+    assert parameters[0].name == "encoder"
+    assert all(p.kind is p.KEYWORD_ONLY and p.default is not p.empty for p in parameters[1:])
+    defaults = {p.name: p.default for p in parameters[1:]}
+    assert "batch_norm" in defaults
+    spelled_out, plain = cls(encoder, **defaults), cls(encoder)
+    for name in defaults.keys() & vars(plain).keys():
+        assert getattr(spelled_out, name) == getattr(plain, name), name
+
+
+def other_learner(encoder, path):
+    made(Relation, encoder).save(path)
+
+
+def other_shape(encoder, path):
+    Prototypical(encoder, learn_temperature=True).save(path)
+
+
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        (other_learner, "weights of Relation, expected those of Prototypical"),
+        (other_shape, r"weights .*temperature\.log.*, Prototypical expects {}"),
+        (lambda encoder, path: None, r"cannot be read \(No such file"),
+        (lambda encoder, path: path.write_text("no weights"), "is not a safetensors file"),
+    ],
+)
+def test_an_unusable_file_of_weights_is_refused(encoder, tmp_path, write, message):
+    write(encoder, tmp_path / "weights")
+    with pytest.raises(InputError, match=rf"weights: {message}") as refused:
+        Prototypical(encoder).restore(tmp_path / "weights")
     assert "\n" not in str(refused.value)

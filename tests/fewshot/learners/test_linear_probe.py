@@ -2,12 +2,10 @@
 
 import numpy as np
 import pytest
-import torch
 from sklearn.linear_model import LogisticRegression
 
 from fewshot.episodes import Episodes
 from fewshot.learners.linear_probe import LinearProbe
-from guided.errors import InputError
 
 
 @pytest.mark.parametrize(("shot", "d"), [(1, 10), (3, 40), (5, 2)])
@@ -29,14 +27,6 @@ def test_equals_scikit_learn(pixels, make_episodes, penalty, steps, shot, d):
         np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
-@pytest.mark.parametrize("scale", [1e-3, 1e3])
-def test_latents_have_an_arbitrary_scale_and_origin(pixels, make_episodes, scale):
-    episodes = make_episodes()
-    other = Episodes(scale * (episodes.support + 7), scale * (episodes.query + 7))
-    learner = LinearProbe(pixels)
-    torch.testing.assert_close(learner.logits(other), learner.logits(episodes))
-
-
 def test_gradient_through_the_steps_is_the_solutions(pixels, make_episodes):
     """Against a difference quotient of the solution, one support entry moved."""
     episodes = make_episodes(e=1)
@@ -51,16 +41,3 @@ def test_gradient_through_the_steps_is_the_solutions(pixels, make_episodes):
         losses.append(float(exact.loss(Episodes(moved, episodes.query))))
     quotient = (losses[1] - losses[0]) / 2e-5
     assert float(support.grad[0, 1, 2, 3]) == pytest.approx(quotient, rel=1e-4)
-
-
-def test_a_support_of_identical_images(pixels):
-    """Nothing to fit: no class is preferred, and nothing is NaN."""
-    same = Episodes(torch.ones(2, 3, 1, 5), torch.randn(2, 3, 2, 5))
-    probabilities = LinearProbe(pixels).logits(same).softmax(2)
-    torch.testing.assert_close(probabilities, torch.full((2, 6, 3), 1 / 3))
-
-
-@pytest.mark.parametrize("key", ["penalty", "steps"])
-def test_impossible_settings(pixels, key):
-    with pytest.raises(InputError, match=rf"^LinearProbe\.{key}: expected > 0, got 0"):
-        LinearProbe(pixels, **{key: 0})

@@ -7,7 +7,6 @@ from scipy.spatial.distance import cosine
 
 from fewshot.learners.matching import Matching
 from fewshot.learners.prototypical import Prototypical
-from guided.errors import InputError
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.05])
@@ -43,15 +42,3 @@ def test_equals_cosine_prototypes_at_one_shot(pixels, make_episodes):
     prototypical = Prototypical(pixels, metric="cosine", temperature=0.1)
     expected = prototypical.logits(episodes).log_softmax(2)
     torch.testing.assert_close(Matching(pixels, temperature=0.1).logits(episodes), expected)
-
-
-def test_a_learned_temperature_is_trained(pixels, make_episodes):
-    learner = Matching(pixels, learn_temperature=True)
-    learner.loss(make_episodes()).backward()
-    (parameter,) = learner.own_parameters()
-    assert parameter.grad.abs() > 0
-
-
-def test_impossible_temperature(pixels):
-    with pytest.raises(InputError, match=r"^Matching\.temperature: expected > 0, got 0"):
-        Matching(pixels, temperature=0)

@@ -8,7 +8,6 @@ from sklearn.cluster import KMeans
 from fewshot.episodes import Episodes
 from fewshot.learners.prototypical import Prototypical
 from fewshot.learners.refined_prototypical import RefinedPrototypical
-from guided.errors import InputError
 
 
 @pytest.mark.parametrize("metric", ["squared_euclidean", "cosine"])
@@ -72,13 +71,10 @@ def test_queries_help_where_one_shot_misleads(pixels):
     ).mean() > 0.9  # there is something to find
 
 
-def test_says_that_it_is_transductive_and_how_many_steps_it_needs(pixels, make_episodes):
+def test_prototypes_depend_on_the_number_of_queries(pixels, make_episodes):
     learner = RefinedPrototypical(pixels)
-    assert learner.transductive
     episodes = make_episodes()
     fewer = Episodes(episodes.support, episodes.query[:, :, :1])
     assert episodes.n_query > 1
     whole = learner.logits(episodes).unflatten(1, (4, -1))[:, :, 0]
     assert not torch.allclose(learner.logits(fewer).softmax(2), whole.softmax(2))
-    with pytest.raises(InputError, match=r"RefinedPrototypical\.steps: expected > 0, got 0"):
-        RefinedPrototypical(pixels, steps=0)

@@ -7,7 +7,6 @@ import torch
 from fewshot.episodes import Episodes
 from fewshot.learners.prototypical import Prototypical
 from fewshot.learners.relation import Relation
-from guided.errors import InputError
 from guided.seeds import seeded_initialisation
 
 D = 256  # of the pixels
@@ -59,8 +58,3 @@ def test_learns_a_comparison_that_no_distance_makes(learner):
     assert (learner.logits(held_out).argmax(2) == held_out.query_labels()).all()
     nearest = Prototypical(learner.encoder).logits(held_out).argmax(2)
     assert (nearest != held_out.query_labels()).all()
-
-
-def test_impossible_width(pixels):
-    with pytest.raises(InputError, match=r"^Relation\.hidden: expected > 0, got 0"):
-        Relation(pixels, hidden=0)

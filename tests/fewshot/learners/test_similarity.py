@@ -4,8 +4,8 @@ import pytest
 import torch
 from scipy.spatial.distance import cdist
 
+from fewshot.learners import Matching, Prototypical, RefinedPrototypical
 from fewshot.learners.similarity import Temperature, similarity
-from guided.errors import InputError
 
 
 @pytest.fixture
@@ -37,11 +37,6 @@ def test_temperature_divides(learned):
     torch.testing.assert_close(cooled, torch.tensor([4.0, -12.0]))
 
 
-def test_a_fixed_temperature_is_no_state():
-    assert not Temperature(2.0, learned=False, owner="Any").state_dict()
-    assert list(Temperature(2.0, learned=True, owner="Any").state_dict()) == ["log"]
-
-
 def test_a_learned_temperature_stays_above_zero():
     """Scores that are right want it at zero: large steps towards it must not pass."""
     temperature = Temperature(0.1, learned=True, owner="Any")
@@ -54,7 +49,12 @@ def test_a_learned_temperature_stays_above_zero():
     assert 0 < float(1 / temperature(torch.ones(())).detach()) < 0.02
 
 
-@pytest.mark.parametrize("temperature", [0, -1, float("nan")])
-def test_impossible_temperature(temperature):
-    with pytest.raises(InputError, match=r"^Any\.temperature: expected > 0"):
-        Temperature(temperature, learned=True, owner="Any")
+@pytest.mark.parametrize("cls", [Prototypical, Matching, RefinedPrototypical])
+def test_a_learned_temperature_starts_at_the_given_one_and_is_trained(pixels, make_episodes, cls):
+    episodes = make_episodes()
+    learner, fixed = cls(pixels, temperature=0.25, learn_temperature=True), cls(pixels)
+    fixed.temperature = Temperature(0.25, learned=False, owner="Any")
+    torch.testing.assert_close(learner.logits(episodes), fixed.logits(episodes))
+    assert (list(learner.own_state()), list(fixed.own_state())) == (["temperature.log"], [])
+    learner.loss(episodes).backward()
+    assert learner.temperature.log.grad.abs() > 0

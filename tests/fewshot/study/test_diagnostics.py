@@ -4,13 +4,21 @@ import pytest
 import torch
 
 from fewshot.data.bank import ImageBank
-from fewshot.readme import diagnostics_table
 from fewshot.study.diagnostics import diagnose, excited_slices
+from fewshot.study.rows import Measurement
+from fewshot.study.tables import measurements_table
+from guided.affine import AFFINE
 from guided.backbones import Pixels
 from guided.encoder import Encoder
-from guided.latents import LatentLayout
+from guided.latents import ATTRIBUTE, DEFORMATION, LatentLayout
 
 SHAPE = (1, 16, 16)
+
+
+def layout_of(slices: dict[str, tuple[int, int]]) -> LatentLayout:
+    """Slices in the roles that their names have among guidances."""
+    roles = {name: DEFORMATION if name in AFFINE else ATTRIBUTE for name in slices}
+    return LatentLayout(slices, {k: role for k, role in roles.items() if k != "content"})
 
 
 def linear_encoder(readers: torch.Tensor, layout: LatentLayout) -> Encoder:
@@ -28,16 +36,16 @@ def test_probes_find_the_class_where_it_is(make_bank):
     means = torch.stack([bank.images[bank.labels == c].float().mean(0).flatten() for c in range(6)])
     # What tells the classes apart, and six directions with none of it.
     patterns = torch.linalg.svd((means - means.mean(0)) / 255, full_matrices=True).Vh
-    layout = LatentLayout({"class": (0, 5), "content": (5, 11)})
+    layout = layout_of({"class": (0, 5), "content": (5, 11)})
     encoder = linear_encoder(torch.cat([patterns[:5], patterns[-6:]]), layout)
     (entry,) = diagnose(encoder, bank, {"class": (0, 5)})
     assert entry["measure"] == "linear probe of class, error in percent"
     assert entry["latents"] == [0, 5]
-    assert entry["slice"] < 5
-    assert entry["rest"] > 60, "chance is 83"
+    assert entry["target"] < 5
+    assert entry["other"] > 60, "chance is 83"
     # The same encoder probed at the other place: every encoder is read where it is told to be.
     (other,) = diagnose(encoder, bank, {"class": (5, 11)})
-    assert (other["slice"], other["rest"]) == (entry["rest"], entry["slice"])
+    assert (other["target"], other["other"]) == (entry["other"], entry["target"])
 
 
 def test_a_latent_that_measures_a_translation():
@@ -48,18 +56,18 @@ def test_a_latent_that_measures_a_translation():
     bank = ImageBank(images, torch.arange(10) % 2, ("a", "b"))
     x = torch.linspace(-1, 1, 16).repeat(16)
     y = torch.linspace(-1, 1, 16).repeat_interleave(16)
-    layout = LatentLayout({"translation_x": (0, 1), "content": (1, 3)})
+    layout = layout_of({"translation_x": (0, 1), "content": (1, 3)})
     entry, found = diagnose(linear_encoder(torch.stack([x, y, x * 0 + 1]), layout), bank, {})
     assert entry["measure"] == "correlation of a latent with an applied translation_x"
     assert entry["latent"] == "translation_x"
-    assert entry["within_images"] > 0.98
-    assert 0 < entry["across_images"] < entry["within_images"]
-    assert entry["others_within_images_max"] < 0.3
-    assert entry["others_within_images_mean"] <= entry["others_within_images_max"]
+    assert entry["target"] > 0.98
+    assert 0 < entry["across_images"] < entry["target"]
+    assert entry["other_max"] < 0.3
+    assert entry["other"] <= entry["other_max"]
     # Height and ink tell images apart wherever they were shifted to; the place of the ink does not.
     assert found["measure"] == "finding a deformed image among 10, error in percent"
     assert found["deformations"] == ["translation_x"]
-    assert found["slice"] < found["rest"]
+    assert found["target"] < found["other"]
 
 
 def test_each_latent_is_measured_by_its_own_deformation():
@@ -68,7 +76,7 @@ def test_each_latent_is_measured_by_its_own_deformation():
         torch.zeros(6, dtype=torch.int64),
         ("a",),
     )
-    layout = LatentLayout({"scale": (0, 1), "rotation": (1, 2), "content": (2, 4)})
+    layout = layout_of({"scale": (0, 1), "rotation": (1, 2), "content": (2, 4)})
     readers = torch.randn(4, 256, generator=torch.Generator().manual_seed(1))
     measured = diagnose(linear_encoder(readers, layout), bank, {})
     assert [entry.get("latent") for entry in measured] == ["rotation", "scale", None]
@@ -93,17 +101,17 @@ def test_what_cannot_be_measured_is_left_out(labels, place):
         images.byte(), torch.arange(12) % 3, ("a", "b", "c"), {"kind": torch.tensor(labels)}
     )
     readers = torch.randn(4, 256, generator=torch.Generator().manual_seed(1))
-    encoder = linear_encoder(readers, LatentLayout({"content": (0, 4)}))
+    encoder = linear_encoder(readers, layout_of({"content": (0, 4)}))
     assert diagnose(encoder, bank, {"kind": place}) == []
 
 
 def test_a_single_latent_has_no_others(bank):
-    encoder = linear_encoder(torch.ones(1, 256), LatentLayout({"rotation": (0, 1)}))
+    encoder = linear_encoder(torch.ones(1, 256), layout_of({"rotation": (0, 1)}))
     assert diagnose(encoder, bank, {}) == []
 
 
 def test_excited_slices_are_those_named_after_an_attribute(bank):
-    layout = LatentLayout({"rotation": (0, 1), "class": (1, 3), "content": (3, 5)})
+    layout = layout_of({"rotation": (0, 1), "class": (1, 3), "content": (3, 5)})
     assert excited_slices(Encoder(Pixels(SHAPE), layout), bank) == {"class": (1, 3)}
     assert excited_slices(Encoder(Pixels(SHAPE), None), bank) == {}
 
@@ -121,21 +129,21 @@ def test_a_latent_that_measures_a_factor():
     top[:8] = -1
     readers = torch.stack([top.flatten(), *torch.randn(2, 256, generator=rng)])
     readers[1:].view(2, 16, 16)[:, :8] = 0
-    layout = LatentLayout({"ink": (0, 1), "content": (1, 3)})
+    layout = layout_of({"ink": (0, 1), "content": (1, 3)})
     encoder = linear_encoder(readers, layout)
     slices = excited_slices(encoder, bank)
     assert slices == {"ink": (0, 1)}
     followed, probed = diagnose(encoder, bank, slices)
     assert followed["measure"] == "rank correlation of a latent with the factor ink"
-    assert followed["slice"] > 0.99
-    assert followed["rest"] <= followed["rest_max"] < 0.25
+    assert followed["target"] > 0.99
+    assert followed["other"] <= followed["other_max"] < 0.25
     assert probed["measure"] == "linear probe of ink, error in percent"
-    assert probed["slice"] < 5
-    assert probed["rest"] > 30
+    assert probed["target"] < 5
+    assert probed["other"] > 30
     # At the other place: the best of the latents there.
     other, _ = diagnose(encoder, bank, {"ink": (1, 3)})
-    assert other["slice"] == followed["rest_max"]
-    assert other["rest"] == followed["slice"]
+    assert other["target"] == followed["other_max"]
+    assert other["other"] == followed["target"]
 
 
 def test_an_attribute_within_another_is_probed_within_it(make_bank):
@@ -147,14 +155,14 @@ def test_an_attribute_within_another_is_probed_within_it(make_bank):
     # One direction along which hand 1 lies above hand 0 in each group, at places that overlap.
     steps = (means[1::2] - means[::2]) / 255
     reader = torch.linalg.lstsq(steps, torch.tensor([[5.0], [-5.0], [5.0]])).solution.T
-    layout = LatentLayout({"hand within group": (0, 1), "content": (1, 2)})
+    layout = layout_of({"hand within group": (0, 1), "content": (1, 2)})
     encoder = linear_encoder(torch.cat([reader, 0 * reader]), layout)
     slices = excited_slices(encoder, bank)
     assert slices == {"hand within group": (0, 1)}
     (entry,) = diagnose(encoder, bank, slices)
     assert entry["measure"] == "linear probe of hand within group, error in percent"
-    assert entry["slice"] < 2
-    assert entry["rest"] == 50
+    assert entry["target"] < 2
+    assert entry["other"] == 50
     # A group of too few images is left out; the others' mean remains.
     few = bank.rows(torch.cat([torch.arange(240), torch.tensor([240, 300])]))
     (again,) = diagnose(encoder, few, slices)
@@ -162,26 +170,23 @@ def test_an_attribute_within_another_is_probed_within_it(make_bank):
     assert again == two
     assert diagnose(encoder, few.rows(torch.tensor([0, 60, 120, 180])), slices) == []
     (pooled,) = diagnose(encoder, bank, {"hand": (0, 1)})
-    assert pooled["slice"] > 15, "over all groups, no threshold tells the hands apart"
+    assert pooled["target"] > 15, "over all groups, no threshold tells the hands apart"
 
 
 def test_a_slice_within_what_the_bank_lacks_is_not_excited(bank):
-    layout = LatentLayout({"class within group": (0, 2), "content": (2, 4)})
+    layout = layout_of({"class within group": (0, 2), "content": (2, 4)})
     assert excited_slices(Encoder(Pixels(SHAPE), layout), bank) == {}
 
 
 def test_a_table_has_errors_in_tenths_and_correlations_in_hundredths():
+    probe = "linear probe of ink, error in percent"
     entries = [
-        {
-            "measure": "rank correlation of a latent with the factor ink",
-            "slice": 0.912,
-            "rest": 0.1,
-        },
-        {"measure": "linear probe of ink, error in percent", "slice": 7.26, "rest": 48.0},
-        {"measure": "linear probe of ink, error in percent", "slice": 8.46, "rest": 46.0},
+        Measurement("guided", "rank correlation with ink", "", 0.912, 0.1),
+        Measurement("guided", probe, "%", 7.26, 48.0, seed=0),
+        Measurement("guided", probe, "%", 8.46, 46.0, seed=1),
     ]
-    table = diagnostics_table({"diagnostics": [{"arm": "guided", **entry} for entry in entries]})
+    table = measurements_table(entries)
     assert table.splitlines()[2:] == [
-        "| rank correlation of a latent with the factor ink | guided | 0.91 | 0.10 |",
+        "| rank correlation with ink | guided | 0.91 | 0.10 |",
         "| linear probe of ink, error in percent | guided | 7.9 | 47.0 |",
     ]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from guided.backbones import Conv4
 from guided.errors import InputError
+from guided.figures import spread
 from guided.guidance.base import GuidanceContext
 from guided.guidance.deformable_pca import DeformablePCA, DeformablePCAModule
 from guided.guided_vae import GuidedVAE
@@ -345,13 +346,39 @@ def test_impossible_settings_are_refused() -> None:
         build("rotation", blur=-1)
 
 
-def test_pictures_are_the_components_by_norm() -> None:
+def test_components_come_by_norm_each_stretched() -> None:
     guidance = build("rotation", channels=2)
     weight = guidance.basis.weight
     weight.data = nn.functional.normalize(weight, dim=0) * torch.tensor([1.0, 3.0, 2.0])
-    pictures = guidance.pictures()["principal_components"]
+    pictures = guidance.components()
     assert pictures.shape == (CONTENT, 2, SIZE, SIZE)
     for picture, column in zip(pictures, (1, 2, 0), strict=True):
         component = weight[:, column].detach()
         expected = 0.5 + 0.5 * component / component.abs().max()
         torch.testing.assert_close(picture.flatten(), expected)
+
+
+def test_pictures_are_of_the_light_decoder(
+    build_model: Any, make_images: Any, sheet: Any, row_labels: Any
+) -> None:
+    model, images = build_model(DeformablePCA()), make_images(9)
+    (guidance,) = model.strategies
+    with torch.no_grad():
+        guidance.basis.weight.mul_(torch.tensor([1.0, 3.0, 2.0, 6.0, 5.0, 4.0]))
+    figures, unit = guidance.figures(model.vae, images), spread(model.vae, images)
+    code = model.vae.encoder(images[4:5]).detach()
+    code[0, 0] = 3 * unit[0]
+    expected = guidance.render(code)[0, 0].clamp(0, 1).detach()
+    found = sheet(figures["traversals_light_decoder"])[:16, -16:]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    # From the basis' mean: no deformation, no other component.
+    basis = sheet(figures["traversals_basis"])
+    labels = row_labels(figures["traversals_basis"])
+    assert labels[:4] == ["content 3", "content 4", "content 5", "content 1"]
+    weight, mean = guidance.basis.weight.detach(), guidance.basis.bias.detach()
+    for row, component in enumerate([3, 4, 5, 1]):
+        for column, steps in ((0, -3.0), (4, 0.0), (8, 3.0)):
+            value = steps * unit[2 + component]
+            expected = (mean + value * weight[:, component]).view(16, 16).clamp(0, 1)
+            part = basis[16 * row : 16 * row + 16, 16 * column : 16 * column + 16]
+            np.testing.assert_allclose(part, expected, atol=1e-5)

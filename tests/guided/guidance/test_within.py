@@ -13,9 +13,8 @@ from guided.guidance.base import GuidanceContext
 from guided.guidance.excitation_inhibition import (
     ExcitationInhibition,
     ExcitationInhibitionModule,
-    parts,
 )
-from guided.latents import LatentAllocator
+from guided.latents import LatentAllocator, attributes_in
 from guided.vae import Posterior
 
 DRAWER = "drawer within alphabet"
@@ -78,8 +77,8 @@ def test_both_attributes_are_needed_and_one_slice_is_taken() -> None:
     assert guidance.slices == ("alphabet", DRAWER)
     z, targets = batch()
     assert set(guidance.weights) == set(losses(guidance, z, targets))
-    assert parts(DRAWER) == ("drawer", "alphabet")
-    assert parts("5_o_Clock_Shadow") == ("5_o_Clock_Shadow",)
+    assert attributes_in(DRAWER) == ("drawer", "alphabet")
+    assert attributes_in("5_o_Clock_Shadow") == ("5_o_Clock_Shadow",)
 
 
 def test_in_an_unknown_alphabet_nothing_is_excited() -> None:
@@ -99,7 +98,7 @@ def test_in_an_unknown_alphabet_nothing_is_excited() -> None:
     ["drawer within script", "hand within alphabet", "drawer within alphabet within alphabet"],
 )
 def test_what_the_data_lack_is_named(name: str) -> None:
-    lacking = (set(parts(name)) - set(CATEGORIES)).pop()
+    lacking = (set(attributes_in(name)) - set(CATEGORIES)).pop()
     with pytest.raises(InputError, match=f"have no '{lacking}'; there are alphabet, drawer"):
         build({name: 2})
 

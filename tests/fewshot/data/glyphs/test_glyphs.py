@@ -1,5 +1,6 @@
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -7,13 +8,13 @@ from torch import Tensor
 
 from fewshot.data.bank import ImageBank
 from fewshot.data.dataset import Splits
-from fewshot.data.glyphs.dataset import FACTORS, Glyphs, draw_alphabet, posed
+from fewshot.data.glyphs.dataset import Glyphs
+from fewshot.data.glyphs.handwriting import FACTORS, draw_alphabet, pose
 from fewshot.data.glyphs.strokes import MAX_CHARACTERS, N_STROKES, N_TRIES, Alphabet, render
 from guided.errors import InputError
 from guided.seeds import generator
 
 SMALL = {"n_alphabets": 3, "n_characters": 4, "validation_alphabets": 1, "test_alphabets": 1}
-NOWHERE = Path("no such folder")
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +22,7 @@ def splits(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Splits]:
     """The first 8 default alphabets: 5 + 1 + 2."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FEWSHOT_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield Glyphs(NOWHERE, n_alphabets=8, validation_alphabets=1, test_alphabets=2).splits()
+        yield Glyphs(n_alphabets=8, validation_alphabets=1, test_alphabets=2).splits()
 
 
 def ink(bank: ImageBank) -> Tensor:
@@ -36,7 +37,7 @@ def centre(images: Tensor) -> Tensor:
 
 
 def within_classes(values: Tensor, bank: ImageBank) -> Tensor:
-    """What is left of ``[N]`` when each class's mean is taken off."""
+    """``[N]`` less the mean of each class."""
     by_class = values.double().view(bank.n_classes, -1)
     return (by_class - by_class.mean(1, keepdim=True)).flatten()
 
@@ -48,13 +49,13 @@ def correlation(a: Tensor, b: Tensor) -> float:
 NEUTRAL = {**dict.fromkeys(FACTORS, 0.0), "scale": 1.0, "thickness": 0.06}
 
 
-def pose(**changed: float) -> dict[str, Tensor]:
+def factors_with(**changed: float) -> dict[str, Tensor]:
     return {name: torch.tensor([value]) for name, value in (NEUTRAL | changed).items()}
 
 
 def draw(strokes: Tensor, **changed: float) -> Tensor:
     """One image ``[28, 28]`` of ``[1, s, p, 2]`` with the given factors."""
-    placed, factors = posed(strokes, pose(**changed))
+    placed, factors = pose(strokes, factors_with(**changed))
     return render(28 * placed, 28 * factors["thickness"], 28)[0, 0].float() / 255
 
 
@@ -68,20 +69,15 @@ def character() -> Tensor:
 def test_a_seed_gives_the_same_bank_and_another_seed_another(
     cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = Glyphs(NOWHERE, **SMALL, seed=1).splits().train
-    torch.manual_seed(123)  # the global generator must not matter
+    first = Glyphs(**SMALL, seed=1).splits().train
+    state = torch.manual_seed(123).get_state()  # the global generator must not matter
     monkeypatch.setenv("FEWSHOT_CACHE", str(cache / "other"))
-    again = Glyphs(NOWHERE, **SMALL, seed=1).splits().train
-    other = Glyphs(NOWHERE, **SMALL, seed=2).splits().train
+    again = Glyphs(**SMALL, seed=1).splits().train
+    assert torch.equal(torch.get_rng_state(), state), "and is left alone"
+    other = Glyphs(**SMALL, seed=2).splits().train
     assert torch.equal(first.images, again.images)
     assert all(torch.equal(first.factors[name], again.factors[name]) for name in FACTORS)
     assert (first.images != other.images).flatten(1).any(1).all()
-
-
-def test_the_global_random_state_is_left_alone() -> None:
-    before = torch.get_rng_state()
-    draw_alphabet(0, 0, 2, 2, 28)
-    assert torch.equal(before, torch.get_rng_state())
 
 
 def test_a_drawing_does_not_depend_on_how_many_others_there_are() -> None:
@@ -194,8 +190,8 @@ def test_ink_is_a_line_of_the_given_thickness() -> None:
 
 
 def test_what_would_leave_the_paper_is_made_smaller_and_moved_in(character: Tensor) -> None:
-    wanted = pose(scale=5.0, translation_x=0.4)
-    placed, used = posed(character, wanted)
+    wanted = factors_with(scale=5.0, translation_x=0.4)
+    placed, used = pose(character, wanted)
     assert placed.abs().max() < 0.5 - 0.03
     assert 1 < used["scale"] < 5
     assert used["translation_x"] < 0.4
@@ -226,8 +222,8 @@ def test_an_alphabets_characters_all_differ() -> None:
         [torch.rand(N_TRIES, N_STROKES, 2, generator=generator(0, "test", i)) for i in range(4 * n)]
     )
     for a in range(4):
-        alphabet = Alphabet.invented(generator(a, "test"))
-        strokes, present = alphabet.characters(uniform[a * n : (a + 1) * n])
+        alphabet = Alphabet.sample(generator(a, "test"))
+        strokes, present = alphabet.sample_characters(uniform[a * n : (a + 1) * n])
         drawn = torch.where(present[..., None, None], strokes, strokes[:, :1])
         drawn = drawn - (drawn.amax((1, 2), True) + drawn.amin((1, 2), True)) / 2
         images = render(28 * drawn, torch.full((n,), 1.6), 28).flatten(1) / 255
@@ -251,39 +247,49 @@ def test_pixels_tell_characters_apart_about_as_badly_as_omniglots(splits: Splits
 
 
 def test_the_listing_tells_what_the_splits_hold() -> None:
-    dataset = Glyphs(NOWHERE, **SMALL, n_drawers=3)
-    listing, splits = dataset.listing(), dataset.splits()
+    for settings in ({"n_drawers": 3}, {"n_characters": 1, "n_drawers": 1, "size": 8}):
+        dataset = Glyphs(**{**SMALL, **settings})
+        listing, splits = dataset.listing(), dataset.splits()
+        banks = (splits.train, splits.validation, splits.test)
+        assert (listing.name, listing.found, listing.where) == ("glyphs", True, "generated")
+        assert [bank.n_classes for bank in banks] == list(dataset.class_counts().values())
+        assert listing.classes == sum(bank.n_classes for bank in banks)
+        assert listing.images == sum(len(bank) for bank in banks)
+        assert all(bank.images.flatten(1).amax(1).min() > 100 for bank in banks)
+        dataset.download()  # does nothing
+
+
+def test_drawers_held_out() -> None:
+    dataset = Glyphs(**SMALL, n_drawers=10, split="drawers")
+    splits = dataset.splits()
     banks = (splits.train, splits.validation, splits.test)
-    assert (listing.name, listing.found, listing.where) == ("glyphs", True, "generated")
-    assert listing.classes == sum(bank.n_classes for bank in banks) == 12
-    assert listing.images == sum(len(bank) for bank in banks) == 36
+    drawers = [bank.attributes["drawer"].unique().tolist() for bank in banks]
+    assert drawers == [[0, 1, 2, 3, 4, 5], [6, 7], [8, 9]]
+    assert dataset.class_counts() == dict.fromkeys(("train", "validation", "test"), 12)
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"n_alphabets": 2}, "Glyphs.n_alphabets: expected 3 or more, got 2"),
+        ({"n_alphabets": 2}, "Glyphs.n_alphabets: expected at least 3, got 2"),
         ({"n_characters": 0}, "Glyphs.n_characters: expected 1 … 30, got 0"),
         ({"n_characters": 31}, "Glyphs.n_characters: expected 1 … 30, got 31"),
-        ({"n_drawers": 0}, "Glyphs.n_drawers: expected 1 or more, got 0"),
-        ({"size": 7}, "Glyphs.size: expected 8 or more, got 7"),
-        ({"seed": -1}, "Glyphs.seed: expected 0 or more, got -1"),
-        ({"validation_alphabets": 0}, "Glyphs.validation_alphabets: expected 1 or more, got 0"),
-        ({"test_alphabets": 0}, "Glyphs.test_alphabets: expected 1 or more, got 0"),
+        ({"n_drawers": 0}, "Glyphs.n_drawers: expected at least 1, got 0"),
+        ({"size": 7}, "Glyphs.size: expected at least 8, got 7"),
+        ({"split": "seeds"}, "Glyphs.split: expected one of alphabets, drawers, got seeds"),
+        ({"split": "drawers", "n_drawers": 4}, "Glyphs.n_drawers: expected at least 5, got 4"),
+        ({"factor_bins": 1}, "Glyphs.factor_bins: expected at least 2, got 1"),
+        ({"seed": -1}, "Glyphs.seed: expected at least 0, got -1"),
+        ({"validation_alphabets": 0}, "Glyphs.validation_alphabets: expected at least 1, got 0"),
+        ({"test_alphabets": 0}, "Glyphs.test_alphabets: expected at least 1, got 0"),
         (
             {"test_alphabets": 17},
-            "Glyphs.test_alphabets: 17 leaves no alphabet for training "
-            "(n_alphabets: 20, validation_alphabets: 3)",
+            "Glyphs: validation_alphabets (3) + test_alphabets (17): "
+            "expected fewer than n_alphabets (20)",
         ),
     ],
 )
-def test_impossible_settings_are_named(settings: dict[str, int], message: str) -> None:
+def test_impossible_settings_are_named(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError) as caught:
-        Glyphs(NOWHERE, **settings)
+        Glyphs(**settings)
     assert str(caught.value) == message
-
-
-def test_the_smallest_settings_work() -> None:
-    splits = Glyphs(NOWHERE, **{**SMALL, "n_characters": 1}, n_drawers=1, size=8).splits()
-    assert splits.test.images.shape == (1, 1, 8, 8)
-    assert splits.test.images.max() > 100

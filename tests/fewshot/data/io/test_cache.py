@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from fewshot.data import ImageBank
-from fewshot.data.io.cache import cache_folder, cached_bank, identity
+from fewshot.data.io.cache import cache_folder, cached_bank, identity, pixel_array
 from guided.errors import InputError
 
 Same = Callable[[ImageBank, ImageBank], bool]
@@ -37,19 +37,10 @@ class Builder:
         return self.bank
 
 
-def test_builds_once_and_opens_the_same(same: Same) -> None:
+def test_builds_once_for_each_name_and_settings(same: Same) -> None:
     builder = Builder(small_bank())
-    first = cached_bank("toy", {"size": 2}, builder)
-    second = cached_bank("toy", {"size": 2}, builder)
-    assert builder.calls == 1
-    assert same(first, small_bank())
-    assert same(second, small_bank())
-
-
-def test_other_settings_or_name_build_again() -> None:
-    builder = Builder(small_bank())
-    for name, settings in (("toy", 1), ("toy", 2), ("other", 1), ("toy", 1)):
-        cached_bank(name, settings, builder)
+    for name, settings in (("toy", {"size": 1}), ("toy", 2), ("other", 2), ("toy", {"size": 1})):
+        assert same(cached_bank(name, settings, builder), small_bank())
     assert builder.calls == 3
 
 
@@ -121,7 +112,7 @@ def test_a_folder_that_cannot_be_written_is_named(
 ) -> None:
     (tmp_path / "file").write_bytes(b"")
     monkeypatch.setenv("FEWSHOT_CACHE", str(tmp_path / "file"))
-    with pytest.raises(InputError, match=r"file: cannot be written .*FEWSHOT_CACHE"):
+    with pytest.raises(InputError, match=r"file: the cache cannot be written .*FEWSHOT_CACHE"):
         cached_bank("toy", 1, Builder(small_bank()))
 
 
@@ -133,3 +124,13 @@ def test_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert cache_folder() == tmp_path / ".cache" / "guided-fewshot"
+
+
+def test_a_full_disk_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.posix_fallocate", full)
+    monkeypatch.setattr("fewshot.data.io.cache.IN_MEMORY", 0)
+    with pytest.raises(InputError, match=r"cannot be written \(No space left on device\); set"):
+        pixel_array((2, 2))

@@ -1,8 +1,9 @@
+"""Restricted unpickling: what numpy and Python write is read, everything else is refused."""
+
+import copyreg
 import io
 import os
 import pickle
-import pickletools
-import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ def same(one: Any, two: Any) -> bool:
     if type(one) is not type(two):
         return False
     if isinstance(one, np.ndarray):
-        return one.dtype == two.dtype and np.array_equal(one, two)
+        return one.dtype == two.dtype.newbyteorder("=") and np.array_equal(one, two)
     if isinstance(one, dict):
         return list(one) == list(two) and all(same(one[key], two[key]) for key in one)
     if isinstance(one, list | tuple):
@@ -70,11 +71,17 @@ def test_loads_what_pickle_loads(name: str, protocol: int) -> None:
 
 
 @pytest.mark.parametrize("protocol", range(3, pickle.HIGHEST_PROTOCOL + 1))
-def test_bytes_and_sets(protocol: int) -> None:
-    value: list[Any] = [b"", b"a\xff", b"ab" * 2**20]
-    if protocol >= 4:  # before, a set is made by calling it
-        value += [{1, 2}, frozenset("ab")]
+def test_bytes(protocol: int) -> None:
+    value = [b"", b"a\xff", b"ab" * 2**20]
     assert same(loaded(pickle.dumps(value, protocol=protocol)), value)
+
+
+def test_shared_objects_are_copied_once() -> None:
+    shared = [ARRAYS["uint8"]]
+    for _ in range(60):  # 2^60 leaves
+        shared = [shared, shared]
+    copied = loaded(pickle.dumps(shared))
+    assert copied[0] is copied[1]
 
 
 def test_names_of_older_numpy() -> None:
@@ -133,21 +140,6 @@ def test_without_arrays_their_content_is_not_read(protocol: int) -> None:
     assert [len(seen[key]) for key in ("image_data", "few")] == [0, 0]
 
 
-@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
-def test_an_array_is_held_once(protocol: int, tmp_path: Path) -> None:
-    array = RNG.integers(0, 256, (12, 2**20), np.uint8)
-    path = tmp_path / "x.pkl"
-    path.write_bytes(pickle.dumps(array, protocol=protocol))
-    with open(path, "rb") as file:
-        tracemalloc.start()
-        try:
-            load_pickle(file, "x.pkl")
-            peak = tracemalloc.get_traced_memory()[1]
-        finally:
-            tracemalloc.stop()
-    assert peak < 1.5 * array.nbytes
-
-
 class Calls:
     """Pickled as a call of ``function``."""
 
@@ -176,23 +168,10 @@ def test_a_call_is_refused_and_not_made(protocol: int, inside: str, tmp_path: Pa
     assert not (tmp_path / "done").exists()
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_other_globals_are_refused(protocol: int) -> None:
-    for function, name in (
-        (eval, "eval"),
-        (exec, "exec"),
-        (getattr, "getattr"),
-        (__import__, "__import__"),
-        (np.load, "numpy.load"),
-        (np.fromfile, "fromfile"),
-        (pickle.loads, "loads"),
-    ):
-        refused(pickle.dumps(Calls(function, "1"), protocol=protocol), name)
-
-
 @pytest.mark.parametrize(
     ("module", "name"),
     [
+        *[("builtins", name) for name in ("eval", "exec", "getattr", "__import__", "object")],
         ("numpy.core.multiarray", "fromfile"),
         ("numpy.core.multiarrays", "_reconstruct"),
         ("numpy.core", "multiarray._reconstruct"),
@@ -206,7 +185,6 @@ def test_other_globals_are_refused(protocol: int) -> None:
         ("numpy.f2py.crackfortran", "myeval"),
         ("codecs", "encode"),
         ("_codecs", "decode"),
-        ("", ""),
         ("os\n\x1b[2J", "system" * 99),
     ],
 )
@@ -216,7 +194,7 @@ def test_lookalikes_are_refused(module: str, name: str) -> None:
     refused(b"\x80\x04" + pushed[0] + pushed[1] + b"\x93.", "names ", module.split("\n")[0].strip())
     if "\n" not in module + name:
         refused(b"c" + texts[0] + b"\n" + texts[1] + b"\n.", "names ")
-        refused(b"(i" + texts[0] + b"\n" + texts[1] + b"\n.", "makes an instance of ")
+        refused(b"(i" + texts[0] + b"\n" + texts[1] + b"\n.", "names ")
 
 
 NDARRAY, DTYPE = b"cnumpy\nndarray\n", b"cnumpy\ndtype\n"
@@ -234,73 +212,81 @@ U1 = DTYPE + b"U\x02u1K\x00K\x01\x87R"
         (DTYPE + b"U\x03V10K\x00K\x01\x87R", "numpy.dtype('V10')"),
         (DTYPE + b"U\x02u1\x85R", "numpy.dtype('u1')"),
         (DTYPE + b"](U\x01aU\x01O\x86eK\x00K\x01\x87R", "calls numpy.dtype"),
-        (DTYPE + b"}K\x00K\x01\x87R", "calls numpy.dtype"),
         (DTYPE + b")R", "calls numpy.dtype"),
-        (DTYPE + b"NR", "calls numpy.dtype"),
+        (DTYPE + b"NR", ""),
         (NDARRAY + b"K\x05\x85\x85R", "calls numpy.ndarray"),
         (RECONSTRUCT + NDARRAY + b"K\x05\x85U\x01b\x87R", "_reconstruct"),
         (RECONSTRUCT + NDARRAY + b"K\x00\x85U\x01O\x87R", "_reconstruct"),
         (RECONSTRUCT + DTYPE + b"K\x00\x85U\x01b\x87R", "_reconstruct"),
         (RECONSTRUCT + b"NNN\x87R", "_reconstruct"),
+        (b"(" + NDARRAY + b"o", "calls numpy.ndarray"),
+        (b"(" + DTYPE + b"U\x01OK\x00K\x01o", "numpy.dtype('O')"),
         (ENCODE + b"U\x01xU\x05rot13\x86R", "_codecs.encode"),
         (ENCODE + b"U\x01xU\x06latin1U\x06ignore\x87R", "_codecs.encode"),
         (ENCODE + NDARRAY + b"U\x06latin1\x86R", "_codecs.encode"),
-        (b"U\x01x)R", "calls what"),
-        (b"})R", "calls what"),
-        (EMPTY + b")R", "calls what"),
+        (b"U\x01x)R", "not callable"),
+        (b"})R", "not callable"),
+        (EMPTY + b")R", "not callable"),
+        (U1 + b")R", "not callable"),
         (FROMBUFFER + b"(C\x02ab" + U1 + b"K\x02\x85U\x01KtR", "_frombuffer"),
         (FROMBUFFER + b"(C\x02abU\x01OK\x02\x85U\x01CtR", "_frombuffer"),
-        (FROMBUFFER + b"(C\x02ab" + U1 + b"K\x03\x85U\x01CtR", "3 bytes by its shape, 2 in fact"),
+        (FROMBUFFER + b"(C\x02ab" + U1 + b"K\x03\x85U\x01CtR", "3 bytes by its shape but 2"),
+        (FROMBUFFER + b"(]" + U1 + b"K\x00\x85U\x01CtR", "without content"),
         (FROMBUFFER + b"(NNNNtR", "_frombuffer"),
         # States
-        (NDARRAY + b"}U\x01aK\x01sb", "fills _Global"),
-        (RECONSTRUCT + b"N}U\x08__call__K\x01s\x86b", "fills _Global"),
-        (U1 + b"}U\x04kindU\x01Osb", "fills _Number"),
-        (U1 + b"(K\x03U\x01|](U\x01aeNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb", "fills _Number"),
-        (b"]}U\x01aK\x01sb", "fills list"),
-        (b"}}U\x01aK\x01sb", "fills dict"),
-        (EMPTY + b"}U\x04dataK\x01sb", "fills ndarray"),
+        (NDARRAY + b"}U\x01aK\x01sb", "sets attributes of numpy.ndarray"),
+        (RECONSTRUCT + b"N}U\x08__call__K\x01s\x86b", "sets attributes of numpy"),
+        (U1 + b"}U\x05dtypeU\x01Osb", "changes a numpy.dtype"),
+        (U1 + b"N}U\x05dtypeU\x01Os\x86b", "changes a numpy.dtype"),
+        (U1 + b"(K\x03U\x01|](U\x01aeNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb", "changes"),
+        (U1 + b"(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x3ftb", "changes"),
+        (U1 + b"(K\x04U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00}tb", "changes"),
+        (b"]}U\x01aK\x01sb", "list"),
+        (b"}}U\x01aK\x01sb", "dict"),
+        (EMPTY + b"}U\x04dataK\x01sb", "fills an array"),
+        (EMPTY + b"N}U\x05shapeK\x01s\x86b", "fills an array"),
         (EMPTY + b"(K\x01K\x02\x85" + U1 + b"\x89](NNetb", "without content"),
-        (EMPTY + b"(K\x01K\x02\x85" + U1 + b"\x89U\x03abctb", "2 bytes by its shape, 3 in fact"),
+        (EMPTY + b"(K\x01K\x02\x85U\x01O\x89U\x02abtb", "fills an array"),
+        (EMPTY + b"(K\x01K\x02\x85" + U1 + b"\x89U\x03abctb", "2 bytes by its shape but 3"),
         (EMPTY + b"(K\x01K\x02" + U1 + b"\x89U\x02abtb", "shape"),
-        (
-            EMPTY + b"(K\x01J\xff\xff\xff\xffJ\xfe\xff\xff\xff\x86" + U1 + b"\x89U\x02abtb",
-            "shape",
-        ),
-        # Opcodes
-        (b"Pos.system\n", "PERSID"),
-        (b"U\x01xQ", "BINPERSID"),
-        (b"\x82\x01", "EXT1"),
-        (b"\x83\x01\x00", "EXT2"),
-        (b"\x84\x01\x00\x00\x00", "EXT4"),
-        (b"(" + NDARRAY + b"o", "OBJ"),
-        (NDARRAY + b")\x81", "NEWOBJ"),
-        (NDARRAY + b")}\x92", "NEWOBJ_EX"),
-        (b"\x97", "NEXT_BUFFER"),
-        (b"\x98", "READONLY_BUFFER"),
+        (EMPTY + b"(K\x01J\xff\xff\xff\xffJ\xfe\xff\xff\xff\x86" + U1 + b"\x89U\x02abtb", "shape"),
+        (EMPTY + b"K\x00K\x01s", ""),
+        (EMPTY + b"K\x00a", ""),
+        (EMPTY + b"(K\x00\x90", ""),
+        # What is left over
+        (EMPTY, "without content"),
+        (U1, "holds _Number"),
+        (NDARRAY, "holds numpy.ndarray"),
+        (b"}" + U1 + b"K\x01s", ""),
+        (b"}" + NDARRAY + b"K\x01s", "a key of type _Global"),
+        (b"})K\x01s", "a key of type tuple"),
+        (b"\x8f", "holds set"),
+        (b"(\x91", "holds frozenset"),
+        (b"\x96" + bytes(8), "holds bytearray"),
+        (b"\x96" + bytes(8) + b"\x98", "holds memoryview"),
+        # Instructions
+        (b"Pos.system\n", "persistent id"),
+        (b"U\x01xQ", "persistent id"),
+        (b"\x82\x01", "extension"),
+        (b"\x83\x01\x00", "extension"),
+        (b"\x84\x01\x00\x00\x00", "extension"),
+        (NDARRAY + b")\x81", ""),
+        (NDARRAY + b")}\x92", ""),
+        (b"\x97", ""),
     ],
 )
-def test_what_is_admitted_cannot_be_bent(content: bytes, word: str) -> None:
-    refused(content + b".", "refused, because it ", word)
+def test_what_is_allowed_cannot_be_bent(content: bytes, word: str) -> None:
+    refused(content + b".", word)
 
 
-def test_every_opcode_is_accounted_for() -> None:
-    from fewshot.data.io.pickles import PLAIN as plain
-
-    own = "FRAME REDUCE BUILD BINSTRING BINUNICODE BINUNICODE8 BINBYTES BINBYTES8 BYTEARRAY8"
-    admitted = {*plain.split(), *own.split()}
-    others = {opcode.name for opcode in pickletools.opcodes} - admitted
-    assert others == {
-        *("PERSID", "BINPERSID", "EXT1", "EXT2", "EXT4", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX"),
-        *("NEXT_BUFFER", "READONLY_BUFFER"),
-    }
-
-
-def test_an_extension_is_refused_even_if_it_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    import copyreg
-
-    monkeypatch.setitem(copyreg._extension_cache, 7, os.system)  # type: ignore[attr-defined]
-    refused(b"\x82\x07U\x04true\x85R.", "EXT1")
+@pytest.mark.parametrize("resolved", [False, True])
+def test_an_extension_is_refused_even_if_it_is_known(
+    resolved: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(copyreg._inverted_registry, 7, ("os", "system"))  # type: ignore[attr-defined]
+    if resolved:
+        assert pickle.loads(b"\x82\x07.") is os.system
+    refused(b"\x82\x07U\x04true\x85R.", "names os.system")
 
 
 WHOLE = pickle.dumps({"image_data": ARRAYS["uint8"], "class_dict": {"a": [1]}}, protocol=2)
@@ -314,19 +300,27 @@ def test_truncated(length: int) -> None:
 @pytest.mark.parametrize(
     "content",
     [
-        *(b"", b"\n", b"<!DOCTYPE html><html></html>", b"\x80\x63.", b".", b"0.", b"]h\x09."),
+        *(
+            b"",
+            b"\n",
+            b"<!DOCTYPE html><html></html>",
+            b"\x80\x63.",
+            b".",
+            b"0.",
+            b"]h\x09.",
+            b"]\x94h\x00a.",
+        ),
         b"X\xff\xff\xff\xffabc.",
         b"\x8d" + b"\xff" * 8 + b"abc.",
         b"\x8e" + (2**45).to_bytes(8, "little") + b"abc.",
         b"T\xff\xff\xff\xffabc.",
         b"\x8b\xff\xff\xff\x7f.",
-        b"X" + (3 * 400_000).to_bytes(4, "little") + "€".encode() * 400_000 + b".",
         b"}]K\x01s.",
     ],
     ids=lambda content: repr(content[:20]),
 )
 def test_damaged(content: bytes) -> None:
-    refused(content, "whole pickle")
+    refused(content, "not a complete pickle")
 
 
 def test_what_follows_the_end_does_not_matter() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fewshot.data.mini_imagenet.dataset import MiniImageNet
-from fewshot.data.mini_imagenet.splits import TEST, TRAIN, VALIDATION
+from fewshot.data.mini_imagenet.splits import TEST, TRAIN
 from guided.errors import InputError
 
 
@@ -46,40 +46,19 @@ def move(folder: Path, form: str, old: str, new: str, edit: Any) -> None:
 def test_unknown_class(form: str, make: Any, edit: Any) -> None:
     root, folder = make(form)
     move(folder, form, TRAIN[0], "n00000001", edit)
-    fails_when_listed(root, f"{folder}: the class n00000001 is none of miniImageNet's 100 synsets")
+    fails_when_listed(
+        root, f"{folder}: the class n00000001 is not one of miniImageNet's 100 synsets"
+    )
 
 
-@pytest.mark.parametrize("form", ["folders", "lists", "pickles"])
-def test_missing_class(form: str, make: Any, edit: Any) -> None:
-    root, folder = make(form)
-    name = VALIDATION[3]
-    if form == "folders":
-        shutil.rmtree(folder / "val" / name)
-    elif form == "lists":
-        lines = (folder / "val.csv").read_text().splitlines(keepends=True)
-        (folder / "val.csv").write_text("".join(line for line in lines if name not in line))
-    else:
-        edit(folder, "validation", lambda content: content["class_dict"].pop(name))
-    expected = f"{folder}: has 99 classes, expected miniImageNet's 100: {name} (validation)"
+def test_missing_class_and_class_in_another_split(make: Any, edit: Any) -> None:
+    root, folder = make("folders")
+    (folder / "test" / TEST[7]).rename(folder / "train" / TEST[7])
+    expected = f"{folder}: the class {TEST[7]} is in train, expected it in test"
     fails_when_listed(root, expected)
-
-
-@pytest.mark.parametrize("form", ["folders", "lists", "pickles"])
-def test_class_in_another_split(form: str, make: Any, edit: Any) -> None:
-    root, folder = make(form)
-    name = TEST[7]
-    if form == "folders":
-        (folder / "test" / name).rename(folder / "train" / name)
-    elif form == "lists":
-        lines = (folder / "test.csv").read_text().splitlines(keepends=True)
-        moved = [line for line in lines if name in line]
-        (folder / "test.csv").write_text("".join(line for line in lines if line not in moved))
-        with open(folder / "train.csv", "a", newline="") as file:
-            file.writelines(moved)
-    else:
-        edit(folder, "test", lambda content: content["class_dict"].pop(name))
-        edit(folder, "train", lambda content: content["class_dict"].update({name: [0]}))
-    fails_when_listed(root, f"{folder}: the class {name} is a train class, expected it in test")
+    shutil.rmtree(folder / "train" / TEST[7])
+    expected = f"{folder}: expected miniImageNet's 100 classes, found 99: {TEST[7]} (test)"
+    fails_when_listed(root, expected)
 
 
 @pytest.mark.parametrize("form", ["folders", "lists", "pickles"])
@@ -93,7 +72,7 @@ def test_class_in_two_splits(form: str, make: Any, edit: Any) -> None:
             file.write(f"another.png,{name}\n")
     else:
         edit(folder, "test", lambda content: content["class_dict"].update({name: [0]}))
-    fails_when_listed(root, f"the class {name} is in ")
+    fails_when_listed(root, f"the class {name} is ")
 
 
 def test_class_folders_without_splits(make: Any) -> None:
@@ -102,19 +81,12 @@ def test_class_folders_without_splits(make: Any) -> None:
         for path in (folder / split).iterdir():
             path.rename(folder / "train" / path.name)
         (folder / split).rmdir()
-    fails_when_listed(root, "expected train/, val/ and test/, has no validation images")
+    fails_when_listed(root, "in train/, val/ and test/, found no validation images")
     with zipfile.ZipFile(folder / "all.zip", "w") as archive:
         for path in (folder / "train").glob("*/*.png"):
             archive.write(path, path.relative_to(folder / "train"))
     shutil.rmtree(folder / "train")
-    fails_when_listed(root, f"{folder}: expected train/, val/ and test/ above the class folders")
-
-
-def test_an_image_that_cannot_be_decoded(make: Any) -> None:
-    root, folder = make("folders")
-    path = folder / "val" / VALIDATION[0] / file_name(VALIDATION[0], 1)
-    path.write_text("<html></html>")
-    fails(root, f"{path}: expected an image")
+    fails_when_listed(root, f"{folder}: expected the class folders in train/, val/ and test/")
 
 
 # Lists
@@ -123,11 +95,11 @@ def test_an_image_that_cannot_be_decoded(make: Any) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("<html></html>\n", "expected filename,label in the first line"),
-        ("", "expected filename,label in the first line"),
+        ("<html></html>\n", "expected the first line filename,label"),
+        ("", "expected the first line filename,label"),
         ("filename,label\nn1.png\n", "line 2: expected an image and its class, got ['n1.png']"),
-        ("filename,label\n\xff\n", "cannot be read"),
-        (f"filename,label\ngone.png,{TEST[0]}\n", "gone.png: expected one such image, none is in "),
+        ("filename,label\n\xff\n", "not a readable list"),
+        (f"filename,label\ngone.png,{TEST[0]}\n", "gone.png: expected one image of this name in "),
         (f"filename,label\n{file_name(TRAIN[0], 0)},{TEST[0]}\n", f"before, as {TRAIN[0]}"),
     ],
 )
@@ -137,16 +109,13 @@ def test_a_list_of_something_else(content: str, message: str, make: Any) -> None
     fails_when_listed(root, f"{folder / 'test.csv'}: ", message)
 
 
-def test_a_missing_list(make: Any) -> None:
-    root, folder = make("lists")
-    (folder / "val.csv").unlink()
-    fails_when_listed(root, f"{folder / 'val.csv'}: expected a list of images, cannot be read")
-
-
-def test_lists_without_images(make: Any) -> None:
+def test_missing_parts_of_the_lists(make: Any) -> None:
     root, folder = make("lists")
     shutil.rmtree(folder / "images")
-    fails_when_listed(root, f"{folder / 'images'}: not found, nor is images.zip")
+    fails_when_listed(root, f"{folder}: expected images/ or images.zip beside train.csv")
+    (folder / "images").mkdir()
+    (folder / "train.csv").unlink()
+    fails_when_listed(root, f"{folder / 'train.csv'}: not a readable list of images (")
 
 
 def test_a_listed_image_in_two_folders(make: Any) -> None:
@@ -154,9 +123,7 @@ def test_a_listed_image_in_two_folders(make: Any) -> None:
     (folder / "images" / "more").mkdir()
     name = file_name(TRAIN[0], 0)
     shutil.copy(folder / "images" / name, folder / "images" / "more")
-    fails_when_listed(
-        root, f"{folder / 'train.csv'}: {name}: expected one such image, several are in "
-    )
+    fails_when_listed(root, f"{folder / 'train.csv'}: {name}: expected one image of this name in ")
 
 
 # Pickles
@@ -172,13 +139,13 @@ def test_a_missing_pickle(split: str, make: Any) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda c: c.pop("image_data"), "expected a dict of image_data, an array, and class_dict"),
-        (lambda c: c.update(class_dict=[]), "expected a dict of image_data, an array, and class"),
+        (lambda c: c.pop("image_data"), "expected a dict with image_data"),
+        (lambda c: c.update(class_dict=[]), "expected a dict with image_data"),
         (lambda c: c["class_dict"].update({TEST[0]: []}), f"{TEST[0]}: expected a list of"),
         (lambda c: c["class_dict"].update({TEST[0]: "ab"}), f"{TEST[0]}: expected a list of"),
         (lambda c: c["class_dict"].update({TEST[0]: [0.5]}), f"{TEST[0]}: expected a list of"),
         (lambda c: c["class_dict"].update({TEST[0]: [-1]}), f"{TEST[0]}: expected a list of"),
-        (lambda c: c["class_dict"].update({7: [0]}), "class_dict: expected synsets, has int"),
+        (lambda c: c["class_dict"].update({7: [0]}), "class_dict: expected names as keys, got int"),
     ],
 )
 def test_a_pickle_of_something_else(
@@ -192,12 +159,19 @@ def test_a_pickle_of_something_else(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda c: c.update(image_data=c["image_data"][1:]), "image of the others' rows"),
-        (lambda c: c.update(image_data=c["image_data"][:, :80]), "has uint8 [60, 80, 84, 3]"),
-        (lambda c: c.update(image_data=c["image_data"] / 255), "has float64 [60, 84, 84, 3]"),
-        (lambda c: c["class_dict"][TEST[0]].append(60), f"60 images in one class: 60 in {TEST[0]}"),
-        (lambda c: c["class_dict"][TEST[0]].append(2**50), f"one class: {2**50} in {TEST[0]}"),
-        (lambda c: c["class_dict"][TEST[0]].pop(), "60 images in one class:"),
+        (lambda c: c.update(image_data=c["image_data"][1:]), "59 images in one class, found image"),
+        (lambda c: c.update(image_data=c["image_data"][:, :80]), "got uint8 [60, 80, 84, 3]"),
+        (lambda c: c.update(image_data=c["image_data"] / 255), "got float64 [60, 84, 84, 3]"),
+        (
+            lambda c: c["class_dict"][TEST[0]].append(60),
+            f"60 images in one class, found image 60 in {TEST[0]}",
+        ),
+        (
+            lambda c: c["class_dict"][TEST[0]].append(2**50),
+            f"one class, found image {2**50} in {TEST[0]}",
+        ),
+        (lambda c: c["class_dict"][TEST[0]].pop(), "60 images in one class,"),
+        (lambda c: c["class_dict"].update({TEST[0]: c["class_dict"][TEST[1]]}), "60 images in one"),
     ],
 )
 def test_pickled_images_of_something_else(
@@ -205,20 +179,7 @@ def test_pickled_images_of_something_else(
 ) -> None:
     root, folder = make("pickles")
     path = edit(folder, "test", change)
-    if "others" in message:
-        message = "expected each of 59 images in one class: 59 in n"
     fails(root, f"{path}: ", message)
-
-
-def test_a_row_of_two_classes(make: Any, edit: Any) -> None:
-    root, folder = make("pickles")
-
-    def share(content: dict[str, Any]) -> None:
-        classes = content["class_dict"]
-        classes[TEST[0]][0] = classes[TEST[1]][0] = 5
-
-    path = edit(folder, "test", share)
-    fails(root, f"{path}: class_dict: expected each of 60 images in one class: ")
 
 
 class Attack:
@@ -232,24 +193,13 @@ def test_hostile_pickle(
     monkeypatch.chdir(tmp_path)
     root, folder = make("pickles")
     path = edit(folder, "validation", lambda content: content.update(more=[Attack()]))
-    fails_when_listed(root, f"{path}: refused, because it names posix.system")
+    fails_when_listed(root, f"{path}: refused: the pickle names posix.system")
     assert not (tmp_path / "attacked").exists()
 
 
-@pytest.mark.parametrize("content", [b"<!DOCTYPE html>\n<html></html>", b""])
-def test_no_pickle(content: bytes, make: Any) -> None:
+def test_damaged_pickle(make: Any) -> None:
     root, folder = make("pickles")
     path = folder / "mini-imagenet-cache-train.pkl"
-    path.write_bytes(content)
-    fails_when_listed(root, f"{path}: expected a whole pickle, this is none")
-
-
-def test_truncated_pickle(make: Any) -> None:
-    root, folder = make("pickles")
-    path = folder / "mini-imagenet-cache-train.pkl"
-    path.write_bytes(path.read_bytes()[:3_000_000])
-    fails_when_listed(root, f"{path}: expected a whole pickle, this is none")
-
-
-def test_nothing_found(tmp_path: Path) -> None:
-    fails(tmp_path, f"{tmp_path / 'mini-imagenet'}: not found", "--download mini_imagenet")
+    for content in (path.read_bytes()[:3_000_000], b"<!DOCTYPE html>\n<html></html>", b""):
+        path.write_bytes(content)
+        fails_when_listed(root, f"{path}: not a complete pickle")

@@ -7,7 +7,7 @@ import torch
 from torch.distributions import Normal, kl_divergence
 
 from fewshot.episodes import Episodes, Setting
-from fewshot.evaluate import episode_errors, table_for
+from fewshot.evaluation import episode_errors, table_for
 from fewshot.learners.neural_statistician import learner as neural_statistician
 from fewshot.learners.neural_statistician.learner import NeuralStatistician
 from fewshot.learners.neural_statistician.set_vae import SetVAE, divergence, pairwise_divergence
@@ -240,20 +240,12 @@ def test_it_learns_to_tell_new_classes_apart(encoder, make_bank, settings):
     assert after < 0.5 * before, (before, after)
 
 
-def test_an_episode_names_its_classes(bank):
-    rows = EpisodeSampler(bank, Setting(4, 2, 3), seed=1).batch(0, 5)
-    for part in (rows.support, rows.query):
-        assert (bank.labels[part] == rows.classes.unsqueeze(2)).all()
-    assert torch.equal(rows.gather(bank.images).classes, rows.classes)
-    assert torch.equal(rows.map(lambda x: x.double()).classes, rows.classes)
-
-
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"excitation": 1.0}, "n_classes: guidance needs the number of classes"),
+        ({"excitation": 1.0}, "n_classes: guidance needs the number of training classes"),
         ({**GUIDED, "excited": 6}, "excited: 6 of context_dim 6; inhibition needs others"),
-        ({"compare": "excited"}, "compare: nothing is excited"),
+        ({"compare": "excited"}, "compare: .excited. needs excitation > 0"),
         ({"sample_dropout": 1.0}, r"sample_dropout: expected in \[0, 1\), got 1"),
         ({"latent_layers": 0}, "latent_layers: expected > 0, got 0"),
     ],
@@ -271,7 +263,7 @@ def test_more_classes_than_the_classifier_has(encoder, bank):
 
 
 def test_what_cannot_be_trained_is_said(encoder, images, make_episodes):
-    with pytest.raises(InputError, match="meta-training needs images"):
+    with pytest.raises(InputError, match="meta-training needs images; set freeze_encoder"):
         made(encoder).loss(make_episodes(d=8))
     with pytest.raises(InputError, match="episodes that name their classes"):
         made(encoder, **GUIDED).loss(Episodes(images.support, images.query))

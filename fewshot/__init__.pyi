@@ -1,0 +1,15 @@
+import guided.errors
+
+from . import data as data, learners as learners, study as study, tasks as tasks
+from .comparison import compare as compare
+from .data.bank import ImageBank as ImageBank
+from .episodes import Episodes as Episodes, Setting as Setting
+from .evaluation import evaluate as evaluate
+from .learners.base import Learner as Learner
+from .meta_train import MetaTrained as MetaTrained, TrainConfig as TrainConfig, train as train
+from .predictions import Evaluation as Evaluation
+from .sampler import EpisodeSampler as EpisodeSampler
+from .study.config import StudyConfig as StudyConfig
+
+__version__: str
+InputError = guided.errors.InputError

@@ -1,0 +1,161 @@
+"""Short help of each command: static, so that printing it imports nothing heavy."""
+
+from collections.abc import Mapping
+
+PURPOSES = {
+    "data": "list the datasets: where they are, or how to get them",
+    "pretrain": "train a VAE, guided or not; writes an encoder checkpoint",
+    "train": "meta-train a learner on episodes, starting from any encoder",
+    "evaluate": "errors of learners on test episodes, for any encoder checkpoint",
+    "compare": "the study: guided against unguided encoders, paired, over seeds",
+    "probe": "linear classifiers and sample quality: what the latents hold",
+    "lake": "Lake's one-shot classification, with a study's encoders and learners",
+}
+
+COMMON = {
+    "output": "run folder (default: runs/...)",
+    "data_root": "folder of the datasets (default: $FEWSHOT_DATA or data)",
+    "device": "auto, cpu or cuda (default: auto)",
+    "imports": "modules with classes of your own, e.g. '[mine]'",
+}
+
+STUDY = {
+    "study": "name of the study",
+    "dataset": "class and settings, e.g. Omniglot",
+    "arms": "name -> encoder: guided or not, random, pixels ...",
+    "seeds": "one pretraining each (default: '[0,1,2]')",
+    "pretrain.steps": "optimizer steps of each pretraining (default: 2000)",
+}
+
+KEYS: Mapping[str, Mapping[str, str]] = {
+    "data": {
+        "download": "name of a dataset to fetch below the data root",
+        "data_root": COMMON["data_root"],
+    },
+    "pretrain": {
+        "dataset": "class and settings; its training classes are used",
+        "pretrain.guidance": "list of strategies; none: an unguided VAE",
+        "pretrain.backbone": "network of the encoder (default: Conv4)",
+        "pretrain.latent_dim": "number of latents (default: 64)",
+        "pretrain.steps": "optimizer steps (default: 2000)",
+        "seed": "of weights, batches and noise (default: 0)",
+        **COMMON,
+    },
+    "train": {
+        "dataset": "class and settings, e.g. Omniglot",
+        "encoder": "checkpoint to start from; without one, a fresh backbone",
+        "learner": "class and settings (default: Prototypical)",
+        "train.steps": "optimizer steps (default: 1000)",
+        "train.setting": "shape of the training episodes (default: 20-way 1-shot)",
+        "seed": "of fresh weights and of the episodes (default: 0)",
+        **COMMON,
+    },
+    "evaluate": {
+        "dataset": "class and settings, e.g. Omniglot",
+        "encoder": "checkpoint; without one, raw pixels",
+        "learners": "name -> class and settings (default: Prototypical)",
+        "settings": "shapes of the episodes (default: 5-way 1-shot)",
+        "episodes": "number for each shape (default: 1000)",
+        "split": "train, validation or test (default: test)",
+        **COMMON,
+    },
+    "compare": {
+        **STUDY,
+        "learners": "name -> few-shot learner, and its meta-training if any",
+        "settings": "shapes of the test episodes (default: 5-way 1-shot)",
+        "episodes": "test episodes for each shape (default: 1000)",
+        **COMMON,
+    },
+    "probe": {
+        **STUDY,
+        "latent_dims": "numbers of latents to compare",
+        "samples": "images drawn from each model to judge its samples",
+        **COMMON,
+    },
+    "lake": {
+        **STUDY,
+        "learners": "name -> few-shot learner",
+        "archive": "Lake's all_runs.zip, or the folder that it holds",
+        "draw": "draw runs like Lake's instead (default: false)",
+        "runs": "number of drawn runs (default: 20)",
+        **COMMON,
+    },
+}
+"""Command -> main key -> its meaning, in at most 55 characters."""
+
+EXAMPLES = {
+    "data": (
+        "fewshot data",
+        "fewshot data --download omniglot --data-root ~/data",
+    ),
+    "pretrain": (
+        "fewshot pretrain configs/omniglot/pretrain.yaml",
+        "fewshot pretrain --dataset Glyphs --pretrain.steps 500",
+    ),
+    "train": (
+        "fewshot train configs/omniglot/train.yaml",
+        "fewshot train --dataset Glyphs --train.steps 200 --output runs/proto",
+    ),
+    "evaluate": (
+        "fewshot evaluate configs/omniglot/evaluate.yaml",
+        "fewshot evaluate --dataset Glyphs --encoder runs/pretrain/encoder.safetensors",
+    ),
+    "compare": (
+        "fewshot compare configs/quickstart.yaml",
+        "fewshot compare configs/quickstart.yaml --seeds '[0,1,2,3]'",
+    ),
+    "probe": (
+        "fewshot probe configs/paper/mnist_latents.yaml",
+        "fewshot probe configs/paper/mnist_latents.yaml --seeds '[0]'",
+    ),
+    "lake": (
+        "fewshot lake configs/omniglot/lake.yaml",
+        "fewshot lake configs/omniglot/lake.yaml --draw true",
+    ),
+}
+
+USAGE = """usage: fewshot COMMAND [FILE] [--key value ...]
+
+Does guiding a VAE's latents lower the error of few-shot learners that use its
+encoder?
+
+commands:
+{commands}
+
+FILE is a YAML configuration, see configs/. Arguments override its keys:
+--pretrain.steps 500. `fewshot COMMAND --help` lists the main keys. Inspect a
+run with `tensorboard --logdir runs`.
+
+First run, offline, about a minute:  fewshot compare configs/quickstart.yaml
+"""
+
+
+def usage() -> str:
+    """The text of ``fewshot --help``."""
+    lines = [f"  {name:<9} {purpose}" for name, purpose in PURPOSES.items()]
+    return USAGE.format(commands="\n".join(lines))
+
+
+def command_help(name: str) -> str:
+    """The text of ``fewshot NAME --help``: main keys and two examples in thirty lines."""
+    file = "" if name == "data" else " [FILE]"
+    options = {f"--{key}": meaning for key, meaning in KEYS[name].items()}
+    if file:
+        options = {"FILE": "YAML file with any of the keys; arguments override it"} | options
+    width = max(map(len, options))
+    return "\n".join(
+        [
+            f"usage: fewshot {name}{file} [--key value ...]",
+            "",
+            PURPOSES[name][0].upper() + PURPOSES[name][1:] + ".",
+            "",
+            *(f"  {key.replace('_', '-'):<{width}}  {said}" for key, said in options.items()),
+            "",
+            f"  {'--print-config':<{width}}  print the resulting configuration, and exit",
+            f"  {'--help-all':<{width}}  all keys and classes",
+            "",
+            "examples:",
+            *(f"  {example}" for example in EXAMPLES[name]),
+            "",
+        ]
+    )

@@ -1,0 +1,212 @@
+"""Plain values to typed objects; every mistake is one line with the full key."""
+
+import functools
+import inspect
+import re
+import types
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin
+
+from fewshot.config.classes import find_class, is_chosen, nearest
+from guided.errors import InputError
+
+PLAIN = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+    Path: "a path",
+}
+
+
+class KeyFault(InputError):
+    """A fault of one key of a configuration.
+
+    Args:
+        key: its path, ``pretrain.steps``.
+        message: what is wrong with it.
+    """
+
+    def __init__(self, key: str, message: str) -> None:
+        super().__init__(f"{key}: {message}" if key else message)
+        self.key = key
+
+
+class Argument(str):
+    """A value from the command line: a text, or YAML where another type is expected."""
+
+
+def build(kind: Any, value: Any, key: str = "") -> Any:
+    """An object of a type from plain values.
+
+    Classes to be built later (``Callable[..., Base]``) become ``functools.partial``; chosen
+    settings (a dataclass that implements an abstract one) become instances.
+
+    Args:
+        kind: a type, as annotated: dataclass, list, Literal, union …
+        value: what YAML gives.
+        key: where the value stands, for messages.
+
+    Raises:
+        KeyFault: the first mistake.
+    """
+    if isinstance(value, Argument):
+        value = _typed(kind, value, key)
+    origin = get_origin(kind)
+    if origin in (Union, types.UnionType):
+        return _build_union(get_args(kind), value, key)
+    if origin is Literal:
+        return _build_literal(get_args(kind), value, key)
+    if origin in (list, tuple, Sequence):
+        return _build_sequence(origin, get_args(kind), value, key)
+    if origin in (dict, Mapping):
+        held = _mapping(value, key)
+        return {str(k): build(get_args(kind)[1], v, f"{key}.{k}") for k, v in held.items()}
+    if origin is Callable:
+        arguments, base = get_args(kind)
+        target, settings = _build_choice(base, value, key, skip=len(arguments))
+        return functools.partial(target, **settings)
+    if kind in PLAIN:
+        return _build_plain(kind, value, key)
+    if is_chosen(kind):
+        return _made(*_build_choice(kind, value, key), key)
+    return _build_dataclass(kind, value, key)
+
+
+def _typed(kind: Any, value: Argument, key: str) -> Any:
+    from fewshot.config.load import read_yaml
+
+    alternatives = [kind] if get_origin(kind) is Callable else [kind, *get_args(kind)]
+    loaded = read_yaml(value, key)
+    if loaded is None and type(None) in alternatives:
+        return None
+    texts = any(a in (str, Path) or isinstance(a, str) for a in alternatives)
+    return str(value) if texts and not isinstance(loaded, list | dict) else loaded
+
+
+def _build_plain(kind: type, value: Any, key: str) -> Any:
+    if kind is Path and isinstance(value, str):
+        return Path(value).expanduser()
+    if kind is float and type(value) in (int, float):
+        return float(value)
+    if type(value) is not kind:
+        raise KeyFault(key, f"expected {PLAIN[kind]}, got {_shown(value)}")
+    return value
+
+
+def _build_union(kinds: Sequence[Any], value: Any, key: str) -> Any:
+    if value is None and type(None) in kinds:
+        return None
+    faults = []
+    for kind in (k for k in kinds if k is not type(None)):
+        try:
+            return build(kind, value, key)
+        except KeyFault as fault:
+            faults.append(fault)
+    raise faults[-1]
+
+
+def _build_literal(choices: Sequence[Any], value: Any, key: str) -> Any:
+    if value in choices:
+        return value
+    words = [str(choice) for choice in choices]
+    meant = nearest(str(value), words)
+    raise KeyFault(key, f"expected one of {', '.join(words)}, got {_shown(value)}{meant}")
+
+
+def _build_sequence(origin: type, kinds: Sequence[Any], value: Any, key: str) -> Any:
+    if not isinstance(value, list):
+        shown = _shown(value)
+        inside = str(value).strip("[]() ")
+        hint = "" if isinstance(value, dict) else f": write --{key} '[{inside}]'"
+        raise KeyFault(key, f"expected a list, got {shown}{hint}")
+    if origin is tuple and kinds[-1] is not Ellipsis:
+        if len(value) != len(kinds):
+            raise KeyFault(key, f"expected {len(kinds)} values, got {len(value)}")
+    else:
+        kinds = [kinds[0]] * len(value)
+    items = [
+        build(kind, item, f"{key}.{i}")
+        for i, (kind, item) in enumerate(zip(kinds, value, strict=True))
+    ]
+    return tuple(items) if origin is tuple else items
+
+
+def _build_dataclass(kind: type, value: Any, key: str) -> Any:
+    given = {str(k).replace("-", "_"): v for k, v in _mapping(value, key).items()}
+    return _made(kind, _build_settings(kind, given, key), key)
+
+
+def _build_choice(base: type, value: Any, key: str, skip: int = 0) -> tuple[type, dict[str, Any]]:
+    """The class that ``{class_path, init_args}``, or the name alone, stands for; its settings."""
+    choice = {"class_path": value} if isinstance(value, str) else _mapping(value, key)
+    for name in choice:
+        if name not in ("class_path", "init_args"):
+            known = "class_path and init_args, which holds the class's settings"
+            raise KeyFault(f"{key}.{name}", f"no such key; expected {known}")
+    if not isinstance(choice.get("class_path"), str):
+        raise KeyFault(f"{key}.class_path", f"missing: the name of a {base.__name__} class")
+    try:
+        target = find_class(choice["class_path"], base)
+    except InputError as error:
+        raise KeyFault(key, str(error)) from error
+    inside = f"{key}.init_args"
+    given = _mapping(choice.get("init_args") or {}, inside)
+    return target, _build_settings(target, given, inside, skip)
+
+
+def _build_settings(
+    target: type, given: Mapping[str, Any], key: str, skip: int = 0
+) -> dict[str, Any]:
+    """A class's keyword arguments; the first ``skip`` parameters are not settings."""
+    parameters = dict(list(inspect.signature(target, eval_str=True).parameters.items())[skip:])
+    known = {
+        name: parameter
+        for name, parameter in parameters.items()
+        if parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+    }
+    for name in given:
+        if name not in known:
+            meant = nearest(name, known, _joined(key, ""))
+            listed = f"; expected one of {', '.join(known)}" if known else "; there are none"
+            raise KeyFault(_joined(key, name), f"no such key{meant or listed}")
+    for name, parameter in known.items():
+        if parameter.default is parameter.empty and name not in given:
+            raise KeyFault(_joined(key, name), "missing")
+    return {
+        name: build(known[name].annotation, item, _joined(key, name))
+        for name, item in given.items()
+    }
+
+
+def _made(target: type, settings: Mapping[str, Any], key: str) -> Any:
+    """The object; what its constructor refuses is named with the full key."""
+    try:
+        return target(**settings)
+    except KeyFault:
+        raise
+    except InputError as error:
+        field = re.match(r"\w+", str(error))
+        if not key or not field:
+            raise
+        if field[0] not in inspect.signature(target).parameters:
+            raise KeyFault(key, str(error)) from error
+        name, _, message = str(error).partition(": ")
+        raise KeyFault(f"{key}.{name}", message) from error
+
+
+def _mapping(value: Any, key: str) -> dict[Any, Any]:
+    if not isinstance(value, dict):
+        raise KeyFault(key, f"expected a mapping of keys to values, got {_shown(value)}")
+    return value
+
+
+def _joined(key: str, name: str) -> str:
+    return f"{key}.{name}" if key else name
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "nothing"
+    return str(value).lower() if isinstance(value, bool) else str(value)

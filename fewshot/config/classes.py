@@ -1,0 +1,104 @@
+"""Classes by name: ours by bare name, those of other packages by import path."""
+
+import importlib
+import inspect
+import sys
+from collections.abc import Callable, Iterable
+from difflib import get_close_matches
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from guided.errors import InputError
+
+PACKAGES = (
+    "guided.backbones",
+    "guided.guidance",
+    "guided.likelihoods",
+    "fewshot.data",
+    "fewshot.learners",
+    "fewshot.tasks",
+)
+"""The packages whose public classes a configuration can name without a path."""
+
+
+def class_name(target: Callable[..., Any]) -> str:
+    """The name under which a configuration finds a class again."""
+    package = target.__module__.partition(".")[0]
+    ours = package in ("guided", "fewshot")
+    return target.__name__ if ours else f"{target.__module__}.{target.__qualname__}"
+
+
+def is_chosen(kind: type) -> bool:
+    """True for a class that is one of several: it implements an abstract one."""
+    return any(inspect.isabstract(base) for base in kind.__mro__)
+
+
+def own_classes(base: type) -> dict[str, type]:
+    """Our classes that implement ``base``, by bare name."""
+    found = {}
+    for package in PACKAGES:
+        module = importlib.import_module(package)
+        for name in getattr(module, "__all__", vars(module)):
+            item = getattr(module, name)
+            if inspect.isclass(item) and issubclass(item, base) and not inspect.isabstract(item):
+                found[item.__name__] = item
+    return found
+
+
+def find_class(name: str, base: type) -> type:
+    """The class that a configuration names.
+
+    Args:
+        name: bare for ours, ``package.module.Class`` for others; the current folder is searched
+            last.
+        base: the class that it must implement.
+
+    Raises:
+        InputError: no such class, or one of another kind.
+    """
+    own = own_classes(base)
+    if name in own:
+        return own[name]
+    if "." not in name:
+        choices = ", ".join(sorted(own))
+        meant = nearest(name, own) or "."
+        raise InputError(f"no class is called '{name}'{meant} {base.__name__}s: {choices}")
+    path, _, last = name.rpartition(".")
+    found = getattr(import_module(path), last, None)
+    if found is None:
+        raise InputError(f"module {path} has no class '{last}'")
+    if not (inspect.isclass(found) and issubclass(found, base)) or inspect.isabstract(found):
+        raise InputError(f"{name} is not a class that implements {base.__name__}")
+    return found
+
+
+def import_module(name: str) -> ModuleType:
+    """Import a module that a configuration names; the current folder is searched last.
+
+    Raises:
+        InputError: there is no such module.
+    """
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.append(here)
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise
+        raise InputError(
+            f"no module is called '{name}'; searched the installed packages and {here}"
+        ) from error
+
+
+def nearest(word: str, known: Iterable[str], before: str = "") -> str:
+    """``; did you mean X?``, or nothing where no known word is close.
+
+    Args:
+        word: as it was written.
+        known: the words that would be right.
+        before: what the suggestion starts with, the keys that lead to it.
+    """
+    close = get_close_matches(word, list(known), n=1)
+    return f"; did you mean {before}{close[0]}?" if close else ""

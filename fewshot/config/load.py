@@ -1,0 +1,151 @@
+"""Configuration files and overrides to one typed configuration."""
+
+import functools
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from fewshot.config.build import Argument, KeyFault, build
+from fewshot.config.classes import import_module
+from guided.errors import InputError
+
+T = TypeVar("T")
+
+
+def load(
+    config_class: type[T],
+    source: Path | str | Mapping[str, Any] | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> T:
+    """Build a configuration.
+
+    Args:
+        config_class: a dataclass; its fields are the keys.
+        source: a YAML file, or what one would hold.
+        overrides: full key -> value, ``{"pretrain.steps": 100}``; each replaces what stood there.
+
+    Raises:
+        InputError: an unreadable file, or an unknown key, class or choice, or a value of another
+            type; the message names the file and the full key.
+    """
+    file = Path(source).expanduser() if isinstance(source, Path | str) else None
+    tree = read_file(file) if file else _copied(source or {})
+    for key, value in (overrides or {}).items():
+        override(tree, key, value)
+    try:
+        _import(build(list[str], tree.get("imports", []), "imports"))
+        config: T = build(config_class, tree)
+    except KeyFault as fault:
+        overridden = any(_same_branch(fault.key, key) for key in overrides or {})
+        if file is None or overridden:
+            raise
+        raise InputError(f"{file}: {fault}") from fault
+    return config
+
+
+def _import(modules: Sequence[str]) -> None:
+    for module in modules:
+        try:
+            import_module(module)
+        except InputError as error:
+            raise KeyFault("imports", str(error)) from error
+
+
+def read_file(path: Path) -> dict[str, Any]:
+    """The mapping that a YAML file holds.
+
+    Raises:
+        InputError: it cannot be read, or holds something else.
+    """
+    try:
+        content = read_yaml(path.read_text(), str(path))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: is not YAML ({error})") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: expected a mapping of keys to values")
+    return content
+
+
+def read_yaml(text: str, name: str) -> Any:
+    """A YAML text, in which ``1e-3`` is a number as it is in Python.
+
+    Raises:
+        KeyFault: it is not YAML; ``name`` says what.
+    """
+    import yaml
+
+    try:
+        return yaml.load(text, _loader())
+    except yaml.YAMLError as error:
+        raise KeyFault(name, f"is not YAML ({' '.join(str(error).split())})") from error
+
+
+@functools.cache
+def _loader() -> Any:
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        """PyYAML takes ``1e-3``, without a point, for a text."""
+
+    number = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$")
+    Loader.add_implicit_resolver("tag:yaml.org,2002:float", number, list("-+0123456789"))
+    return Loader
+
+
+def override(tree: dict[str, Any], key: str, value: Any) -> None:
+    """Put a value at a full key, in place; ``-`` and ``_`` are the same in the keys' names.
+
+    Raises:
+        KeyFault: the key leads through something that has no keys.
+    """
+    parts = key.split(".")
+    node: Any = tree
+    for depth, part in enumerate(parts[:-1]):
+        where = _spelled(node, part)
+        here = ".".join(parts[: depth + 1])
+        child = _child(node, where, here)
+        if isinstance(child, Argument):
+            child = read_yaml(child, here)
+        following = parts[depth + 1]
+        if isinstance(child, str) and following in ("class_path", "init_args"):
+            child = {"class_path": child}  # it was given by its name alone
+        node[where] = child
+        node = child
+    where = _spelled(node, parts[-1])
+    _child(node, where, key)
+    node[where] = value
+
+
+def _child(node: Any, where: Any, key: str) -> Any:
+    if isinstance(node, list):
+        if not isinstance(where, int) or where >= len(node):
+            raise KeyFault(key, f"expected the position in a list of {len(node)}, from 0")
+        return node[where]
+    if not isinstance(node, dict):
+        raise KeyFault(key, f"there is only the value {node}, which has no keys")
+    child = node.get(where)
+    return {} if child is None else child
+
+
+def _spelled(node: Any, part: str) -> Any:
+    """The key of ``node`` that is meant: the same but for dashes, or a position in a list."""
+    if isinstance(node, list):
+        return int(part) if part.isdecimal() else part
+    if not isinstance(node, dict) or part in node:
+        return part
+    plain = part.replace("-", "_")
+    return next((k for k in node if str(k).replace("-", "_") == plain), part)
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _copied(item) for key, item in value.items()}
+    return [_copied(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _same_branch(key: str, other: str) -> bool:
+    one, two = (f"{k.replace('-', '_')}." for k in (key, other))
+    return one.startswith(two) or two.startswith(one)

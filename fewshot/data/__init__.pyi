@@ -1,0 +1,33 @@
+from .bank import ImageBank
+from .celeba import CelebA
+from .cifar.dataset import CIFAR_FS, FC100
+from .dataset import Dataset, DatasetFactory, Listing, SplitName, Splits
+from .folder import ImageFolder, SharedImagesWarning
+from .glyphs.dataset import Glyphs
+from .labels import labelled, labelled_classes
+from .mini_imagenet.dataset import MiniImageNet
+from .mnist import MNIST
+from .omniglot.dataset import Omniglot
+from .roots import Roots, data_root
+
+__all__ = [
+    "CIFAR_FS",
+    "FC100",
+    "MNIST",
+    "CelebA",
+    "Dataset",
+    "DatasetFactory",
+    "Glyphs",
+    "ImageBank",
+    "ImageFolder",
+    "Listing",
+    "MiniImageNet",
+    "Omniglot",
+    "Roots",
+    "SharedImagesWarning",
+    "SplitName",
+    "Splits",
+    "data_root",
+    "labelled",
+    "labelled_classes",
+]

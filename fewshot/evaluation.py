@@ -1,0 +1,159 @@
+"""Errors and predictions of a learner over a fixed list of episodes."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from fewshot.data.bank import ImageBank
+from fewshot.episodes import Episodes, Setting
+from fewshot.learners.base import Learner
+from fewshot.predictions import Evaluation, error_percent
+from fewshot.sampler import EpisodeSampler
+from guided.encoder import Encoder
+from guided.errors import InputError
+from guided.seeds import derive_seed
+
+CHUNK_BYTES = 2**22
+"""Bytes of embeddings gathered at a time: small enough for a core's caches."""
+
+CHUNK_IMAGES = 2**12
+"""Images gathered at a time, for a learner that reads images."""
+
+
+def evaluate(
+    learner: Learner,
+    bank: ImageBank,
+    *,
+    n_way: int = 5,
+    n_shot: int = 1,
+    n_query: int = 15,
+    within: str | None = None,
+    episodes: int = 1000,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+) -> Evaluation:
+    """Classify the queries of a fixed list of episodes.
+
+    The same bank, setting and seed always give the same episodes, those of ``fewshot evaluate``,
+    so that errors of different learners and encoders can be paired.
+
+    Args:
+        learner: moved to ``device`` and put into evaluation mode.
+        bank: images ``[N, C, H, W]`` of the test classes.
+        n_way: classes in an episode, at least 2.
+        n_shot: support images per class, at least 1.
+        n_query: query images per class, at least 1.
+        within: attribute that all classes of an episode share; see :class:`Setting`.
+        episodes: number of episodes, at least 1.
+        seed: seed of the list of episodes.
+        device: where to compute.
+
+    Raises:
+        InputError: the bank has too few classes or images, or the learner was made for another
+            number of classes.
+    """
+    if episodes < 1:
+        raise InputError(f"episodes: expected at least 1, got {episodes}")
+    setting = Setting(n_way, n_shot, n_query, within)
+    learner.check_ways(n_way)
+    sampler = EpisodeSampler(bank, setting, derive_seed(seed, "test", setting.label))
+    table = table_for(learner.to(device), bank, device)
+    return evaluate_table(learner, table, sampler, episodes, bank.class_names)
+
+
+def evaluate_table(
+    learner: Learner,
+    table: Tensor,
+    sampler: EpisodeSampler,
+    n_episodes: int,
+    class_names: tuple[str, ...],
+) -> Evaluation:
+    """As :func:`evaluate`, from a table that several learners and settings share.
+
+    Args:
+        learner: put into evaluation mode.
+        table: result of :func:`table_for` for the sampler's bank, ``[N, …]``.
+        sampler: the list of episodes.
+        n_episodes: number of episodes.
+        class_names: names of the bank's classes.
+    """
+    drawn = list(_predicted(learner, table, sampler, n_episodes))
+    classes = [rows.classes for rows, _ in drawn if rows.classes is not None]
+    positions = torch.cat([positions.cpu() for _, positions in drawn])
+    return Evaluation(sampler.setting, class_names, torch.cat(classes), positions)
+
+
+@torch.no_grad()
+def embed_bank(
+    model: Encoder | Learner,
+    bank: ImageBank,
+    device: torch.device | str = "cpu",
+    batch_size: int = 1024,
+    description: str | None = None,
+) -> Tensor:
+    """Embeddings of all images of a bank, ``[N, out_dim]``, on ``device``.
+
+    Args:
+        model: an encoder, or a learner, whose ``views`` are then averaged; put into evaluation
+            mode.
+        bank: images ``[N, C, H, W]``.
+        device: device of the model.
+        batch_size: images embedded at a time.
+        description: label of a progress bar; None draws none.
+    """
+    model.eval()
+    embedding = model.embedding if isinstance(model, Learner) else model
+    parts = bank.images.split(batch_size)
+    if description:
+        parts = tqdm(parts, desc=description, leave=False, disable=None)
+    return torch.cat([embedding(part.to(device)) for part in parts])
+
+
+def table_for(learner: Learner, bank: ImageBank, device: torch.device | str = "cpu") -> Tensor:
+    """The rows that a learner's episodes are gathered from, on ``device``.
+
+    Returns:
+        Embeddings ``[N, out_dim]``, or images ``[N, C, H, W]`` if the learner reads images.
+    """
+    if learner.reads_images:
+        return bank.images.to(device)
+    return embed_bank(learner, bank, device)
+
+
+def episode_errors(
+    learner: Learner, table: Tensor, sampler: EpisodeSampler, n_episodes: int
+) -> Tensor:
+    """Share of wrong queries in each of the first episodes, in percent.
+
+    Args:
+        learner: put into evaluation mode.
+        table: result of :func:`table_for` for the sampler's bank, ``[N, …]``.
+        sampler: the list of episodes.
+        n_episodes: number of episodes.
+
+    Returns:
+        float32 ``[n_episodes]`` on the CPU.
+    """
+    errors = [
+        error_percent(positions, rows.query_labels().to(table.device))
+        for rows, positions in _predicted(learner, table, sampler, n_episodes)
+    ]
+    return torch.cat(errors).cpu()
+
+
+@torch.no_grad()
+def _predicted(
+    learner: Learner, table: Tensor, sampler: EpisodeSampler, n_episodes: int
+) -> Iterator[tuple[Episodes, Tensor]]:
+    """Batches of episodes as row numbers, with predicted positions ``[B, n_way * n_query]``."""
+    learner.eval()
+    setting = sampler.setting
+    images = setting.n_way * (setting.n_shot + setting.n_query)
+    width = table[0].numel() * table.element_size()
+    at_once = CHUNK_IMAGES if learner.reads_images else CHUNK_BYTES // width
+    chunk = max(1, at_once // images)
+    for start in range(0, n_episodes, chunk):
+        rows = sampler.batch(start, min(start + chunk, n_episodes))
+        yield rows, learner.logits(rows.to(table.device).gather(table)).argmax(2)

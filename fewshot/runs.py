@@ -1,0 +1,251 @@
+"""Run folders: what was asked for, what an earlier configuration left there, what is finished.
+
+Cells (``cells/``) and the logs of their trainings are named by digests of all that they depend
+on, so different configurations share them. Everything else in a run folder belongs to one
+configuration, ``config.yaml``.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from itertools import takewhile
+from pathlib import Path
+from typing import Any
+
+from fewshot.config import describe, write_yaml
+from fewshot.config.load import read_file
+from fewshot.data.bank import ImageBank
+from fewshot.data.dataset import Splits
+from fewshot.environment import hardware, versions
+from guided.errors import InputError
+from guided.files import write_bytes, write_json
+
+PLACES = ("output", "data_root", "device")
+"""Keys that say where a run is computed, not what."""
+
+REPORTS = (
+    "environment.json",
+    "results.json",
+    "finished.json",
+    "table.md",
+    "confusion.csv",
+    "episodes.npz",
+    "wrong.npz",
+    "*.png",
+    "encoder.safetensors",
+    "decoder.safetensors",
+    "learner.safetensors",
+    "episodes",
+    "lake",
+    "lake.*",
+    "tensorboard/*",
+    "config.yaml",  # last: until it has moved, an interrupted move is not over
+)
+"""Files of one configuration; what a person put beside them stays."""
+
+LAKE = ("lake", "lake.*json", "lake.md", "lake*.png", "tensorboard/lake", "lake.yaml")
+"""Files of Lake's task, whose own keys are in lake.yaml beside the study's config.yaml."""
+
+
+def open_run(output: Path, config: object, device: str, mark: str = "finished.json") -> None:
+    """Create a run folder and write there what the run was asked for and where it runs.
+
+    The results of another configuration move to ``superseded/N`` before. The mark of an earlier
+    :class:`Finish`, named ``mark``, goes: its results will be written over.
+
+    Raises:
+        InputError: the folder cannot be written to.
+    """
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"output: {output} cannot be created ({error.strerror})") from error
+    keep_configuration(output, "config.yaml", config, REPORTS)
+    (output / mark).unlink(missing_ok=True)
+    write_json(output / "environment.json", {"versions": versions(), "hardware": hardware(device)})
+
+
+def keep_configuration(output: Path, name: str, config: object, files: Sequence[str]) -> None:
+    """Write a configuration file; if another one is there, move it and its results away first.
+
+    Args:
+        output: the run folder.
+        name: of the configuration file; moved last.
+        config: the new configuration.
+        files: patterns of what a run of the configuration writes.
+    """
+    path, partial = output / name, output / "superseded" / "partial"
+    if partial.exists() and not path.exists():  # the move was interrupted at its very end
+        partial.rename(_next(output))
+    if path.exists() and (keys := differing_keys(path, config)):
+        folder = _supersede(output, files)
+        print(f"earlier results, of another configuration ({_some(keys)}), moved to {folder}")
+    write_yaml(path, config)
+
+
+def differing_keys(path: Path, config: object) -> list[str]:
+    """The full keys in which a configuration file and a configuration differ."""
+    try:
+        old = read_file(path)
+    except InputError:
+        return [path.name]
+    new = describe(config, full=True)
+    return sorted(key for key in _differences(old, new, "") if key.partition(".")[0] not in PLACES)
+
+
+def _differences(old: Any, new: Any, key: str) -> Iterator[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for name in old.keys() | new.keys():
+            inside = f"{key}.{name}" if key else str(name)
+            yield from _differences(old.get(name), new.get(name), inside)
+    elif old != new:
+        yield key
+
+
+def _supersede(output: Path, files: Sequence[str]) -> Path:
+    partial = output / "superseded" / "partial"
+    for pattern in files:
+        for path in sorted(output.glob(pattern)):
+            if path.parent.name == "tensorboard" and is_cell(path.name):
+                continue
+            target = partial / path.relative_to(output)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            path.rename(target)
+    return partial.rename(_next(output))
+
+
+def _next(output: Path) -> Path:
+    number = 1
+    while (folder := output / "superseded" / str(number)).exists():
+        number += 1
+    return folder
+
+
+def is_cell(name: str) -> bool:
+    """True for the name of a cell, which ends in a digest."""
+    return re.search(r"-[0-9a-f]{16}$", name) is not None
+
+
+def _some(keys: Sequence[str], n: int = 5) -> str:
+    more = f" and {len(keys) - n} more" if len(keys) > n else ""
+    return ", ".join(keys[:n]) + more
+
+
+def state_to_continue(folder: Path, steps: int) -> Path:
+    """The state file of a training; a new one goes on from the longest shorter training.
+
+    Args:
+        folder: of trainings that differ in their number of steps alone. Each of their states is
+            one that the longer training passes through too.
+        steps: of this training.
+    """
+    path = folder / f"state-{steps}.pt"
+    shorter = {int(file.stem.partition("-")[2]): file for file in folder.glob("state-*.pt")}
+    shorter = {done: file for done, file in shorter.items() if done < steps}
+    if shorter and not path.exists():
+        write_bytes(path, shorter[max(shorter)].read_bytes())
+    return path
+
+
+@dataclass(frozen=True)
+class Finish:
+    """The mark of a finished run: all that its results depend on, and its last words.
+
+    Args:
+        path: of the mark.
+        facts: JSON-able; configuration, images, files, versions, device.
+    """
+
+    path: Path
+    facts: dict[str, Any]
+
+    @classmethod
+    def from_run(
+        cls,
+        output: Path,
+        config: object,
+        splits: Splits,
+        device: str,
+        *,
+        name: str = "finished.json",
+        **more: Any,
+    ) -> "Finish":
+        """The mark of this run, whether or not it is there.
+
+        Args:
+            output: the run folder.
+            config: the command's configuration; files that it names count by their content.
+            splits: the images.
+            device: where it is computed.
+            name: of the mark.
+            more: JSON-able; further facts that results depend on.
+        """
+        described = {k: v for k, v in describe(config).items() if k not in PLACES}
+        facts = {
+            "config": described,
+            "images": {name: _bank_digest(bank) for name, bank in vars(splits).items()},
+            "files": {str(path): file_digest(path) for path in sorted(set(_named_files(config)))},
+            "versions": versions(),
+            "device": device,
+            **more,
+        }
+        return cls(output / name, facts)
+
+    def said_before(self) -> bool:
+        """Print the last words of the same run if it finished before, and where results are."""
+        try:
+            mark = json.loads(self.path.read_text())
+            same = mark["facts"] == self.facts
+            there = all((self.path.parent / name).exists() for name in mark["results"])
+            words = str(mark["words"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+        if same and there:
+            print(f"{words}\nfinished before; results in {self.path.parent}")
+        return same and there
+
+    def write(self, words: str, results: Sequence[str]) -> None:
+        """Mark the run as finished; written last.
+
+        Args:
+            words: printed when the same run is asked for again.
+            results: files of the run folder that must be there for that.
+        """
+        write_json(self.path, {"words": words, "results": list(results), "facts": self.facts})
+
+
+def _named_files(value: Any) -> Iterator[Path]:
+    """The existing files that a configuration names; ``{seed}`` stands for any text."""
+    if isinstance(value, Path):
+        fixed = list(takewhile(lambda part: "{seed}" not in part, value.parts))
+        pattern = "/".join(value.parts[len(fixed) :]).replace("{seed}", "*")
+        paths = Path(*fixed).glob(pattern) if pattern else [value]
+        yield from (path for path in paths if path.is_file())
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _named_files(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _named_files(item)
+    elif is_dataclass(value):
+        for field in fields(value):
+            if field.name not in PLACES:
+                yield from _named_files(getattr(value, field.name))
+
+
+def _bank_digest(bank: ImageBank) -> str:
+    """The digest of images and labels, and of all else that is known about the images."""
+    facts = {**bank.attributes, **bank.factors}
+    hashed = hashlib.blake2b(bank.digest.encode(), digest_size=8)
+    for name in sorted(facts):
+        hashed.update(name.encode())
+        hashed.update(facts[name].contiguous().numpy().data)
+    return hashed.hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """A digest of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "blake2b").hexdigest()

@@ -1,0 +1,5 @@
+from .report import LakeResult
+from .run import LakeStudy, run_lake
+from .runs import LakeRuns, draw_runs, read_runs
+
+__all__ = ["LakeResult", "LakeRuns", "LakeStudy", "draw_runs", "read_runs", "run_lake"]

@@ -1,0 +1,76 @@
+"""Lake's task with the encoders and learners of a study."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from fewshot.data.dataset import Splits
+from fewshot.study.config import StudyConfig
+from fewshot.study.lake.classify import check_checkpoints, classify, twenty_way
+from fewshot.study.lake.report import LakeResult, write_lake_report
+from fewshot.study.lake.runs import LakeRuns
+from fewshot.study.run import Study
+
+
+class LakeStudy:
+    """Computes a study's cells inside a run folder and classifies Lake's runs with them.
+
+    Args:
+        config: the study and, in a subclass, how the runs were chosen; stored with the result.
+        splits: the dataset's banks.
+        runs: the task.
+        output: the run folder; cells of a finished study in it are reused.
+        learners: names of those that classify; by default all that answer 20-way episodes.
+        device: where to compute.
+        say: receives one line after each training, and one for each learner left out.
+
+    Raises:
+        InputError: no learner answers 20-way episodes, an encoder may have seen the test
+            characters, or the study is impossible.
+    """
+
+    def __init__(
+        self,
+        config: StudyConfig,
+        splits: Splits,
+        runs: LakeRuns,
+        output: Path,
+        *,
+        learners: Sequence[str] | None = None,
+        device: str = "cpu",
+        say: Callable[[str], object] = tqdm.write,
+    ) -> None:
+        self.config, self.runs, self.output, self.device = config, runs, output, device
+        self.learners = learners or twenty_way(config, say)
+        self.study = Study(config, splits, output, device=device, say=say)
+        check_checkpoints(config, say)
+
+    def result(self) -> LakeResult:
+        """Compute what is missing and write the report."""
+        outcome, cells = self.study.run(), self.study.cells
+        classified = classify(self.config, outcome, self.learners, self.runs, cells, self.device)
+        return write_lake_report(
+            self.config,
+            classified,
+            self.runs,
+            self.output,
+            seconds=cells.seconds,
+            device=self.device,
+        )
+
+
+def run_lake(
+    config: StudyConfig,
+    splits: Splits,
+    runs: LakeRuns,
+    output: Path,
+    *,
+    device: str = "cpu",
+    say: Callable[[str], object] = tqdm.write,
+) -> LakeResult:
+    """Compute a study, or what is missing of it, and classify Lake's runs with its learners.
+
+    For arguments and errors see :class:`LakeStudy`.
+    """
+    return LakeStudy(config, splits, runs, output, device=device, say=say).result()

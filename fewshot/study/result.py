@@ -1,0 +1,140 @@
+"""The result of a finished study: rows and how they were made, in memory and as a file."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
+
+from fewshot.config import describe
+from fewshot.environment import hardware, versions
+from fewshot.predictions import data_frame
+from fewshot.study.rows import Measurement, Published, ResultRow, Row
+from fewshot.study.tables import study_table, verdicts
+from guided.errors import InputError
+from guided.files import write_json
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+
+R = TypeVar("R", bound=Row)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result(Generic[R]):
+    """Rows of a finished study.
+
+    Attributes:
+        study: its name.
+        baseline: the arm that others are paired with.
+        rows: one a condition.
+        diagnostics: measurements of the encoders' latents.
+        published: errors that others report.
+        seconds: of computing, each cell counted once, earlier runs included.
+        seconds_reused: the part of them that earlier runs spent.
+        facts: further JSON-able facts by name: versions, hardware, the configuration …
+        output: the run folder; None for results without one.
+    """
+
+    row_type: ClassVar[type[Row]]
+    file_name: ClassVar[str] = "results.json"
+
+    study: str
+    baseline: str
+    rows: tuple[R, ...]
+    diagnostics: tuple[Measurement, ...] = ()
+    published: tuple[Published, ...] = ()
+    seconds: float = 0.0
+    seconds_reused: float = 0.0
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    output: Path | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values by name; ``facts`` stand beside the other names."""
+        return {
+            "study": self.study,
+            "baseline": self.baseline,
+            "rows": [row.to_json() for row in self.rows],
+            "diagnostics": [entry.to_json() for entry in self.diagnostics],
+            "published": [figures.to_json() for figures in self.published],
+            "seconds": self.seconds,
+            "seconds_reused": self.seconds_reused,
+            **self.facts,
+        }
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any], output: Path | None = None) -> Self:
+        """The result that :meth:`to_json` described."""
+        values = dict(content)
+        return cls(
+            study=values.pop("study"),
+            baseline=values.pop("baseline"),
+            rows=tuple(cls.row_type.from_json(row) for row in values.pop("rows")),  # type: ignore[misc]
+            diagnostics=tuple(map(Measurement.from_json, values.pop("diagnostics", ()))),
+            published=tuple(map(Published.from_json, values.pop("published", ()))),
+            seconds=values.pop("seconds"),
+            seconds_reused=values.pop("seconds_reused", 0.0),
+            facts=values,
+            output=output,
+        )
+
+    @classmethod
+    def load(cls, output: Path | str) -> Self:
+        """Read the result of a finished run.
+
+        Args:
+            output: the run folder.
+
+        Raises:
+            InputError: the folder holds no finished run.
+        """
+        file = Path(output) / cls.file_name
+        try:
+            content = json.loads(file.read_text())
+        except (OSError, ValueError) as error:
+            raise InputError(f"{file}: not the result of a finished run ({error})") from error
+        return cls.from_json(content, Path(output))
+
+    def save(self) -> Self:
+        """Write :meth:`to_json` into the run folder; returns itself."""
+        assert self.output is not None
+        write_json(self.output / self.file_name, self.to_json())
+        return self
+
+    def to_frame(self) -> "DataFrame":
+        """The rows as a pandas DataFrame, a column for each attribute.
+
+        Raises:
+            InputError: pandas is not installed.
+        """
+        return data_frame([row.to_json() for row in self.rows])
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyResult(Result[ResultRow]):
+    """Rows, verdicts and table of a comparison; see :class:`Result` for the attributes."""
+
+    row_type = ResultRow
+
+    @property
+    def table(self) -> str:
+        """All rows as a Markdown table, then the errors that others report."""
+        return study_table(self.rows, self.published)
+
+    @property
+    def verdicts(self) -> list[str]:
+        """One sentence for each guided arm and for each learner that is paired with another."""
+        return verdicts(self.rows)
+
+    def __str__(self) -> str:
+        return "\n".join([self.table, *self.verdicts])
+
+
+def provenance(config: Any, device: str) -> dict[str, Any]:
+    """Versions, hardware and configuration of a run, JSON-able."""
+    return {
+        "versions": versions(),
+        "hardware": hardware(device),
+        "config": describe(config, full=True),
+    }

@@ -1,0 +1,266 @@
+"""Typed results: errors, result rows, measurements, and figures that others published.
+
+JSON is made at the edge: each type has ``to_json`` and ``from_json``, which are inverse to each
+other. Keys come in one order everywhere: arm, seed, learner, latents, setting.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, NamedTuple, Self
+
+from torch import Tensor
+
+from fewshot.episodes import Setting
+from guided.errors import InputError
+
+Interval = tuple[float, float]
+
+KEY_COLUMNS = ("arm", "learner", "latents", "latent_dim", "n_way", "n_shot", "n_query")
+"""Columns of which a study has one row for each combination."""
+
+
+class Key(NamedTuple):
+    """Identifies one learner on one encoder of a study."""
+
+    arm: str
+    seed: int
+    learner: str
+    latents: str
+
+
+@dataclass(frozen=True)
+class EpisodeErrors:
+    """Errors of one learner on one encoder, episode by episode.
+
+    Attributes:
+        key: arm, seed, learner and latents.
+        setting: the episodes' shape.
+        errors: float32 ``[n_episodes]``, the share of wrong queries, in percent.
+    """
+
+    key: Key
+    setting: Setting
+    errors: Tensor
+
+
+def rounded(value: Any) -> Any:
+    """Round a number, or the ends of an interval, to the four decimals that are stored."""
+    if value is None:
+        return None
+    if isinstance(value, tuple | list):
+        return tuple(rounded(end) for end in value)
+    return round(float(value), 4)
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """Columns that the result rows of every study share; errors in percent.
+
+    Attributes:
+        arm: name of the encoder.
+        arm_group: name that it shares with arms that differ from it only in ``labelled``.
+        encoder: its kind: pretrained, random, pixels or checkpoint.
+        guidance: class names of the strategies that shaped it.
+        seeds: one pretraining each.
+        error: mean over seeds and test episodes (or images, or runs).
+        error_ci95_seeds: Student's t interval over seeds; None for one seed.
+        paired_by: whether the partner is another ``arm`` or another ``learner``; None: unpaired.
+        paired_with: the partner's name.
+        paired_difference: mean of this row's minus the partner's errors, percentage points.
+        paired_difference_ci95: its interval.
+        relative_reduction: in percent of the partner's error; None where that is 0.
+    """
+
+    arm: str
+    arm_group: str
+    encoder: str
+    guidance: tuple[str, ...]
+    seeds: tuple[int, ...]
+    error: float
+    error_ci95_seeds: Interval | None
+    paired_by: str | None = None
+    paired_with: str | None = None
+    paired_difference: float | None = None
+    paired_difference_ci95: Interval | None = None
+    relative_reduction: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values by column, those that identify the row first."""
+        names = sorted((f.name for f in fields(self)), key=lambda name: name not in KEY_COLUMNS)
+        return {name: _plain(getattr(self, name)) for name in names}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """The row that :meth:`to_json` described.
+
+        Raises:
+            TypeError: a column is missing or unknown.
+        """
+        return cls(**{name: _frozen(value) for name, value in values.items()})
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearnerRow(Row):
+    """Columns of rows that are about a learner on an encoder.
+
+    Attributes:
+        labelled: share of the training classes whose labels were used.
+        learner: name of the learner.
+        learner_group: name that it shares with learners that differ only in ``train_episodes``.
+        latents: the latents it is fed.
+        transductive: True if a query's prediction depends on the other queries.
+        batch_norm: batch norm's policy.
+        test_views: deformed copies that an image's embedding is averaged over at test time.
+        meta_trained: True if the learner was meta-trained on this arm.
+        train_episodes: episodes of that training.
+        n_way, n_shot, n_query: shape of the test episodes.
+    """
+
+    labelled: float
+    learner: str
+    learner_group: str
+    latents: str
+    transductive: bool
+    batch_norm: str
+    test_views: int
+    meta_trained: bool
+    train_episodes: int
+    n_way: int
+    n_shot: int
+    n_query: int
+
+    @property
+    def setting(self) -> tuple[int, int, int]:
+        """Shape of the test episodes."""
+        return self.n_way, self.n_shot, self.n_query
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResultRow(LearnerRow):
+    """One line of a comparison: an arm, a learner, latents and a setting.
+
+    Attributes:
+        episodes: test episodes of each seed.
+        error_ci95_episodes: Student's t interval over episodes, for these encoders.
+    """
+
+    episodes: int
+    error_ci95_episodes: Interval | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LakeRow(LearnerRow):
+    """One line of Lake's task: an arm, a learner and latents.
+
+    Attributes:
+        runs: of the task.
+        trials: test images of one seed, in all runs.
+        error_by_seed: mean error of each seed.
+        error_ci95_binomial: Wilson's interval for the trials of one seed.
+        error_ci95_runs: Student's t interval over runs.
+    """
+
+    runs: int
+    trials: int
+    error_by_seed: tuple[float, ...]
+    error_ci95_binomial: Interval
+    error_ci95_runs: Interval | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatentsRow(Row):
+    """One line of a study of latents: an arm and its number of latents.
+
+    Attributes:
+        latent_dim: number of latents.
+        images: test images of each seed.
+        fid: Fréchet distance of samples, mean over seeds; None for untrained arms.
+        fid_ci95_seeds: Student's t interval over seeds.
+    """
+
+    latent_dim: int
+    images: int
+    fid: float | None
+    fid_ci95_seeds: Interval | None
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One number about an encoder's latents beside the same of its other latents.
+
+    Attributes:
+        arm: name of the encoder.
+        measure: the quantity, in words.
+        unit: ``%``, or empty for a pure number.
+        target: of the latents that are meant to carry it.
+        other: of all other latents.
+        seed: of the pretraining; None outside a study.
+        details: further JSON-able facts, by name.
+    """
+
+    arm: str
+    measure: str
+    unit: str
+    target: float
+    other: float
+    seed: int | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values by name; ``seed`` only where there is one."""
+        seed = {} if self.seed is None else {"seed": self.seed}
+        known = ("measure", "unit", "target", "other")
+        return {"arm": self.arm, **seed, **{n: getattr(self, n) for n in known}, **self.details}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """The measurement that :meth:`to_json` described."""
+        known = {f.name for f in fields(cls)} - {"details"}
+        details = {name: value for name, value in values.items() if name not in known}
+        return cls(**{n: v for n, v in values.items() if n in known}, details=details)
+
+
+@dataclass(frozen=True)
+class Published:
+    """Errors that others report for one method.
+
+    Args:
+        name: the method.
+        errors: setting -> error in percent. A setting is a test setting's label, ``5w1s``; in a
+            study of latents, their number.
+        source: the publication; null: remembered only, and shown nowhere.
+    """
+
+    name: str
+    errors: dict[str, float]
+    source: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values by name."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """The figures that :meth:`to_json` described."""
+        return cls(**values)
+
+    def check(self, key: str, settings: list[str]) -> None:
+        """Refuse errors for settings that the study does not have.
+
+        Raises:
+            InputError: names the key.
+        """
+        unknown = sorted(set(self.errors) - set(settings))
+        if unknown:
+            raise InputError(
+                f"{key}.errors: {unknown[0]!r} is no setting of this study, expected some of "
+                f"{', '.join(settings)}"
+            )

@@ -1,0 +1,5 @@
+from .base import TaskContext as TaskContext, TaskFactory as TaskFactory, TaskSource as TaskSource
+from .clusters import ClusterTasks as ClusterTasks
+from .decoded import DecodedTasks as DecodedTasks
+from .partitions import PartitionTasks as PartitionTasks
+from .views import ViewTasks as ViewTasks

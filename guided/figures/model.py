@@ -1,0 +1,64 @@
+"""All figures of a trained model."""
+
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from guided.decoder import Decoder
+from guided.figures.grids import sheet_figure, spaced
+from guided.figures.reconstructions import reconstructed, reconstruction_figure
+from guided.figures.traversals import spread, traversal_figure
+from guided.guided_vae import GuidedVAE
+from guided.training.log import RunLog
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def traversal_figures(model: GuidedVAE, images: Tensor) -> "dict[str, Figure]":
+    """Latent traversals through the VAE's decoder, and the figures of each guidance, by name.
+
+    The middle image's code is moved, in units of each latent's :func:`spread` over all of them.
+
+    Args:
+        model: in evaluation mode.
+        images: uint8 ``[N, C, H, W]``, held out; a few hundred are enough.
+    """
+    image, unit = images[len(images) // 2], spread(model.vae, images)
+    figures = {"traversals": traversal_figure(model.vae, image, unit=unit)}
+    for module in model.strategies:
+        for name, figure in module.figures(model.vae, images).items():
+            number = 1 + sum(taken.startswith(name) for taken in figures)
+            figures[f"{name}_{number}" if name in figures else name] = figure
+    return figures
+
+
+def picture_figures(model: GuidedVAE, images: Tensor) -> "dict[str, Figure]":
+    """Traversals, reconstructions and samples of a model, by name.
+
+    Args:
+        model: in evaluation mode.
+        images: uint8 ``[N, C, H, W]``, held out; some are shown.
+    """
+    return {
+        **traversal_figures(model, spaced(images, 256)),
+        "reconstructions": reconstruction_figure(model.vae, spaced(images, 10)),
+        "samples": sheet_figure(Decoder.from_vae(model.vae).sample(100)),
+    }
+
+
+def log_pictures(log: RunLog, model: GuidedVAE, images: Tensor, step: int) -> None:
+    """Write images, reconstructions, samples and traversals to a log.
+
+    Args:
+        log: the log.
+        model: in evaluation mode.
+        images: uint8 ``[N, C, H, W]``, held out.
+        step: at which they are entered.
+    """
+    chosen = spaced(images, 16)
+    log.images("inputs", chosen.float() / 255, step)
+    log.images("reconstructions", reconstructed(model.vae, chosen), step, columns=len(chosen))
+    log.images("samples", Decoder.from_vae(model.vae).sample(64), step)
+    for name, figure in traversal_figures(model, spaced(images, 256)).items():
+        log.figure(name, figure, step)

@@ -1,0 +1,54 @@
+"""Held-out images as one encoder sees them: the input of every measurement of latents."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from guided.encoder import Encoder
+
+Slices = Mapping[str, tuple[int, int]]
+"""Name of a slice of latents -> (start, stop)."""
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Held-out images and an encoder of them.
+
+    Args:
+        encoder: with all its latents, in evaluation mode.
+        images: uint8 ``[N, C, H, W]``.
+        targets: attribute -> int64 ``[N]``.
+        factors: ground-truth factor -> ``[N]``.
+        seed: of what a measurement draws.
+        batch_size: images encoded at a time.
+    """
+
+    encoder: Encoder
+    images: Tensor
+    targets: Mapping[str, Tensor] = field(default_factory=dict)
+    factors: Mapping[str, Tensor] = field(default_factory=dict)
+    seed: int = 0
+    batch_size: int = 1024
+
+    @property
+    def device(self) -> torch.device:
+        """The encoder's device."""
+        return self.encoder.chosen.device
+
+    @cached_property
+    @torch.no_grad()
+    def latents(self) -> NDArray[np.floating]:
+        """Posterior means, ``[N, latent_dim]``."""
+        parts = self.images.split(self.batch_size)
+        return torch.cat([self.encoder(part.to(self.device)) for part in parts]).cpu().numpy()
+
+
+Measure = Callable[[HeldOut, Slices], list[dict[str, Any]]]
+"""Measures some slices of latents. Each entry of the result names its ``measure``; the others
+are JSON-able values: ``slice`` and ``rest`` compare the slice's latents with all others."""

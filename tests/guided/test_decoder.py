@@ -1,0 +1,68 @@
+"""Decoders: draws of the prior, and their files."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from guided import Conv4, Decoder, Encoder, Gaussian, InputError, LatentLayout
+
+
+def test_samples_are_decoded_draws_of_the_prior(build_model: Any) -> None:
+    vae = build_model().vae
+    decoder = Decoder.from_vae(vae)
+    found = decoder.sample(5, seed=3)
+    assert found.shape == (5, 1, 16, 16)
+    torch.testing.assert_close(decoder.sample(5, seed=3, batch_size=2), found)
+    assert not torch.equal(decoder.sample(5, seed=4), found)
+    network = torch.nn.Sequential(torch.nn.Linear(8, 256), torch.nn.Unflatten(1, (1, 16, 16)))
+    with torch.no_grad():  # it writes its first latents into the corner
+        network[0].weight.copy_(torch.eye(256, 8))
+        network[0].bias.zero_()
+    codes = Decoder(network, vae.likelihood, 8).sample(4000).logit()[:, 0, 0, :8]
+    # 32,000 draws: three standard errors.
+    assert abs(float(codes.mean())) < 0.017
+    assert float(codes.std()) == pytest.approx(1, abs=0.012)
+    assert float(codes.T.corrcoef().fill_diagonal_(0).abs().max()) < 0.08
+
+
+def test_samples_of_an_unbounded_decoder_stay_within_the_image(build_model: Any) -> None:
+    vae = build_model(likelihood=Gaussian()).vae
+    with torch.no_grad():
+        vae.decoder[-1].weight.mul_(1000)
+    found = Decoder.from_vae(vae).sample(20)
+    assert (found.min(), found.max()) == (0, 1)
+
+
+def test_a_decoder_survives_its_file(build_model: Any, tmp_path: Path) -> None:
+    vae = build_model(likelihood=Gaussian(scale=0.3)).vae
+    file = tmp_path / "decoder.safetensors"
+    Decoder.from_vae(vae).save(file)
+    loaded = Decoder.load(file, vae.encoder)
+    z = torch.randn(4, 8, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(loaded(z), vae.decode(z))
+    assert torch.equal(loaded.sample(3), Decoder.from_vae(vae).sample(3))
+    assert torch.equal(loaded.likelihood.log_scale, vae.likelihood.log_scale)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("decoder", r"decoder\.safetensors: damaged, or another VAE's"),
+        ("none", "no such file; pretrain the encoder again"),
+        ("encoder", "is not a decoder's file"),
+    ],
+)
+def test_another_file_is_refused(name: str, message: str, build_model: Any, tmp_path: Path) -> None:
+    vae = build_model().vae
+    Decoder.from_vae(vae).save(tmp_path / "decoder.safetensors")
+    vae.encoder.save(tmp_path / "encoder.safetensors")
+    other = Encoder(Conv4((1, 16, 16), width=8), LatentLayout({"content": (0, 8)}))
+    with pytest.raises(InputError, match=message):
+        Decoder.load(tmp_path / f"{name}.safetensors", other)
+
+
+def test_an_encoder_without_latents_has_no_decoder(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="an encoder without latents has no decoder"):
+        Decoder.load(tmp_path / "decoder.safetensors", Encoder(Conv4((1, 16, 16)), None))
