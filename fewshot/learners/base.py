@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fewshot.config.classes import class_name
 from fewshot.episodes import Episodes
 from guided.augment import Augmentation
 from guided.backbones.batch_norm import group_statistics
@@ -186,13 +187,6 @@ class Learner(nn.Module, ABC):
 
 LearnerFactory = Callable[[Encoder], Learner]
 """Makes a learner around an encoder: a class, or ``functools.partial(Class, setting=value)``."""
-
-
-def class_name(cls: type) -> str:
-    """The bare name of a class of this project, the import path of any other."""
-    if cls.__module__.partition(".")[0] in ("fewshot", "guided"):
-        return cls.__name__
-    return f"{cls.__module__}.{cls.__qualname__}"
 
 
 def _signature(cls: type, fixed: Collection[str]) -> inspect.Signature:
