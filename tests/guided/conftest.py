@@ -10,9 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from guided.backbones import Conv4
-from guided.guided_vae import GuidedVAE
-from guided.likelihoods import Bernoulli
+from guided import Bernoulli, Conv4, GuidedVAE
 
 ImageMaker = Callable[..., Tensor]
 Scalars = Callable[[Path], dict[str, dict[int, float]]]

@@ -6,16 +6,9 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
-from torchvision.transforms.functional import (
-    adjust_brightness,
-    adjust_contrast,
-    adjust_saturation,
-    gaussian_blur,
-    resized_crop,
-)
+from torchvision.transforms.functional import adjust_brightness, adjust_contrast, adjust_saturation
 
-from guided.augment import Augmentation
-from guided.errors import InputError
+from guided import Augmentation, InputError
 
 N = 16
 
@@ -126,22 +119,6 @@ def test_crops_lie_inside_and_have_the_area_asked_for():
     assert abs(np.corrcoef(shift.T)[0, 1]) < 0.1
 
 
-def test_crops_are_torchvisions_of_the_same_place():
-    images = torch.rand(64, 3, 40, 40)
-    smooth = gaussian_blur(images, [9, 9], [4.0, 4.0])
-    augmentation = Augmentation(crop=0.3)
-    amount, chance = rng(), torch.empty(0)
-    torch.rand(5, 64, generator=amount)
-    chance = torch.rand(4, 64, generator=amount)
-    cropped = augmentation(smooth, rng())
-    for i in range(64):
-        side = float((0.3 + 0.7 * chance[0, i]).sqrt())
-        left, top = (20 * (1 - side) * (1 + float(2 * chance[k, i] - 1)) for k in (1, 2))
-        rounded = round(top), round(left), round(40 * side), round(40 * side)
-        expected = resized_crop(smooth[i], *rounded, [40, 40], antialias=False)
-        assert float((cropped[i] - expected).abs().mean()) < 0.02
-
-
 def test_half_of_the_images_are_mirrored():
     images = torch.rand(400, 3, 8, 8)
     flipped = Augmentation(flip=True)(images, rng())
@@ -163,12 +140,6 @@ def test_colours_are_torchvisions():
         expected = adjust_saturation(expected, float(factors[2]))
         torch.testing.assert_close(found[i], expected, atol=1e-5, rtol=1e-4)
     assert float(amount.abs().max()) > 0.9
-
-
-def test_colours_of_grey_images():
-    images = torch.rand(5, 1, 6, 6)
-    found = Augmentation(saturation=0.5)(images, rng())
-    torch.testing.assert_close(found, images)
 
 
 @pytest.mark.parametrize(

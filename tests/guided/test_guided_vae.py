@@ -5,13 +5,16 @@ from functools import partial
 import pytest
 import torch
 
-from guided.backbones import Conv4
-from guided.errors import InputError
-from guided.guidance.base import Guidance, GuidanceModule
-from guided.guidance.deformable_pca import DeformablePCA
-from guided.guidance.excitation_inhibition import ExcitationInhibition
-from guided.guided_vae import GuidedVAE
-from guided.likelihoods import Gaussian
+from guided import (
+    Conv4,
+    DeformablePCA,
+    ExcitationInhibition,
+    Gaussian,
+    Guidance,
+    GuidanceModule,
+    GuidedVAE,
+    InputError,
+)
 
 DPCA = DeformablePCA(deformations=("rotation", "scale"), orthogonality_weight=0.1)
 EXCITE = ExcitationInhibition(attributes={"class": 3}, excitation=2.0, hidden=4)
@@ -127,11 +130,6 @@ def test_main_and_adversary_losses_move_only_their_own_parameters():
     sum(model.adversary_losses(objective.z, targets).values(), torch.zeros(())).backward()
     assert all(p.grad is not None for p in model.adversary_parameters())
     assert all(p.grad is None for p in model.main_parameters())
-
-
-def test_attributes_are_those_that_guidances_read():
-    both = ExcitationInhibition(attributes={"class": 2, "drawer": 1})
-    assert build(DPCA, both).attributes == {"class", "drawer"}
 
 
 def test_two_guidances_of_one_kind_are_refused():

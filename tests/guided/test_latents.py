@@ -2,8 +2,8 @@
 
 import pytest
 
-from guided.errors import InputError
-from guided.latents import LatentAllocator, LatentLayout
+from guided import InputError, LatentLayout
+from guided.latents import LatentAllocator
 
 
 @pytest.fixture
@@ -19,13 +19,6 @@ def test_allocator_hands_out_in_order_and_calls_the_rest_content():
     slices = {"rotation": (0, 1), "class": (1, 5), "scale": (5, 6), "content": (6, 8)}
     assert allocator.layout() == LatentLayout(slices)
     assert list(allocator.layout().slices) == list(slices)
-
-
-def test_layout_has_no_content_when_everything_is_taken():
-    allocator = LatentAllocator(3)
-    allocator.take("class", 3)
-    assert allocator.layout().slices == {"class": (0, 3)}
-    assert LatentAllocator(3).layout().slices == {"content": (0, 3)}
 
 
 def test_allocator_refuses_more_than_is_left_and_says_how_much_that_is():

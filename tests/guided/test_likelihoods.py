@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.distributions import Normal
 
-from guided.likelihoods import Bernoulli, Gaussian
+from guided import Bernoulli, Gaussian
 
 SHAPE = (3, 2, 4, 5)
 
@@ -37,13 +37,6 @@ def test_gaussian_is_that_of_torch_distributions(scale, learned):
     expected = -Normal(decoded, scale).log_prob(images).sum((1, 2, 3))
     torch.testing.assert_close(likelihood.nll(decoded, images), expected, rtol=1e-6, atol=0)
     assert likelihood.mean(decoded) is decoded
-
-
-def test_only_a_learned_scale_is_a_parameter_and_both_are_kept_in_the_state():
-    fixed, learned = Gaussian(learned=False), Gaussian(learned=True)
-    assert list(fixed.parameters()) == []
-    assert [name for name, _ in learned.named_parameters()] == ["log_scale"]
-    assert set(fixed.state_dict()) == set(learned.state_dict()) == {"log_scale"}
 
 
 def test_learned_scale_is_optimal_at_the_root_mean_square_error():

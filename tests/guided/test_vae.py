@@ -5,10 +5,7 @@ import torch
 from torch.distributions import Bernoulli as BernoulliDistribution
 from torch.distributions import Normal, kl_divergence
 
-from guided.backbones import Conv4
-from guided.latents import LatentLayout
-from guided.likelihoods import Bernoulli, Gaussian
-from guided.vae import VAE, Posterior
+from guided import VAE, Bernoulli, Conv4, Gaussian, LatentLayout, Posterior
 
 
 def random_posterior(rows=5, latent_dim=3):

@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from guided.backbones import Conv4, Dense, GuidedVAENet, Pixels
-from guided.errors import InputError
+from guided import Conv4, Dense, GuidedVAENet, InputError, Pixels
 
 Downsample = Literal["stride", "pool"]
 

@@ -5,11 +5,8 @@ import torch
 import torch.nn.functional as F
 from torchvision.ops import drop_block2d
 
-from guided.backbones import ResNet12
+from guided import Encoder, InputError, LatentLayout, ResNet12
 from guided.backbones.resnet12 import DropBlock
-from guided.encoder import Encoder
-from guided.errors import InputError
-from guided.latents import LatentLayout
 from guided.seeds import seeded_initialisation
 
 THIN = (4, 6, 8, 10)

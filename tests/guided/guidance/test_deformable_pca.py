@@ -6,12 +6,9 @@ import torch
 from scipy import ndimage
 from torch import nn
 
-from guided.errors import InputError
+from guided import DeformablePCA, GuidanceContext, InputError, Posterior
 from guided.figures import spread
-from guided.guidance.base import GuidanceContext
-from guided.guidance.deformable_pca import DeformablePCA
 from guided.latents import LatentAllocator
-from guided.vae import Posterior
 
 SIZE = 16
 ALL = ("rotation", "scale", "shear", "translation_x", "translation_y")

@@ -8,11 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from guided.errors import InputError
-from guided.guidance.base import GuidanceContext
-from guided.guidance.excitation_inhibition import ExcitationInhibition
+from guided import ExcitationInhibition, GuidanceContext, InputError, Posterior
 from guided.latents import LatentAllocator, attributes_in
-from guided.vae import Posterior
 
 CATEGORIES = {"class": 5, "drawer": 3, "hand.left": 2}
 LATENT_DIM = 9

@@ -10,18 +10,22 @@ import numpy as np
 import pytest
 import torch
 
-from guided.augment import Augmentation
-from guided.backbones import Conv4
-from guided.errors import InputError
-from guided.guidance.base import GuidanceContext
-from guided.guidance.deformable_pca import DeformablePCA
-from guided.guidance.excitation_inhibition import ExcitationInhibition
-from guided.guidance.known_deformation import UNITS, KnownDeformation
+from guided import (
+    Augmentation,
+    Conv4,
+    DeformablePCA,
+    ExcitationInhibition,
+    GuidanceContext,
+    InputError,
+    KnownDeformation,
+    LabelledImages,
+    Posterior,
+    PretrainConfig,
+    pretrain,
+)
+from guided.guidance.known_deformation import UNITS
 from guided.latents import LatentAllocator
-from guided.training.config import PretrainConfig
-from guided.training.data import LabelledImages
-from guided.training.pretrain import build_model, pretrain
-from guided.vae import Posterior
+from guided.training.pretrain import build_model
 
 Scalars = Callable[[Path], dict[str, dict[int, float]]]
 

@@ -5,10 +5,8 @@ from functools import partial
 import pytest
 import torch
 
-from guided.backbones import Conv4
-from guided.errors import InputError
+from guided import Conv4, InputError, LabelledImages
 from guided.training.classifier import ClassifierConfig, train_classifier
-from guided.training.data import LabelledImages
 
 CONFIG = ClassifierConfig(backbone=partial(Conv4, width=4), steps=40, batch_size=16)
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
 import torch
 from matplotlib.figure import Figure
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -46,10 +45,3 @@ def test_everything_can_be_read_back(tmp_path, read_scalars):
     assert tags["tensors"] == ["config/text_summary"]
     (grid,) = events.Images("inputs")
     assert (grid.height, grid.width) == (4 + 2, 3 * 5 + 4)  # a border of one pixel
-
-
-def test_the_file_is_closed_after_an_error(tmp_path, read_scalars):
-    with pytest.raises(RuntimeError), RunLog(tmp_path) as log:
-        log.scalars("loss", {"kl": 1.0}, 1)
-        raise RuntimeError
-    assert read_scalars(tmp_path) == {"loss/kl": {1: 1.0}}

@@ -14,21 +14,19 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import Tensor
 from torch.distributions import Bernoulli, Normal, kl_divergence
 
-from guided.augment import Augmentation
-from guided.backbones import Conv4
-from guided.encoder import Encoder
-from guided.guidance.deformable_pca import DeformablePCA
-from guided.guidance.excitation_inhibition import ExcitationInhibition
-from guided.guided_vae import GuidedVAE
-from guided.seeds import generator
-from guided.training.data import Batches
-from guided.training.pretrain import (
+from guided import (
+    Augmentation,
+    Conv4,
+    DeformablePCA,
+    Encoder,
+    ExcitationInhibition,
+    GuidedVAE,
     LabelledImages,
     PretrainConfig,
-    build_model,
-    negative_elbo,
     pretrain,
 )
+from guided.seeds import generator
+from guided.training.pretrain import build_model, negative_elbo
 
 Scalars = Callable[[Path], dict[str, dict[int, float]]]
 State = dict[str, Tensor]
@@ -136,26 +134,6 @@ def test_training_lowers_the_held_out_loss(make_images):
     history = pretrain(images, images, config, seed=0).progress.history
     scores = [entry["negative_elbo"] for entry in history]
     assert scores[0] > scores[1] > scores[2]
-
-
-def test_each_epoch_is_a_permutation_in_whole_batches():
-    batches = Batches(23, 5, seed=1, device=torch.device("cpu"))
-    epochs = [torch.cat([batches[4 * e + i] for i in range(4)]) for e in range(5)]
-    for epoch in epochs:
-        assert len(epoch.unique()) == len(epoch) == 20
-        assert 0 <= epoch.min() <= epoch.max() < 23
-    assert len({tuple(epoch.tolist()) for epoch in epochs}) == 5
-    assert set(torch.cat(epochs).tolist()) == set(range(23))  # the rest of an epoch comes later
-
-
-def test_a_batch_is_a_function_of_seed_and_step_alone():
-    def fresh(seed=1):
-        return Batches(23, 5, seed, torch.device("cpu"))
-
-    used = fresh()
-    for step in (17, 0, 5, 16, 4, 5):
-        assert torch.equal(used[step], fresh()[step])
-    assert not torch.equal(fresh(1)[0], fresh(2)[0])
 
 
 def test_unshuffled_training_sees_the_images_in_order(data, monkeypatch):

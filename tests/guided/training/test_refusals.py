@@ -1,4 +1,4 @@
-"""What pretraining refuses: impossible settings, and losses that are no numbers."""
+"""Refusals of pretraining: impossible settings, and losses that are not finite."""
 
 import math
 from dataclasses import dataclass, replace
@@ -7,12 +7,15 @@ from functools import partial
 import pytest
 import torch
 
-from guided.backbones import Conv4
-from guided.errors import InputError
-from guided.guidance.base import Guidance, GuidanceModule
-from guided.training.config import PretrainConfig
-from guided.training.data import LabelledImages
-from guided.training.pretrain import pretrain
+from guided import (
+    Conv4,
+    Guidance,
+    GuidanceModule,
+    InputError,
+    LabelledImages,
+    PretrainConfig,
+    pretrain,
+)
 
 CONFIG = PretrainConfig(
     backbone=partial(Conv4, width=4),
@@ -88,7 +91,7 @@ class PoisonModule(GuidanceModule):
 def test_a_loss_that_is_no_number_stops_and_spares_the_state_before(
     step, gradient, log_every, data, tmp_path
 ):
-    """Whether or not the poisoned step is logged, or is the one that is validated."""
+    """The poisoned step may be logged or validated, or neither."""
     path = tmp_path / "state"
     config = replace(CONFIG, log_every=log_every)
     poisoned = replace(config, guidance=[Poison(step=step, gradient=gradient)])

@@ -16,15 +16,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from guided.augment import Augmentation
-from guided.backbones import Conv4
-from guided.errors import InputError
-from guided.guidance.deformable_pca import DeformablePCA
-from guided.guidance.excitation_inhibition import ExcitationInhibition
-from guided.likelihoods import Gaussian
-from guided.training.config import PretrainConfig
-from guided.training.data import LabelledImages
-from guided.training.pretrain import pretrain
+from guided import (
+    Augmentation,
+    Conv4,
+    DeformablePCA,
+    ExcitationInhibition,
+    Gaussian,
+    InputError,
+    LabelledImages,
+    PretrainConfig,
+    pretrain,
+)
 
 Scalars = Callable[[Path], dict[str, dict[int, float]]]
 

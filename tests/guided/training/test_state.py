@@ -1,4 +1,4 @@
-"""Where a run stands, and the file from which it resumes."""
+"""The state of a run, and the file from which it resumes."""
 
 import math
 from pathlib import Path
