@@ -1,17 +1,17 @@
-"""Loading a large set of images: seconds, memory, and whether processes share one copy.
+"""Seconds and memory for loading a large set of images, and sharing it among processes.
 
 Writes a set like miniImageNet (a hundred classes of 84 x 84, smooth noise) to a temporary folder
-in each of its forms, or takes ``$FEWSHOT_DATA``'s. For each form, in processes of their own:
+in each of its forms, or reads the one in ``--data-root``. Measures for each form, in processes of
+their own:
 
-- build: seconds of the first loading, which decodes the images into the cache, and the most
-  memory that the process had resident, less the bank itself (getrusage's ``ru_maxrss``);
-- reopen: seconds of the second loading, imports not counted, by the clock and on the processor,
-  which is what is left of the former on a machine that does nothing else;
-- readers: processes that all read the whole bank, at once. Proportional set size (PSS) counts a
-  page that n processes share as 1/n of a page in each. So the sum over readers of the bank's PSS
-  is one bank if there is one copy.
+- build: seconds of the first loading, which decodes the images into the cache, and the largest
+  resident memory of the process (getrusage's ``ru_maxrss``), less the bank itself;
+- reopen: seconds of the second loading without imports, by the clock and of processor time;
+- readers: memory of several processes that read the whole bank at once. Proportional set size
+  (PSS) counts a page that n processes share as 1/n of a page in each, so the PSS of all readers
+  adds up to one bank if they share one copy.
 
-The full set's size is ``--images 600``: 3 GB of temporary files and some minutes.
+``--images 600`` is the size of the full set: 3 GB of temporary files and some minutes.
 """
 
 import argparse
@@ -36,13 +36,13 @@ MIB = 2**20
 
 
 def in_a_process(function: Callable[[], Any]) -> Any:
-    """What ``function`` returns in a fresh process: nothing is resident there before."""
+    """Call a function in a fresh process, whose memory is that of the function alone."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         return pool.submit(function).result()
 
 
 def make(form: str, root: Path, n_images: int) -> None:
-    """Write a set in one form."""
+    """Write the set in one of its forms."""
     folder = root / "mini-imagenet"
     folder.mkdir(parents=True)
     {"folders": _folders, "archives": _archive, "lists": _lists, "pickles": _pickles}[form](
@@ -78,7 +78,7 @@ def _splits() -> dict[str, tuple[str, ...]]:
 
 
 def _each(n_images: int) -> Any:
-    """Split, synset, file name and content of each image."""
+    """The split, synset, file name and content of each image."""
     label = 0
     for split, names in _splits().items():
         for name in names:
@@ -114,7 +114,7 @@ def _lists(folder: Path, n_images: int) -> None:
 
 
 def _pickles(folder: Path, n_images: int) -> None:
-    """Protocol 2, as learn2learn's: its arrays are text, and take most memory to load."""
+    """Protocol 2, as learn2learn's: it stores arrays as text, which takes most memory to load."""
     import numpy as np
 
     label = 0
@@ -131,8 +131,11 @@ def _pickles(folder: Path, n_images: int) -> None:
 
 
 def load(root: Path) -> tuple[float, float, int, int]:
-    """Seconds to load the set, by the clock and on the processor; bytes of the bank, and of
-    resident memory at its most."""
+    """Load the set.
+
+    Returns:
+        seconds by the clock and of processor time, bytes of the bank, largest resident memory.
+    """
     import warnings
 
     from fewshot.data.folder import SharedImagesWarning
@@ -155,7 +158,7 @@ def _gather(barrier: Any) -> None:
 
 
 def read(root: Path) -> tuple[int, int, int]:
-    """Read all pages of the bank; its resident and its proportional size, then that of all."""
+    """Read all pages of the bank. Resident and PSS bytes of the bank, PSS bytes of the process."""
     import warnings
 
     from fewshot.data.folder import SharedImagesWarning
@@ -174,7 +177,7 @@ def read(root: Path) -> tuple[int, int, int]:
 
 
 def _mapped(name: str) -> tuple[int, int]:
-    """Rss and Pss of the maps of a file."""
+    """Resident and PSS bytes of the maps of a file."""
     sizes, inside = {"Rss:": 0, "Pss:": 0}, False
     for line in Path("/proc/self/smaps").read_text().splitlines():
         key = line.split()[0]
@@ -190,7 +193,7 @@ def _bytes(line: str) -> int:
 
 
 def measure(form: str, root: Path, n_readers: int) -> tuple[object, ...]:
-    """A row of the table."""
+    """One row of the table."""
     built, _, n_bytes, peak = in_a_process(partial(load, root))
     reopened, busy, _, _ = in_a_process(partial(load, root))
     context = multiprocessing.get_context("spawn")
@@ -213,11 +216,11 @@ def measure(form: str, root: Path, n_readers: int) -> tuple[object, ...]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Loading a large set of images.")
-    parser.add_argument("--images", type=int, default=30, help="images a class; in full: 600")
+    parser = argparse.ArgumentParser(description="Time and memory for loading many images.")
+    parser.add_argument("--images", type=int, default=30, help="images in a class; 600 in full")
     parser.add_argument("--forms", nargs="+", choices=FORMS, default=FORMS)
     parser.add_argument("--readers", type=int, default=8)
-    parser.add_argument("--data-root", type=Path, help="measure what is here instead")
+    parser.add_argument("--data-root", type=Path, help="measure the set in this folder instead")
     arguments = parser.parse_args()
     rows = []
     with tempfile.TemporaryDirectory() as name:
@@ -228,7 +231,7 @@ def main() -> None:
             with tempfile.TemporaryDirectory(dir=name) as root:
                 in_a_process(partial(make, form, Path(root), arguments.images))
                 rows.append(measure(form, Path(root), arguments.readers))
-    # Not before: it imports torch, and a process is said to have been as large as its parent was.
+    # Imported last: it imports torch, and a child's ru_maxrss starts at its parent's.
     from _timing import print_table
 
     n = arguments.readers

@@ -104,6 +104,7 @@ def train(
     encoder: Encoder,
     train: ImageBank,
     validation: ImageBank,
+    /,
     config: TrainConfig | None = None,
     *,
     seed: int = 0,

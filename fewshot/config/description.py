@@ -63,7 +63,10 @@ def _settings(target: Callable[..., Any], given: Mapping[str, Any], full: bool) 
 def defaults(target: Callable[..., Any]) -> dict[str, Any]:
     """The default of every setting of a class that has one."""
     if not dataclasses.is_dataclass(target):
-        parameters = inspect.signature(target).parameters.values()
+        parameters = list(inspect.signature(target).parameters.values())
+        # The first positional one is no setting: a dataset's root, an encoder's image shape.
+        if parameters and parameters[0].kind is not parameters[0].KEYWORD_ONLY:
+            del parameters[0]
         return {p.name: p.default for p in parameters if p.default is not p.empty}
     found = {}
     for field in dataclasses.fields(target):

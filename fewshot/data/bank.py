@@ -89,7 +89,7 @@ class ImageBank:
         a copy.
 
         Args:
-            subset: indices of classes.
+            subset: indices of classes, ``[k]``.
         """
         chosen = torch.as_tensor(subset, dtype=torch.int64)
         position = torch.full((self.n_classes,), -1)

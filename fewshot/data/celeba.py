@@ -74,14 +74,16 @@ class CelebA(Dataset):
 
     @property
     def folder(self) -> Path:
-        """The first folder that exists, or else the one to download into."""
+        """The first complete folder; else the first that exists; else the one to download into."""
         folders = [root / FOLDER for root in self.roots]
-        return next((folder for folder in folders if folder.is_dir()), folders[0])
+        complete = [folder for folder in folders if not _missing(folder)]
+        existing = [folder for folder in folders if folder.is_dir()]
+        return [*complete, *existing, *folders][0]
 
     def splits(self) -> Splits:
-        if self.fetch_missing and self._missing():
+        if self.fetch_missing and _missing(self.folder):
             self.download()
-        if missing := self._missing():
+        if missing := _missing(self.folder):
             raise self.not_found([f"{FOLDER}/{path.name}" for path in missing], "and")
         # The bank of all people is cached; `min_images` selects from it. The key holds the
         # archive's state, not the images', because listing the archive takes seconds.
@@ -113,7 +115,7 @@ class CelebA(Dataset):
         return ImageBank(view.images, view.labels, view.class_names, attributes)
 
     def listing(self) -> Listing:
-        if self._missing():
+        if _missing(self.folder):
             return self.absent(self.folder)
         try:
             people = _read_list(self.folder / IDENTITIES, self.how_to_get).values
@@ -131,19 +133,13 @@ class CelebA(Dataset):
         """
         from torchvision.datasets import CelebA as Source
 
-        missing = {path.name for path in self._missing()}
+        missing = {path.name for path in _missing(self.folder)}
         files = [
             RemoteFile(name, (f"{GOOGLE_DRIVE}{file_id}",), md5)
             for file_id, md5, name in Source.file_list
             if name in missing
         ]
         download_files(self.name, files, self.folder, URL)
-
-    def _missing(self) -> list[Path]:
-        names = [ATTRIBUTES, IDENTITIES, PARTITION]
-        if not (self.folder / IMAGES).is_dir():
-            names.insert(0, ARCHIVE)
-        return [path for path in (self.folder / name for name in names) if not path.exists()]
 
     def _source(self) -> Path:
         archive = self.folder / ARCHIVE
@@ -219,6 +215,13 @@ class CelebA(Dataset):
                 f"{len(np.unique(twice))} in two, such as person {twice[0]}"
             )
         return people, splits, attributes
+
+
+def _missing(folder: Path) -> list[Path]:
+    names = [ATTRIBUTES, IDENTITIES, PARTITION]
+    if not (folder / IMAGES).is_dir():
+        names.insert(0, ARCHIVE)
+    return [path for path in (folder / name for name in names) if not path.exists()]
 
 
 class _List(NamedTuple):

@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Splits:
-    """Three banks with disjoint classes.
+    """Three banks with disjoint classes; where a dataset says so, with disjoint images instead.
 
     Attributes:
         train: for pretraining and meta-training.

@@ -145,7 +145,7 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
     """Read an IDX file of bytes, gzipped if its name ends in ``.gz``.
 
     Source: http://yann.lecun.com/exdb/mnist, "the IDX file format": 0, 0, 8 (bytes), the number
-    of dimensions; each dimension as a big-endian int32; the values.
+    of dimensions; each dimension as a big-endian number of 32 bits; the values.
 
     Returns:
         array of the shape in the file's header.
@@ -170,7 +170,7 @@ def _shape(path: Path) -> tuple[int, ...]:
     n_dimensions = header[3] if header[:3] == b"\0\0\x08" and len(header) > 3 else 0
     if n_dimensions not in (1, 3) or len(header) < 4 + 4 * n_dimensions:
         raise InputError(f"{path}: expected an IDX file of images or labels; {REMEDY}")
-    return tuple(np.frombuffer(header, ">i4", count=n_dimensions, offset=4).tolist())
+    return tuple(np.frombuffer(header, ">u4", count=n_dimensions, offset=4).tolist())
 
 
 def _content(path: Path, length: int = -1) -> bytes:

@@ -63,6 +63,6 @@ def labelled_rows(
 
 
 def spaced(images: Tensor, n: int) -> Tensor:
-    """At most n of the images, evenly spaced: a few of most classes."""
+    """At most n of the images ``[N, C, H, W]``, evenly spaced: a few of most classes."""
     rows = torch.linspace(0, len(images) - 1, min(n, len(images)), device=images.device)
     return images[rows.long()]

@@ -25,6 +25,6 @@ def reconstructed(vae: VAE, images: Tensor) -> Tensor:
 
 
 def reconstruction_figure(vae: VAE, images: Tensor) -> "Figure":
-    """Images above their reconstructions; arguments as for :func:`reconstructed`."""
+    """Images ``[n, C, H, W]`` above their reconstructions; see :func:`reconstructed`."""
     pairs = reconstructed(vae, images).clamp(0, 1).unflatten(0, (2, len(images)))
     return labelled_rows(pairs, ["image", "reconstruction"], [""] * len(images))

@@ -73,7 +73,10 @@ def correlation_within_images(amounts: Tensor, latents: Tensor) -> Tensor:
 
 
 def correlation_across_images(amounts: Tensor, latents: Tensor) -> Tensor:
-    """As :func:`correlation_within_images`, without centring: among images of unknown pose."""
+    """Correlation ``[d]`` with the amount applied, among images of unknown pose.
+
+    Arguments as for :func:`correlation_within_images`, whose centring by image is left out.
+    """
     return _correlation(amounts, latents - latents.mean((0, 1)))
 
 

@@ -34,7 +34,7 @@ class RunLog:
         return self._writer is not None
 
     def scalars(self, group: str, values: Mapping[str, float | Tensor], step: int) -> None:
-        """One curve per name, under ``group/name``."""
+        """One curve per name, under ``group/name``, of scalars."""
         if self._writer is not None:
             for name, value in values.items():
                 self._writer.add_scalar(f"{group}/{name}", float(value), step)

@@ -1,7 +1,6 @@
 """Episodes: every one a function of (seed, number), every draw uniform."""
 
 import itertools
-import math
 import random
 from dataclasses import replace
 
@@ -11,7 +10,7 @@ import torch
 from scipy.stats import chisquare
 
 from fewshot.data.bank import ImageBank
-from fewshot.episodes import Episodes, Setting
+from fewshot.episodes import Setting
 from fewshot.sampler import EpisodeSampler, _uniform, distinct
 from guided.errors import InputError
 from guided.seeds import derive_seed
@@ -169,21 +168,6 @@ def test_distinct_at_the_ends_of_the_unit_interval():
     assert bottom.tolist() == [[0, 1, 2]] * len(sizes)
 
 
-def test_distinct_is_uniform_over_ordered_tuples():
-    drawn = distinct(np.random.default_rng(1).random((60_000, 3)), np.full(60_000, 5))
-    counts = np.bincount(drawn @ [25, 5, 1], minlength=125)
-    assert (counts > 0).sum() == math.perm(5, 3)
-    expect_uniform(counts[counts > 0])
-
-
-def test_a_whole_class_can_be_used_up(make_bank):
-    """As many images as the class has: support and query are the class."""
-    small = make_bank(3, [4, 4, 4], shuffled=True)
-    batch = EpisodeSampler(small, Setting(3, 1, 3), seed=0).batch(0, 20)
-    rows = torch.cat([batch.support, batch.query], 2).flatten(1).sort(1).values
-    assert (rows == torch.arange(12)).all()
-
-
 def test_gather_takes_the_rows(uneven):
     rows = EpisodeSampler(uneven, Setting(3, 2, 4), seed=0).batch(0, 5)
     images = rows.gather(uneven.images)
@@ -206,14 +190,6 @@ def test_map_embeds_everything_in_one_call(uneven):
     assert calls == [(5 * 3 * (2 + 4), 1, 16, 16)]
     assert torch.equal(embedded.support, images.support.float().flatten(3)[..., 40:45] + 1)
     assert torch.equal(embedded.query, images.query.float().flatten(3)[..., 40:45] + 1)
-
-
-def test_labels_follow_the_flattened_images():
-    episodes = Episodes(torch.zeros(2, 3, 3, 4), torch.zeros(2, 3, 2, 4))
-    assert episodes.support_labels().tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
-    assert episodes.query_labels().tolist() == [0, 0, 1, 1, 2, 2]
-    position = torch.arange(3).view(1, 3, 1).expand(2, 3, 2).flatten(1, 2)
-    assert (position == episodes.query_labels()).all()
 
 
 # Classes within one value of an attribute.

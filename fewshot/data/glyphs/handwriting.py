@@ -1,4 +1,4 @@
-"""Drawing the characters of an alphabet by the hands of its drawers."""
+"""Drawing the characters of an alphabet, as each of its drawers writes them."""
 
 import torch
 from torch import Tensor
@@ -66,11 +66,13 @@ def draw_alphabet(
         factors: name -> float ``[c * d]``; see :class:`Glyphs`.
     """
     style = Alphabet.sample(generator(seed, "glyphs", "alphabet", alphabet))
-    hands = [generator(seed, "glyphs", "character", alphabet, c) for c in range(n_characters)]
+    per_character = [
+        generator(seed, "glyphs", "character", alphabet, c) for c in range(n_characters)
+    ]
     strokes, present = style.sample_characters(
-        torch.stack([torch.rand(N_TRIES, N_STROKES, 2, generator=g) for g in hands])
+        torch.stack([torch.rand(N_TRIES, N_STROKES, 2, generator=g) for g in per_character])
     )
-    noise = torch.stack([_normal(g, n_drawers, len(FACTORS) + N_MOTOR) for g in hands])
+    noise = torch.stack([_normal(g, n_drawers, len(FACTORS) + N_MOTOR) for g in per_character])
     habits = _normal(generator(seed, "glyphs", "drawers", alphabet), n_drawers, len(FACTORS))
     within, motor = noise[..., : len(FACTORS)], noise[..., len(FACTORS) :]
     drawn = handwrite(

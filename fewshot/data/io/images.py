@@ -58,9 +58,10 @@ def open_archive(path: Path, remedy: str) -> zipfile.ZipFile:
     """
     try:
         return zipfile.ZipFile(path)
-    except (OSError, zipfile.BadZipFile) as error:
+    except (OSError, zipfile.BadZipFile, UnicodeDecodeError, NotImplementedError) as error:
         raise InputError(
-            f"{path}: not a complete zip archive (an interrupted download or a web page?); {remedy}"
+            f"{path}: not a complete zip archive (an interrupted download or a web page?): "
+            f"{error}; {remedy}"
         ) from error
 
 

@@ -54,7 +54,7 @@ DATASETS: tuple[Callable[[Path], Dataset], ...] = (CIFAR_FS, FC100)
 
 @pytest.fixture
 def contents(monkeypatch: pytest.MonkeyPatch) -> Contents:
-    """What is in the files of a small CIFAR-100, which passes for complete."""
+    """The content of the files of a small CIFAR-100, which passes for complete."""
     monkeypatch.setattr(cifar, "PARTS", PARTS)
     made: Contents = {
         part: {
@@ -153,11 +153,7 @@ def test_fc100_divides_superclasses(tmp_path: Path, contents: Contents) -> None:
     seen = [
         bank.attributes["superclass"].unique().tolist() for bank in banks(FC100(tmp_path).splits())
     ]
-    assert seen == [
-        [1, 2, 3, 4, 5, 6, 9, 10, 15, 17, 18, 19],
-        [8, 11, 13, 16],
-        [0, 7, 12, 14],
-    ]
+    assert seen == [[1, 2, 3, 4, 5, 6, 9, 10, 15, 17, 18, 19], [8, 11, 13, 16], [0, 7, 12, 14]]
 
 
 @pytest.mark.parametrize("place", [".", "cifar-100", "cifar100"])

@@ -1,4 +1,4 @@
-"""What all datasets share: public names, roots, configurations, missing files, downloads."""
+"""Common to all datasets: public names, roots, configurations, missing files, downloads."""
 
 import inspect
 import os

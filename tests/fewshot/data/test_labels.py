@@ -151,10 +151,7 @@ def test_labels_outside_the_share_are_never_shown(config, tmp_path, monkeypatch)
     assert (
         rows["vae", "prototypical@3"]["labelled"],
         rows["vae_40", "prototypical@3"]["labelled"],
-    ) == (
-        1.0,
-        0.4,
-    )
+    ) == (1.0, 0.4)
 
 
 @pytest.mark.parametrize(

@@ -115,6 +115,13 @@ def test_truncated_files(root: Path, plain: Path, name: str) -> None:
     fails(plain, str(path), "values, it has")
 
 
+def test_dimensions_that_no_file_can_have(root: Path) -> None:
+    path = root / "mnist" / f"{mnist.FILES[0]}.gz"
+    header = bytes([0, 0, 8, 3]) + np.array([-1, -28, 28], ">i4").tobytes()
+    path.write_bytes(gzip.compress(header + bytes(784)))
+    fails(root, str(path), "its header says", "it has 784")
+
+
 @pytest.mark.parametrize("content", [b"<html></html>", gzip.compress(b"<html></html>")])
 def test_web_page_instead_of_a_file(root: Path, content: bytes) -> None:
     path = root / "mnist" / f"{mnist.FILES[0]}.gz"

@@ -17,7 +17,6 @@ from fewshot.tasks.views import ViewTasks
 from guided.augment import Augmentation
 from guided.backbones import Conv4
 from guided.decoder import Decoder
-from guided.encoder import Encoder
 from guided.errors import InputError
 from guided.latents import LatentLayout
 from guided.likelihoods import Bernoulli
@@ -215,19 +214,3 @@ def test_what_a_source_needs_is_said(context, bank):
     config = TrainConfig(setting=SETTING, freeze_encoder=True, projection=4, tasks=SOURCES["views"])
     with pytest.raises(InputError, match="tasks: are of images; freeze_encoder"):
         meta_train(config, partial(Prototypical), context.encoder, bank, bank, seed=0)
-
-
-def test_a_decoder_survives_its_file(vae, tmp_path):
-    file = tmp_path / "decoder.safetensors"
-    Decoder.from_vae(vae).save(file)
-    loaded = Decoder.load(file, vae.encoder)
-    z = torch.randn(4, 6)
-    assert torch.equal(loaded(z), vae.decode(z))
-    other = Encoder(Conv4((1, 16, 16), width=4), LAYOUT)
-    with pytest.raises(InputError, match=r"decoder\.safetensors: damaged, or another VAE's"):
-        Decoder.load(file, other)
-    with pytest.raises(InputError, match="no such file; pretrain the encoder again"):
-        Decoder.load(tmp_path / "none.safetensors", vae.encoder)
-    vae.encoder.save(tmp_path / "encoder.safetensors")
-    with pytest.raises(InputError, match="is not a decoder's file"):
-        Decoder.load(tmp_path / "encoder.safetensors", vae.encoder)

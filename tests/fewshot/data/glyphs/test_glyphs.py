@@ -37,7 +37,7 @@ def centre(images: Tensor) -> Tensor:
 
 
 def within_classes(values: Tensor, bank: ImageBank) -> Tensor:
-    """What is left of ``[N]`` when each class's mean is taken off."""
+    """``[N]`` less the mean of each class."""
     by_class = values.double().view(bank.n_classes, -1)
     return (by_class - by_class.mean(1, keepdim=True)).flatten()
 

@@ -1,3 +1,4 @@
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -123,3 +124,23 @@ def test_found_in_order_of_names_hidden_ones_left_out(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(b"")
     (tmp_path / "a" / "notes.txt").write_bytes(b"")
     assert [file.name for file in find_images(tmp_path)] == ["a/3.png", "b/1.jpeg", "b/2.PNG"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"PK\x01\x02\x14\x03\x14", b"PK\x01\x02\x14\x03\xff"),  # needs a later version
+        ("ä.png".encode(), b"\xc3\xc3.png"),  # a name that is not UTF-8
+        (b"PK\x05\x06", b"PK\x05\x05"),
+    ],
+)
+def test_archives_that_cannot_be_opened(tmp_path: Path, old: bytes, new: bytes) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("ä.png", b"")
+    assert len(find_images(path)) == 1
+    content = path.read_bytes()
+    assert old in content
+    path.write_bytes(content.replace(old, new))
+    with pytest.raises(InputError, match=r"a\.zip: not a complete zip archive .*; replace it"):
+        find_images(path)

@@ -116,14 +116,8 @@ def test_rotations(zipped: Path, rotations: omniglot.Rotations, factors: tuple[i
         ({"validation_alphabets": 0}, "Omniglot.validation_alphabets: expected 1 … 29, got 0"),
         ({"validation_alphabets": 30}, "Omniglot.validation_alphabets: expected 1 … 29, got 30"),
         ({"split_seed": -1}, "Omniglot.split_seed: expected >= 0"),
-        (
-            {"split": "vinyals", "split_seed": 1},
-            "split_seed: has no effect on the split vinyals",
-        ),
-        (
-            {"split": "random", "validation_alphabets": 5},
-            "has no effect on the split random",
-        ),
+        ({"split": "vinyals", "split_seed": 1}, "split_seed: has no effect on the split vinyals"),
+        ({"split": "random", "validation_alphabets": 5}, "has no effect on the split random"),
     ],
 )
 def test_impossible_settings(tmp_path: Path, options: dict[str, object], message: str) -> None:

@@ -2,7 +2,6 @@
 
 import copy
 import weakref
-from functools import partial
 
 import pytest
 import torch
@@ -18,7 +17,7 @@ from fewshot.learners.gradient.maml import MAML
 from fewshot.learners.gradient.meta_sgd import MetaSGD
 from fewshot.learners.gradient.reptile import Reptile
 from fewshot.sampler import EpisodeSampler
-from guided.backbones import Conv4
+from guided.backbones import Conv4, Pixels
 from guided.encoder import Encoder
 from guided.errors import InputError
 from guided.seeds import seeded_initialisation
@@ -286,13 +285,6 @@ def test_unusable_parameters_are_named(encoder):
         attempt(nothing)
 
 
-def test_a_head_that_features_bypass_is_left_out(encoder):
-    learner = make(MAML, encoder.select("features").double())
-    _, found = gradients(learner, images())
-    assert "encoder.head.weight" not in found
-    assert found["encoder.backbone.body.0.weight"].abs().sum() > 0
-
-
 # --- batch norm and memory -------------------------------------------------------------------
 
 
@@ -363,31 +355,23 @@ def test_training_frees_each_episodes_graph(encoder):
 # --- settings --------------------------------------------------------------------------------
 
 
-def test_other_numbers_of_classes_are_refused_by_those_whose_classifier_is_trained(encoder):
-    for cls in META:
-        with pytest.raises(InputError, match=rf"^{cls.__name__}\.n_way: made for 5-way .* 3-way"):
-            cls(encoder).double().logits(images())
-    assert FineTune(encoder).double().logits(images()).shape == (2, 9, WAY)
-
-
-def test_an_encoder_whose_projection_was_removed(encoder):
-    learner = make(MAML, encoder.with_projection(4).with_projection(0))
+@pytest.mark.parametrize(
+    ("variant", "unused"),
+    [
+        (lambda encoder: encoder.select("features"), {"encoder.head.weight", "encoder.head.bias"}),
+        (lambda encoder: encoder.with_projection(4).with_projection(0), set()),
+        (lambda encoder: Encoder(Pixels((1, 16, 16)), None), set()),
+        (lambda encoder: Encoder(Conv4((1, 16, 16), width=4, downsample="pool"), None), set()),
+    ],
+    ids=["features", "projection removed", "pixels", "pooled"],
+)
+def test_all_that_reaches_the_logits_is_meta_trained(encoder, variant, unused):
+    learner = make(MAML, variant(encoder).double())
     _, found = gradients(learner, images())
-    assert found["encoder.backbone.body.0.weight"].abs().sum() > 0
+    assert set(found) == {name for name, _ in learner.named_parameters()} - unused
 
 
-def test_pixels_adapt_their_classifier(pixels):
-    learner = partial(MAML, n_way=WAY)(pixels).double()
-    _, found = gradients(learner.train(), images())
-    assert set(found) == {"classifier.weight", "classifier.bias"}
-
-
-def test_a_pooled_network_of_colour_images(tmp_path):
-    encoder = Encoder(Conv4((3, 16, 16), width=4, downsample="pool"), None)
-    learner = MAML(encoder, n_way=WAY)
-    episodes = Episodes(*(torch.rand(2, WAY, n, 3, 16, 16) for n in (1, 2)))
-    learner.loss(episodes).backward()
-    assert all(p.grad is not None for p in learner.parameters())
-    learner.save(tmp_path / "learner.safetensors")
-    other = MAML(encoder, n_way=WAY).restore(tmp_path / "learner.safetensors")
-    torch.testing.assert_close(other.classifier.weight, learner.classifier.weight)
+def test_fine_tuning_takes_any_number_of_classes(encoder):
+    assert FineTune(encoder).double().logits(images()).shape == (2, 9, WAY)
+    with pytest.raises(InputError, match=r"^MAML\.n_way: made for 5-way .* 3-way"):
+        MAML(encoder).double().logits(images())

@@ -240,14 +240,6 @@ def test_it_learns_to_tell_new_classes_apart(encoder, make_bank, settings):
     assert after < 0.5 * before, (before, after)
 
 
-def test_an_episode_names_its_classes(bank):
-    rows = EpisodeSampler(bank, Setting(4, 2, 3), seed=1).batch(0, 5)
-    for part in (rows.support, rows.query):
-        assert (bank.labels[part] == rows.classes.unsqueeze(2)).all()
-    assert torch.equal(rows.gather(bank.images).classes, rows.classes)
-    assert torch.equal(rows.map(lambda x: x.double()).classes, rows.classes)
-
-
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
