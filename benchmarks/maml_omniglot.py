@@ -13,7 +13,6 @@ class at random; images come from memory.
 """
 
 import argparse
-import json
 import random
 import warnings
 from pathlib import Path
@@ -27,13 +26,14 @@ from torch import Tensor, nn
 from tqdm import trange
 
 from fewshot.commands.compare import CompareConfig
-from fewshot.config import describe, parse
+from fewshot.config import parse, settings_of
 from fewshot.data import Splits, data_root
 from fewshot.environment import hardware, versions
 from fewshot.interop import task_dataset
 from fewshot.meta_train import TrainConfig
 from fewshot.sampler import EpisodeSampler
 from fewshot.statistics import ci95_over_seeds, paired_difference
+from fewshot.study import StudyResult
 from guided.files import write_json
 from guided.seeds import derive_seed
 
@@ -96,7 +96,7 @@ def main() -> None:
     splits = config.dataset(data_root(None)).splits()
     (name, learner), (setting,) = next(iter(config.learners.items())), config.settings
     assert learner.train is not None
-    fast_lr = describe(learner.learner)["init_args"]["learning_rate"]
+    fast_lr = settings_of(learner.learner)["learning_rate"]
     seed = derive_seed(config.episode_seed, "test", setting.label)
     sampler = EpisodeSampler(splits.test, setting, seed)
     theirs, start = [], perf_counter()
@@ -109,9 +109,9 @@ def main() -> None:
     with np.load(folder / "episodes.npz") as arrays:
         ours = arrays[f"random|{name}|features|{setting.label}"]
     paired = paired_difference(ours, peer, seed=0, resamples=config.resamples)
-    study = json.loads((folder / "results.json").read_text())
+    study = StudyResult.load(folder)
     results = {
-        **study,
+        **study.to_json(),
         "peer": {
             "name": "learn2learn examples/vision/maml_omniglot.py",
             "error": float(peer.mean()),
@@ -125,7 +125,7 @@ def main() -> None:
     write_json(folder / "maml_omniglot.json", results)
     low, high = paired.ci95
     print(f"learn2learn: error {peer.mean():.2f} %, {seconds:.0f} s")
-    print(f"ours: error {ours.mean():.2f} %, {study['seconds']:.0f} s")
+    print(f"ours: error {ours.mean():.2f} %, {study.seconds:.0f} s")
     print(f"difference {paired.difference:+.2f} points, 95 % {low:+.2f} … {high:+.2f}")
 
 

@@ -14,14 +14,15 @@ Interval = tuple[float, float]
 
 
 def ci95_over_seeds(errors: Errors) -> Interval | None:
-    """Student's t interval for the mean error of a fresh seed; None for fewer than two seeds."""
+    """Student's t interval for the mean error of a new seed; None for fewer than two seeds."""
     return t_interval(errors.mean(1))
 
 
 def ci95_over_episodes(errors: Errors) -> Interval | None:
     """Student's t interval over episodes, each averaged over the seeds that were run.
 
-    It says how well the episodes pin down these encoders' error; nothing about other seeds.
+    It tells how well the episodes determine the error of these encoders, and nothing about other
+    seeds.
     """
     return t_interval(errors.mean(0))
 
@@ -30,22 +31,22 @@ def t_interval(values: NDArray[np.floating], confidence: float = 0.95) -> Interv
     """Student's t interval for the mean of independent values ``[n]``; None when n < 2."""
     if len(values) < 2:
         return None
-    from scipy.stats import t
+    from scipy.stats import sem, t
 
+    # Not t.interval, which is NaN for values that are all the same.
+    half = float(t.ppf(0.5 + confidence / 2, len(values) - 1) * sem(values))
     centre = float(values.mean())
-    spread = float(values.std(ddof=1)) / len(values) ** 0.5
-    half = float(t.ppf(0.5 + confidence / 2, len(values) - 1)) * spread
     return centre - half, centre + half
 
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """How much lower an arm's error is than another's on the same episodes.
+    """The difference between the errors of two arms on the same episodes.
 
     Attributes:
-        difference: mean of (arm - baseline), percentage points; negative: the arm is better.
-        ci95: bootstrap over seeds, then over episodes within a seed.
-        relative_reduction: (baseline - arm) / baseline, in percent; None when the baseline makes
+        difference: mean of (arm - baseline), percentage points; negative if the arm is better.
+        ci95: bootstrap interval, over seeds and then over episodes within a seed.
+        relative_reduction: (baseline - arm) / baseline, in percent; None if the baseline makes
             no error.
     """
 
@@ -60,16 +61,19 @@ def paired_difference(
     """Compare two arms seed by seed and episode by episode.
 
     Source: the two-stage bootstrap for nested data, Davison & Hinkley (1997), §3.8; percentile
-    interval. With few seeds the outer resampling knows only those seeds: three bound the
-    interval's reach, and the report says how many there were.
+    interval. The outer resampling knows only the seeds that were run: with few of them the
+    interval is too narrow, so reports state their number.
 
     Args:
         arm, baseline: ``[seeds, episodes]``, the same seeds and episodes in the same order.
         seed: of the resampling.
-        resamples: bootstrap draws.
+        resamples: number of bootstrap draws.
+
+    Raises:
+        ValueError: the shapes differ.
     """
     if arm.shape != baseline.shape:
-        raise ValueError(f"pairing {arm.shape} with {baseline.shape}")
+        raise ValueError(f"cannot pair errors {arm.shape} with {baseline.shape}")
     differences = arm.astype(np.float64) - baseline
     means = two_stage_bootstrap(differences, seed=seed, resamples=resamples)
     low, high = np.percentile(means, [2.5, 97.5])
@@ -83,10 +87,10 @@ def paired_difference(
 def two_stage_bootstrap(
     values: NDArray[np.float64], *, seed: int, resamples: int
 ) -> NDArray[np.float64]:
-    """Means of resamples ``[resamples]`` of nested values ``[seeds, episodes]``.
+    """Means ``[resamples]`` of bootstrap draws from nested values ``[seeds, episodes]``.
 
-    Resampling episodes with replacement is a multinomial over how often each is taken: drawn as
-    counts, its mean is one product, and no index array of resamples × seeds × episodes exists.
+    The number of times that each episode is drawn with replacement is multinomial. Drawing these
+    counts makes the mean one product, without an index array of resamples × seeds × episodes.
     """
     rng = np.random.default_rng(seed)
     n_seeds, n_episodes = values.shape

@@ -23,13 +23,10 @@ from guided.training.pretrain import Pretrained, pretrain
 FILES = ("encoder.safetensors", "decoder.safetensors", "results.json")
 
 LABELS = {
-    "slice": "target latents",
-    "rest": "other latents",
-    "rest_max": "best of the other latents",
-    "within_images": "within images",
-    "across_images": "across images",
-    "others_within_images_mean": "other latents, within images",
-    "others_within_images_max": "best of the other latents, within images",
+    "target": "target latents",
+    "other": "other latents",
+    "other_max": "best of the other latents",
+    "across_images": "target latents, across images",
 }
 """Measured value -> its words in the summary."""
 

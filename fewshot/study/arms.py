@@ -55,7 +55,7 @@ class Arms:
         self.first_learner = next(iter(config.learners.values())).learner
 
     def _shared_config(self, arm: ArmConfig) -> PretrainConfig:
-        """How the arm is pretrained, but for its guidance."""
+        """The settings of the arm's pretraining, except its guidance."""
         shared = self.config.pretrain
         return dataclasses.replace(shared, augmentation=arm.augmentation or shared.augmentation)
 

@@ -221,15 +221,6 @@ class Measurement:
         return {"arm": self.arm, **seed, **{n: getattr(self, n) for n in known}, **self.details}
 
     @classmethod
-    def from_entry(cls, arm: str, entry: Mapping[str, Any], seed: int | None = None) -> Self:
-        """A measurement of :func:`.diagnose`, whose two values go by several names."""
-        target = next(entry[name] for name in ("slice", "within_images") if name in entry)
-        other = next(entry[n] for n in ("rest", "others_within_images_mean") if n in entry)
-        unit = "%" if entry["measure"].endswith("in percent") else ""
-        details = {name: value for name, value in entry.items() if name != "measure"}
-        return cls(arm, entry["measure"], unit, target, other, seed, details)
-
-    @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
         """The measurement that :meth:`to_json` described."""
         known = {f.name for f in fields(cls)} - {"details"}

@@ -150,7 +150,9 @@ class Study:
         for key in keys:  # no training continues from these any more
             found.learners[key].state_file.unlink(missing_ok=True)
         measured = self._diagnosis(name, seed, encoder).facts["measurements"]
-        found.diagnostics.extend(Measurement.from_entry(name, entry, seed) for entry in measured)
+        found.diagnostics.extend(
+            Measurement.from_json({"arm": name, "seed": seed, **entry}) for entry in measured
+        )
 
     def _conditions(self, arm: ArmConfig) -> Iterator[tuple[str, str]]:
         """Yield (latents, learner's name)."""

@@ -44,8 +44,9 @@ def arm_label(row: LearnerRow, name: str | None = None) -> str:
 
 
 def minus(rows: Sequence[Row]) -> str:
-    """The heading of differences: their common partner, or each row's own baseline."""
-    names = {row.paired_with for row in rows if row.paired_with}
+    """The heading of differences: their common partner or group, or each row's own baseline."""
+    groups = {row.arm: row.arm_group for row in rows}
+    names = {groups.get(row.paired_with, row.paired_with) for row in rows if row.paired_with}
     return f"minus {names.pop() if len(names) == 1 else 'baseline'}"
 
 

@@ -30,7 +30,7 @@ def backbone_class(name: str) -> type[Backbone]:
     if module:
         raise InputError(
             f"was made by {name}, which is not imported: import it first, "
-            f"or name its module with --imports {module}"
+            f"or name its module with --imports '[{module}]'"
         )
     known = [n for n in dir(backbones) if n not in ("Backbone", "BackboneFactory", "ImageShape")]
     raise InputError(f"backbone: {name!r} is not one of {', '.join(known)}")

@@ -27,10 +27,11 @@ def follow_factors(held_out: HeldOut, slices: Slices) -> list[dict[str, Any]]:
         measured.append(
             {
                 "measure": f"rank correlation of a latent with the factor {name}",
+                "unit": "",
+                "target": round(float(followed[start:stop].max()), 4),
+                "other": round(float(others.mean()), 4),
+                "other_max": round(float(others.max()), 4),
                 "latents": [start, stop],
-                "slice": round(float(followed[start:stop].max()), 4),
-                "rest": round(float(others.mean()), 4),
-                "rest_max": round(float(others.max()), 4),
             }
         )
     return measured
@@ -56,9 +57,10 @@ def probe_attributes(held_out: HeldOut, slices: Slices) -> list[dict[str, Any]]:
         measured.append(
             {
                 "measure": f"linear probe of {name}, error in percent",
+                "unit": "%",
+                "target": round(own, 3),
+                "other": round(rest, 3),
                 "latents": [start, stop],
-                "slice": round(own, 3),
-                "rest": round(rest, 3),
             }
         )
     return measured

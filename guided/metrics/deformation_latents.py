@@ -37,11 +37,12 @@ def follow_deformations(held_out: HeldOut, slices: Slices) -> list[dict[str, Any
         measured.append(
             {
                 "measure": f"correlation of a latent with an applied {name}",
-                "latent": name,
-                "within_images": round(float(within[own]), 4),
+                "unit": "",
+                "target": round(float(within[own]), 4),
+                "other": round(float(within[others].mean()), 4),
+                "other_max": round(float(within[others].max()), 4),
                 "across_images": round(float(across[own]), 4),
-                "others_within_images_mean": round(float(within[others].mean()), 4),
-                "others_within_images_max": round(float(within[others].max()), 4),
+                "latent": name,
             }
         )
     return measured
@@ -64,8 +65,9 @@ def find_deformed(held_out: HeldOut, slices: Slices) -> list[dict[str, Any]]:
     return [
         {
             "measure": f"finding a deformed image among {len(images)}, error in percent",
+            "unit": "%",
+            "target": round(errors[0], 3),
+            "other": round(errors[1], 3),
             "deformations": names,
-            "slice": round(errors[0], 3),
-            "rest": round(errors[1], 3),
         }
     ]

@@ -173,7 +173,14 @@ def test_a_run_folder_that_cannot_be(tmp_path):
 
 
 REPORTS = ["results.json", "table.md", "episodes.npz", "errors.png", "encoder.safetensors"]
-REPORTS += ["lake.yaml", "lake.json", "lake/vae.png", "tensorboard/report/events", "finished.json"]
+REPORTS += [
+    "episodes/vae.png",
+    "lake.yaml",
+    "lake.json",
+    "lake/vae.png",
+    "tensorboard/report/events",
+    "finished.json",
+]
 SHARED = ["cells/encoder-0123456789abcdef/cell.json", "notes.txt", "figures/mine.png"]
 SHARED += ["tensorboard/encoder-0123456789abcdef/events"]
 
@@ -234,7 +241,7 @@ def test_a_configuration_that_cannot_be_read_is_another(used):
     assert (generation(used, 1) / "config.yaml").read_text() == "steps: ["
 
 
-@pytest.mark.parametrize("moves", range(14))
+@pytest.mark.parametrize("moves", range(15))
 def test_a_move_that_was_interrupted_goes_on(used, monkeypatch, moves):
     """At any moment: the results end together, in one folder."""
     rename, done = Path.rename, []
@@ -254,7 +261,7 @@ def test_a_move_that_was_interrupted_goes_on(used, monkeypatch, moves):
         else:
             open_interrupted = False
     open_run(used, Config(steps=4), "cpu")
-    assert open_interrupted == (moves < 13)
+    assert open_interrupted == (moves < 14)
     assert [folder.name for folder in (used / "superseded").iterdir()] == ["1"]
     assert all((generation(used, 1) / name).read_text() == "first" for name in REPORTS)
     assert yaml.safe_load((generation(used, 1) / "config.yaml").read_text())["steps"] == 3
@@ -263,7 +270,7 @@ def test_a_move_that_was_interrupted_goes_on(used, monkeypatch, moves):
 def test_lakes_own_keys_supersede_its_own_files(used):
     keep_configuration(used, "lake.yaml", Config(), LAKE)
     kept = {str(p.relative_to(generation(used, 1))) for p in generation(used, 1).rglob("*.*")}
-    assert kept == {"lake.yaml", "lake.json", "lake/vae.png"}
+    assert kept == {"episodes/vae.png", "lake.yaml", "lake.json", "lake/vae.png"}
     assert (used / "results.json").read_text() == "first"
 
 

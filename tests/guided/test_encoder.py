@@ -280,13 +280,13 @@ def test_a_backbone_from_outside_is_found_only_once_it_is_imported(images, tmp_p
     (tmp_path / "mine.py").write_text(MINE)
     monkeypatch.syspath_prepend(tmp_path)
     mine = importlib.import_module("mine")
-    monkeypatch.delitem(sys.modules, "mine")
+    del sys.modules["mine"]
     path = tmp_path / "encoder.safetensors"
     encoder = make_encoder(mine.Net((1, 16, 16)))
     encoder.save(path)
     refusal = (
         f"{path}: was made by mine.Net, which is not imported: import it first, "
-        "or name its module with --imports mine"
+        "or name its module with --imports '[mine]'"
     )
     with pytest.raises(InputError) as caught:
         Encoder.load(path)

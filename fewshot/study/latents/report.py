@@ -60,7 +60,7 @@ class LatentsResult(Result[LatentsRow]):
 
     @property
     def notes(self) -> list[str]:
-        """How the table's numbers were measured."""
+        """One paragraph for each measure: its definition and the data it is of."""
         features, samples = self.facts["features"], self.facts["config"].get("samples", 10_000)
         return [
             "Error: of a linear classifier (logistic regression) on the standardised posterior "

@@ -13,8 +13,9 @@ from fewshot.commands.compare import CompareConfig
 from fewshot.config import parse
 from fewshot.data import ImageBank, data_root
 from fewshot.data.labels import labelled, labelled_classes
-from fewshot.study.report import markdown_table, result_rows
 from fewshot.study.run import Study
+from fewshot.study.scores import result_rows
+from fewshot.study.text import minus
 from guided.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("cache")
@@ -88,8 +89,8 @@ def config(study, tmp_path):
         | {"latents": ["all"], "labelled": 0.4, "baseline": "vae_40"},
     }
     study["learners"] = {
-        "prototypical@0": {"learner": {"class_path": "Prototypical"}},
-        "prototypical@3": {
+        "prototypical_0": {"learner": {"class_path": "Prototypical"}},
+        "prototypical_3": {
             "learner": {"class_path": "Prototypical"},
             "train": {
                 "setting": {"n_way": 4, "n_shot": 1, "n_query": 3},
@@ -130,10 +131,10 @@ def test_labels_outside_the_share_are_never_shown(config, tmp_path, monkeypatch)
     outcome = Study(parsed, splits, tmp_path / "run", say=str).run()
     # 10 training classes: 4 of them labelled.
     names = {splits.train.class_names[c] for c in labelled_classes(splits.train, 0.4, seed=0)}
-    assert set(trained_on) == {f"train prototypical@3 on {a}, seed 0" for a in config["arms"]}
+    assert set(trained_on) == {f"train prototypical_3 on {a}, seed 0" for a in config["arms"]}
     for arm in ("vae_40", "guided_40"):
-        assert set(trained_on[f"train prototypical@3 on {arm}, seed 0"].class_names) == names
-    assert trained_on["train prototypical@3 on guided, seed 0"].n_classes == 10
+        assert set(trained_on[f"train prototypical_3 on {arm}, seed 0"].class_names) == names
+    assert trained_on["train prototypical_3 on guided, seed 0"].n_classes == 10
     # The unguided encoder needs no labels: both arms share one.
     assert set(shown) == {f"pretrain {arm}, seed 0" for arm in ("vae", "guided", "guided_40")}
     assert outcome.encoders["vae", 0].folder == outcome.encoders["vae_40", 0].folder
@@ -141,17 +142,14 @@ def test_labels_outside_the_share_are_never_shown(config, tmp_path, monkeypatch)
     known = part.labels["class"] >= 0
     assert len(part.images) == len(splits.train)
     assert {splits.train.class_names[c] for c in splits.train.labels[known]} == names
-    rows = {(r["arm"], r["learner"]): r for r in result_rows(parsed, outcome.errors)}
-    assert rows["guided_40", "prototypical@3"]["paired_with"] == "vae_40"
-    assert rows["guided", "prototypical@3"]["paired_with"] == "vae"
-    assert "| minus baseline |" in markdown_table({"rows": list(rows.values())}).splitlines()[0]
-    assert rows["vae_40", "prototypical@3"]["paired_with"] == "vae"
-    assert [rows["vae_40", f"prototypical@{n}"]["train_episodes"] for n in (0, 3)] == [0, 3]
-    assert rows["vae_40", "prototypical@0"]["error"] == rows["vae", "prototypical@0"]["error"]
-    assert (
-        rows["vae", "prototypical@3"]["labelled"],
-        rows["vae_40", "prototypical@3"]["labelled"],
-    ) == (1.0, 0.4)
+    rows = {(row.arm, row.learner): row for row in result_rows(parsed, outcome.errors)}
+    untrained, trained = (rows["vae_40", f"prototypical_{n}"] for n in (0, 3))
+    assert rows["guided_40", "prototypical_3"].paired_with == "vae_40"
+    assert rows["guided", "prototypical_3"].paired_with == trained.paired_with == "vae"
+    assert minus(list(rows.values())) == "minus baseline"
+    assert (untrained.train_episodes, trained.train_episodes) == (0, 3)
+    assert untrained.error == rows["vae", "prototypical_0"].error
+    assert (rows["vae", "prototypical_3"].labelled, trained.labelled) == (1.0, 0.4)
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,6 @@ import shutil
 import numpy as np
 import pytest
 
-import fewshot.study.arms
-import fewshot.study.run
 from fewshot.cli import main
 from guided.backbones import Conv4, Pixels
 from guided.encoder import Encoder
@@ -52,23 +50,17 @@ def test_errors_are_those_of_the_files_encoders(finished, compare):
             assert np.array_equal(arrays[f"mine|{learner}|{latents}|3w1s"], expected)
 
 
-def test_a_file_that_changed_is_another_encoder(finished, compare, config, tmp_path, monkeypatch):
+def test_a_file_that_changed_is_another_encoder(finished, compare, config, tmp_path):
     config["arms"]["mine"]["latents"] = ["all"]
     before = compare()
-
-    def computed(*_, **__):
-        raise AssertionError("computed again")
-
-    with monkeypatch.context() as patch:
-        for name in ("meta_train", "episode_errors", "diagnose"):
-            for module in (fewshot.study.arms, fewshot.study.run):
-                patch.setattr(module, name, computed, raising=False)
-        # It is the content that counts, not the place.
-        for seed in (0, 1):
-            (tmp_path / f"e{seed}.safetensors").rename(tmp_path / f"moved{seed}.safetensors")
-        config["arms"]["mine"]["checkpoint"] = str(tmp_path / "moved{seed}.safetensors")
-        again = compare()
-        assert all(np.array_equal(again[key], errors) for key, errors in before.items())
+    cells = set((tmp_path / "run" / "cells").iterdir())
+    # It is the content that counts, not the place.
+    for seed in (0, 1):
+        (tmp_path / f"e{seed}.safetensors").rename(tmp_path / f"moved{seed}.safetensors")
+    config["arms"]["mine"]["checkpoint"] = str(tmp_path / "moved{seed}.safetensors")
+    again = compare()
+    assert all(np.array_equal(again[key], errors) for key, errors in before.items())
+    assert set((tmp_path / "run" / "cells").iterdir()) == cells, "nothing was computed"
     for seed in (0, 1):
         shutil.copy(encoder_of(finished, "vae", seed), tmp_path / f"moved{seed}.safetensors")
     expected = finished.arrays["vae|prototypical|all|3w1s"]
@@ -97,20 +89,22 @@ def test_an_encoder_with_few_latents_beside_an_arm_that_excites(
     assert compare()["small|prototypical|all|3w1s"].shape == (2, 20)
 
 
-def refused(fails, write, config, monkeypatch):
-    def trained(*_, **__):
-        raise AssertionError("trained")
+@pytest.fixture
+def refused(fails, write, config, tmp_path):
+    """Run a study that must be refused before it computes anything; returns the line."""
 
-    for name in ("pretrain", "meta_train", "episode_errors"):
-        for module in (fewshot.study.arms, fewshot.study.run):
-            monkeypatch.setattr(module, name, trained, raising=False)
-    return fails("compare", write(config), writes=True)
+    def run():
+        line = fails("compare", write(config), writes=True)
+        assert not (tmp_path / "must-not-exist" / "cells").exists()
+        return line
+
+    return run
 
 
-def test_a_missing_file_before_anything_is_trained(fails, write, config, monkeypatch, tmp_path):
+def test_a_missing_file_before_anything_is_trained(refused, tmp_path):
     """The second seed's: what the first seed needs is there."""
     (tmp_path / "e1.safetensors").unlink()
-    line = refused(fails, write, config, monkeypatch)
+    line = refused()
     assert "e1.safetensors: no such encoder checkpoint" in line
 
 
@@ -135,19 +129,19 @@ def no_class(path):
         (lambda path: path.write_text("<html>"), "e0.safetensors: damaged encoder checkpoint"),
     ],
 )
-def test_a_file_that_cannot_be_used(fails, write, config, monkeypatch, tmp_path, make, message):
+def test_a_file_that_cannot_be_used(refused, tmp_path, make, message):
     make(tmp_path / "e0.safetensors")
-    assert message in refused(fails, write, config, monkeypatch)
+    assert message in refused()
 
 
 @pytest.mark.parametrize(
     ("arm", "message"),
     [
-        ({"encoder": "checkpoint"}, "checkpoint: missing; the encoder's file is needed"),
-        ({"checkpoint": "e.safetensors"}, "checkpoint: an encoder that is pretrained comes from"),
+        ({"encoder": "checkpoint"}, "checkpoint: missing; name the encoder's file"),
+        ({"checkpoint": "e.safetensors"}, "checkpoint: a pretrained encoder is not read from"),
         (
             {"encoder": "random", "checkpoint": "e.safetensors"},
-            "checkpoint: an encoder that is random comes from no file",
+            "checkpoint: a random encoder is not read from a file",
         ),
         (
             {
@@ -155,7 +149,7 @@ def test_a_file_that_cannot_be_used(fails, write, config, monkeypatch, tmp_path,
                 "checkpoint": "e.safetensors",
                 "guidance": [{"class_path": "DeformablePCA"}],
             },
-            "guidance: an encoder that is checkpoint cannot be guided",
+            "guidance: a checkpoint encoder cannot be guided",
         ),
     ],
 )

@@ -1,58 +1,93 @@
-"""Cells: found again when nothing changed, never when something did."""
+"""Cells: computed once, found again when nothing changed, never when something did."""
 
 import json
-import time
 
 import pytest
 
-from fewshot.study.cells import Cell
+from fewshot.study.cells import Cell, Cells, Seconds
+
+DEPENDS = {"steps": 3, "seed": 0}
 
 
 @pytest.fixture
-def cell(tmp_path):
-    return Cell.of(tmp_path, "encoder-vae", {"steps": 3, "seed": 0})
+def cells(tmp_path):
+    return Cells(tmp_path)
 
 
-def test_the_same_dependencies_are_the_same_folder(tmp_path, cell):
-    assert Cell.of(tmp_path, "encoder-vae", {"seed": 0, "steps": 3}).folder == cell.folder
-    assert cell.folder.parent == tmp_path
+def never(cell):
+    raise AssertionError("computed again")
+
+
+def test_a_cell_is_computed_once_whatever_its_prefix(cells, tmp_path):
+    cell = cells.compute("encoder-vae", DEPENDS, lambda cell: {"history": [1, 2]})
+    assert cell.folder.parent == tmp_path / "cells"
     assert cell.name.startswith("encoder-vae-")
+    assert cell.facts["history"] == [1, 2]
+    assert json.loads((cell.folder / "cell.json").read_text())["depends"] == DEPENDS
+    again = Cells(tmp_path).compute("encoder-of-another-arm", {"seed": 0, "steps": 3}, never)
+    assert again.folder == cell.folder
 
 
 @pytest.mark.parametrize("depends", [{"steps": 4, "seed": 0}, {"steps": 3}, {"steps": 3.5}])
-def test_other_dependencies_are_another_folder(tmp_path, cell, depends):
-    assert Cell.of(tmp_path, "encoder-vae", depends).folder != cell.folder
+def test_other_dependencies_are_another_cell(cells, depends):
+    one, other = (cells.compute("c", d, lambda cell: None) for d in (DEPENDS, depends))
+    assert one.folder != other.folder
 
 
-def test_done_when_finished_and_not_before(cell):
+def test_a_cell_depends_on_the_cells_that_it_needs(cells):
+    first, second = (cells.compute("a", {"seed": seed}, lambda _: None) for seed in (0, 1))
+    one = cells.compute("b", {}, lambda _: None, needs={"encoder": first})
+    other = cells.compute("b", {}, lambda _: None, needs={"encoder": second})
+    assert one.folder != other.folder
+    assert one.depends == {"encoder": first.digest}
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
+def test_interrupted_work_does_not_count_and_keeps_its_state(cells, tmp_path, error):
+    def work(cell):
+        cell.folder.mkdir(parents=True)
+        cell.state_file.write_bytes(b"state")
+        raise error
+
+    with pytest.raises(error):
+        cells.compute("c", DEPENDS, work)
+    cell = Cell.find(tmp_path / "cells", "c", DEPENDS)
     assert not cell.done
-    cell.folder.mkdir()
-    cell.encoder_file.write_bytes(b"weights")
-    cell.state_file.write_bytes(b"state")
-    assert not cell.done, "files alone do not make a result"
-    cell.finish(time.perf_counter() - 2, history=[1, 2])
-    assert cell.done
+    assert cell.state_file.read_bytes() == b"state"
+    assert cells.compute("c", DEPENDS, lambda cell: None).done
     assert not cell.state_file.exists()
-    assert cell.encoder_file.exists()
-    assert cell.facts["history"] == [1, 2]
-    assert 2 <= cell.facts["seconds"] < 60
-    assert cell.facts["depends"] == {"steps": 3, "seed": 0}
 
 
-def test_what_json_cannot_hold_does_not_count_as_done(cell):
+def test_facts_that_json_cannot_hold_do_not_count_as_done(cells, tmp_path):
     with pytest.raises(ValueError, match="JSON"):
-        cell.finish(time.perf_counter(), error=float("nan"))
-    assert not cell.done
-    assert list(cell.folder.glob("*.json")) == []
+        cells.compute("c", DEPENDS, lambda cell: {"error": float("nan")})
+    assert not list(tmp_path.rglob("*.json"))
 
 
-def test_mark_is_plain_json(cell):
-    cell.finish(time.perf_counter())
-    assert json.loads((cell.folder / "cell.json").read_text())["depends"] == cell.depends
+def test_a_longer_training_starts_from_the_state_of_a_shorter_one(cells):
+    def work(cell):
+        cell.folder.mkdir(parents=True, exist_ok=True)
+        found = cell.state_file.read_text() if cell.state_file.exists() else ""
+        cell.state_file.write_text(found + "x")
+        return {"found": found}
+
+    shorter = cells.compute("short", {"steps": 1}, work, keep_state=True)
+    longer = cells.compute("long", {"steps": 2}, work, start_from=shorter)
+    assert (shorter.facts["found"], longer.facts["found"]) == ("", "x")
+    assert shorter.state_file.read_text() == "x"
+    assert not longer.state_file.exists()
 
 
-def test_a_cell_is_found_under_another_name(tmp_path, cell):
-    cell.finish(time.perf_counter())
-    other = Cell.of(tmp_path, "encoder-of-another-arm", cell.depends)
-    assert other.folder == cell.folder
-    assert other.done
+def test_seconds_count_each_cell_once_and_tell_new_from_reused(tmp_path):
+    first = Cells(tmp_path)
+    names = ("vae", "the same under another name", "vae")
+    (cell, *_) = [first.compute(name, DEPENDS, lambda cell: None) for name in names]
+    marker = cell.folder / "cell.json"
+    marker.write_text(json.dumps(json.loads(marker.read_text()) | {"seconds": 7.5}))
+    second = Cells(tmp_path)
+    for name in names:
+        second.compute(name, DEPENDS, never)
+    new = second.compute("new", {}, lambda cell: None)
+    seconds = new.facts["seconds"]
+    assert second.seconds == Seconds(computed=seconds, reused=7.5)
+    assert second.seconds.total == pytest.approx(7.5 + seconds)

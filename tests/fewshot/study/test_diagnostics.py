@@ -41,11 +41,11 @@ def test_probes_find_the_class_where_it_is(make_bank):
     (entry,) = diagnose(encoder, bank, {"class": (0, 5)})
     assert entry["measure"] == "linear probe of class, error in percent"
     assert entry["latents"] == [0, 5]
-    assert entry["slice"] < 5
-    assert entry["rest"] > 60, "chance is 83"
+    assert entry["target"] < 5
+    assert entry["other"] > 60, "chance is 83"
     # The same encoder probed at the other place: every encoder is read where it is told to be.
     (other,) = diagnose(encoder, bank, {"class": (5, 11)})
-    assert (other["slice"], other["rest"]) == (entry["rest"], entry["slice"])
+    assert (other["target"], other["other"]) == (entry["other"], entry["target"])
 
 
 def test_a_latent_that_measures_a_translation():
@@ -60,14 +60,14 @@ def test_a_latent_that_measures_a_translation():
     entry, found = diagnose(linear_encoder(torch.stack([x, y, x * 0 + 1]), layout), bank, {})
     assert entry["measure"] == "correlation of a latent with an applied translation_x"
     assert entry["latent"] == "translation_x"
-    assert entry["within_images"] > 0.98
-    assert 0 < entry["across_images"] < entry["within_images"]
-    assert entry["others_within_images_max"] < 0.3
-    assert entry["others_within_images_mean"] <= entry["others_within_images_max"]
+    assert entry["target"] > 0.98
+    assert 0 < entry["across_images"] < entry["target"]
+    assert entry["other_max"] < 0.3
+    assert entry["other"] <= entry["other_max"]
     # Height and ink tell images apart wherever they were shifted to; the place of the ink does not.
     assert found["measure"] == "finding a deformed image among 10, error in percent"
     assert found["deformations"] == ["translation_x"]
-    assert found["slice"] < found["rest"]
+    assert found["target"] < found["other"]
 
 
 def test_each_latent_is_measured_by_its_own_deformation():
@@ -135,15 +135,15 @@ def test_a_latent_that_measures_a_factor():
     assert slices == {"ink": (0, 1)}
     followed, probed = diagnose(encoder, bank, slices)
     assert followed["measure"] == "rank correlation of a latent with the factor ink"
-    assert followed["slice"] > 0.99
-    assert followed["rest"] <= followed["rest_max"] < 0.25
+    assert followed["target"] > 0.99
+    assert followed["other"] <= followed["other_max"] < 0.25
     assert probed["measure"] == "linear probe of ink, error in percent"
-    assert probed["slice"] < 5
-    assert probed["rest"] > 30
+    assert probed["target"] < 5
+    assert probed["other"] > 30
     # At the other place: the best of the latents there.
     other, _ = diagnose(encoder, bank, {"ink": (1, 3)})
-    assert other["slice"] == followed["rest_max"]
-    assert other["rest"] == followed["slice"]
+    assert other["target"] == followed["other_max"]
+    assert other["other"] == followed["target"]
 
 
 def test_an_attribute_within_another_is_probed_within_it(make_bank):
@@ -161,8 +161,8 @@ def test_an_attribute_within_another_is_probed_within_it(make_bank):
     assert slices == {"hand within group": (0, 1)}
     (entry,) = diagnose(encoder, bank, slices)
     assert entry["measure"] == "linear probe of hand within group, error in percent"
-    assert entry["slice"] < 2
-    assert entry["rest"] == 50
+    assert entry["target"] < 2
+    assert entry["other"] == 50
     # A group of too few images is left out; the others' mean remains.
     few = bank.rows(torch.cat([torch.arange(240), torch.tensor([240, 300])]))
     (again,) = diagnose(encoder, few, slices)
@@ -170,7 +170,7 @@ def test_an_attribute_within_another_is_probed_within_it(make_bank):
     assert again == two
     assert diagnose(encoder, few.rows(torch.tensor([0, 60, 120, 180])), slices) == []
     (pooled,) = diagnose(encoder, bank, {"hand": (0, 1)})
-    assert pooled["slice"] > 15, "over all groups, no threshold tells the hands apart"
+    assert pooled["target"] > 15, "over all groups, no threshold tells the hands apart"
 
 
 def test_a_slice_within_what_the_bank_lacks_is_not_excited(bank):
@@ -179,17 +179,14 @@ def test_a_slice_within_what_the_bank_lacks_is_not_excited(bank):
 
 
 def test_a_table_has_errors_in_tenths_and_correlations_in_hundredths():
+    probe = "linear probe of ink, error in percent"
     entries = [
-        {
-            "measure": "rank correlation of a latent with the factor ink",
-            "slice": 0.912,
-            "rest": 0.1,
-        },
-        {"measure": "linear probe of ink, error in percent", "slice": 7.26, "rest": 48.0},
-        {"measure": "linear probe of ink, error in percent", "slice": 8.46, "rest": 46.0},
+        Measurement("guided", "rank correlation with ink", "", 0.912, 0.1),
+        Measurement("guided", probe, "%", 7.26, 48.0, seed=0),
+        Measurement("guided", probe, "%", 8.46, 46.0, seed=1),
     ]
-    table = measurements_table([Measurement.from_entry("guided", entry) for entry in entries])
+    table = measurements_table(entries)
     assert table.splitlines()[2:] == [
-        "| rank correlation of a latent with the factor ink | guided | 0.91 | 0.10 |",
+        "| rank correlation with ink | guided | 0.91 | 0.10 |",
         "| linear probe of ink, error in percent | guided | 7.9 | 47.0 |",
     ]

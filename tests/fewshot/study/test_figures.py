@@ -1,16 +1,13 @@
 """The study's figures: what is drawn is what was measured."""
 
-import copy
-from types import SimpleNamespace
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from matplotlib.colors import to_rgba
 
-from fewshot.episodes import Setting
-from fewshot.learners.prototypical import Prototypical
-from fewshot.sampler import EpisodeSampler
+from fewshot.study import StudyResult
 from fewshot.study.figures import (
     budgets_figure,
     differences_figure,
@@ -18,6 +15,12 @@ from fewshot.study.figures import (
     errors_figure,
     learning_curves_figure,
 )
+from fewshot.study.outcome import Answers, LearningCurve
+
+
+@pytest.fixture(scope="module")
+def rows(finished):
+    return list(StudyResult.load(finished.folder).rows)
 
 
 def markers(axes):
@@ -25,54 +28,57 @@ def markers(axes):
 
 
 def bars(axes):
-    return [list(line.get_xdata()) for line in axes.lines if line.get_linewidth() == 2]
+    return [tuple(line.get_xdata()) for line in axes.lines if line.get_linewidth() == 2]
 
 
-def in_panel(results, n_way):
-    return [row for row in results["rows"] if row["n_way"] == n_way]
+def in_panel(rows, n_way):
+    return [row for row in rows if row.n_way == n_way]
 
 
-def test_errors_are_drawn_with_their_interval_over_seeds(finished):
-    figure = errors_figure(finished.results)
-    assert "over seeds" in figure.get_suptitle()
+def test_errors_are_drawn_with_their_interval_over_seeds(rows):
+    figure = errors_figure("tiny", rows)
+    assert "tiny: error in %, 95 % over seeds" in figure.get_suptitle()
     for axes, n_way in zip(figure.axes, (3, 2), strict=True):
-        rows = in_panel(finished.results, n_way)
-        assert markers(axes) == [row["error"] for row in rows]
-        assert bars(axes) == [row["error_ci95_seeds"] for row in rows]
+        panel = in_panel(rows, n_way)
+        assert markers(axes) == [row.error for row in panel]
+        assert bars(axes) == [row.error_ci95_seeds for row in panel]
         assert axes.get_title() == f"{n_way}-way {1 if n_way == 3 else 3}-shot"
     labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
-    assert "guided [class] · trained" in labels
-    assert "vae · prototypical" in labels
+    assert {"guided (class) · trained", "vae · prototypical"} < set(labels)
 
 
-def test_one_seed_is_drawn_with_its_interval_over_episodes(finished):
-    results = copy.deepcopy(finished.results)
-    for row in results["rows"]:
-        row["seeds"], row["error_ci95_seeds"] = [0], None
-    figure = errors_figure(results)
+def test_one_seed_is_drawn_with_its_interval_over_episodes(rows):
+    figure = errors_figure("tiny", [replace(r, seeds=(0,), error_ci95_seeds=None) for r in rows])
     assert "over episodes" in figure.get_suptitle()
-    expected = [row["error_ci95_episodes"] for row in in_panel(results, 3)]
-    assert bars(figure.axes[0]) == expected
+    assert bars(figure.axes[0]) == [row.error_ci95_episodes for row in in_panel(rows, 3)]
 
 
-def test_differences_are_drawn_without_the_baseline(finished):
-    figure = differences_figure(finished.results)
+def test_differences_are_drawn_without_the_baseline(rows):
+    figure = differences_figure("tiny", rows)
+    assert "error minus vae on the same episodes" in figure.get_suptitle()
     for axes, n_way in zip(figure.axes, (3, 2), strict=True):
-        rows = [row for row in in_panel(finished.results, n_way) if row["arm"] != "vae"]
-        assert markers(axes) == [row["paired_difference"] for row in rows]
-        assert bars(axes) == [row["paired_difference_ci95"] for row in rows]
+        panel = [row for row in in_panel(rows, n_way) if row.arm != "vae"]
+        assert markers(axes) == [row.paired_difference for row in panel]
+        assert bars(axes) == [row.paired_difference_ci95 for row in panel]
+    assert differences_figure("tiny", [row for row in rows if row.arm == "vae"]) is None
 
 
-def test_errors_and_differences_of_many_sizes_have_logarithmic_axes(finished):
-    results = copy.deepcopy(finished.results)
-    rows = [row for row in results["rows"] if row["paired_with"]]
-    for row in rows:
-        row |= {"paired_difference": -4.0, "paired_difference_ci95": [-5.0, -3.0]}
-    few = errors_figure(results), differences_figure(results)
-    rows[0] |= {"error": 0.3, "error_ci95_seeds": [0.2, 0.4]}
-    rows[0] |= {"paired_difference": -44.0, "paired_difference_ci95": [-46.0, -43.0]}
-    rows[1] |= {"paired_difference": 0.01, "paired_difference_ci95": [-0.1, 0.12]}
-    many = errors_figure(results), differences_figure(results)
+def test_errors_and_differences_of_many_sizes_have_logarithmic_axes(rows):
+    rows = [
+        replace(r, paired_difference=-4.0, paired_difference_ci95=(-5.0, -3.0))
+        for r in rows
+        if r.paired_with
+    ]
+    few = errors_figure("tiny", rows), differences_figure("tiny", rows)
+    rows[0] = replace(
+        rows[0],
+        error=0.3,
+        error_ci95_seeds=(0.2, 0.4),
+        paired_difference=-44.0,
+        paired_difference_ci95=(-46.0, -43.0),
+    )
+    rows[1] = replace(rows[1], paired_difference=0.01, paired_difference_ci95=(-0.1, 0.12))
+    many = errors_figure("tiny", rows), differences_figure("tiny", rows)
     assert [figure.axes[0].get_xscale() for figure in few] == ["linear", "linear"]
     assert [figure.axes[0].get_xscale() for figure in many] == ["log", "symlog"]
     for figure in many:
@@ -81,70 +87,52 @@ def test_errors_and_differences_of_many_sizes_have_logarithmic_axes(finished):
             drawable = [x for bar in bars(axes) for x in bar if figure is many[1] or x > 0]
             assert all(low < x < high for x in drawable)
             assert len(axes.get_xticks()) >= 3
-    rows[0]["error"] = 0.0
-    assert errors_figure(results).axes[0].get_xscale() == "linear", "0 has no logarithm"
-
-
-def test_learners_of_one_amount_of_training_have_no_budgets(finished):
-    """However many encoders of one kind there are."""
-    rows = [row for row in finished.results["rows"] if row["learner"] == "trained"]
-    twice = [*rows, *(row | {"arm": f"{row['arm']}_2"} for row in rows)]
-    assert budgets_figure(finished.results | {"rows": twice}) is None
+    zero = [replace(rows[0], error=0.0), *rows[1:]]
+    assert errors_figure("tiny", zero).axes[0].get_xscale() == "linear", "0 has no logarithm"
 
 
 def test_an_elbo_is_drawn_of_arms_that_were_trained_by_it():
-    def cell(**depends):
-        history = [{"step": step, "score": 9.0, "negative_elbo": 500.0 - step} for step in (1, 2)]
-        return SimpleNamespace(facts={"history": history, "depends": depends})
-
-    alone = {("contrastive", 0): cell(elbo=False)}
-    both = learning_curves_figure(SimpleNamespace(encoders=alone | {("vae", 0): cell()}))
+    history = [{"step": step, "score": 9.0, "negative_elbo": 500.0 - step} for step in (1, 2)]
+    alone = LearningCurve("contrastive", 0, history, elbo=False)
+    both = learning_curves_figure([alone, LearningCurve("vae", 0, history)])
     lines = [[line.get_label() for line in axes.lines] for axes in both.axes]
     assert lines == [["contrastive", "vae"], ["vae"]]
-    (score,) = learning_curves_figure(SimpleNamespace(encoders=alone)).axes
+    assert list(both.axes[1].lines[0].get_ydata()) == [499.0, 498.0]
+    (score,) = learning_curves_figure([alone]).axes
     assert score.get_ylabel().startswith("score")
+    assert learning_curves_figure([]) is None
 
 
-def test_a_study_of_the_baseline_alone_has_no_differences(finished):
-    rows = [row for row in finished.results["rows"] if row["arm"] == "vae"]
-    assert differences_figure(finished.results | {"rows": rows}) is None
-
-
-def test_budgets_are_curves_of_one_learner(finished):
-    assert budgets_figure(finished.results) is None, "no learner has two budgets"
-    results = copy.deepcopy(finished.results)
-    for row in results["rows"]:
-        row["learner"] = f"one@{row['train_episodes']}"
-    figure = budgets_figure(results)
+def test_budgets_are_curves_of_one_group_of_learners(rows):
+    assert budgets_figure(rows) is None, "no group has two budgets"
+    grouped = [replace(row, learner_group="one", arm_group=row.arm[:6]) for row in rows]
+    figure = budgets_figure(grouped)
     assert [axes.get_title()[:15] for axes in figure.axes] == ["one, 2-way 3-sh", "one, 3-way 1-sh"]
     axes = figure.axes[1]
-    rows = [r for r in in_panel(results, 3) if r["arm"] == "vae"]
     curve = next(line for line in axes.lines if line.get_label() == "vae")
+    of_vae = [r for r in in_panel(rows, 3) if r.arm == "vae"]
     assert list(curve.get_xdata()) == [0, 3]
-    assert list(curve.get_ydata()) == [r["error"] for r in sorted(rows, key=lambda r: r["learner"])]
+    assert list(curve.get_ydata()) == [r.error for r in sorted(of_vae, key=lambda r: r.learner)]
     labels = {line.get_label() for line in axes.lines}
-    assert labels == {"vae", "random", "ExcitationInhibition", "ExcitationInhibition [class]"}
+    assert labels == {"vae", "random", "guided", "guided (class)"}
     assert len(axes.collections) == len(axes.lines), "a band for each"
 
 
-@pytest.mark.parametrize("n_query", [3, 12])
-def test_wrong_queries_are_framed_in_red(pixels, make_bank, n_query):
-    bank = make_bank(noise=150.0)
-    setting = Setting(4, 2, n_query)
-    figure = episode_figure(Prototypical(pixels), bank, setting, seed=3)
-    episode = EpisodeSampler(bank, setting, 3)[0].gather(bank.images.float().flatten(1))
-    prototypes = episode.support[0].mean(1)
-    predicted = torch.cdist(episode.query[0].flatten(0, 1), prototypes).argmin(1).view(4, n_query)
+@pytest.mark.parametrize(("n_query", "channels"), [(3, 1), (12, 3)])
+def test_wrong_queries_are_framed_in_red(n_query, channels):
+    generator = np.random.default_rng(0)
+    shape = (4, 2 + n_query, channels, 16, 16)
+    images = generator.integers(0, 256, shape, dtype=np.uint8)
+    predicted = generator.integers(0, 4, (4, n_query))
+    figure = episode_figure(Answers(images[:, :2], images[:, 2:], predicted))
     shown = min(n_query, 8)
     grid = np.array(figure.axes).reshape(4, 2 + shown)
-    n_wrong = 0
     for way in range(4):
         for query in range(shown):
             axes, guess = grid[way, 2 + query], int(predicted[way, query])
             colour = to_rgba("tab:green" if guess == way else "tab:red")
             assert axes.spines["left"].get_edgecolor() == colour
             assert axes.get_xlabel() == ("" if guess == way else str(guess))
-            n_wrong += guess != way
-    assert 0 < n_wrong < 4 * shown
-    image = EpisodeSampler(bank, setting, 3)[0].gather(bank.images).query[0, 1, 2, 0]
-    assert np.array_equal(grid[1, 4].images[0].get_array(), image.numpy())
+    drawn = torch.from_numpy(np.array(grid[1, 4].images[0].get_array()))
+    expected = torch.from_numpy(images[1, 4]).permute(1, 2, 0)
+    assert torch.equal(drawn.view(16, 16, channels), expected)

@@ -123,7 +123,7 @@ def test_an_arm_may_have_an_augmentation_of_its_own(run_study, label_free):
             lambda c: c["arms"].update(
                 random={"encoder": "random", "augmentation": {"rotation": 5}}
             ),
-            "arms.random.augmentation: an encoder that is random is not pretrained",
+            "arms.random.augmentation: a random encoder is not trained here",
         ),
         (
             lambda c: c["pretrain"].pop("augmentation"),
@@ -131,7 +131,7 @@ def test_an_arm_may_have_an_augmentation_of_its_own(run_study, label_free):
         ),
         (
             lambda c: c["arms"]["contrastive"].update(guidance=[]),
-            "arms.contrastive.elbo: without it and without guidance nothing is trained",
+            "arms.contrastive.elbo: without it the arm needs guidance",
         ),
         (
             lambda c: c["pretrain"].update(elbo=False),

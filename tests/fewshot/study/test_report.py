@@ -1,6 +1,5 @@
-"""What a study reports: every number recomputed from the per-episode errors it published."""
+"""A study's report: every number recomputed from the per-episode errors beside it."""
 
-import copy
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
@@ -14,125 +13,94 @@ from scipy import stats
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from fewshot.episodes import Setting
-from fewshot.evaluation import EpisodeErrors
 from fewshot.learners.base import Learner
 from fewshot.learners.prototypical import Prototypical
 from fewshot.statistics import paired_difference
-from fewshot.study.config import ArmConfig, LearnerConfig, StudyConfig
-from fewshot.study.report import markdown_table, result_rows, stack, verdicts
+from fewshot.study import ArmConfig, LearnerConfig, Published, StudyConfig, StudyResult
+from fewshot.study.rows import EpisodeErrors, Key
+from fewshot.study.scores import result_rows, stack
+from fewshot.study.tables import study_table, verdicts
 from guided.augment import Augmentation
 from guided.errors import InputError
 from guided.guidance.deformable_pca import DeformablePCA
 from guided.seeds import derive_seed
 
-ROW_KEYS = {
-    "arm",
-    "guidance",
-    "learner",
-    "latents",
-    "transductive",
-    "batch_norm",
-    "test_views",
-    "meta_trained",
-    "encoder",
-    "labelled",
-    "train_episodes",
-    "n_way",
-    "n_shot",
-    "n_query",
-    "seeds",
-    "episodes",
-    "error",
-    "error_ci95_seeds",
-    "error_ci95_episodes",
-    "paired_by",
-    "paired_with",
-    "paired_difference",
-    "paired_difference_ci95",
-    "relative_reduction",
-}
+
+@pytest.fixture(scope="module")
+def result(finished):
+    return StudyResult.load(finished.folder)
 
 
-def key(row, arm=None, latents=None):
-    setting = f"{row['n_way']}w{row['n_shot']}s"
-    return "|".join([arm or row["arm"], row["learner"], latents or row["latents"], setting])
+def array_of(row, arm=None, latents=None):
+    setting = f"{row.n_way}w{row.n_shot}s"
+    return "|".join([arm or row.arm, row.learner, latents or row.latents, setting])
 
 
 # The files of a finished study.
 
 
-def test_rows_have_these_keys(finished):
-    rows = finished.results["rows"]
-    assert len(rows) == len(finished.arrays) == 20
-    assert all(set(row) == ROW_KEYS for row in rows)
-    assert {key(row) for row in rows} == set(finished.arrays)
-    for row in rows:
-        assert (row["seeds"], row["episodes"]) == ([0, 1], 20)
-        assert (row["n_way"], row["n_query"]) in {(3, 4), (2, 2)}
-        assert row["guidance"] == (["ExcitationInhibition"] if row["arm"] == "guided" else [])
-        assert row["meta_trained"] == (row["learner"] == "trained" and row["arm"] != "pixels")
-        assert (row["transductive"], row["batch_norm"]) == (False, "frozen")
-        assert row["test_views"] == 0
-
-
-def test_errors_are_the_published_episodes(finished):
-    for row in finished.results["rows"]:
-        errors = finished.arrays[key(row)].astype(np.float64)
-        assert row["error"] == pytest.approx(errors.mean(), abs=1e-4)
-        for name, values in (("seeds", errors.mean(1)), ("episodes", errors.mean(0))):
+def test_errors_are_those_of_the_episodes(finished, result):
+    assert {array_of(row) for row in result.rows} == set(finished.arrays)
+    for row in result.rows:
+        assert (row.seeds, row.episodes) == ((0, 1), 20)
+        assert row.meta_trained == (row.learner == "trained" and row.arm != "pixels")
+        errors = finished.arrays[array_of(row)].astype(np.float64)
+        assert row.error == pytest.approx(errors.mean(), abs=1e-4)
+        for interval, values in (
+            (row.error_ci95_seeds, errors.mean(1)),
+            (row.error_ci95_episodes, errors.mean(0)),
+        ):
+            expected = [values.mean()] * 2
             if values.std() > 1e-9:
-                interval = stats.ttest_1samp(values, 0).confidence_interval(0.95)
-                assert row[f"error_ci95_{name}"] == pytest.approx(list(interval), abs=1e-3)
-            else:
-                assert row[f"error_ci95_{name}"] == pytest.approx([values.mean()] * 2, abs=1e-4)
+                expected = list(stats.ttest_1samp(values, 0).confidence_interval(0.95))
+            assert interval == pytest.approx(expected, abs=1e-3)
 
 
-def test_differences_are_paired_episode_by_episode(finished):
-    for row in finished.results["rows"]:
-        if row["arm"] == "vae":
-            assert row["paired_with"] is row["paired_difference"] is None
-            assert row["paired_difference_ci95"] is row["relative_reduction"] is None
+def test_differences_are_paired_episode_by_episode(finished, result):
+    for row in result.rows:
+        assert row.paired_with == (None if row.arm == "vae" else "vae")
+        if row.arm == "vae":
+            assert row.paired_difference is row.paired_difference_ci95 is None
             continue
-        assert row["paired_with"] == "vae"
-        arm = finished.arrays[key(row)].astype(np.float64)
+        arm = finished.arrays[array_of(row)].astype(np.float64)
         # The baseline has no slice called class: it is paired with all of its latents.
-        baseline = finished.arrays[key(row, arm="vae", latents="all")].astype(np.float64)
-        assert row["paired_difference"] == pytest.approx((arm - baseline).mean(), abs=1e-4)
+        baseline = finished.arrays[array_of(row, arm="vae", latents="all")].astype(np.float64)
+        assert row.paired_difference == pytest.approx((arm - baseline).mean(), abs=1e-4)
         reduction = 100 * (baseline.mean() - arm.mean()) / baseline.mean()
-        assert row["relative_reduction"] == pytest.approx(reduction, abs=1e-3)
+        assert row.relative_reduction == pytest.approx(reduction, abs=1e-3)
         again = paired_difference(arm, baseline, seed=derive_seed(0, "bootstrap"), resamples=200)
-        assert row["paired_difference_ci95"] == pytest.approx(list(again.ci95), abs=1e-3)
+        assert row.paired_difference_ci95 == pytest.approx(again.ci95, abs=1e-3)
 
 
-def test_results_say_what_ran_where(finished):
+def test_results_record_how_they_were_made(finished):
     results = finished.results
-    assert results["study"] == "tiny"
-    assert results["baseline"] == "vae"
+    assert (results["study"], results["baseline"]) == ("tiny", "vae")
     assert results["classes"] == {"train": 10, "validation": 5, "test": 5}
     assert results["versions"]["torch"] == version("torch")
     assert results["hardware"]["device"] == "cpu"
-    assert results["seconds"] > 0
-    assert results["config"]["arms"]["guided"]["latents"] == ["all", "class"]
-    resolved = yaml.safe_load((finished.folder / "config.yaml").read_text())
-    assert resolved == results["config"]
+    assert yaml.safe_load((finished.folder / "config.yaml").read_text()) == results["config"]
 
 
-def test_table_is_printed_and_written(finished):
-    table = (finished.folder / "table.md").read_text()
-    assert table == markdown_table(finished.results)
-    assert table in finished.printed
-    for line in verdicts(finished.results):
-        assert line in finished.printed
-    assert table.count("\n") == 2 + len(finished.results["rows"])
+def test_the_table_is_printed_and_written(finished, result):
+    assert (finished.folder / "table.md").read_text() == result.table
+    assert result.table in finished.printed
+    assert all(line in finished.printed for line in result.verdicts)
+    assert result.table.count("\n") == 2 + len(result.rows)
 
 
-def test_pictures_are_pictures(finished):
-    names = ["errors", "paired_differences", "learning_curves"]
-    names += [f"episodes/{arm}" for arm in ("pixels", "random", "vae", "guided")]
+def test_pictures_are_written_and_shown_in_tensorboard(finished):
+    names = {"errors", "paired_differences", "learning_curves"}
+    names |= {f"episodes/{arm}" for arm in ("pixels", "random", "vae", "guided")}
     for name in names:
         with Image.open(finished.folder / f"{name}.png") as image:
             assert min(image.size) > 80
             assert len(np.unique(np.asarray(image.convert("L")))) > 10, name
+    shown = events(finished.folder / "tensorboard" / "report")
+    assert set(shown.Tags()["images"]) == names
+    (event,) = shown.Tensors("table/text_summary")
+    table = event.tensor_proto.string_val[0].decode()
+    assert table == (finished.folder / "table.md").read_text()
+    assert "verdicts/text_summary" in shown.Tags()["tensors"]
 
 
 def events(folder):
@@ -141,37 +109,18 @@ def events(folder):
     return accumulator
 
 
-def test_tensorboard_shows_the_report(finished):
-    shown = events(finished.folder / "tensorboard" / "report")
-    tags = shown.Tags()
-    assert set(tags["tensors"]) == {"table/text_summary", "verdicts/text_summary"}
-    (event,) = shown.Tensors("table/text_summary")
-    table = event.tensor_proto.string_val[0].decode()
-    assert table == (finished.folder / "table.md").read_text()
-    assert set(tags["images"]) >= {
-        "errors",
-        "paired_differences",
-        "learning_curves",
-        "episodes/pixels",
-        "episodes/guided",
-    }
-
-
 def test_tensorboard_shows_the_trainings(finished):
     (folder,) = (finished.folder / "tensorboard").glob("encoder-guided-seed0-*")
     shown = events(folder)
-    tags = shown.Tags()
-    assert set(tags["scalars"]) >= {
+    assert set(shown.Tags()["scalars"]) >= {
         "loss/reconstruction",
         "loss/kl",
         "loss/excitation/class",
-        "loss/inhibition/class",
         "loss_weighted/total",
         "validation/negative_elbo",
-        "validation/score",
     }
     assert [event.step for event in shown.Scalars("validation/score")] == [2, 4, 6, 8]
-    assert "traversals" in tags["images"]
+    assert "traversals" in shown.Tags()["images"]
     (folder,) = (finished.folder / "tensorboard").glob("train-vae-seed0-all-trained-*")
     assert set(events(folder).Tags()["scalars"]) == {"train/loss", "validation/error"}
 
@@ -182,7 +131,7 @@ PLAIN, OTHER = Setting(5, 1, 15), Setting(5, 5, 15)
 
 
 class QuerySeeing(Learner):
-    """Says that it uses query statistics; never run."""
+    """Declares that it uses query statistics; never run."""
 
     transductive = True
 
@@ -209,7 +158,7 @@ def config():
 
 def errors(arm, latents, setting, values):
     return [
-        EpisodeErrors(torch.tensor(row), setting, arm, seed, "a", latents)
+        EpisodeErrors(Key(arm, seed, "a", latents), setting, torch.tensor(row))
         for seed, row in zip([7, 3], values, strict=True)
     ]
 
@@ -230,11 +179,7 @@ def known():
 
 
 def find(rows, arm, latents, setting=PLAIN):
-    (row,) = (
-        row
-        for row in rows
-        if (row["arm"], row["latents"], row["n_shot"]) == (arm, latents, setting.n_shot)
-    )
+    (row,) = (r for r in rows if (r.arm, r.latents, r.n_shot) == (arm, latents, setting.n_shot))
     return row
 
 
@@ -244,101 +189,100 @@ def test_seeds_are_stacked_in_their_order(known):
     assert len(table) == 7
 
 
-def test_each_arm_is_paired_with_the_baselines_same_latents(config, known):
-    rows = result_rows(config, known)
-    row = find(rows, "guided", "all")
-    assert (row["error"], row["paired_difference"]) == (22.5, -2.5)
-    assert row["relative_reduction"] == 10.0
-    assert -3 <= row["paired_difference_ci95"][0] <= row["paired_difference_ci95"][1] <= -2
-    assert find(rows, "guided", "features")["paired_difference"] == 10.0
-    assert find(rows, "guided", "features")["relative_reduction"] == -20.0
-
-
-def test_latents_that_the_baseline_has_not_are_paired_with_its_first_choice(config, known):
-    row = find(result_rows(config, known), "guided", "content")
-    assert (row["paired_difference"], row["paired_difference_ci95"]) == (0.0, [0.0, 0.0])
-
-
-def test_a_baseline_without_errors(config, known):
-    row = find(result_rows(config, known), "guided", "all", OTHER)
-    assert row["paired_difference"] == 0.25
-    assert row["relative_reduction"] is None
-    assert "| – |" in markdown_table({"rows": [row], "baseline": "vae"})
+@pytest.mark.parametrize(
+    ("latents", "setting", "difference", "reduction"),
+    [
+        ("all", PLAIN, -2.5, 10.0),
+        ("features", PLAIN, 10.0, -20.0),
+        ("content", PLAIN, 0.0, 0.0),  # the baseline has none: its first choice
+        ("all", OTHER, 0.25, None),  # the baseline makes no error
+    ],
+)
+def test_each_arm_is_paired_with_the_baseline(
+    config, known, latents, setting, difference, reduction
+):
+    row = find(result_rows(config, known), "guided", latents, setting)
+    assert (row.paired_difference, row.relative_reduction) == (difference, reduction)
+    assert row.paired_difference_ci95[0] <= difference <= row.paired_difference_ci95[1]
+    if reduction is None:
+        assert study_table([row]).endswith("| – |\n")
 
 
 def test_one_seed_has_no_interval_over_seeds(config, known):
-    rows = result_rows(config, [entry for entry in known if entry.seed == 7])
-    assert find(rows, "vae", "all")["error_ci95_seeds"] is None
-    assert find(rows, "vae", "all")["error_ci95_episodes"] is not None
+    rows = result_rows(config, [entry for entry in known if entry.key.seed == 7])
+    assert find(rows, "vae", "all").error_ci95_seeds is None
+    assert find(rows, "vae", "all").error_ci95_episodes is not None
 
 
-def test_a_learner_that_uses_query_statistics_says_so_in_its_rows(config, known):
-    config.learners["a"] = LearnerConfig(partial(QuerySeeing))
-    row = result_rows(config, known)[0]
-    assert (row["transductive"], row["batch_norm"]) == (True, "frozen")
-
-
-def test_a_learner_that_is_tested_on_views_says_so_in_its_rows(config, known):
+def test_rows_tell_transduction_views_and_groups(config, known):
     views = Augmentation(rotation=9, views=4)
-    config.learners["a"] = replace(config.learners["a"], test_augmentation=views)
-    rows = [row for row in result_rows(config, known) if row["learner"] == "a"]
-    assert {row["test_views"] for row in rows} == {4}
+    config.learners["a"] = LearnerConfig(
+        partial(QuerySeeing), test_augmentation=views, group="seeing"
+    )
+    config.arms["vae"] = replace(config.arms["vae"], group="unguided", labelled=0.5)
+    row = find(result_rows(config, known), "vae", "all")
+    assert (row.transductive, row.batch_norm, row.test_views) == (True, "frozen", 4)
+    assert (row.arm_group, row.learner_group, row.labelled) == ("unguided", "seeing", 0.5)
+    assert find(result_rows(config, known), "guided", "all").arm_group == "guided"
 
 
-def test_what_others_report_is_a_table_of_its_own(config, known):
+def test_published_errors_with_a_source_are_a_table_of_their_own(config, known):
     rows = result_rows(config, known)
-    settings = len({(row["n_way"], row["n_shot"]) for row in rows})
-    reported = {"UFLST": ["3.0"] * settings, "PsCo": ["3.6*"] * settings}
-    ours = markdown_table({"rows": rows, "baseline": "vae"})
-    table = markdown_table({"rows": rows, "baseline": "vae", "published": reported})
+    published = [
+        Published("UFLST", {"5w1s": 3.0}, "Ji et al. 2019"),
+        Published("remembered", {"5w1s": 3.6}),
+    ]
+    ours = study_table(rows)
+    table = study_table(rows, published)
     assert table.startswith(ours)
     lines = table[len(ours) :].splitlines()
-    assert lines[1].startswith("| published, error % | 5-way 1-shot |")
-    assert lines[3].startswith("| UFLST | 3.0 |")
-    assert lines[4].startswith(r"| PsCo | 3.6\* |")
-    assert lines[-1] == r"\* as remembered, not looked up."
-    assert "remembered" not in markdown_table(
-        {"rows": rows, "baseline": "vae", "published": {"UFLST": reported["UFLST"]}}
-    )
+    assert lines[1] == "| published, error % | 5-way 1-shot | 5-way 5-shot | source |"
+    assert lines[3:] == ["| UFLST | 3.0 | – | Ji et al. 2019 |"]
+    assert study_table(rows, published[1:]) == ours
 
 
 def test_table_groups_by_setting_and_keeps_the_arms_order(config, known):
     rows = result_rows(config, known)
-    lines = markdown_table({"rows": rows, "baseline": "vae"}).splitlines()
+    lines = study_table(rows).splitlines()
     assert "minus vae" in lines[0]
     assert lines[2].startswith("| vae | all | a | 5-way 1-shot | 25.00 |")
     row = find(rows, "guided", "all")
     seeds, episodes, paired = (
-        "{:.2f} … {:.2f}".format(*row[name])
-        for name in ("error_ci95_seeds", "error_ci95_episodes", "paired_difference_ci95")
+        "{:.2f} … {:.2f}".format(*interval)
+        for interval in (
+            row.error_ci95_seeds,
+            row.error_ci95_episodes,
+            row.paired_difference_ci95,
+        )
     )
     assert lines[4] == (
         f"| guided | all | a | 5-way 1-shot | 22.50 | {seeds} | {episodes} | -2.50 | {paired} "
         "| 10.0 |"
     )
-    assert [line.split(" | ")[3] for line in lines[2:]] == ["5-way 1-shot"] * 5 + [
-        "5-way 5-shot"
-    ] * 2
+    settings = [line.split(" | ")[3] for line in lines[2:]]
+    assert settings == ["5-way 1-shot"] * 5 + ["5-way 5-shot"] * 2
 
 
 @pytest.mark.parametrize(
     ("interval", "verb"),
-    [([-3, -1], "lowers"), ([1, 2], "raises"), ([-1, 2], "does not clearly change")],
+    [((-3, -1), "lowers"), ((1, 2), "raises"), ((-1, 2), "does not clearly change")],
 )
 def test_verdicts_read_the_interval(config, known, interval, verb):
     rows = result_rows(config, known)
-    find(rows, "guided", "all")["paired_difference_ci95"] = interval
-    lines = verdicts({"rows": rows})
+    rows = [
+        replace(row, paired_difference_ci95=interval) if row is find(rows, "guided", "all") else row
+        for row in rows
+    ]
+    lines = verdicts(rows)
     assert len(lines) == 3, "each latents of the guided arm, on the first setting"
     assert lines[0].startswith(f"guided (all) {verb} the error of vae: -2.50 points")
     assert "2 seeds × 2 episodes" in lines[0]
 
 
 def test_a_guided_baseline_has_no_verdict_on_itself(config, known):
-    swapped = StudyConfig(**{**vars(config), "baseline": "guided"})
-    rows = result_rows(swapped, copy.deepcopy(known))
-    assert verdicts({"rows": rows}) == []
-    assert "minus guided" in markdown_table({"rows": rows, "baseline": "guided"})
+    rows = result_rows(replace(config, baseline="guided"), known)
+    assert verdicts(rows) == []
+    assert "minus guided" in study_table(rows)
 
 
 def test_a_learner_may_be_paired_with_another_on_the_same_arm():
@@ -352,30 +296,23 @@ def test_a_learner_may_be_paired_with_another_on_the_same_arm():
     )
     values = {("vae", "a"): 10.0, ("vae", "b"): 7.0, ("raw", "a"): 30.0, ("raw", "b"): 31.0}
     errors = [
-        EpisodeErrors(torch.tensor([v, v + 2]), Setting(), arm, 0, learner, "all")
+        EpisodeErrors(Key(arm, 0, learner, "all"), Setting(), torch.tensor([v, v + 2]))
         for (arm, learner), v in values.items()
     ]
-    rows = {(r["arm"], r["learner"]): r for r in result_rows(config, errors)}
-    found = {
-        key: (r["paired_by"], r["paired_with"], r["paired_difference"]) for key, r in rows.items()
-    }
+    rows = {(r.arm, r.learner): r for r in result_rows(config, errors)}
+    found = {key: (r.paired_by, r.paired_with, r.paired_difference) for key, r in rows.items()}
     assert found == {
         ("vae", "a"): (None, None, None),
         ("vae", "b"): ("learner", "a", -3.0),
         ("raw", "a"): ("arm", "vae", 20.0),
         ("raw", "b"): ("learner", "a", 1.0),
     }
-    lines = verdicts({"rows": list(rows.values())})
+    lines = verdicts(list(rows.values()))
     assert [line.split(":")[0] for line in lines] == [
         "b on vae (all) lowers the error of a",
         "b on raw (all) raises the error of a",
     ]
-    untrained = {"paired_difference": 0.0, "paired_difference_ci95": [0.0, 0.0]}
-    assert len(verdicts({"rows": [rows["vae", "b"], rows["raw", "b"] | untrained]})) == 1
+    untrained = {"paired_difference": 0.0, "paired_difference_ci95": (0.0, 0.0)}
+    assert len(verdicts([rows["vae", "b"], replace(rows["raw", "b"], **untrained)])) == 1
     with pytest.raises(InputError, match=r"^learners\.b\.baseline: no learner is called 'c'"):
-        StudyConfig(
-            "any",
-            partial(dict),
-            {"vae": ArmConfig()},
-            {"b": LearnerConfig(partial(Prototypical), baseline="c")},
-        )
+        replace(config, learners={"b": LearnerConfig(partial(Prototypical), baseline="c")})

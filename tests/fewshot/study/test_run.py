@@ -21,15 +21,14 @@ from fewshot.commands.compare import CompareConfig
 from fewshot.config import parse
 from fewshot.data.bank import ImageBank
 from fewshot.data.dataset import Splits
-from fewshot.data.labels import labelled
 from fewshot.episodes import Setting
 from fewshot.evaluation import embed_bank, episode_errors
 from fewshot.learners.prototypical import Prototypical
 from fewshot.sampler import EpisodeSampler
-from fewshot.study.run import Study
+from fewshot.study import Study, StudyResult
+from fewshot.study.outcome import Answers
 from guided.augment import Augmentation
 from guided.encoder import Encoder, provenance
-from guided.errors import InputError
 from guided.seeds import derive_seed
 from guided.training.pretrain import Pretrained, build_model
 from guided.training.state import Progress, ResumableState
@@ -51,21 +50,6 @@ def parsed(file):
 
 def splits_of(config):
     return config.dataset(None).splits()
-
-
-@pytest.fixture(scope="module")
-def forbid():
-    """Make every computation of a study fail: what it needs has to be there."""
-
-    def patch(monkeypatch):
-        def computed(*_, **__):
-            raise AssertionError("computed again")
-
-        for name in ("pretrain", "meta_train", "table_for", "episode_errors", "diagnose"):
-            for module in (fewshot.study.arms, fewshot.study.run):
-                monkeypatch.setattr(module, name, computed, raising=False)
-
-    return patch
 
 
 # What a finished study has computed.
@@ -106,10 +90,11 @@ def test_each_latents_have_embeddings_of_their_own(write, study, shallow, monkey
     splits = splits_of(config)
     outcome = Study(config, splits, tmp_path / "run", say=str).run()
     sampler = EpisodeSampler(splits.test, Setting(3, 1, 4), derive_seed(0, "test", "3w1s"))
-    guided = [entry for entry in outcome.errors if entry.arm == "guided"]
+    guided = [entry for entry in outcome.errors if entry.key.arm == "guided"]
     assert len(guided) == 2 * 2 * 2
     for entry in guided:
-        encoder = Encoder.load(outcome.encoders["guided", entry.seed].encoder_file, entry.latents)
+        file = outcome.encoders["guided", entry.key.seed].encoder_file
+        encoder = Encoder.load(file, entry.key.latents)
         # At one shot, the nearest neighbour and the nearest prototype are the same.
         embeddings = embed_bank(encoder, splits.test)
         expected = episode_errors(Prototypical(encoder), embeddings, sampler, 20)
@@ -204,21 +189,47 @@ def mtimes(folder):
     return {path: path.stat().st_mtime_ns for path in (folder / "cells").rglob("*")}
 
 
-def test_a_second_run_computes_nothing(finished, monkeypatch, forbid, capsys, tmp_path):
+def test_a_second_run_computes_nothing(finished, capsys, tmp_path):
+    """Nor does its report: there is no model that it could run."""
     run = shutil.copytree(finished.folder, tmp_path / "run")
     (run / "finished.json").unlink()
+    for weights in run.rglob("*.safetensors"):
+        weights.unlink()
     before = mtimes(run)
-    forbid(monkeypatch)
     # The configuration that the run wrote is the one that finds its cells.
     assert main(["compare", str(run / "config.yaml"), "--output", str(run)]) == 0
     capsys.readouterr()
     assert mtimes(run) == before
-    again = json.loads((run / "results.json").read_text())
-    assert again["rows"] == finished.results["rows"]
-    assert again["diagnostics"] == finished.results["diagnostics"]
-    assert again["config"] == finished.results["config"] | {"output": str(run)}
+    again = StudyResult.load(run)
+    assert again.rows == StudyResult.load(finished.folder).rows
+    assert again.to_json()["diagnostics"] == finished.results["diagnostics"]
+    assert again.facts["config"] == finished.results["config"] | {"output": str(run)}
+    assert again.seconds == again.seconds_reused == finished.results["seconds"]
+    for picture in ("errors.png", "episodes/guided.png"):
+        assert (run / picture).read_bytes() == (finished.folder / picture).read_bytes()
     # One report in TensorBoard, not one beside the other.
     assert len(list((run / "tensorboard" / "report").glob("events.*"))) == 1
+
+
+def test_seconds_are_those_of_the_cells(finished):
+    cells = (finished.folder / "cells").glob("*/cell.json")
+    total = sum(json.loads(file.read_text())["seconds"] for file in cells)
+    assert finished.results["seconds"] == pytest.approx(total)
+    assert finished.results["seconds_reused"] == 0
+
+
+def test_the_episode_shown_is_answered_by_the_saved_encoder(finished):
+    test = splits_of(parsed(finished.file)).test
+    episode = EpisodeSampler(test, Setting(3, 1, 4), derive_seed(0, "test", "3w1s"))[0]
+    (folder,) = (finished.folder / "cells").glob("answers-vae-seed0-all-prototypical-*")
+    answers = Answers.load(folder / "answers.npz")
+    images = episode.gather(test.images)
+    assert np.array_equal(answers.support, images.support[0])
+    assert np.array_equal(answers.query, images.query[0])
+    (folder,) = (finished.folder / "cells").glob("encoder-vae-seed0-*")
+    with torch.no_grad():
+        logits = Prototypical(Encoder.load(folder / "encoder.safetensors")).logits(images)
+    assert np.array_equal(answers.predicted, logits[0].argmax(1).view(3, 4))
 
 
 def put(config, path, value):
@@ -296,7 +307,6 @@ CHANGES = {
     "nothing": ("study", "tiny", set()),
     "the study's name": ("study", "other", set()),
     "the number of episodes": ("episodes", 25, set()),
-    "the number of resamples": ("resamples", 300, set()),
     "the baseline": ("baseline", "random", set()),
     "a setting that selects nothing": ("settings.1.n_query", 3, set()),
     "a learner that selects nothing": (
@@ -326,11 +336,6 @@ CHANGES = {
         },
     ),
     "steps of pretraining": ("pretrain.steps", 9, VAE | GUIDED | ALL_TRAINED),
-    "width of the backbone": (
-        "pretrain.backbone.init_args.width",
-        5,
-        VAE | GUIDED | ALL_TRAINED,
-    ),
     "steps of meta-training": ("learners.trained.train.steps", 4, ALL_TRAINED),
     "the setting that selects": (
         "settings.0.n_query",
@@ -364,27 +369,6 @@ def test_other_images_under_the_same_name_are_noticed(rerun, finished):
     images[3, 0, 2, 2] ^= 1
     test = ImageBank(images, splits.test.labels, splits.test.class_names)
     assert rerun(splits=Splits(splits.train, splits.validation, test)) >= VAE
-
-
-def test_the_arms_guidance_is_what_is_trained(finished, tmp_path, monkeypatch, shallow):
-    seen = {}
-    shallow(monkeypatch)
-    fake = fewshot.study.arms.pretrain
-
-    def pretrain(train, validation, config, description, **others):
-        seen[description] = (config, others)
-        return fake(train, validation, config, description=description, **others)
-
-    monkeypatch.setattr(fewshot.study.arms, "pretrain", pretrain)
-    config = parsed(finished.file)
-    Study(config, splits_of(config), tmp_path, say=str).run()
-    for seed in (0, 1):
-        for arm in ("vae", "guided"):
-            used, others = seen[f"pretrain {arm}, seed {seed}"]
-            assert used.guidance == config.arms[arm].guidance
-            assert used.steps == 8
-            assert others["seed"] == seed
-            assert others["state_file"].name == "state.pt"
 
 
 def test_the_rule_that_selects_is_passed_on(finished, tmp_path, monkeypatch, shallow):
@@ -484,7 +468,7 @@ def test_a_longer_training_goes_on_from_a_shorter_one(finished, tmp_path, monkey
             return {key: stored[key] for key in stored}
 
     whole = config["learners"].pop("trained")
-    parts = {f"trained@{n}": whole | {"train": whole["train"] | {"steps": n}} for n in (8, 2, 3, 4)}
+    parts = {f"trained_{n}": whole | {"train": whole["train"] | {"steps": n}} for n in (8, 2, 3, 4)}
     alone = run("alone", trained=whole)
     assert len(steps) == 2 * 8
     steps.clear()
@@ -494,10 +478,10 @@ def test_a_longer_training_goes_on_from_a_shorter_one(finished, tmp_path, monkey
     )
     assert not list((tmp_path / "together").rglob("state.pt"))
     for key, errors in alone.items():
-        for name in {key, key.replace("trained", "trained@8")}:
+        for name in {key, key.replace("trained", "trained_8")}:
             if name in together:
                 assert together[name].tobytes() == errors.tobytes(), name
-    assert any("trained@8" in key for key in together)
+    assert any("trained_8" in key for key in together)
 
 
 def test_test_augmentation_changes_the_test_and_not_the_training(finished, tmp_path, monkeypatch):
@@ -520,9 +504,9 @@ def test_test_augmentation_changes_the_test_and_not_the_training(finished, tmp_p
     test = splits.test
     sampler = EpisodeSampler(test, Setting(3, 1, 4), derive_seed(0, "test", "3w1s"))
     for entry in outcome.errors:
-        cell = outcome.learners[entry.arm, 0, entry.learner, "all"]
+        cell = outcome.learners[entry.key]
         model = Prototypical(Encoder.load(cell.encoder_file), metric="cosine")
-        if entry.learner == "averaged":
+        if entry.key.learner == "averaged":
             with torch.no_grad():
                 table = model.encoder.averaged(test.images, Augmentation(**views))
         else:
@@ -531,7 +515,7 @@ def test_test_augmentation_changes_the_test_and_not_the_training(finished, tmp_p
             expected = episode_errors(model, table, sampler, study.episodes)
             torch.testing.assert_close(entry.errors, expected)
     plain, averaged = (
-        torch.cat([e.errors for e in outcome.errors if e.learner == name])
+        torch.cat([e.errors for e in outcome.errors if e.key.learner == name])
         for name in ("trained", "averaged")
     )
     assert not torch.equal(plain, averaged)
@@ -550,13 +534,16 @@ def test_test_augmentation_changes_the_test_and_not_the_training(finished, tmp_p
         (
             "learners.prototypical",
             {"learner": {"class_path": "FineTune"}, "test_augmentation": {"rotation": 9}},
-            "learners.prototypical.test_augmentation: FineTune has no embedding before",
+            "learners.prototypical.test_augmentation: FineTune computes no embedding",
         ),
         ("learners.trained.train.setting.n_way", 11, "n_way: 11 classes asked for, the set has 10"),
         ("learners.trained.train.validation.n_way", 6, "n_way: 6 classes asked for"),
         ("settings.0.n_way", 6, "n_way: 6 classes asked for"),
-        ("published", {"UFLST": ["3.0"]}, "published.UFLST: expected 2 texts, one for each of set"),
-        ("published", {"UFLST": ["3.0", "low"]}, "texts, one for each of settings, like '3.0'"),
+        (
+            "published",
+            [{"name": "UFLST", "errors": {"5w1s": 3.0}}],
+            "published.UFLST.errors: '5w1s' is no setting of this study, expected some of 3w1s",
+        ),
         ("settings.1.n_query", 6, "has 8 images; n_shot + n_query needs 9"),
         ("pretrain.latent_dim", 3, "'class' asks for 4 latents, 3 of latent_dim 3 are left"),
         (
@@ -567,26 +554,11 @@ def test_test_augmentation_changes_the_test_and_not_the_training(finished, tmp_p
     ],
 )
 def test_impossible_studies_fail_before_any_training(
-    finished, tmp_path, fails, forbid, monkeypatch, path, value, message
+    finished, tmp_path, fails, path, value, message
 ):
-    forbid(monkeypatch)
     values = copy.deepcopy(finished.config)
     put(values, path, value)
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
     line = fails("compare", str(tmp_path / "config.yaml"), writes=True)
     assert message in line
-
-
-def test_a_study_names_what_is_impossible_at_construction(finished, tmp_path):
-    config = parsed(finished.file)
-    splits = splits_of(config)
-    small = Splits(splits.train, splits.validation, splits.test.classes([0, 1]))
-    with pytest.raises(InputError, match="3 classes asked for, the set has 2"):
-        Study(config, small, tmp_path)
-    assert not list(tmp_path.iterdir())
-
-
-def test_pretraining_is_shown_the_class_and_the_attributes(bank):
-    shown = labelled(bank)
-    assert torch.equal(shown.images, bank.images)
-    assert torch.equal(shown.labels["class"], bank.labels)
+    assert not (tmp_path / "must-not-exist" / "cells").exists()

