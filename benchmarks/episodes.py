@@ -1,16 +1,16 @@
-"""Episodes a second: this package's sampler against learn2learn's TaskDataset.
+"""Episodes per second: this package's sampler against learn2learn's TaskDataset.
 
 Both draw 1-shot episodes with 15 queries a class from the same training classes and deliver the
 support and query images as contiguous uint8 tensors ``[E, n_way, n_shot or n_query, C, H, W]``:
-ours as many episodes at a time as make 20,480 images, learn2learn one at a time, as it does. One
+ours as many episodes at a time as make 20,480 images, learn2learn one at a time, its only way. One
 thread, taking turns, medians of processor time.
 
-The peer is learn2learn as it is installed (its data classes are compiled) and as its examples use
-it: FusedNWaysKShots, LoadData, RemapLabels, ConsecutiveLabels, every task drawn afresh
-(num_tasks=-1). It is spared what costs it time elsewhere: images lie decoded in one tensor, no
-transform is applied to an image, its index of labels is made beforehand. Labels are plain
-integers, as in its Omniglot; those of its own in-memory dataset, OnDeviceDataset, are tensors,
-which RemapLabels compares one by one: that is timed too, for the table.
+The peer is the installed learn2learn (its data classes are compiled), used as in its examples:
+FusedNWaysKShots, LoadData, RemapLabels, ConsecutiveLabels, every task drawn afresh
+(num_tasks=-1). Its other costs are left out: images are decoded in one tensor, no transform is
+applied to an image, the index of labels is made beforehand. Labels are plain integers, as in its
+Omniglot; those of its in-memory dataset, OnDeviceDataset, are tensors, which RemapLabels compares
+one by one: the table shows that too.
 
 The last line is the smaller ratio of 5-way and 20-way, with plain integers.
 """

@@ -1,11 +1,10 @@
-"""Seconds for 10,000 frozen 5-way 1-shot episodes, against easyfsl's PrototypicalNetworks.
+"""Seconds for 10,000 5-way 1-shot episodes of embeddings, against easyfsl's prototypical networks.
 
-Given are embeddings of the test classes: 64 latents of an untrained Conv4. For ours, everything
-that ``episode_errors`` does is timed: drawing the episodes, gathering their embeddings, classifying
+Both are given embeddings of the test classes: 64 latents of an untrained Conv4. For ours, all of
+``episode_errors`` is timed: drawing the episodes, gathering their embeddings, classifying
 15 queries a class, each episode's error. The peer takes the first 1,000 of the same episodes one
 by one, with its own ``evaluate_on_one_task`` and an identity as backbone; gathering is timed too,
-drawing is not. One thread, taking turns, medians of processor time, which is what a clock shows on
-an idle machine.
+drawing is not. One thread, taking turns, medians of processor time.
 
 Both must predict the same class for each of those 75,000 queries (in double precision, where
 rounding decides nothing). The last line is the ratio of episodes a second, both Prototypical with
@@ -36,7 +35,7 @@ OURS, PEER = 10_000, 1_000  # episodes in one run
 
 
 def peer(rows: Episodes, embeddings: Tensor) -> Callable[[], int]:
-    """What easyfsl's ``evaluate`` does with each batch of its loader; returns the correct ones."""
+    """The loop of easyfsl's ``evaluate``; the function that it makes counts correct queries."""
     model = PrototypicalNetworks().eval()
     labels = torch.arange(rows.n_way)
     support_labels = labels.repeat_interleave(rows.n_shot)

@@ -1,10 +1,10 @@
-"""Seconds of a MAML meta-iteration, each engine, against learn2learn's plain loop.
+"""Seconds per MAML meta-iteration of each engine, against learn2learn's plain loop.
 
 One meta-iteration: 32 tasks, 5-way 1-shot, 15 queries, one inner step, Adam; Conv4-64 with a
 linear classifier, strided and pooled, second and first order. The plain loop is the one of
 learn2learn's examples (``MAML.clone``, ``adapt``, ``backward`` for each task), on the same network
 written in torch's layers, with batch norm in training mode, its default memory layout, and the
-same images in memory. All take turns, medians of the clock's seconds.
+same images in memory. All take turns; the times are medians of wall-clock time.
 
 Given the same weights and images, all must have the same loss and gradients.
 

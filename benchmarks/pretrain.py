@@ -1,4 +1,4 @@
-"""Images a second of pretraining, each arm, against a textbook VAE loop with the same network.
+"""Images a second of pretraining, by arm, against a textbook VAE loop with the same network.
 
 Ours is ``guided.pretrain`` as it is, its steps timed from the first validation (so that
 setting up does not count) to the last; validation is on two images. The textbook loop is what
@@ -125,7 +125,7 @@ class Pictures(Dataset):
 
 
 def warm_up(steps: int) -> int:
-    """How many steps go before so many that are timed."""
+    """Steps before so many that are timed."""
     return max(1, steps // 4)
 
 

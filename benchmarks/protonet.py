@@ -1,13 +1,13 @@
-"""Episodes a second of training a prototypical network, against learn2learn's task pipeline.
+"""Episodes per second of training a prototypical network, against learn2learn's task pipeline.
 
 20-way 1-shot with 15 queries, one episode a step, Conv4-64 (strided), Adam. Ours is
-``fewshot.meta_train.meta_train`` as it is, one tiny validation included. The peer is the loop of
+``fewshot.meta_train.meta_train``, one tiny validation included. The peer is the loop of
 learn2learn's prototypical example: ``TaskDataset`` with ``NWays``, ``KShots``, ``LoadData``,
 ``RemapLabels`` and ``ConsecutiveLabels`` over an in-memory dataset of float images, the same
-network written in torch's layers, the default memory layout. All take turns, medians of the
-clock's seconds.
+network written in torch's layers, in the default memory layout. All take turns; the rates are
+medians of wall-clock time.
 
-With ``--compile``, ours is translated by ``torch.compile``, in the round that does not count.
+With ``--compile``, ours is compiled by ``torch.compile`` in a round that is not timed.
 
 Given the same weights and images, both must have the same loss and gradients.
 

@@ -76,7 +76,7 @@ STUDY: dict[str, Any] = {
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> Iterator[None]:
-    """Nets of eight channels gain nothing from threads, and other test processes may want them."""
+    """One thread: networks of eight channels gain nothing from more."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -129,7 +129,7 @@ def bank() -> ImageBank:
 
 @pytest.fixture
 def encoder() -> Encoder:
-    """A network with slices and batch norm that has seen images, in evaluation mode."""
+    """A network with latent slices and trained batch norm statistics, in evaluation mode."""
     with seeded_initialisation(3, "test"), torch.no_grad():
         layout = LatentLayout({"class": (0, 3), "content": (3, 8)})
         made = Encoder(Conv4(SHAPE, width=8), layout).train()
@@ -146,7 +146,7 @@ def pixels() -> Encoder:
 def random_episodes(
     e: int = 6, way: int = 4, shot: int = 3, query: int = 2, d: int = 10, seed: int = 0
 ) -> Episodes:
-    """Embeddings in float64 whose classes overlap: some queries are wrong."""
+    """Episodes of float64 embeddings whose classes overlap, so that some queries are wrong."""
     rng = np.random.default_rng(seed)
     centres = rng.standard_normal((e, way, 1, d))
     support = centres + rng.standard_normal((e, way, shot, d))
@@ -161,7 +161,7 @@ def make_episodes() -> Callable[..., Episodes]:
 
 @pytest.fixture
 def study() -> dict[str, Any]:
-    """The tiny study's configuration as plain values, to be changed and written."""
+    """The configuration of the tiny study as plain values, to be changed and written."""
     return copy.deepcopy(STUDY)
 
 

@@ -1,31 +1,23 @@
 """Fixtures of the tests of ``guided``."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from guided.backbones import Conv4
-from guided.guidance import Guidance
-from guided.guided_vae import GuidedVAE
-from guided.likelihoods import Bernoulli
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from guided import Bernoulli, Conv4, GuidedVAE
 
 ImageMaker = Callable[..., Tensor]
 Scalars = Callable[[Path], dict[str, dict[int, float]]]
 
 
 @pytest.fixture(scope="session", autouse=True)
-def one_thread() -> Iterator[None]:
+def one_thread():
     """Tiny networks gain nothing from threads, and sums then have one order."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -34,10 +26,10 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture
-def make_images() -> ImageMaker:
+def make_images():
     """uint8 noise ``[n, channels, size, size]``, a function of its arguments."""
 
-    def make(n: int = 8, channels: int = 1, size: int = 16, seed: int = 0) -> Tensor:
+    def make(n=8, channels=1, size=16, seed=0):
         rng = torch.Generator().manual_seed(seed)
         shape = (n, channels, size, size)
         return torch.randint(0, 256, shape, generator=rng, dtype=torch.uint8)
@@ -46,10 +38,10 @@ def make_images() -> ImageMaker:
 
 
 @pytest.fixture
-def read_scalars() -> Scalars:
+def read_scalars():
     """All scalars of a log folder: tag -> step -> value, as TensorBoard shows them."""
 
-    def read(folder: Path) -> dict[str, dict[int, float]]:
+    def read(folder):
         from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
         events = EventAccumulator(str(folder))
@@ -63,20 +55,20 @@ def read_scalars() -> Scalars:
 
 
 @pytest.fixture
-def next_second() -> Callable[[], None]:
+def next_second():
     """Waits for the clock's next second: TensorBoard orders a folder's files by theirs."""
 
-    def wait() -> None:
+    def wait():
         time.sleep(1 - time.time() % 1)
 
     return wait
 
 
 @pytest.fixture
-def build_model() -> Callable[..., GuidedVAE]:
+def build_model():
     """A small model with the given guidance, in evaluation mode: 8 latents, 16×16 images."""
 
-    def build(*guidance: Guidance, channels: int = 1, **settings: Any) -> GuidedVAE:
+    def build(*guidance, channels=1, **settings):
         torch.manual_seed(0)
         model = GuidedVAE(
             backbone=partial(Conv4, width=4),
@@ -93,10 +85,10 @@ def build_model() -> Callable[..., GuidedVAE]:
 
 
 @pytest.fixture
-def sheet() -> Callable[["Figure"], NDArray[np.floating]]:
+def sheet():
     """The pixels of a figure of one grid of images, ``[rows * H, columns * W(, 3)]``."""
 
-    def pixels(figure: "Figure") -> NDArray[np.floating]:
+    def pixels(figure):
         (axes,) = figure.axes
         return np.asarray(axes.images[0].get_array())
 
@@ -104,10 +96,10 @@ def sheet() -> Callable[["Figure"], NDArray[np.floating]]:
 
 
 @pytest.fixture
-def row_labels() -> Callable[["Figure"], list[str]]:
+def row_labels():
     """The labels of the rows of such a figure."""
 
-    def labels(figure: "Figure") -> list[str]:
+    def labels(figure):
         (axes,) = figure.axes
         return [label.get_text() for label in axes.get_yticklabels()]
 

@@ -6,26 +6,18 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
-from torch import Tensor
-from torchvision.transforms.functional import (
-    adjust_brightness,
-    adjust_contrast,
-    adjust_saturation,
-    gaussian_blur,
-    resized_crop,
-)
+from torchvision.transforms.functional import adjust_brightness, adjust_contrast, adjust_saturation
 
-from guided.augment import Augmentation
-from guided.errors import InputError
+from guided import Augmentation, InputError
 
 N = 16
 
 
-def rng(seed: int = 0) -> torch.Generator:
+def rng(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-def maps(augmentation: Augmentation, rows: int = 2000) -> np.ndarray:
+def maps(augmentation, rows=2000):
     """The affine map ``[rows, 2, 3]`` from output to input that each image met.
 
     Bilinear interpolation of a ramp is exact, so a deformed ramp says where its pixels came from.
@@ -41,12 +33,12 @@ def maps(augmentation: Augmentation, rows: int = 2000) -> np.ndarray:
     return np.stack(solution)
 
 
-def assert_uniform(values: np.ndarray, limit: float) -> None:
+def assert_uniform(values, limit):
     assert np.abs(values).max() <= limit * (1 + 1e-4)
     assert stats.kstest(values, stats.uniform(-limit, 2 * limit).cdf).pvalue > 1e-3
 
 
-def test_nothing_is_the_default_and_draws_nothing() -> None:
+def test_nothing_is_the_default_and_draws_nothing():
     images, chance = torch.rand(2, 1, N, N), rng()
     assert not Augmentation().active
     assert Augmentation()(images, chance) is images
@@ -54,7 +46,7 @@ def test_nothing_is_the_default_and_draws_nothing() -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_alike_is_what_one_image_alone_would_meet(channels: int) -> None:
+def test_alike_is_what_one_image_alone_would_meet(channels):
     everything = Augmentation(
         rotation=20,
         scale=0.2,
@@ -78,7 +70,7 @@ def test_alike_is_what_one_image_alone_would_meet(channels: int) -> None:
     assert not torch.allclose(found.images, images, atol=0.1)
 
 
-def test_views_are_copies_deformed_on_their_own() -> None:
+def test_views_are_copies_deformed_on_their_own():
     images = torch.rand(3, 1, N, N)
     assert torch.equal(Augmentation(views=2)(images, rng()), torch.cat([images, images]))
     first, second = Augmentation(rotation=20, views=2)(images, rng()).chunk(2)
@@ -88,49 +80,7 @@ def test_views_are_copies_deformed_on_their_own() -> None:
         Augmentation(views=0)
 
 
-@pytest.mark.parametrize("name", ["rotation", "scale", "shear", "translation"])
-def test_every_limit_makes_it_active(name: str) -> None:
-    images = torch.rand(2, 1, N, N)
-    augmentation = Augmentation(**{name: 0.3})
-    assert augmentation.active
-    assert not torch.equal(augmentation(images, rng()), images)
-
-
-def test_rotation_is_uniform_in_degrees() -> None:
-    matrices = maps(Augmentation(rotation=30))
-    angles = np.arctan2(matrices[:, 1, 0], matrices[:, 0, 0])
-    expected = np.zeros_like(matrices)
-    expected[:, 0, 0] = expected[:, 1, 1] = np.cos(angles)
-    expected[:, 1, 0], expected[:, 0, 1] = np.sin(angles), -np.sin(angles)
-    np.testing.assert_allclose(matrices, expected, atol=1e-5)
-    assert_uniform(angles, math.radians(30))
-
-
-def test_scale_is_uniform_in_its_logarithm() -> None:
-    matrices = maps(Augmentation(scale=0.4))
-    sizes = matrices[:, 0, 0]
-    np.testing.assert_allclose(matrices, sizes[:, None, None] * np.eye(2, 3), atol=1e-5)
-    assert_uniform(np.log(sizes), 0.4)
-
-
-def test_shear_is_a_uniform_slope() -> None:
-    matrices = maps(Augmentation(shear=0.5))
-    slopes = matrices[:, 0, 1].copy()
-    matrices[:, 0, 1] = 0
-    np.testing.assert_allclose(matrices, np.broadcast_to(np.eye(2, 3), matrices.shape), atol=1e-5)
-    assert_uniform(slopes, 0.5)
-
-
-def test_translation_is_uniform_and_independent_along_both_axes() -> None:
-    matrices = maps(Augmentation(translation=0.25))
-    right, down = matrices[:, 0, 2], matrices[:, 1, 2]
-    np.testing.assert_allclose(matrices[:, :, :2], np.tile(np.eye(2), (2000, 1, 1)), atol=1e-5)
-    assert_uniform(right, 0.25)
-    assert_uniform(down, 0.25)
-    assert abs(np.corrcoef(right, down)[0, 1]) < 5 / 2000**0.5
-
-
-def test_all_together_compose_and_are_independent() -> None:
+def test_all_together_compose_and_are_independent():
     """matrix = rotation · slant · size, taken apart again."""
     matrices = maps(Augmentation(rotation=25, scale=0.2, shear=0.3, translation=0.15))
     angles = np.arctan2(matrices[:, 1, 0], matrices[:, 0, 0])
@@ -145,12 +95,12 @@ def test_all_together_compose_and_are_independent() -> None:
     assert np.abs(np.corrcoef(parts) - np.eye(5)).max() < 5 / 2000**0.5
 
 
-def deformed(seed: int) -> Tensor:
+def deformed(seed):
     images = torch.rand(4, 3, N, N, generator=rng(9))
     return Augmentation(rotation=20, shear=0.2)(images, rng(seed))
 
 
-def test_a_function_of_the_generator_that_keeps_shape_and_range() -> None:
+def test_a_function_of_the_generator_that_keeps_shape_and_range():
     assert torch.equal(deformed(1), deformed(1))
     assert not torch.equal(deformed(1), deformed(2))
     assert deformed(1).shape == (4, 3, N, N)
@@ -158,7 +108,7 @@ def test_a_function_of_the_generator_that_keeps_shape_and_range() -> None:
     assert deformed(1).max() <= 1 + 1e-6
 
 
-def test_crops_lie_inside_and_have_the_area_asked_for() -> None:
+def test_crops_lie_inside_and_have_the_area_asked_for():
     found = maps(Augmentation(crop=0.25))
     side = found[:, 0, 0]
     assert_uniform(side**2 - 0.625, 0.375)
@@ -169,23 +119,7 @@ def test_crops_lie_inside_and_have_the_area_asked_for() -> None:
     assert abs(np.corrcoef(shift.T)[0, 1]) < 0.1
 
 
-def test_crops_are_torchvisions_of_the_same_place() -> None:
-    images = torch.rand(64, 3, 40, 40)
-    smooth = gaussian_blur(images, [9, 9], [4.0, 4.0])
-    augmentation = Augmentation(crop=0.3)
-    amount, chance = rng(), torch.empty(0)
-    torch.rand(5, 64, generator=amount)
-    chance = torch.rand(4, 64, generator=amount)
-    cropped = augmentation(smooth, rng())
-    for i in range(64):
-        side = float((0.3 + 0.7 * chance[0, i]).sqrt())
-        left, top = (20 * (1 - side) * (1 + float(2 * chance[k, i] - 1)) for k in (1, 2))
-        rounded = round(top), round(left), round(40 * side), round(40 * side)
-        expected = resized_crop(smooth[i], *rounded, [40, 40], antialias=False)
-        assert float((cropped[i] - expected).abs().mean()) < 0.02
-
-
-def test_half_of_the_images_are_mirrored() -> None:
+def test_half_of_the_images_are_mirrored():
     images = torch.rand(400, 3, 8, 8)
     flipped = Augmentation(flip=True)(images, rng())
     mirrored = torch.isclose(flipped, images.flip(3), atol=1e-5).flatten(1).all(1)
@@ -194,7 +128,7 @@ def test_half_of_the_images_are_mirrored() -> None:
     assert abs(float(mirrored.double().mean()) - 0.5) < 0.1
 
 
-def test_colours_are_torchvisions() -> None:
+def test_colours_are_torchvisions():
     images = torch.rand(50, 3, 6, 6)
     augmentation = Augmentation(brightness=0.4, contrast=0.3, saturation=0.2)
     found = augmentation(images, rng())
@@ -208,12 +142,6 @@ def test_colours_are_torchvisions() -> None:
     assert float(amount.abs().max()) > 0.9
 
 
-def test_colours_of_grey_images() -> None:
-    images = torch.rand(5, 1, 6, 6)
-    found = Augmentation(saturation=0.5)(images, rng())
-    torch.testing.assert_close(found, images)
-
-
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -221,17 +149,17 @@ def test_colours_of_grey_images() -> None:
         ({"contrast": 1.5}, r"contrast: expected in \[0, 1\], got 1.5"),
     ],
 )
-def test_impossible_limits(settings: dict[str, float], message: str) -> None:
+def test_impossible_limits(settings, message):
     with pytest.raises(InputError, match=f"^{message}"):
-        Augmentation(**settings)  # type: ignore[arg-type]
+        Augmentation(**settings)
 
 
-def ramps() -> Tensor:
+def ramps():
     axis = (torch.arange(N) + 0.5) * 2 / N - 1
     return torch.stack([axis.expand(N, N), axis[:, None].expand(N, N)])
 
 
-def test_what_was_done_to_each_image_is_told() -> None:
+def test_what_was_done_to_each_image_is_told():
     """The affine map put together from the amounts is the one that the images met."""
     augmentation = Augmentation(
         rotation=25, scale=0.2, shear=0.3, translation=0.1, crop=0.6, views=2
@@ -249,7 +177,7 @@ def test_what_was_done_to_each_image_is_told() -> None:
     np.testing.assert_allclose(found, np.concatenate([linear, shift[..., None]], 2), atol=1e-4)
 
 
-def test_only_what_is_drawn_is_told() -> None:
+def test_only_what_is_drawn_is_told():
     assert Augmentation().known == ()
     assert Augmentation(flip=True, elastic=0.1).known == ()
     assert Augmentation(crop=0.5).known == ("scale", "translation_x", "translation_y")
@@ -259,7 +187,7 @@ def test_only_what_is_drawn_is_told() -> None:
     assert amounts["contrast"].abs().max() <= 0.3
 
 
-def test_an_elastic_warp_is_smooth_and_within_its_limit() -> None:
+def test_an_elastic_warp_is_smooth_and_within_its_limit():
     warped = Augmentation(elastic=0.1)(ramps().expand(300, 2, N, N), rng())
     shift = (warped - ramps())[..., 3:-3, 3:-3]
     # Bicubic interpolation may overshoot its control points by a quarter along each axis.
@@ -270,7 +198,7 @@ def test_an_elastic_warp_is_smooth_and_within_its_limit() -> None:
     assert abs(float(shift.mean())) < 0.01
 
 
-def test_thickness_grows_and_shrinks_strokes() -> None:
+def test_thickness_grows_and_shrinks_strokes():
     image = torch.zeros(1, 1, N, N)
     image[..., 4:12, 6:10] = 1
     augmentation = Augmentation(thickness=0.8)

@@ -1,15 +1,12 @@
 """Decoders: draws of the prior, and their files."""
 
-from pathlib import Path
-from typing import Any
-
 import pytest
 import torch
 
 from guided import Conv4, Decoder, Encoder, Gaussian, InputError, LatentLayout
 
 
-def test_samples_are_decoded_draws_of_the_prior(build_model: Any) -> None:
+def test_samples_are_decoded_draws_of_the_prior(build_model):
     vae = build_model().vae
     decoder = Decoder.from_vae(vae)
     found = decoder.sample(5, seed=3)
@@ -27,7 +24,7 @@ def test_samples_are_decoded_draws_of_the_prior(build_model: Any) -> None:
     assert float(codes.T.corrcoef().fill_diagonal_(0).abs().max()) < 0.08
 
 
-def test_samples_of_an_unbounded_decoder_stay_within_the_image(build_model: Any) -> None:
+def test_samples_of_an_unbounded_decoder_stay_within_the_image(build_model):
     vae = build_model(likelihood=Gaussian()).vae
     with torch.no_grad():
         vae.decoder[-1].weight.mul_(1000)
@@ -35,7 +32,7 @@ def test_samples_of_an_unbounded_decoder_stay_within_the_image(build_model: Any)
     assert (found.min(), found.max()) == (0, 1)
 
 
-def test_a_decoder_survives_its_file(build_model: Any, tmp_path: Path) -> None:
+def test_a_decoder_survives_its_file(build_model, tmp_path):
     vae = build_model(likelihood=Gaussian(scale=0.3)).vae
     file = tmp_path / "decoder.safetensors"
     Decoder.from_vae(vae).save(file)
@@ -54,7 +51,7 @@ def test_a_decoder_survives_its_file(build_model: Any, tmp_path: Path) -> None:
         ("encoder", "is not a decoder's file"),
     ],
 )
-def test_another_file_is_refused(name: str, message: str, build_model: Any, tmp_path: Path) -> None:
+def test_another_file_is_refused(name, message, build_model, tmp_path):
     vae = build_model().vae
     Decoder.from_vae(vae).save(tmp_path / "decoder.safetensors")
     vae.encoder.save(tmp_path / "encoder.safetensors")
@@ -63,6 +60,6 @@ def test_another_file_is_refused(name: str, message: str, build_model: Any, tmp_
         Decoder.load(tmp_path / f"{name}.safetensors", other)
 
 
-def test_an_encoder_without_latents_has_no_decoder(tmp_path: Path) -> None:
+def test_an_encoder_without_latents_has_no_decoder(tmp_path):
     with pytest.raises(InputError, match="an encoder without latents has no decoder"):
         Decoder.load(tmp_path / "decoder.safetensors", Encoder(Conv4((1, 16, 16)), None))

@@ -1,7 +1,6 @@
 """Files appear whole or not at all."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,11 +18,11 @@ from guided.files import (
 )
 
 
-def names(folder: Path) -> list[str]:
+def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_write_makes_folders_and_replaces_the_file(tmp_path: Path) -> None:
+def test_write_makes_folders_and_replaces_the_file(tmp_path):
     path = tmp_path / "a" / "b" / "file"
     for content in (b"first, long", b"second"):
         write_bytes(path, content)
@@ -31,7 +30,7 @@ def test_write_makes_folders_and_replaces_the_file(tmp_path: Path) -> None:
     assert names(path.parent) == ["file"]
 
 
-def test_nothing_is_there_before_the_end(tmp_path: Path) -> None:
+def test_nothing_is_there_before_the_end(tmp_path):
     path = tmp_path / "file"
     write_bytes(path, b"old")
     with atomic_write(path) as handle:
@@ -42,9 +41,7 @@ def test_nothing_is_there_before_the_end(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
-def test_a_failure_inside_leaves_the_old_file_and_no_other(
-    tmp_path: Path, error: type[BaseException]
-) -> None:
+def test_a_failure_inside_leaves_the_old_file_and_no_other(tmp_path, error):
     path = tmp_path / "file"
     write_bytes(path, b"old")
     with pytest.raises(error), atomic_write(path) as handle:
@@ -54,22 +51,15 @@ def test_a_failure_inside_leaves_the_old_file_and_no_other(
     assert names(tmp_path) == ["file"]
 
 
-def test_a_failure_inside_leaves_no_new_file(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError), atomic_write(tmp_path / "file") as handle:
-        handle.write(b"half")
-        raise RuntimeError
-    assert names(tmp_path) == []
-
-
 @pytest.mark.parametrize("below", ["file/new", "file/folder/new"])
-def test_a_folder_that_cannot_be_written_is_an_input_error(tmp_path: Path, below: str) -> None:
+def test_a_folder_that_cannot_be_written_is_an_input_error(tmp_path, below):
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(InputError, match=f"{below}: cannot be written") as caught:
         write_bytes(tmp_path / below, b"")
     assert "\n" not in str(caught.value)
 
 
-def test_json_round_trip_and_refusal_of_nan(tmp_path: Path) -> None:
+def test_json_round_trip_and_refusal_of_nan(tmp_path):
     path = tmp_path / "file.json"
     value = {"error": 1.25, "names": ["ä", None, True]}
     write_json(path, value)
@@ -79,7 +69,7 @@ def test_json_round_trip_and_refusal_of_nan(tmp_path: Path) -> None:
     assert json.loads(path.read_text()) == value
 
 
-def test_arrays_round_trip_without_pickles(tmp_path: Path) -> None:
+def test_arrays_round_trip_without_pickles(tmp_path):
     arrays = {"a": np.arange(6, dtype=np.uint8).reshape(2, 3), "b": np.float32([0.5])}
     write_arrays(tmp_path / "file.npz", arrays)
     with np.load(tmp_path / "file.npz", allow_pickle=False) as read:
@@ -92,13 +82,13 @@ def test_arrays_round_trip_without_pickles(tmp_path: Path) -> None:
     assert names(tmp_path) == ["file.npz"]
 
 
-def test_figure_is_a_png_of_the_resolution_asked_for(tmp_path: Path) -> None:
+def test_figure_is_a_png_of_the_resolution_asked_for(tmp_path):
     write_figure(tmp_path / "figure", Figure(figsize=(2, 1)), dpi=50)
     with Image.open(tmp_path / "figure") as image:
         assert (image.format, image.size) == ("PNG", (100, 50))
 
 
-def test_fingerprint_ignores_key_order_and_nothing_else() -> None:
+def test_fingerprint_ignores_key_order_and_nothing_else():
     value = {"a": 1, "b": [1, 2], "c": {"d": "x"}}
     assert fingerprint(value) == fingerprint(dict(reversed(value.items())))
     others = [{**value, "a": 2}, {**value, "b": [2, 1]}, {**value, "e": None}]

@@ -2,16 +2,16 @@
 
 import pytest
 
-from guided.errors import InputError
-from guided.latents import LatentAllocator, LatentLayout
+from guided import InputError, LatentLayout
+from guided.latents import LatentAllocator
 
 
 @pytest.fixture
-def layout() -> LatentLayout:
+def layout():
     return LatentLayout({"rotation": (0, 1), "class": (1, 4), "content": (4, 6)})
 
 
-def test_allocator_hands_out_in_order_and_calls_the_rest_content() -> None:
+def test_allocator_hands_out_in_order_and_calls_the_rest_content():
     allocator = LatentAllocator(8)
     assert allocator.take("rotation") == [0]
     assert allocator.take("class", 4) == [1, 2, 3, 4]
@@ -21,14 +21,7 @@ def test_allocator_hands_out_in_order_and_calls_the_rest_content() -> None:
     assert list(allocator.layout().slices) == list(slices)
 
 
-def test_layout_has_no_content_when_everything_is_taken() -> None:
-    allocator = LatentAllocator(3)
-    allocator.take("class", 3)
-    assert allocator.layout().slices == {"class": (0, 3)}
-    assert LatentAllocator(3).layout().slices == {"content": (0, 3)}
-
-
-def test_allocator_refuses_more_than_is_left_and_says_how_much_that_is() -> None:
+def test_allocator_refuses_more_than_is_left_and_says_how_much_that_is():
     allocator = LatentAllocator(5)
     allocator.take("rotation", 2)
     with pytest.raises(InputError, match="'class' asks for 4 latents, 3 of latent_dim 5 are left"):
@@ -36,33 +29,27 @@ def test_allocator_refuses_more_than_is_left_and_says_how_much_that_is() -> None
     assert allocator.take("class", 3) == [2, 3, 4]  # the refusal reserved nothing
 
 
-@pytest.mark.parametrize("width", [0, -1])
-def test_allocator_refuses_an_empty_slice(width: int) -> None:
-    with pytest.raises(InputError, match="rotation"):
-        LatentAllocator(5).take("rotation", width)
-
-
 @pytest.mark.parametrize("name", ["rotation", "content", "all", "features"])
-def test_allocator_refuses_a_taken_or_reserved_name(name: str) -> None:
+def test_allocator_refuses_a_taken_or_reserved_name(name):
     allocator = LatentAllocator(5)
     allocator.take("rotation")
     with pytest.raises(InputError, match=name):
         allocator.take(name)
 
 
-def test_indices(layout: LatentLayout) -> None:
+def test_indices(layout):
     assert layout.latent_dim == 6
     assert layout.indices("class") == [1, 2, 3]
     assert layout.indices("content", "rotation") == [4, 5, 0]
     assert layout.indices("all") == [0, 1, 2, 3, 4, 5]
 
 
-def test_unknown_name_is_refused_with_the_known_ones(layout: LatentLayout) -> None:
+def test_unknown_name_is_refused_with_the_known_ones(layout):
     with pytest.raises(InputError, match=r"'shear'.*all, rotation, class, content"):
         layout.indices("shear")
 
 
-def test_complement_and_slice_partition_the_latents(layout: LatentLayout) -> None:
+def test_complement_and_slice_partition_the_latents(layout):
     assert layout.complement("class") == [0, 4, 5]
     assert layout.complement("content", "rotation") == [1, 2, 3]
     assert layout.complement("all") == []
@@ -70,7 +57,7 @@ def test_complement_and_slice_partition_the_latents(layout: LatentLayout) -> Non
         assert sorted(layout.indices(name) + layout.complement(name)) == layout.indices("all")
 
 
-def test_labels_number_only_wide_slices(layout: LatentLayout) -> None:
+def test_labels_number_only_wide_slices(layout):
     assert layout.labels() == [
         "rotation",
         "class 0",

@@ -1,58 +1,37 @@
 """Scores of images under a decoder's output, against torch.distributions and by hand."""
 
-import math
-
 import numpy as np
 import pytest
 import torch
-from torch.distributions import Bernoulli as BernoulliDistribution
 from torch.distributions import Normal
 
-from guided.likelihoods import Bernoulli, Gaussian
+from guided import Bernoulli, Gaussian
 
 SHAPE = (3, 2, 4, 5)
 
 
-def random_pair() -> tuple[torch.Tensor, torch.Tensor]:
+def random_pair():
     rng = torch.Generator().manual_seed(0)
     decoded = 3 * torch.randn(SHAPE, generator=rng, dtype=torch.float64)
     return decoded, torch.rand(SHAPE, generator=rng, dtype=torch.float64)
 
 
-def test_bernoulli_of_binary_images_is_that_of_torch_distributions() -> None:
-    decoded, images = random_pair()
-    expected = -BernoulliDistribution(logits=decoded).log_prob(images.round()).sum((1, 2, 3))
-    torch.testing.assert_close(Bernoulli().nll(decoded, images.round()), expected)
-
-
-def test_bernoulli_of_grey_images_is_the_cross_entropy_by_hand() -> None:
+def test_bernoulli_of_grey_images_is_the_cross_entropy_by_hand():
     decoded, images = random_pair()
     p, x = 1 / (1 + np.exp(-decoded.numpy())), images.numpy()
     expected = -(x * np.log(p) + (1 - x) * np.log(1 - p)).reshape(3, -1).sum(1)
     np.testing.assert_allclose(Bernoulli().nll(decoded, images).numpy(), expected, rtol=1e-12)
 
 
-def test_bernoulli_gradient_is_prediction_minus_image() -> None:
-    decoded, images = random_pair()
-    decoded.requires_grad_()
-    Bernoulli().nll(decoded, images).sum().backward()
-    torch.testing.assert_close(decoded.grad, decoded.detach().sigmoid() - images)
-
-
-def test_bernoulli_is_finite_at_extreme_logits() -> None:
+def test_bernoulli_is_finite_at_extreme_logits():
     decoded = torch.tensor([[[[-1e4, 1e4]]]])
     assert Bernoulli().nll(decoded, torch.tensor([[[[0.0, 1.0]]]])).item() == 0
     assert Bernoulli().nll(decoded, torch.tensor([[[[1.0, 1.0]]]])).item() == 1e4
 
 
-def test_bernoulli_mean() -> None:
-    logit = math.log(0.8 / 0.2)
-    assert Bernoulli().mean(torch.tensor([[[[logit]]]])).item() == pytest.approx(0.8)
-
-
 @pytest.mark.parametrize("learned", [True, False])
 @pytest.mark.parametrize("scale", [0.1, 1.0, 2.5])
-def test_gaussian_is_that_of_torch_distributions(scale: float, learned: bool) -> None:
+def test_gaussian_is_that_of_torch_distributions(scale, learned):
     decoded, images = random_pair()
     likelihood = Gaussian(scale=scale, learned=learned).double()
     expected = -Normal(decoded, scale).log_prob(images).sum((1, 2, 3))
@@ -60,19 +39,12 @@ def test_gaussian_is_that_of_torch_distributions(scale: float, learned: bool) ->
     assert likelihood.mean(decoded) is decoded
 
 
-def test_only_a_learned_scale_is_a_parameter_and_both_are_kept_in_the_state() -> None:
-    fixed, learned = Gaussian(learned=False), Gaussian(learned=True)
-    assert list(fixed.parameters()) == []
-    assert [name for name, _ in learned.named_parameters()] == ["log_scale"]
-    assert set(fixed.state_dict()) == set(learned.state_dict()) == {"log_scale"}
-
-
-def test_learned_scale_is_optimal_at_the_root_mean_square_error() -> None:
+def test_learned_scale_is_optimal_at_the_root_mean_square_error():
     decoded, images = random_pair()
     optimum = (images - decoded).square().mean().sqrt()
     likelihood = Gaussian().double()
 
-    def nll(scale: torch.Tensor) -> torch.Tensor:
+    def nll(scale):
         with torch.no_grad():
             likelihood.log_scale.copy_(scale.log())
         return likelihood.nll(decoded, images).sum()

@@ -23,7 +23,7 @@ print(json.dumps([told, faults() - before]))
 """
 
 
-def run(how: str) -> tuple[bool | None, int]:
+def run(how):
     command = [sys.executable, "-c", SCRIPT, how]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
     told, faults = json.loads(done.stdout)
@@ -31,7 +31,7 @@ def run(how: str) -> tuple[bool | None, int]:
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library than glibc")
-def test_freed_tensors_are_not_cleared_by_the_kernel_again() -> None:
+def test_freed_tensors_are_not_cleared_by_the_kernel_again():
     pages = 10 * 2**26 // 4096
     _, without = run("leave")
     told, faults = run("reuse")
@@ -40,7 +40,7 @@ def test_freed_tensors_are_not_cleared_by_the_kernel_again() -> None:
     assert without > 10 * faults, "otherwise nothing was gained, and the call can go"
 
 
-def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_c_library_is_left_alone(monkeypatch):
     from guided import malloc
 
     monkeypatch.setattr(malloc.ctypes, "CDLL", lambda name: object())

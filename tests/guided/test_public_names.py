@@ -13,7 +13,7 @@ import guided.metrics
 import guided.training
 
 
-def test_importing_the_packages_imports_no_torch() -> None:
+def test_importing_the_packages_imports_no_torch():
     code = (
         "import sys, guided, guided.backbones, guided.figures, guided.guidance, guided.metrics, "
         "guided.training; sys.exit('torch' in sys.modules)"
@@ -23,21 +23,14 @@ def test_importing_the_packages_imports_no_torch() -> None:
 
 @pytest.mark.parametrize(
     "package",
-    [
-        guided,
-        guided.backbones,
-        guided.figures,
-        guided.guidance,
-        guided.metrics,
-        guided.training,
-    ],
+    [guided, guided.backbones, guided.figures, guided.guidance, guided.metrics, guided.training],
 )
-def test_every_public_name_is_found(package: object) -> None:
+def test_every_public_name_is_found(package):
     names = dir(package)
     assert names
     assert all(getattr(package, name) is not None for name in names)
     assert len(set(names)) == len(names)
 
 
-def test_the_version_is_the_distributions() -> None:
+def test_the_version_is_the_distributions():
     assert guided.__version__.count(".") == 2

@@ -5,42 +5,26 @@ import torch
 from torch.distributions import Bernoulli as BernoulliDistribution
 from torch.distributions import Normal, kl_divergence
 
-from guided.backbones import Conv4
-from guided.latents import LatentLayout
-from guided.likelihoods import Bernoulli, Gaussian
-from guided.vae import VAE, Posterior
+from guided import VAE, Bernoulli, Conv4, Gaussian, LatentLayout, Posterior
 
 
-def random_posterior(rows: int = 5, latent_dim: int = 3) -> Posterior:
+def random_posterior(rows=5, latent_dim=3):
     rng = torch.Generator().manual_seed(1)
     mean, logvar = torch.randn(2, rows, latent_dim, generator=rng, dtype=torch.float64)
     return Posterior(mean.requires_grad_(), (2 * logvar).requires_grad_())
 
 
-def as_distribution(posterior: Posterior) -> Normal:
+def as_distribution(posterior):
     return Normal(posterior.mean, (0.5 * posterior.logvar).exp())
 
 
-def test_kl_is_that_of_torch_distributions() -> None:
+def test_kl_is_that_of_torch_distributions():
     posterior = random_posterior()
     expected = kl_divergence(as_distribution(posterior), Normal(0.0, 1.0))
     torch.testing.assert_close(posterior.kl(), expected)
 
 
-def test_kl_is_zero_at_the_prior_and_only_there() -> None:
-    prior = Posterior(torch.zeros(2, 4), torch.zeros(2, 4))
-    assert torch.equal(prior.kl(), torch.zeros(2, 4))
-    assert (random_posterior().kl() > 0).all()
-
-
-def test_kl_gradient_by_hand() -> None:
-    posterior = random_posterior()
-    posterior.kl().sum().backward()
-    torch.testing.assert_close(posterior.mean.grad, posterior.mean.detach())
-    torch.testing.assert_close(posterior.logvar.grad, 0.5 * (posterior.logvar.detach().exp() - 1))
-
-
-def test_sample_has_the_moments_of_the_posterior() -> None:
+def test_sample_has_the_moments_of_the_posterior():
     n = 200_000
     mean, logvar = torch.tensor([1.5, -2.0, 0.0]), torch.tensor([-1.0, 1.0, 0.0])
     posterior = Posterior(mean.expand(n, 3), logvar.expand(n, 3))
@@ -52,7 +36,7 @@ def test_sample_has_the_moments_of_the_posterior() -> None:
     assert (torch.corrcoef(draws.T) - torch.eye(3)).abs().max() < 5 / n**0.5
 
 
-def test_sample_is_a_function_of_its_generator_and_leaves_the_global_state() -> None:
+def test_sample_is_a_function_of_its_generator_and_leaves_the_global_state():
     posterior = random_posterior()
     before = torch.get_rng_state()
     first, again, other = (
@@ -63,7 +47,7 @@ def test_sample_is_a_function_of_its_generator_and_leaves_the_global_state() -> 
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_sample_is_reparameterised() -> None:
+def test_sample_is_reparameterised():
     posterior = random_posterior()
     z = posterior.sample(torch.Generator().manual_seed(0))
     z.sum().backward()
@@ -73,13 +57,13 @@ def test_sample_is_reparameterised() -> None:
 
 
 @pytest.fixture(params=[Bernoulli(), Gaussian(scale=0.3)], ids=["bernoulli", "gaussian"])
-def vae(request: pytest.FixtureRequest) -> VAE:
+def vae(request):
     torch.manual_seed(0)
     layout = LatentLayout({"content": (0, 6)})
     return VAE(Conv4((3, 16, 16), width=4), layout, request.param).double().eval()
 
 
-def test_losses_are_the_negative_elbo(vae: VAE) -> None:
+def test_losses_are_the_negative_elbo(vae):
     images = torch.rand(4, 3, 16, 16, dtype=torch.float64).round()
     posterior = vae.posterior(images)
     z = posterior.sample(torch.Generator().manual_seed(0))
@@ -97,17 +81,10 @@ def test_losses_are_the_negative_elbo(vae: VAE) -> None:
     torch.testing.assert_close(terms["kl"], kl)
 
 
-def test_every_parameter_of_the_vae_gets_a_gradient(vae: VAE) -> None:
+def test_every_parameter_of_the_vae_gets_a_gradient(vae):
     images = torch.rand(4, 3, 16, 16, dtype=torch.float64)
     posterior = vae.train().posterior(images)
     terms = vae.losses(images, posterior, posterior.sample(torch.Generator().manual_seed(0)))
     (terms["reconstruction"] + terms["kl"]).backward()
     idle = [n for n, p in vae.named_parameters() if p.grad is None or not p.grad.any()]
     assert idle == []
-
-
-def test_decode_returns_images(vae: VAE) -> None:
-    decoded = vae.decode(torch.randn(2, 6, dtype=torch.float64))
-    assert decoded.shape == (2, 3, 16, 16)
-    if isinstance(vae.likelihood, Bernoulli):
-        assert 0 < decoded.min() <= decoded.max() < 1

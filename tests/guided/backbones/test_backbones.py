@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from guided.backbones import Conv4, Dense, GuidedVAENet, Pixels
-from guided.errors import InputError
+from guided import Conv4, Dense, GuidedVAENet, InputError, Pixels
 
 Downsample = Literal["stride", "pool"]
 
@@ -17,20 +16,11 @@ Downsample = Literal["stride", "pool"]
     "size", [(16, 16), (17, 17), (28, 28), (29, 31), (32, 32), (45, 16), (64, 64), (84, 84)]
 )
 @pytest.mark.parametrize("downsample", ["stride", "pool"])
-def test_conv4_decoder_maps_back_to_the_shape_of_the_images(
-    downsample: Downsample, size: tuple[int, int], channels: int
-) -> None:
+def test_conv4_decoder_maps_back_to_the_shape_of_the_images(downsample, size, channels):
     backbone = Conv4((channels, *size), width=4, downsample=downsample)
     features = backbone(torch.rand(2, channels, *size))
     assert features.shape == (2, backbone.feature_dim)
     assert backbone.decoder(5)(torch.randn(2, 5)).shape == (2, channels, *size)
-
-
-@pytest.mark.parametrize("size", range(1, 16))
-def test_conv4_strides_on_any_size(size: int) -> None:
-    backbone = Conv4((1, size, 16), width=4)
-    assert backbone.eval()(torch.rand(2, 1, size, 16)).shape == (2, 4)
-    assert backbone.decoder(3)(torch.randn(2, 3)).shape == (2, 1, size, 16)
 
 
 @pytest.mark.parametrize(
@@ -43,16 +33,11 @@ def test_conv4_strides_on_any_size(size: int) -> None:
         (84, "stride", 64 * 6 * 6),
     ],
 )
-def test_conv4_feature_dim(size: int, downsample: Downsample, feature_dim: int) -> None:
+def test_conv4_feature_dim(size, downsample, feature_dim):
     assert Conv4((3, size, size), downsample=downsample).feature_dim == feature_dim
 
 
-def test_conv4_parameter_count() -> None:
-    convolutions = 3 * 64 * 9 + 3 * 64 * 64 * 9
-    assert sum(p.numel() for p in Conv4((3, 84, 84)).parameters()) == convolutions + 4 * 2 * 64
-
-
-def test_conv4_is_the_network_of_the_docstring() -> None:
+def test_conv4_is_the_network_of_the_docstring():
     """Conv 3×3, batch norm, ReLU, pool, four times: layer by layer from its own weights."""
     torch.manual_seed(0)
     backbone = Conv4((1, 33, 33), width=4, downsample="pool").double()
@@ -65,19 +50,19 @@ def test_conv4_is_the_network_of_the_docstring() -> None:
 
 
 @pytest.mark.parametrize("size", [(15, 84), (84, 15), (1, 1)])
-def test_conv4_refuses_images_too_small_to_pool(size: tuple[int, int]) -> None:
+def test_conv4_refuses_images_too_small_to_pool(size):
     with pytest.raises(InputError, match=rf"Conv4.*\({size[0]}, {size[1]}\).*too small"):
         Conv4((1, *size), downsample="pool")
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_guided_vae_net_shapes(channels: int) -> None:
+def test_guided_vae_net_shapes(channels):
     backbone = GuidedVAENet((channels, 28, 28), width=4)
     assert backbone(torch.rand(2, channels, 28, 28)).shape == (2, backbone.feature_dim) == (2, 256)
     assert backbone.decoder(5)(torch.randn(2, 5)).shape == (2, channels, 28, 28)
 
 
-def test_guided_vae_net_parameter_count() -> None:
+def test_guided_vae_net_parameter_count():
     """28 → 12 → 8 → 4 with kernels 6, 5, 5 and widths 64, 128, 256, as in the authors' code."""
     kernels = 6 * 6 * 1 * 64 + 5 * 5 * 64 * 128 + 5 * 5 * 128 * 256
     backbone = GuidedVAENet((1, 28, 28))
@@ -89,12 +74,12 @@ def test_guided_vae_net_parameter_count() -> None:
 
 
 @pytest.mark.parametrize("size", [(27, 28), (32, 32)])
-def test_guided_vae_net_refuses_other_sizes(size: tuple[int, int]) -> None:
+def test_guided_vae_net_refuses_other_sizes(size):
     with pytest.raises(InputError, match=f"28×28 images, got {size[0]}×{size[1]}"):
         GuidedVAENet((1, *size))
 
 
-def test_pixels_are_the_features_and_have_no_decoder() -> None:
+def test_pixels_are_the_features_and_have_no_decoder():
     backbone = Pixels((3, 4, 5))
     images = torch.rand(2, 3, 4, 5)
     assert backbone.feature_dim == 60
@@ -103,7 +88,7 @@ def test_pixels_are_the_features_and_have_no_decoder() -> None:
         backbone.decoder(2)
 
 
-def test_dense_is_learn2learns_network() -> None:
+def test_dense_is_learn2learns_network():
     from learn2learn.vision.models import OmniglotFC
 
     dense, theirs = Dense((1, 28, 28)).double(), OmniglotFC(28**2, 5).double()
@@ -124,7 +109,7 @@ def test_dense_is_learn2learns_network() -> None:
         assert mine.weight.detach().abs().max() <= 0.02
 
 
-def test_dense_decodes_to_images() -> None:
+def test_dense_decodes_to_images():
     backbone = Dense((3, 8, 9), widths=(6, 5))
     assert backbone(torch.rand(4, 3, 8, 9)).shape == (4, 5)
     assert backbone.decoder(2)(torch.randn(4, 2)).shape == (4, 3, 8, 9)

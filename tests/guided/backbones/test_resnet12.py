@@ -1,17 +1,12 @@
 """ResNet-12 and what it drops."""
 
-from pathlib import Path
-
 import pytest
 import torch
 import torch.nn.functional as F
 from torchvision.ops import drop_block2d
 
-from guided.backbones import ResNet12
+from guided import Encoder, InputError, LatentLayout, ResNet12
 from guided.backbones.resnet12 import DropBlock
-from guided.encoder import Encoder
-from guided.errors import InputError
-from guided.latents import LatentLayout
 from guided.seeds import seeded_initialisation
 
 THIN = (4, 6, 8, 10)
@@ -19,7 +14,7 @@ THIN = (4, 6, 8, 10)
 
 @pytest.mark.parametrize("size", [(16, 16), (17, 31), (28, 28), (45, 20), (84, 84)])
 @pytest.mark.parametrize("average", [True, False])
-def test_decoder_maps_back_to_the_shape_of_the_images(size: tuple[int, int], average: bool) -> None:
+def test_decoder_maps_back_to_the_shape_of_the_images(size, average):
     backbone = ResNet12((3, *size), widths=THIN, average=average)
     positions = 1 if average else (size[0] // 16) * (size[1] // 16)
     assert backbone(torch.rand(2, 3, *size)).shape == (2, backbone.feature_dim)
@@ -27,7 +22,7 @@ def test_decoder_maps_back_to_the_shape_of_the_images(size: tuple[int, int], ave
     assert backbone.decoder(5)(torch.randn(2, 5)).shape == (2, 3, *size)
 
 
-def test_parameter_count() -> None:
+def test_parameter_count():
     """12.4 million, as every table of the literature says."""
     backbone = ResNet12((3, 84, 84))
     expected = 0
@@ -40,7 +35,7 @@ def test_parameter_count() -> None:
     assert ResNet12((3, 84, 84), average=False).feature_dim == 16_000
 
 
-def test_a_block_is_that_of_the_docstring() -> None:
+def test_a_block_is_that_of_the_docstring():
     with seeded_initialisation(0, "test"):
         backbone = ResNet12((2, 16, 16), widths=(3, 3, 3, 3), drop=0).double().eval()
     images = torch.rand(2, 2, 16, 16, dtype=torch.float64)
@@ -55,7 +50,7 @@ def test_a_block_is_that_of_the_docstring() -> None:
 
 
 @pytest.mark.parametrize("side", [1, 3])
-def test_drop_block_drops_whole_squares_at_its_rate(side: int) -> None:
+def test_drop_block_drops_whole_squares_at_its_rate(side):
     layer = DropBlock(0.2, side, number=0).train()
     features = torch.ones(40, 20, 11, 11)
     dropped = layer(features)
@@ -70,7 +65,7 @@ def test_drop_block_drops_whole_squares_at_its_rate(side: int) -> None:
     assert float(dropped.mean()) == pytest.approx(1, abs=1e-4), "the rest makes up for it"
 
 
-def test_drop_block_is_smaller_where_the_map_is() -> None:
+def test_drop_block_is_smaller_where_the_map_is():
     layer = DropBlock(0.3, 5, number=0).train()
     dropped = layer(torch.ones(200, 10, 2, 2)) == 0
     whole = dropped.flatten(2).all(2)
@@ -78,7 +73,7 @@ def test_drop_block_is_smaller_where_the_map_is() -> None:
     assert float(whole.double().mean()) == pytest.approx(0.3, abs=0.03)
 
 
-def test_masks_are_a_function_of_the_layer_and_the_call() -> None:
+def test_masks_are_a_function_of_the_layer_and_the_call():
     features = torch.ones(2, 3, 8, 8)
     layer, same, other = (DropBlock(0.5, 1, number=n).train() for n in (0, 0, 1))
     first, second = layer(features), layer(features)
@@ -91,7 +86,7 @@ def test_masks_are_a_function_of_the_layer_and_the_call() -> None:
     assert layer.eval()(features) is features
 
 
-def test_survives_its_file(tmp_path: Path) -> None:
+def test_survives_its_file(tmp_path):
     encoder = Encoder(ResNet12((3, 20, 20), widths=THIN), LatentLayout({"content": (0, 4)}))
     encoder.train()(torch.rand(4, 3, 20, 20))
     encoder.eval().save(tmp_path / "encoder.safetensors")
@@ -109,8 +104,8 @@ def test_survives_its_file(tmp_path: Path) -> None:
         ({"block_size": 0}, "block_size: expected at least 1, got 0"),
     ],
 )
-def test_impossible_settings(settings: dict[str, object], message: str) -> None:
+def test_impossible_settings(settings, message):
     with pytest.raises(InputError, match=rf"^ResNet12\.{message}"):
-        ResNet12((3, 84, 84), **settings)  # type: ignore[arg-type]
+        ResNet12((3, 84, 84), **settings)
     with pytest.raises(InputError, match="too small"):
         ResNet12((3, 15, 84))

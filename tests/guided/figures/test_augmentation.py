@@ -1,14 +1,12 @@
 """The contact sheet of an augmentation."""
 
-from typing import Any
-
 import torch
 
 from guided import Augmentation
 from guided.figures import augmentation_figure
 
 
-def test_each_deformation_has_a_row_of_its_own(sheet: Any, row_labels: Any) -> None:
+def test_each_deformation_has_a_row_of_its_own(sheet, row_labels):
     image = torch.zeros(1, 12, 12)
     image[:, 3:9, 5:7] = 1
     augmentation = Augmentation(rotation=40, thickness=0.9, views=2)

@@ -1,8 +1,5 @@
 """All figures of a model: their names and what they show."""
 
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
@@ -13,7 +10,7 @@ from guided.figures import log_pictures, picture_figures, reconstructed, travers
 from guided.training import RunLog
 
 
-def test_reconstructions_follow_their_inputs(build_model: Any, make_images: Any) -> None:
+def test_reconstructions_follow_their_inputs(build_model, make_images):
     vae, images = build_model().vae, make_images(3)
     pictures = reconstructed(vae, images)
     torch.testing.assert_close(pictures[:3], images.float() / 255)
@@ -21,9 +18,7 @@ def test_reconstructions_follow_their_inputs(build_model: Any, make_images: Any)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_a_models_pictures_and_their_rows(
-    channels: int, build_model: Any, make_images: Any, sheet: Any, row_labels: Any
-) -> None:
+def test_a_models_pictures_and_their_rows(channels, build_model, make_images, sheet, row_labels):
     images = make_images(30, channels)
     figures = picture_figures(build_model(DeformablePCA(), channels=channels), images)
     assert {name: len(row_labels(figure)) for name, figure in figures.items()} == {
@@ -42,13 +37,13 @@ def test_a_models_pictures_and_their_rows(
     assert set(unguided) == {"traversals", "samples", "reconstructions"}
 
 
-def test_figures_of_the_same_name_are_numbered(build_model: Any, make_images: Any) -> None:
+def test_figures_of_the_same_name_are_numbered(build_model, make_images):
     twice = [ExcitationInhibition(attributes={name: 1}) for name in ("smile", "class")]
     figures = traversal_figures(build_model(*twice), make_images(9))
     assert list(figures) == ["traversals", "attribute_traversals", "attribute_traversals_2"]
 
 
-def test_pictures_of_a_model_are_logged(build_model: Any, make_images: Any, tmp_path: Path) -> None:
+def test_pictures_of_a_model_are_logged(build_model, make_images, tmp_path):
     with RunLog(tmp_path) as log:
         log_pictures(log, build_model(DeformablePCA()), make_images(20), 5)
     events = EventAccumulator(str(tmp_path))

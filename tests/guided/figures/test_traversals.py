@@ -1,12 +1,8 @@
 """Traversals: codes in which one latent, or one direction, moves and nothing else does."""
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from guided import DeformablePCA, ExcitationInhibition
 from guided.figures import spread, traversal, traversal_along, traversal_figure
@@ -14,7 +10,7 @@ from guided.figures import spread, traversal, traversal_along, traversal_figure
 VALUES = torch.linspace(-3, 3, 7)
 
 
-def test_traversal_moves_one_latent_a_row() -> None:
+def test_traversal_moves_one_latent_a_row():
     z = torch.arange(5.0)
     codes = traversal(z, [3, 1], torch.tensor([-1.0, 0.5]))
     assert codes.tolist() == [
@@ -27,7 +23,7 @@ def test_traversal_moves_one_latent_a_row() -> None:
     assert own.count_nonzero() == 4
 
 
-def test_spread_is_the_aggregate_posteriors(build_model: Any, make_images: Any) -> None:
+def test_spread_is_the_aggregate_posteriors(build_model, make_images):
     vae, images = build_model().vae, make_images(64)
     posterior, rng = vae.posterior(images), torch.Generator().manual_seed(0)
     draws = torch.cat([posterior.sample(rng) for _ in range(300)])
@@ -35,9 +31,7 @@ def test_spread_is_the_aggregate_posteriors(build_model: Any, make_images: Any) 
 
 
 @pytest.mark.parametrize("axis", [[0, 0, 1, 0, 0, 0, 0, 0], [0, 0.6, 0, 0, -0.8, 0, 0, 0]])
-def test_along_a_direction_nothing_else_moves(
-    axis: list[float], build_model: Any, make_images: Any
-) -> None:
+def test_along_a_direction_nothing_else_moves(axis, build_model, make_images):
     posterior = build_model().vae.posterior(make_images(64))
     codes, direction = posterior.mean[:4].detach(), torch.tensor(axis, dtype=torch.float)
     moved = traversal_along(codes, direction, posterior, VALUES).detach()
@@ -55,9 +49,7 @@ def test_along_a_direction_nothing_else_moves(
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_named_latents_come_first(
-    channels: int, build_model: Any, make_images: Any, sheet: Any, row_labels: Any
-) -> None:
+def test_named_latents_come_first(channels, build_model, make_images, sheet, row_labels):
     guidance = [DeformablePCA(), ExcitationInhibition(attributes={"class": 2}, hidden=4)]
     vae, image = build_model(*guidance, channels=channels).vae, make_images(1, channels)[0]
     figure = traversal_figure(vae, image)
@@ -68,9 +60,7 @@ def test_named_latents_come_first(
     assert row_labels(traversal_figure(vae, image, rows=3)) == labels[:3]
 
 
-def test_unnamed_latents_come_by_their_kl(
-    build_model: Any, make_images: Callable[..., Tensor], sheet: Any, row_labels: Any
-) -> None:
+def test_unnamed_latents_come_by_their_kl(build_model, make_images, sheet, row_labels):
     vae, images = build_model().vae, make_images(1)
     with torch.no_grad():
         vae.encoder.latent_head.weight.zero_()

@@ -1,7 +1,5 @@
 """Pictures of attributes: rows of images, and the classifier's answers in their corners."""
 
-from typing import Any
-
 import pytest
 import torch
 
@@ -10,7 +8,7 @@ from guided.figures import traversal_along
 from guided.guidance.excitation_inhibition import STEPS
 
 
-def pictured(model: Any, images: Any) -> Any:
+def pictured(model, images):
     (guide,) = model.strategies
     (name, figure), *others = guide.figures(model.vae, images).items()
     assert name == "attribute_traversals" and not others
@@ -19,8 +17,8 @@ def pictured(model: Any, images: Any) -> Any:
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_each_attribute_is_shown_on_three_images(
-    channels: int, build_model: Any, make_images: Any, sheet: Any, row_labels: Any
-) -> None:
+    channels, build_model, make_images, sheet, row_labels
+):
     guidance = ExcitationInhibition(attributes={"class": 3, "smile": 1}, hidden=4)
     likelihood = Gaussian() if channels == 3 else None
     model = build_model(guidance, channels=channels, likelihood=likelihood)
@@ -50,7 +48,7 @@ def test_each_attribute_is_shown_on_three_images(
             assert ((logits[..., 1] - logits[..., 0]).diff() > 0).all()
 
 
-def test_corners_hold_the_classifiers_answers(build_model: Any, make_images: Any) -> None:
+def test_corners_hold_the_classifiers_answers(build_model, make_images):
     guidance = ExcitationInhibition(attributes={"class": 3, "smile": 1}, hidden=4)
     model, images = build_model(guidance), make_images(9)
     guide, figure = pictured(model, images)
@@ -67,9 +65,7 @@ def test_corners_hold_the_classifiers_answers(build_model: Any, make_images: Any
         assert words[2, row + 4] == f"{p:.0%}"
 
 
-def test_an_attribute_within_another_has_no_answers(
-    build_model: Any, make_images: Any, sheet: Any, row_labels: Any
-) -> None:
+def test_an_attribute_within_another_has_no_answers(build_model, make_images, sheet, row_labels):
     guidance = ExcitationInhibition(attributes={"drawer within class": 3, "smile": 1}, hidden=4)
     _, figure = pictured(build_model(guidance), make_images(2))
     assert sheet(figure).shape == (4 * 16, 9 * 16)

@@ -1,48 +1,44 @@
 """Excitation and inhibition by hand: cross-entropies, and who gets which gradient."""
 
 import math
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+import torch.nn.functional as F
+from torch import nn
 
-from guided.errors import InputError
-from guided.guidance.base import GuidanceContext
-from guided.guidance.excitation_inhibition import ExcitationInhibition, ExcitationInhibitionModule
-from guided.latents import LatentAllocator
-from guided.vae import Posterior
+from guided import ExcitationInhibition, GuidanceContext, InputError, Posterior
+from guided.latents import LatentAllocator, attributes_in
 
 CATEGORIES = {"class": 5, "drawer": 3, "hand.left": 2}
 LATENT_DIM = 9
+DRAWER = "drawer within alphabet"
+WITHIN = {"alphabet": 3, "drawer": 4}
 
 
-def build(
-    attributes: dict[str, int], categories: dict[str, int] = CATEGORIES, **settings: Any
-) -> ExcitationInhibitionModule:
+def build(attributes, categories=CATEGORIES, **settings):
     torch.manual_seed(0)
     context = GuidanceContext((1, 8, 8), LatentAllocator(LATENT_DIM), categories)
     return ExcitationInhibition(attributes=attributes, hidden=6, **settings).build(context).double()
 
 
-def batch(rows: int = 12) -> tuple[Tensor, dict[str, Tensor]]:
+def batch(categories=CATEGORIES, rows=12):
     rng = torch.Generator().manual_seed(1)
     z = torch.randn(rows, LATENT_DIM, generator=rng, dtype=torch.float64).requires_grad_()
-    targets = {n: torch.randint(0, k, (rows,), generator=rng) for n, k in CATEGORIES.items()}
-    return z, targets
+    return z, {n: torch.randint(0, k, (rows,), generator=rng) for n, k in categories.items()}
 
 
-def losses(guidance: ExcitationInhibitionModule, z: Tensor, targets: dict[str, Tensor]) -> Any:
+def losses(guidance, z, targets):
     return guidance.losses(torch.zeros(len(z), 1, 8, 8), Posterior(z, z), z, targets)
 
 
-def softmax(logits: np.ndarray) -> np.ndarray:
+def softmax(logits):
     exponentials = np.exp(logits - logits.max(1, keepdims=True))
     return exponentials / exponentials.sum(1, keepdims=True)
 
 
-def adversary_logits(guidance: ExcitationInhibitionModule, name: str, others: Tensor) -> np.ndarray:
+def adversary_logits(guidance, name, others):
     """Three linear layers with leaky ReLUs in between, in numpy."""
     adversary = guidance.adversaries[f"of {name}"]
     layers = [m for m in adversary.modules() if isinstance(m, nn.Linear)]
@@ -54,7 +50,7 @@ def adversary_logits(guidance: ExcitationInhibitionModule, name: str, others: Te
     return x
 
 
-def test_excitation_is_the_cross_entropy_by_hand() -> None:
+def test_excitation_is_the_cross_entropy_by_hand():
     guidance = build({"class": 4})
     z, targets = batch()
     classifier = guidance.classifiers["of class"]
@@ -70,7 +66,7 @@ def test_excitation_is_the_cross_entropy_by_hand() -> None:
     assert not gradient[:, 4:].any()
 
 
-def test_cosine_excitation_depends_on_directions_alone() -> None:
+def test_cosine_excitation_depends_on_directions_alone():
     guidance = build({"class": 4}, cosine=True, cosine_scale=7.0)
     z, targets = batch()
     inside = z.detach().numpy()[:, :4]
@@ -84,7 +80,7 @@ def test_cosine_excitation_depends_on_directions_alone() -> None:
     assert terms["excitation/class"].item() == pytest.approx(scaled["excitation/class"].item())
 
 
-def test_inhibition_is_the_divergence_from_uniform_by_hand() -> None:
+def test_inhibition_is_the_divergence_from_uniform_by_hand():
     guidance = build({"class": 4})
     z, targets = batch()
     p = softmax(adversary_logits(guidance, "class", z[:, 4:]))
@@ -97,16 +93,7 @@ def test_inhibition_is_the_divergence_from_uniform_by_hand() -> None:
     assert inhibition > 0
 
 
-def test_inhibition_is_zero_when_the_adversary_knows_nothing() -> None:
-    guidance = build({"class": 4})
-    last = guidance.adversaries["of class"][-1]  # type: ignore[index]
-    nn.init.zeros_(last.weight)
-    nn.init.constant_(last.bias, 3.0)  # the same logit for every category
-    z, targets = batch()
-    assert losses(guidance, z, targets)["inhibition/class"].item() == pytest.approx(0, abs=1e-12)
-
-
-def test_inhibition_moves_the_other_latents_and_never_the_adversary() -> None:
+def test_inhibition_moves_the_other_latents_and_never_the_adversary():
     guidance = build({"drawer": 2, "class": 4})
     z, targets = batch()
     losses(guidance, z, targets)["inhibition/class"].backward()
@@ -117,17 +104,7 @@ def test_inhibition_moves_the_other_latents_and_never_the_adversary() -> None:
     assert z.grad[:, 6:].all()
 
 
-def test_inhibition_gradient_is_that_through_an_ordinary_adversary() -> None:
-    guidance = build({"class": 4})
-    z, targets = batch()
-    (gradient,) = torch.autograd.grad(losses(guidance, z, targets)["inhibition/class"], z)
-    logits = guidance.adversaries["of class"](z[:, 4:])
-    # d/dlogits of the mean cross-entropy against uniform: (softmax - 1/K) / B.
-    logits.backward((logits.softmax(1) - 1 / 5).detach() / len(z))
-    torch.testing.assert_close(gradient, z.grad)
-
-
-def test_the_adversary_learns_from_the_other_latents_and_never_moves_them() -> None:
+def test_the_adversary_learns_from_the_other_latents_and_never_moves_them():
     guidance = build({"drawer": 2, "class": 4})
     z, targets = batch()
     terms = guidance.adversary_losses(z, targets)
@@ -142,14 +119,7 @@ def test_the_adversary_learns_from_the_other_latents_and_never_moves_them() -> N
     assert all(p.grad is None for p in guidance.classifiers.parameters())
 
 
-def test_adversary_parameters_are_the_adversaries() -> None:
-    guidance = build({"drawer": 2, "class": 4})
-    held = {id(p) for p in guidance.adversary_parameters()}
-    assert held == {id(p) for p in guidance.adversaries.parameters()}
-    assert held.isdisjoint(id(p) for p in guidance.classifiers.parameters())
-
-
-def test_attributes_take_slices_in_order_and_of_their_width() -> None:
+def test_attributes_take_slices_in_order_and_of_their_width():
     torch.manual_seed(0)
     latents = LatentAllocator(LATENT_DIM)
     context = GuidanceContext((1, 8, 8), latents, CATEGORIES)
@@ -159,7 +129,7 @@ def test_attributes_take_slices_in_order_and_of_their_width() -> None:
     slices = {"drawer": (0, 2), "hand.left": (2, 3), "class": (3, 6), "content": (6, 9)}
     assert latents.layout().slices == slices
     assert guidance.attributes == ("drawer", "hand.left", "class")
-    z, _ = batch(2)
+    z, _ = batch(rows=2)
     for name in guidance.attributes:
         (gradient,) = torch.autograd.grad(guidance.predict(name, z.float()).square().sum(), z)
         start, stop = slices[name]
@@ -170,7 +140,7 @@ def test_attributes_take_slices_in_order_and_of_their_width() -> None:
 
 
 @pytest.mark.parametrize("inhibition", [0.0, 2.0])
-def test_weights_cover_exactly_the_terms(inhibition: float) -> None:
+def test_weights_cover_exactly_the_terms(inhibition):
     guidance = build({"drawer": 2, "hand.left": 1}, excitation=3.0, inhibition=inhibition)
     z, targets = batch()
     terms = losses(guidance, z, targets)
@@ -180,7 +150,7 @@ def test_weights_cover_exactly_the_terms(inhibition: float) -> None:
     assert bool(guidance.adversary_losses(z, targets)) == bool(inhibition)
 
 
-def test_names_that_differ_in_punctuation_or_belong_to_torch_are_kept_apart() -> None:
+def test_names_that_differ_in_punctuation_or_belong_to_torch_are_kept_apart():
     names = ["a.b", "a_b", "type", "train", "keys"]
     guidance = build(dict.fromkeys(names, 1), {name: 2 + i for i, name in enumerate(names)})
     z, _ = batch()
@@ -188,19 +158,14 @@ def test_names_that_differ_in_punctuation_or_belong_to_torch_are_kept_apart() ->
     assert shapes == [2, 3, 4, 5, 6]
 
 
-def test_an_attribute_that_the_data_lack_is_named_with_those_they_have() -> None:
+def test_an_attribute_that_the_data_lack_is_named_with_those_they_have():
     with pytest.raises(InputError, match=r"no 'alphabet'; there are class, drawer, hand\.left"):
         build({"alphabet": 2})
     with pytest.raises(InputError, match="there are none"):
         build({"class": 2}, {})
 
 
-def test_too_wide_a_slice_is_refused() -> None:
-    with pytest.raises(InputError, match="'class' asks for 8 latents, 7 of latent_dim 9"):
-        build({"drawer": 2, "class": 8})
-
-
-def test_inhibition_needs_other_latents_and_excitation_alone_does_not() -> None:
+def test_inhibition_needs_other_latents_and_excitation_alone_does_not():
     with pytest.raises(InputError, match="'class' takes every latent; inhibition needs others"):
         build({"class": LATENT_DIM})
     guidance = build({"class": LATENT_DIM}, inhibition=0.0)
@@ -208,7 +173,7 @@ def test_inhibition_needs_other_latents_and_excitation_alone_does_not() -> None:
     assert list(guidance.adversary_parameters()) == []
 
 
-def test_unknown_attributes_excite_nothing() -> None:
+def test_unknown_attributes_excite_nothing():
     guidance = build({"class": 3})
     z, targets = batch()
     part = targets | {"class": targets["class"].masked_fill(torch.arange(12) >= 5, -1)}
@@ -226,3 +191,111 @@ def test_unknown_attributes_excite_nothing() -> None:
     term = losses(guidance, z, nobody)["excitation/class"]
     assert float(term.detach()) == 0
     assert not torch.autograd.grad(term, z)[0].any()
+
+
+def each_alphabet(logits, targets):
+    """Logits of its own drawers, and the drawers, of each alphabet's images: by a loop."""
+    found = []
+    for alphabet in range(3):
+        rows = targets["alphabet"] == alphabet
+        found.append((logits[rows][:, 4 * alphabet : 4 * alphabet + 4], targets["drawer"][rows]))
+    return found
+
+
+def test_only_drawers_of_the_same_alphabet_compete():
+    guidance = build({DRAWER: 4}, WITHIN)
+    z, targets = batch(WITHIN)
+    logits = guidance.predict(DRAWER, z)
+    assert logits.shape == (12, 3 * 4)
+    expected = sum(
+        F.cross_entropy(of_one, drawer, reduction="sum")
+        for of_one, drawer in each_alphabet(logits, targets)
+    )
+    terms = losses(guidance, z, targets)
+    torch.testing.assert_close(terms[f"excitation/{DRAWER}"], expected / 12)
+    others = guidance.adversaries[f"of {DRAWER}"](z[:, 4:])
+    expected = sum(
+        F.cross_entropy(of_one, drawer, reduction="sum")
+        for of_one, drawer in each_alphabet(others, targets)
+    )
+    torch.testing.assert_close(
+        guidance.adversary_losses(z, targets)[f"adversary/{DRAWER}"], expected / 12
+    )
+    p = torch.cat([of_one.softmax(1) for of_one, _ in each_alphabet(others, targets)])
+    divergence = (0.25 * (0.25 / p).log()).sum(1).mean()
+    torch.testing.assert_close(terms[f"inhibition/{DRAWER}"], divergence)
+
+
+def test_both_attributes_are_needed_and_one_slice_is_taken():
+    guidance = build({"alphabet": 2, DRAWER: 3}, WITHIN)
+    assert guidance.attributes == ("alphabet", "drawer")
+    assert guidance.slices == ("alphabet", DRAWER)
+    z, targets = batch(WITHIN)
+    assert set(guidance.weights) == set(losses(guidance, z, targets))
+    assert attributes_in(DRAWER) == ("drawer", "alphabet")
+    assert attributes_in("5_o_Clock_Shadow") == ("5_o_Clock_Shadow",)
+
+
+def test_in_an_unknown_alphabet_nothing_is_excited():
+    guidance = build({DRAWER: 4}, WITHIN)
+    z, targets = batch(WITHIN)
+    part = targets | {"alphabet": targets["alphabet"].masked_fill(torch.arange(12) >= 5, -1)}
+    few = {name: values[:5] for name, values in targets.items()}
+    term = losses(guidance, z, part)[f"excitation/{DRAWER}"]
+    torch.testing.assert_close(term, losses(guidance, z[:5], few)[f"excitation/{DRAWER}"])
+    (gradient,) = torch.autograd.grad(term, z)
+    assert gradient[:5, :4].all()
+    assert not gradient[5:].any()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["drawer within script", "hand within alphabet", "drawer within alphabet within alphabet"],
+)
+def test_what_the_data_lack_is_named(name):
+    lacking = (set(attributes_in(name)) - set(WITHIN)).pop()
+    with pytest.raises(InputError, match=f"have no '{lacking}'; there are alphabet, drawer"):
+        build({name: 2}, WITHIN)
+
+
+def set_weights(guidance, name, weights):
+    classifier = guidance.classifiers[f"of {name}"]
+    assert isinstance(classifier, nn.Linear)
+    with torch.no_grad():
+        classifier.weight.copy_(weights)
+
+
+def test_two_categories_differ_along_their_weights_difference():
+    context = GuidanceContext((1, 8, 8), LatentAllocator(4), {"smile": 2})
+    guidance = ExcitationInhibition(attributes={"smile": 3}).build(context)
+    set_weights(guidance, "smile", torch.tensor([[1.0, 5, 2], [1, 2, 6]]))
+    expected = torch.tensor([0, -0.6, 0.8])
+    torch.testing.assert_close(guidance.direction("smile"), expected)
+    set_weights(guidance, "smile", torch.tensor([[1.0, 2, 6], [1, 5, 2]]))
+    torch.testing.assert_close(guidance.direction("smile"), -expected)
+    # Towards the second category: its probability rises.
+    steps = torch.zeros(3, 4)
+    steps[:, :3] = torch.arange(3.0)[:, None] * guidance.direction("smile")
+    probability = guidance.predict("smile", steps).softmax(1)[:, 1]
+    assert (probability.diff() > 0).all()
+
+
+@pytest.mark.parametrize("cosine", [False, True])
+def test_many_categories_differ_most_along_the_first_principal_component(cosine):
+    guidance = build({"drawer": 3}, WITHIN, cosine=cosine)
+    weights = torch.randn(4, 3, generator=torch.Generator().manual_seed(0)).double()
+    set_weights(guidance, "drawer", weights)
+    rows = weights.numpy() / (np.linalg.norm(weights, axis=1, keepdims=True) if cosine else 1)
+    values, vectors = np.linalg.eigh(np.cov(rows.T))
+    found = guidance.direction("drawer").numpy()
+    np.testing.assert_allclose(np.abs(found @ vectors), [0, 0, 1], atol=1e-9)
+    assert values[2] > values[1]
+    assert (rows[-1] - rows[0]) @ found > 0
+
+
+def test_differences_between_alphabets_are_none_between_their_drawers():
+    guidance = build({DRAWER: 2}, WITHIN)
+    drawers = torch.tensor([[0, -1.0], [0, 1], [0, -2], [0, 2]]).double()
+    offsets = torch.tensor([[-50.0, 0], [0, 0], [50, 0]]).double()
+    set_weights(guidance, DRAWER, (offsets[:, None] + drawers).flatten(0, 1))
+    np.testing.assert_allclose(guidance.direction(DRAWER).abs(), [0, 1], atol=1e-9)

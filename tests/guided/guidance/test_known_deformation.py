@@ -9,38 +9,41 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
-from guided.augment import Augmentation
-from guided.backbones import Conv4
-from guided.errors import InputError
-from guided.guidance.base import GuidanceContext
-from guided.guidance.deformable_pca import DeformablePCA
-from guided.guidance.excitation_inhibition import ExcitationInhibition
-from guided.guidance.known_deformation import UNITS, KnownDeformation, KnownDeformationModule
+from guided import (
+    Augmentation,
+    Conv4,
+    DeformablePCA,
+    ExcitationInhibition,
+    GuidanceContext,
+    InputError,
+    KnownDeformation,
+    LabelledImages,
+    Posterior,
+    PretrainConfig,
+    pretrain,
+)
+from guided.guidance.known_deformation import UNITS
 from guided.latents import LatentAllocator
-from guided.training.config import PretrainConfig
-from guided.training.data import LabelledImages
-from guided.training.pretrain import build_model, pretrain
-from guided.vae import Posterior
+from guided.training.pretrain import build_model
 
 Scalars = Callable[[Path], dict[str, dict[int, float]]]
 
 KNOWN = ("rotation", "scale", "shear")
 
 
-def build(latent_dim: int = 6, **settings: object) -> KnownDeformationModule:
+def build(latent_dim=6, **settings):
     context = GuidanceContext((1, 8, 8), LatentAllocator(latent_dim), {}, views=2, known=KNOWN)
     return KnownDeformation(**settings).build(context).double()
 
 
-def terms(guidance: KnownDeformationModule, mean: Tensor, **amounts: Tensor) -> dict[str, Tensor]:
+def terms(guidance, mean, **amounts):
     posterior = Posterior(mean, torch.zeros_like(mean))
     targets = {f"applied {name}": values for name, values in amounts.items()}
     return guidance.losses(torch.empty(0), posterior, mean, targets)
 
 
-def test_agreement_is_the_cross_entropy_of_finding_the_other_view() -> None:
+def test_agreement_is_the_cross_entropy_of_finding_the_other_view():
     """Chen et al. (2020), equation 1, pair by pair."""
     guidance = build(5, deformations=(), temperature=0.3)
     mean = torch.randn(8, 5, dtype=torch.float64)
@@ -56,7 +59,7 @@ def test_agreement_is_the_cross_entropy_of_finding_the_other_view() -> None:
     assert float(found["agreement"]) == pytest.approx(np.mean(losses), rel=1e-10)
 
 
-def test_deformation_latents_take_no_part_in_the_agreement() -> None:
+def test_deformation_latents_take_no_part_in_the_agreement():
     guidance = build(6, deformations=("rotation", "shear"))
     mean = torch.randn(8, 6, dtype=torch.float64)
     amounts = {name: torch.randn(8, dtype=torch.float64) for name in ("rotation", "shear")}
@@ -67,7 +70,7 @@ def test_deformation_latents_take_no_part_in_the_agreement() -> None:
     assert not torch.isclose(before["equivariance"], after["equivariance"])
 
 
-def test_equivariance_is_zero_where_differences_are_told_truly() -> None:
+def test_equivariance_is_zero_where_differences_are_told_truly():
     guidance = build(6, deformations=("shear", "rotation"))
     amounts = {name: torch.randn(8, dtype=torch.float64) for name in ("shear", "rotation")}
     own = torch.randn(4, 2, dtype=torch.float64).repeat(2, 1)  # how each drawing was, unknown
@@ -80,7 +83,7 @@ def test_equivariance_is_zero_where_differences_are_told_truly() -> None:
     assert float(told.detach()) == pytest.approx(0.5 * 0.25 / 4)
 
 
-def test_gradients_are_autograds_by_hand() -> None:
+def test_gradients_are_autograds_by_hand():
     guidance = build(6, deformations=("rotation",))
     mean = torch.randn(8, 6, dtype=torch.float64, requires_grad=True)
     amount = torch.randn(8, dtype=torch.float64)
@@ -94,7 +97,7 @@ def test_gradients_are_autograds_by_hand() -> None:
     torch.testing.assert_close(gain, -((told - latent) * latent).mean()[None])
 
 
-def test_it_means_by_rotation_the_latent_that_deformable_pca_means() -> None:
+def test_it_means_by_rotation_the_latent_that_deformable_pca_means():
     allocator = LatentAllocator(12)
     context = GuidanceContext((1, 8, 8), allocator, {"class": 3}, views=2, known=KNOWN)
     light = DeformablePCA(deformations=("rotation", "scale"), exchange=True).build(context)
@@ -119,12 +122,12 @@ def test_it_means_by_rotation_the_latent_that_deformable_pca_means() -> None:
         ({"latent_dim": 3}, "no latent is left for the content"),
     ],
 )
-def test_impossible_settings_are_refused(settings: dict[str, object], message: str) -> None:
+def test_impossible_settings_are_refused(settings, message):
     with pytest.raises(InputError, match=message):
-        build(**settings)  # type: ignore[arg-type]
+        build(**settings)
 
 
-def test_one_view_is_refused() -> None:
+def test_one_view_is_refused():
     with pytest.raises(InputError, match=r"KnownDeformation: needs augmentation\.views 2, got 1"):
         KnownDeformation().build(GuidanceContext((1, 8, 8), LatentAllocator(8), {}))
 
@@ -143,7 +146,7 @@ SHORT = PretrainConfig(
 
 
 @pytest.fixture(scope="module")
-def strokes() -> LabelledImages:
+def strokes():
     """One or two thick lines an image, at places of their own."""
     rng = torch.Generator().manual_seed(3)
     axis = (torch.arange(16) + 0.5) / 8 - 1
@@ -154,9 +157,7 @@ def strokes() -> LabelledImages:
     return LabelledImages((255 * ink).to(torch.uint8))
 
 
-def test_training_makes_latents_follow_and_content_agree(
-    strokes: LabelledImages, tmp_path: Path, read_scalars: Scalars
-) -> None:
+def test_training_makes_latents_follow_and_content_agree(strokes, tmp_path, read_scalars):
     pretrain(strokes, strokes, SHORT, seed=0, log_folder=tmp_path)
     logged = read_scalars(tmp_path)
     first, last = 10, 300
@@ -169,7 +170,7 @@ def test_training_makes_latents_follow_and_content_agree(
     assert logged["loss/agreement"][last] < 0.5 * logged["loss/agreement"][first]
 
 
-def test_without_the_elbo_nothing_is_decoded(strokes: LabelledImages) -> None:
+def test_without_the_elbo_nothing_is_decoded(strokes):
     alone = replace(SHORT, elbo=False, steps=2, validate_every=2)
     with pytest.raises(InputError, match="elbo: without it, states cannot be told apart"):
         pretrain(strokes, strokes, alone, seed=0)

@@ -20,16 +20,16 @@ from guided.metrics.deformation import (
 N = 17
 
 
-def random_images(rows: int = 2) -> Tensor:
+def random_images(rows=2):
     rng = torch.Generator().manual_seed(0)
     return torch.rand(rows, 2, N, N, generator=rng, dtype=torch.float64)
 
 
-def constant(amount: float, rows: int = 2) -> Tensor:
+def constant(amount, rows=2):
     return torch.full((rows,), amount, dtype=torch.float64)
 
 
-def by_scipy(images: Tensor, matrix: list[list[float]], shift: tuple[float, float]) -> np.ndarray:
+def by_scipy(images, matrix, shift):
     """Images read at ``matrix @ (row, column) + shift``, pixels, around the centre."""
     centre = np.full(2, (N - 1) / 2)
     offset = centre - np.array(matrix) @ centre + np.array(shift)
@@ -45,37 +45,22 @@ def by_scipy(images: Tensor, matrix: list[list[float]], shift: tuple[float, floa
 
 
 @pytest.mark.parametrize("quarters", [1, 2, 3, -1])
-def test_rotation_is_counter_clockwise(quarters: int) -> None:
+def test_rotation_is_counter_clockwise(quarters):
     images = random_images()
     turned = deform(images, "rotation", constant(quarters * math.pi / 2))
     torch.testing.assert_close(turned, torch.rot90(images, quarters, (2, 3)))
 
 
-@pytest.mark.parametrize("amount", [0.3, -0.45])
-def test_rotation_by_an_angle(amount: float) -> None:
-    # Row counts downwards: a point turned clockwise is where a counter-clockwise image comes from.
-    cos, sin = math.cos(amount), math.sin(amount)
-    expected = by_scipy(random_images(), [[cos, sin], [-sin, cos]], (0, 0))
-    rotated = deform(random_images(), "rotation", constant(amount))
-    np.testing.assert_allclose(rotated, expected, atol=1e-9)
-
-
 @pytest.mark.parametrize("amount", [math.log(2), -0.2])
-def test_scale_enlarges_by_the_exponential(amount: float) -> None:
+def test_scale_enlarges_by_the_exponential(amount):
     factor = math.exp(-amount)
     expected = by_scipy(random_images(), [[factor, 0], [0, factor]], (0, 0))
     scaled = deform(random_images(), "scale", constant(amount))
     np.testing.assert_allclose(scaled, expected, atol=1e-9)
 
 
-def test_enlargement_grows_a_square() -> None:
-    square = torch.zeros(1, 1, 16, 16, dtype=torch.float64)
-    square[..., 6:10, 6:10] = 1
-    assert deform(square, "scale", constant(math.log(2), 1)).sum().item() == pytest.approx(64)
-
-
 @pytest.mark.parametrize("amount", [0.4, -0.25])
-def test_shear_is_a_slope(amount: float) -> None:
+def test_shear_is_a_slope(amount):
     # Rows below the middle read further to the right: they move to the left.
     expected = by_scipy(random_images(), [[1, 0], [amount, 1]], (0, 0))
     sheared = deform(random_images(), "shear", constant(amount))
@@ -83,33 +68,33 @@ def test_shear_is_a_slope(amount: float) -> None:
 
 
 @pytest.mark.parametrize("pixels", [1, -3])
-def test_translation_is_to_the_right_or_downwards_in_half_widths(pixels: int) -> None:
+def test_translation_is_to_the_right_or_downwards_in_half_widths(pixels):
     images = random_images()
     amount = constant(pixels / (N / 2))
     for deformation, axis in (("translation_x", 3), ("translation_y", 2)):
         expected = torch.roll(images, pixels, axis)
         emptied = slice(0, pixels) if pixels > 0 else slice(pixels, None)
         expected[(slice(None),) * axis + (emptied,)] = 0
-        torch.testing.assert_close(deform(images, deformation, amount), expected)  # type: ignore[arg-type]
+        torch.testing.assert_close(deform(images, deformation, amount), expected)
 
 
 @pytest.mark.parametrize("deformation", RANGES)
-def test_no_amount_is_the_identity_and_each_image_has_its_own(deformation: str) -> None:
+def test_no_amount_is_the_identity_and_each_image_has_its_own(deformation):
     images = random_images()
     limit = RANGES[deformation]
     amounts = torch.tensor([0.0, limit], dtype=torch.float64)
-    mixed = deform(images, deformation, amounts)  # type: ignore[arg-type]
+    mixed = deform(images, deformation, amounts)
     torch.testing.assert_close(mixed[0], images[0])
-    alone = deform(images[1:], deformation, amounts[1:])  # type: ignore[arg-type]
+    alone = deform(images[1:], deformation, amounts[1:])
     torch.testing.assert_close(mixed[1:], alone)
     assert (mixed[1] - images[1]).abs().max() > 0.1
 
 
-def test_response_encodes_evenly_spaced_deformations() -> None:
+def test_response_encodes_evenly_spaced_deformations():
     images = random_images(3).float()
     calls: list[Tensor] = []
 
-    def encode(deformed: Tensor) -> Tensor:
+    def encode(deformed):
         calls.append(deformed)
         return deformed.mean((2, 3))
 
@@ -128,7 +113,7 @@ BOTH = pytest.mark.parametrize(
 
 
 @BOTH
-def test_correlation_of_known_latents(correlation: Correlation) -> None:
+def test_correlation_of_known_latents(correlation):
     amounts = torch.linspace(-0.5, 0.5, 13)
     follows = amounts[:, None].expand(13, 400)
     noise = torch.randn(13, 400, generator=torch.Generator().manual_seed(0))
@@ -141,7 +126,7 @@ def test_correlation_of_known_latents(correlation: Correlation) -> None:
     assert correlations[5] == 0
 
 
-def random_response() -> tuple[Tensor, Tensor]:
+def random_response():
     rng = torch.Generator().manual_seed(0)
     amounts = torch.linspace(-1, 1, 7, dtype=torch.float64)
     pose = torch.randn(50, 3, generator=rng, dtype=torch.float64)
@@ -150,7 +135,7 @@ def random_response() -> tuple[Tensor, Tensor]:
     return amounts, strength * amounts[:, None, None] + 4 * pose + 0.5 * noise
 
 
-def test_correlations_are_those_of_numpy() -> None:
+def test_correlations_are_those_of_numpy():
     amounts, latents = random_response()
     applied = amounts[:, None].expand(7, 50).flatten()
     centred = latents - latents.mean(0, keepdim=True)
@@ -160,9 +145,3 @@ def test_correlations_are_those_of_numpy() -> None:
     ):
         expected = [np.corrcoef(applied, values[..., d].flatten())[0, 1] for d in range(3)]
         np.testing.assert_allclose(correlation(amounts, latents), expected, atol=1e-12)
-
-
-def test_an_images_own_pose_hides_the_deformation_only_across_images() -> None:
-    amounts, latents = random_response()
-    assert correlation_within_images(amounts, latents)[0] > 0.75
-    assert correlation_across_images(amounts, latents)[0] < 0.35

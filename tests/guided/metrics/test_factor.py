@@ -7,7 +7,7 @@ from scipy.stats import spearmanr
 from guided.metrics.factor import rank_correlation
 
 
-def test_it_is_spearmans() -> None:
+def test_it_is_spearmans():
     rng = np.random.default_rng(0)
     factor = rng.normal(size=200).round(1)  # with ties
     latents = np.stack([factor + rng.normal(size=200), rng.normal(size=200), -factor], 1).round(1)
@@ -15,13 +15,13 @@ def test_it_is_spearmans() -> None:
     np.testing.assert_allclose(rank_correlation(latents, factor), expected, rtol=1e-12)
 
 
-def test_what_is_monotonic_is_followed_wholly() -> None:
+def test_what_is_monotonic_is_followed_wholly():
     factor = np.random.default_rng(0).normal(size=50)
     latents = np.stack([np.exp(factor), -(factor**3)], 1).astype(np.float32)
     np.testing.assert_allclose(rank_correlation(latents, factor), [1, -1])
 
 
 @pytest.mark.parametrize("constant", ["latent", "factor"])
-def test_what_is_constant_follows_nothing(constant: str) -> None:
+def test_what_is_constant_follows_nothing(constant):
     columns = {"latent": np.arange(5.0), "factor": np.arange(5.0)} | {constant: np.ones(5)}
     assert rank_correlation(columns["latent"][:, None], columns["factor"]).tolist() == [0]

@@ -7,27 +7,21 @@ from scipy.special import ndtr
 from guided.metrics.probe import linear_probe_error, linear_probe_wrong
 
 
-def blobs(
-    rows: int = 600, categories: int = 4, spread: float = 0.1, seed: int = 0
-) -> tuple[np.ndarray, np.ndarray]:
+def blobs(rows=600, categories=4, spread=0.1, seed=0):
     """Category k around the k-th unit vector."""
     rng = np.random.default_rng(seed)
     labels = np.arange(rows) % categories
     return np.eye(categories)[labels] + spread * rng.normal(size=(rows, categories)), labels
 
 
-def test_separable_categories_are_read_without_error() -> None:
-    assert linear_probe_error(*blobs(), seed=0) == 0
-
-
-def test_random_labels_are_read_at_chance() -> None:
+def test_random_labels_are_read_at_chance():
     features, labels = blobs(rows=4000)
     shuffled = np.random.default_rng(1).permutation(labels)
     # 1000 held-out rows, chance 75 %: three standard errors are 4.1 points.
     assert linear_probe_error(features, shuffled, seed=0) == pytest.approx(75, abs=4.1)
 
 
-def test_two_gaussians_are_read_at_the_bayes_error() -> None:
+def test_two_gaussians_are_read_at_the_bayes_error():
     rng = np.random.default_rng(0)
     labels = np.arange(8000) % 2
     features = rng.normal(size=(8000, 1)) + 2 * labels[:, None]
@@ -36,37 +30,14 @@ def test_two_gaussians_are_read_at_the_bayes_error() -> None:
     assert linear_probe_error(features, labels, seed=0) == pytest.approx(bayes, abs=2.5)
 
 
-def test_what_is_not_linear_is_not_read() -> None:
-    rng = np.random.default_rng(0)
-    features = rng.choice([-1.0, 1.0], size=(2000, 2))
-    labels = (features.prod(1) > 0).astype(int)  # exclusive or
-    assert linear_probe_error(features, labels, seed=0) > 40
-
-
-def test_scale_and_offset_of_a_latent_do_not_matter() -> None:
-    features, labels = blobs(spread=0.6)
-    error = linear_probe_error(features, labels, seed=0)
-    moved = linear_probe_error(features * [1e-4, 1, 1e4, 1] + [0, 50, 0, -1], labels, seed=0)
-    assert 0 < error < 50
-    assert moved == error
-
-
-def test_label_values_do_not_matter() -> None:
-    features, labels = blobs(spread=0.6)
-    names = np.array([17, -3, 1000, 4])
-    assert linear_probe_error(features, names[labels], seed=0) == linear_probe_error(
-        features, np.argsort(np.argsort(names))[labels], seed=0
-    )
-
-
-def test_the_same_seed_gives_the_same_number() -> None:
+def test_the_same_seed_gives_the_same_number():
     features, labels = blobs(spread=0.8)
     errors = [linear_probe_error(features, labels, seed=seed) for seed in (0, 0, 1, 2, 3)]
     assert errors[0] == errors[1]
     assert len(set(errors)) > 1
 
 
-def test_at_most_so_many_categories_are_drawn() -> None:
+def test_at_most_so_many_categories_are_drawn():
     """Two of forty categories, at random: chance rises from 97.5 to 50 % of error."""
     rng = np.random.default_rng(0)
     labels = np.arange(8000) % 40
@@ -78,22 +49,7 @@ def test_at_most_so_many_categories_are_drawn() -> None:
     assert linear_probe_error(features, labels, seed=0) > 90
 
 
-def test_the_held_out_share_is_what_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    from sklearn.pipeline import Pipeline
-
-    held_out: list[np.ndarray] = []
-    score = Pipeline.score
-
-    def recording(self: Pipeline, x: np.ndarray, y: np.ndarray) -> float:
-        held_out.append(y)
-        return float(score(self, x, y))
-
-    monkeypatch.setattr(Pipeline, "score", recording)
-    linear_probe_error(*blobs(rows=400), seed=0, test_share=0.1)
-    assert np.bincount(held_out[0]).tolist() == [10, 10, 10, 10]  # of each category
-
-
-def test_a_given_split_at_the_bayes_error_and_where_the_errors_are() -> None:
+def test_a_given_split_at_the_bayes_error_and_where_the_errors_are():
     """Two Gaussians: what is wrong lies on the other side of the middle between them."""
     rng = np.random.default_rng(0)
     labels = np.arange(40_000) % 2
@@ -108,7 +64,7 @@ def test_a_given_split_at_the_bayes_error_and_where_the_errors_are() -> None:
     assert (wrong != other_side).mean() < 0.02
 
 
-def test_a_given_split_is_standardised_by_what_is_fitted() -> None:
+def test_a_given_split_is_standardised_by_what_is_fitted():
     train, test = blobs(400, spread=0.6), blobs(200, spread=0.6, seed=1)
     wrong = linear_probe_wrong(train, test)
     factors = np.array([1e-4, 1, 1e4, 1])

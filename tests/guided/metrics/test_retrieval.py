@@ -8,7 +8,7 @@ import torch
 from guided.metrics.retrieval import deformed_twice, retrieval_error
 
 
-def test_views_that_share_a_direction_are_found_and_others_by_chance() -> None:
+def test_views_that_share_a_direction_are_found_and_others_by_chance():
     first = torch.randn(200, 20, generator=torch.Generator().manual_seed(0))
     assert retrieval_error(first, 3 * first) == 0
     assert retrieval_error(first, first.roll(1, 0)) == 100
@@ -19,7 +19,7 @@ def test_views_that_share_a_direction_are_found_and_others_by_chance() -> None:
     assert retrieval_error(first, strangers) > 95
 
 
-def test_views_are_deformed_by_amounts_of_their_own() -> None:
+def test_views_are_deformed_by_amounts_of_their_own():
     axis = (torch.arange(32) + 0.5) / 16 - 1
     blob = torch.exp(-(axis**2 + (axis[:, None]) ** 2) / 0.02)
     views = deformed_twice(blob.expand(64, 1, 32, 32), ["translation_x"])

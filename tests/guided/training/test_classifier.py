@@ -5,15 +5,13 @@ from functools import partial
 import pytest
 import torch
 
-from guided.backbones import Conv4
-from guided.errors import InputError
-from guided.training.classifier import Classifier, ClassifierConfig, train_classifier
-from guided.training.data import LabelledImages
+from guided import Conv4, InputError, LabelledImages
+from guided.training.classifier import ClassifierConfig, train_classifier
 
 CONFIG = ClassifierConfig(backbone=partial(Conv4, width=4), steps=40, batch_size=16)
 
 
-def quadrants(n: int, seed: int) -> LabelledImages:
+def quadrants(n, seed):
     """The class is the quadrant that is bright."""
     rng = torch.Generator().manual_seed(seed)
     images = torch.randint(0, 100, (n, 1, 16, 16), generator=rng, dtype=torch.uint8)
@@ -24,7 +22,7 @@ def quadrants(n: int, seed: int) -> LabelledImages:
     return LabelledImages(images, {"class": labels})
 
 
-def test_it_learns_what_can_be_learned() -> None:
+def test_it_learns_what_can_be_learned():
     config = ClassifierConfig(backbone=partial(Conv4, width=8), steps=80, batch_size=16)
     classifier = train_classifier(config, quadrants(64, 0))
     test = quadrants(80, 1)
@@ -34,7 +32,7 @@ def test_it_learns_what_can_be_learned() -> None:
     assert classifier.encoder.out_dim == 8
 
 
-def test_error_is_the_share_of_wrong_answers() -> None:
+def test_error_is_the_share_of_wrong_answers():
     train = quadrants(32, 0)
     classifier = train_classifier(
         ClassifierConfig(backbone=CONFIG.backbone, steps=1, batch_size=32), train
@@ -45,8 +43,8 @@ def test_error_is_the_share_of_wrong_answers() -> None:
     assert error == pytest.approx(100 * sum(wrong) / 32)
 
 
-def test_it_is_a_function_of_its_seed() -> None:
-    def trained(seed: int) -> Classifier:
+def test_it_is_a_function_of_its_seed():
+    def trained(seed):
         config = ClassifierConfig(backbone=CONFIG.backbone, steps=3, batch_size=8, seed=seed)
         return train_classifier(config, quadrants(20, 0))
 
@@ -64,17 +62,17 @@ def test_it_is_a_function_of_its_seed() -> None:
         ({"learning_rate": 0.0}, "learning_rate: expected > 0"),
     ],
 )
-def test_impossible_settings(settings: dict[str, float], message: str) -> None:
+def test_impossible_settings(settings, message):
     with pytest.raises(InputError, match=message):
-        ClassifierConfig(**settings)  # type: ignore[arg-type]
+        ClassifierConfig(**settings)
 
 
-def test_too_few_images_for_a_batch() -> None:
+def test_too_few_images_for_a_batch():
     with pytest.raises(InputError, match="batch_size: 16 is more than the 10 training images"):
         train_classifier(CONFIG, quadrants(10, 0))
 
 
-def test_a_loss_that_explodes_is_named() -> None:
+def test_a_loss_that_explodes_is_named():
     config = ClassifierConfig(backbone=CONFIG.backbone, steps=3, batch_size=8, learning_rate=1e38)
     with pytest.raises(InputError, match="classification: the loss is"):
         train_classifier(config, quadrants(20, 0))

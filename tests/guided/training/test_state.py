@@ -1,4 +1,4 @@
-"""Where a run stands, and the file from which it resumes."""
+"""The state of a run, and the file from which it resumes."""
 
 import math
 from pathlib import Path
@@ -11,7 +11,7 @@ from guided.errors import InputError
 from guided.training.state import Progress, ResumableState, check_finite
 
 
-def recorded(*scores: float) -> Progress:
+def recorded(*scores):
     progress = Progress()
     for score in scores:
         progress.step += 10
@@ -19,7 +19,7 @@ def recorded(*scores: float) -> Progress:
     return progress
 
 
-def test_record_keeps_the_lowest_score_and_all_history() -> None:
+def test_record_keeps_the_lowest_score_and_all_history():
     progress = Progress(step=10)
     verdicts = []
     for score in (3.0, 4.0, 2.0, 2.0):
@@ -32,13 +32,13 @@ def test_record_keeps_the_lowest_score_and_all_history() -> None:
 
 
 @pytest.mark.parametrize("score", [math.nan, math.inf])
-def test_a_score_that_is_no_number_is_never_the_best(score: float) -> None:
+def test_a_score_that_is_no_number_is_never_the_best(score):
     assert recorded(score).best_score == math.inf
     progress = recorded(3.0, score)
     assert (progress.best_score, progress.best_step) == (3.0, 10)
 
 
-def test_exhausted_counts_validations_since_the_best() -> None:
+def test_exhausted_counts_validations_since_the_best():
     assert not recorded().exhausted(1)
     assert not recorded(2, 3, 4, 5).exhausted(0)
     assert not recorded(3, 2).exhausted(1)
@@ -48,7 +48,7 @@ def test_exhausted_counts_validations_since_the_best() -> None:
     assert not recorded(3, 2, 4, 1).exhausted(2)
 
 
-def parts(seed: int, width: int = 3) -> tuple[nn.Linear, torch.optim.Adam]:
+def parts(seed, width=3):
     torch.manual_seed(seed)
     model = nn.Linear(width, width)
     optimizer = torch.optim.Adam(model.parameters(), 0.1, fused=True)
@@ -59,7 +59,7 @@ def parts(seed: int, width: int = 3) -> tuple[nn.Linear, torch.optim.Adam]:
     return model, optimizer
 
 
-def test_restored_parts_go_on_as_the_saved_ones(tmp_path: Path) -> None:
+def test_restored_parts_go_on_as_the_saved_ones(tmp_path):
     path = tmp_path / "state"
     model, optimizer = parts(0)
     saved = ResumableState({"model": model, "optimizer": optimizer}, recorded(3.0, 2.0))
@@ -76,24 +76,13 @@ def test_restored_parts_go_on_as_the_saved_ones(tmp_path: Path) -> None:
     assert torch.equal(model.bias, other.bias)
 
 
-def test_a_restored_progress_does_not_write_into_the_saved_one(tmp_path: Path) -> None:
-    state = ResumableState({}, recorded(3.0))
-    state.save(tmp_path / "state")
-    state.progress.record({"score": 1.0})
-    restored = ResumableState({})
-    restored.restore(tmp_path / "state")
-    assert restored.progress == recorded(3.0)
-
-
 class _Malicious:
-    def __reduce__(self) -> tuple[object, tuple[str]]:
-        return Path.touch, (Path("pwned"),)  # type: ignore[return-value]
+    def __reduce__(self):
+        return Path.touch, (Path("pwned"),)
 
 
 @pytest.mark.parametrize("kind", ["truncated", "html", "other model", "missing part", "pickle"])
-def test_a_damaged_state_is_named_with_the_remedy(
-    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_damaged_state_is_named_with_the_remedy(kind, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "state"
     model, optimizer = parts(0)
@@ -116,7 +105,7 @@ def test_a_damaged_state_is_named_with_the_remedy(
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_check_finite_names_term_step_and_remedy(value: float) -> None:
+def test_check_finite_names_term_step_and_remedy(value):
     terms = {"kl": torch.tensor(1.0), "orthogonality": torch.tensor(value)}
     with pytest.raises(InputError, match=rf"^orthogonality: .*{value} at step 7;.*\(0\.01\)"):
         check_finite(terms, 7, 0.01)
