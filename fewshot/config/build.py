@@ -134,13 +134,13 @@ def _build_sequence(origin: type, kinds: Sequence[Any], value: Any, key: str) ->
 
 
 def _build_dataclass(kind: type, value: Any, key: str) -> Any:
-    given = {str(k).replace("-", "_"): v for k, v in _mapping(value, key).items()}
-    return _made(kind, _build_settings(kind, given, key), key)
+    return _made(kind, _build_settings(kind, _mapping(value, key), key), key)
 
 
 def _build_choice(base: type, value: Any, key: str, skip: int = 0) -> tuple[type, dict[str, Any]]:
     """The class that ``{class_path, init_args}``, or the name alone, stands for; its settings."""
-    choice = {"class_path": value} if isinstance(value, str) else _mapping(value, key)
+    held = {"class_path": value} if isinstance(value, str) else _mapping(value, key)
+    choice = {str(name).replace("-", "_"): item for name, item in held.items()}
     for name in choice:
         if name not in ("class_path", "init_args"):
             known = "class_path and init_args, which holds the class's settings"
@@ -157,7 +157,7 @@ def _build_choice(base: type, value: Any, key: str, skip: int = 0) -> tuple[type
 
 
 def _build_settings(
-    target: type, given: Mapping[str, Any], key: str, skip: int = 0
+    target: type, given: Mapping[Any, Any], key: str, skip: int = 0
 ) -> dict[str, Any]:
     """A class's keyword arguments; the first ``skip`` parameters are not settings."""
     parameters = dict(list(inspect.signature(target, eval_str=True).parameters.items())[skip:])
@@ -166,6 +166,7 @@ def _build_settings(
         for name, parameter in parameters.items()
         if parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD)
     }
+    given = {str(name).replace("-", "_"): item for name, item in given.items()}
     for name in given:
         if name not in known:
             meant = nearest(name, known, _joined(key, ""))

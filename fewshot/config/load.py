@@ -12,6 +12,8 @@ from guided.errors import InputError
 
 T = TypeVar("T")
 
+CHOICE = ("class_path", "init_args")
+
 
 def load(
     config_class: type[T],
@@ -110,7 +112,7 @@ def override(tree: dict[str, Any], key: str, value: Any) -> None:
         if isinstance(child, Argument):
             child = read_yaml(child, here)
         following = parts[depth + 1]
-        if isinstance(child, str) and following in ("class_path", "init_args"):
+        if isinstance(child, str) and following.replace("-", "_") in CHOICE:
             child = {"class_path": child}  # it was given by its name alone
         node[where] = child
         node = child

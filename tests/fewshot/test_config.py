@@ -236,9 +236,9 @@ def test_dashes_in_names_of_ones_own(write, study):
 
 
 def test_a_class_and_its_settings_by_arguments_alone():
-    arguments = ("--dataset", "Glyphs", "--dataset.init_args.size=12", "--episodes", "7")
+    arguments = ("--dataset", "Glyphs", "--dataset.init-args.n-drawers=12", "--episodes", "7")
     config = parsed("evaluate", *arguments)
-    assert describe(config.dataset)["init_args"] == {"size": 12}
+    assert describe(config.dataset)["init_args"] == {"n_drawers": 12}
     assert config.episodes == 7
     assert describe(parsed("evaluate", "--dataset=Glyphs", "--encoder=null")) == {
         "dataset": {"class_path": "Glyphs"}
