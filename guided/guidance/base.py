@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Measures = Mapping[str, tuple[Measure, ...]]
+"""Role of latents -> measurements of the slices that have it."""
 
 
 @dataclass(frozen=True)

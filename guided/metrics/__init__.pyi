@@ -6,6 +6,7 @@ from .deformation import (
 )
 from .factor import rank_correlation as rank_correlation
 from .frechet import FrechetDistance as FrechetDistance
+from .held_out import HeldOut as HeldOut, Measure as Measure
 from .probe import (
     linear_probe_error as linear_probe_error,
     linear_probe_wrong as linear_probe_wrong,

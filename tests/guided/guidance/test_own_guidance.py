@@ -8,8 +8,8 @@ import torch
 
 import guided
 from guided.figures import sheet_figure, traversal_figures
-from guided.guidance.base import Measures
-from guided.metrics.held_out import HeldOut
+from guided.guidance import Measures
+from guided.metrics import HeldOut
 
 
 def ink(images):
