@@ -62,6 +62,7 @@ def test_the_roots(monkeypatch: pytest.MonkeyPatch) -> None:
     assert data_root() == (a, b)
     assert Omniglot().roots == (a, b)
     assert Omniglot("/c").root == Path("/c")
+    assert Omniglot("/c").class_counts() == {}, "not known before it is read"
 
 
 def test_roots_are_searched_in_order(tmp_path: Path, zipped: Path, extracted: Path) -> None:
