@@ -2,7 +2,6 @@ import io
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,22 +12,21 @@ import pytest
 import torch
 from PIL import Image
 
-from fewshot.data import ImageBank
 from fewshot.data.omniglot import dataset as omniglot
 
 
 @pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def cache(tmp_path, monkeypatch):
     """Each test starts with an empty cache of its own."""
     monkeypatch.setenv("FEWSHOT_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
 
 
 @pytest.fixture(scope="session")
-def real() -> Callable[[str], Path]:
+def real():
     """The folder of the real datasets, or a reason to skip."""
 
-    def root(name: str) -> Path:
+    def root(name):
         folder = Path(os.environ.get("FEWSHOT_DATA", "data"))
         if not (folder / name).is_dir():
             pytest.skip(f"no {folder / name}: set FEWSHOT_DATA to the folder of the real datasets")
@@ -38,16 +36,16 @@ def real() -> Callable[[str], Path]:
 
 
 @pytest.fixture(scope="session")
-def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def shared_cache(tmp_path_factory):
     """One cache for all tests of real data, so that each dataset is decoded once."""
     yield tmp_path_factory.mktemp("cache")
 
 
 @pytest.fixture
-def no_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_decoding(monkeypatch):
     """Make decoding an image, or opening one from the cache, a failure of the test."""
 
-    def forbidden(*args: object, **kwargs: object) -> None:
+    def forbidden(*args, **kwargs):
         raise AssertionError("an image was decoded")
 
     for name in ("omniglot.dataset.decode", "folder.decode", "mnist.read_idx"):
@@ -55,8 +53,8 @@ def no_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def same() -> Callable[[ImageBank, ImageBank], bool]:
-    def equal(one: ImageBank, two: ImageBank) -> bool:
+def same():
+    def equal(one, two):
         columns = [
             {"images": bank.images, "labels": bank.labels, **bank.attributes, **bank.factors}
             for bank in (one, two)
@@ -77,7 +75,7 @@ CHARACTERS = {
 DRAWERS = 3
 
 
-def drawing(seed: int) -> bytes:
+def drawing(seed):
     """Black strokes on white, one bit a pixel, as in Omniglot."""
     pixels = np.full((105, 105), True)
     rows, columns = np.random.default_rng(seed).integers(25, 80, (2, 3))
@@ -88,7 +86,7 @@ def drawing(seed: int) -> bytes:
     return buffer.getvalue()
 
 
-def make_folders(root: Path) -> None:
+def make_folders(root):
     seed = 0
     for part, alphabets in CHARACTERS.items():
         for alphabet, characters in alphabets.items():
@@ -101,10 +99,10 @@ def make_folders(root: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def make_zips() -> Callable[[Path, Path], None]:
+def make_zips():
     """``make_zips(root, source)``: Omniglot's two archives from a folder with its two folders."""
 
-    def make(root: Path, source: Path) -> None:
+    def make(root, source):
         root.mkdir(parents=True, exist_ok=True)
         for part in CHARACTERS:
             shutil.make_archive(str(root / part), "zip", source, part)
@@ -113,7 +111,7 @@ def make_zips() -> Callable[[Path, Path], None]:
 
 
 @pytest.fixture
-def extracted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def extracted(tmp_path, monkeypatch):
     """A small Omniglot in folders, which passes for complete."""
     counts = {
         part: DRAWERS * sum(map(len, alphabets.values())) for part, alphabets in CHARACTERS.items()
@@ -124,7 +122,7 @@ def extracted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def zipped(tmp_path: Path, extracted: Path, make_zips: Callable[[Path, Path], None]) -> Path:
+def zipped(tmp_path, extracted, make_zips):
     """The small Omniglot in its two archives."""
     make_zips(tmp_path / "data" / "omniglot", extracted)
     return tmp_path / "data"
@@ -146,9 +144,9 @@ class Server:
 
 
 @pytest.fixture
-def server() -> Iterator[Server]:
+def server():
     class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
+        def do_GET(self):
             running.asked.append(self.path)
             status, length, content = running.answers.get(self.path, (404, None, b"<html>"))
             self.send_response(status)
@@ -157,7 +155,7 @@ def server() -> Iterator[Server]:
             with suppress(ConnectionError):  # a client that only follows redirects hangs up
                 self.wfile.write(content)
 
-        def log_message(self, *args: object) -> None:
+        def log_message(self, *args):
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listening:

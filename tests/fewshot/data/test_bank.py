@@ -6,7 +6,7 @@ from guided.errors import InputError
 
 
 @pytest.fixture
-def bank() -> ImageBank:
+def bank():
     """Four classes of three distinct 2x3 images; image i is filled with 10 i, but for a corner."""
     images = torch.arange(12).mul(10).to(torch.uint8)[:, None, None, None].repeat(1, 1, 2, 3)
     images[:, 0, 0, 0] = 255
@@ -19,7 +19,7 @@ def bank() -> ImageBank:
     )
 
 
-def test_describes_itself(bank: ImageBank) -> None:
+def test_describes_itself(bank):
     assert len(bank) == 12
     assert bank.n_classes == 4
     assert bank.image_shape == (1, 2, 3)
@@ -29,7 +29,7 @@ def test_describes_itself(bank: ImageBank) -> None:
     assert torch.equal(targets["class"], bank.labels)
 
 
-def test_classes_in_one_run_share_memory(bank: ImageBank) -> None:
+def test_classes_in_one_run_share_memory(bank):
     view = bank.classes([1, 2])
     assert view.images.data_ptr() == bank.images[3:].data_ptr()
     assert view.attributes["drawer"].data_ptr() == bank.attributes["drawer"][3:].data_ptr()
@@ -41,7 +41,7 @@ def test_classes_in_one_run_share_memory(bank: ImageBank) -> None:
     assert swapped.images.data_ptr() == view.images.data_ptr()
 
 
-def test_classes_apart_are_copied(bank: ImageBank) -> None:
+def test_classes_apart_are_copied(bank):
     chosen = bank.classes(torch.tensor([3, 0]))
     assert chosen.images[:, 0, 1, 1].tolist() == [0, 10, 20, 90, 100, 110]
     assert chosen.labels.tolist() == [1, 1, 1, 0, 0, 0], "relabelled in the subset's order"
@@ -52,7 +52,7 @@ def test_classes_apart_are_copied(bank: ImageBank) -> None:
     assert bank.images[11, 0, 1, 1] == 110
 
 
-def test_rows(bank: ImageBank) -> None:
+def test_rows(bank):
     view = bank.rows(torch.tensor([4, 5, 6]))
     assert view.images.data_ptr() == bank.images[4:].data_ptr()
     assert view.class_names == bank.class_names
@@ -64,7 +64,7 @@ def test_rows(bank: ImageBank) -> None:
     assert bank.rows(torch.tensor([], dtype=torch.int64)).images.shape == (0, 1, 2, 3)
 
 
-def test_rotations_are_classes_of_their_own() -> None:
+def test_rotations_are_classes_of_their_own():
     images = torch.arange(4, dtype=torch.uint8).reshape(1, 1, 2, 2).repeat(2, 1, 1, 1)
     images[1] += 10
     bank = ImageBank(images, torch.tensor([0, 1]), ("a", "b"), {"drawer": torch.tensor([4, 5])})
@@ -98,7 +98,7 @@ def test_rotations_are_classes_of_their_own() -> None:
         ),
     ],
 )
-def test_inconsistent_columns_are_refused(change: dict[str, object], message: str) -> None:
+def test_inconsistent_columns_are_refused(change, message):
     good = {
         "images": torch.zeros(2, 1, 2, 2, dtype=torch.uint8),
         "labels": torch.tensor([0, 1]),

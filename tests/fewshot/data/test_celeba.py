@@ -4,7 +4,6 @@ import hashlib
 import io
 import shutil
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,7 +14,6 @@ from PIL import Image
 from torchvision import datasets
 from torchvision.transforms import v2
 
-from fewshot.data import ImageBank
 from fewshot.data.celeba import CelebA
 from fewshot.episodes import Setting
 from fewshot.sampler import EpisodeSampler
@@ -31,7 +29,7 @@ FILES = [f"{i + 1:06}.jpg" for i in range(len(ROWS))]
 ATTRIBUTES = np.random.default_rng(0).choice([-1, 1], (len(ROWS), 3))
 
 
-def face(row: int) -> bytes:
+def face(row):
     """218 high, 178 wide; white above and below the middle square, whose colour tells the row."""
     pixels = np.full((218, 178, 3), 255, np.uint8)
     pixels[20:198] = (40 + 10 * row, 100, 200 - 10 * row)
@@ -40,14 +38,14 @@ def face(row: int) -> bytes:
     return buffer.getvalue()
 
 
-def colour(bank: ImageBank) -> list[int]:
+def colour(bank):
     """The row in the lists that each image is of."""
     red = bank.images[:, 0, 2:-2, 2:-2].float().mean((1, 2))
     return ((red - 40) / 10).round().int().tolist()
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path):
     """``data/celeba`` as it lies when the archive is extracted."""
     folder = tmp_path / "data" / "celeba"
     (folder / "img_align_celeba").mkdir(parents=True)
@@ -66,19 +64,19 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-def edit(file: Path, old: str, new: str) -> None:
+def edit(file, old, new):
     content = file.read_text()
     assert old in content
     file.write_text(content.replace(old, new))
 
 
-def pack(folder: Path) -> None:
+def pack(folder):
     """The images into the archive, as distributed."""
     shutil.make_archive(str(folder / "img_align_celeba"), "zip", folder, "img_align_celeba")
     shutil.rmtree(folder / "img_align_celeba")
 
 
-def test_people_are_classes_in_their_split(folder: Path) -> None:
+def test_people_are_classes_in_their_split(folder):
     splits = CelebA(folder.parent, size=8).splits()
     # The most images first, then the lower number.
     assert splits.train.class_names == ("7", "3", "9")
@@ -91,7 +89,7 @@ def test_people_are_classes_in_their_split(folder: Path) -> None:
     assert splits.train.images.shape == (8, 3, 8, 8)
 
 
-def test_the_same_as_torchvisions(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_same_as_torchvisions(folder, monkeypatch):
     for name in ("list_bbox_celeba.txt", "list_landmarks_align_celeba.txt"):
         lines = [str(len(FILES)), "x y", *(f"{file} 1 2" for file in FILES)]
         (folder / name).write_text("\n".join(lines) + "\n")
@@ -107,9 +105,7 @@ def test_the_same_as_torchvisions(folder: Path, monkeypatch: pytest.MonkeyPatch)
         assert torch.equal(bank.images, torch.stack([theirs[i][0] for i in order.tolist()]))
 
 
-def test_an_archive_is_as_good_as_its_folder(
-    folder: Path, same: Callable[..., bool], tmp_path: Path
-) -> None:
+def test_an_archive_is_as_good_as_its_folder(folder, same, tmp_path):
     loose = CelebA(folder.parent, size=8).splits()
     shutil.copytree(folder, tmp_path / "zipped" / "celeba")
     pack(tmp_path / "zipped" / "celeba")
@@ -123,9 +119,7 @@ def test_an_archive_is_as_good_as_its_folder(
         CelebA(tmp_path / "zipped").splits()
 
 
-def test_the_second_time_nothing_is_decoded(
-    folder: Path, same: Callable[..., bool], no_decoding: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_second_time_nothing_is_decoded(folder, same, no_decoding, monkeypatch):
     with monkeypatch.context() as patch:
         patch.undo()
         first = CelebA(folder.parent, size=8).splits()
@@ -139,7 +133,7 @@ def test_the_second_time_nothing_is_decoded(
         CelebA(folder.parent, size=8).splits()
 
 
-def test_people_of_few_images_are_left_out(folder: Path) -> None:
+def test_people_of_few_images_are_left_out(folder):
     splits = CelebA(folder.parent, size=8, min_images=3).splits()
     assert [bank.class_names for bank in vars(splits).values()] == [("7", "3"), ("12",), ("5",)]
     assert splits.train.class_sizes.tolist() == [4, 3]
@@ -155,7 +149,7 @@ def test_people_of_few_images_are_left_out(folder: Path) -> None:
         CelebA(folder.parent, size=8, min_images=4).splits()
 
 
-def test_missing_images_are_named(folder: Path) -> None:
+def test_missing_images_are_named(folder):
     (folder / "img_align_celeba" / "000003.jpg").unlink()
     (folder / "img_align_celeba" / "000016.jpg").unlink()
     with pytest.raises(
@@ -194,7 +188,7 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize(("name", "old", "new", "message"), DAMAGED.values(), ids=DAMAGED)
-def test_damaged_lists(folder: Path, name: str, old: str, new: str, message: str) -> None:
+def test_damaged_lists(folder, name, old, new, message):
     edit(folder / name, old, new)
     with pytest.raises(InputError, match=message) as told:
         CelebA(folder.parent).splits()
@@ -204,28 +198,26 @@ def test_damaged_lists(folder: Path, name: str, old: str, new: str, message: str
 
 @pytest.mark.parametrize("content", ["", "<!DOCTYPE html>\n<html>quota exceeded</html>\n"])
 @pytest.mark.parametrize("name", ["list_attr_celeba.txt", "identity_CelebA.txt"])
-def test_a_web_page_in_place_of_a_list(folder: Path, name: str, content: str) -> None:
+def test_a_web_page_in_place_of_a_list(folder, name, content):
     (folder / name).write_text(content)
     with pytest.raises(InputError, match=rf"{name}: expected a line <image> <number> …"):
         CelebA(folder.parent).splits()
     assert CelebA(folder.parent).listing().found == (name != "identity_CelebA.txt")
 
 
-def test_listing_counts_people_without_decoding(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_listing_counts_people_without_decoding(folder, monkeypatch):
     monkeypatch.setattr("fewshot.data.celeba.decode", None)
     found = CelebA(folder.parent).listing()
     assert (found.found, found.classes, found.images) == (True, 7, 16)
     assert found.where == str(folder)
 
 
-def test_download_fetches_what_is_missing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_download_fetches_what_is_missing(folder, monkeypatch):
     name = "identity_CelebA.txt"
     content = (folder / name).read_bytes()
     fetched = []
 
-    def download(id: str, output: str, **_: object) -> None:
+    def download(id, output, **_):
         fetched.append(id)
         Path(output).write_bytes(content)
 
@@ -244,7 +236,7 @@ def test_download_fetches_what_is_missing(folder: Path, monkeypatch: pytest.Monk
     assert fetched == [file_id, file_id], "what is there is not downloaded again"
 
 
-def test_without_gdown_the_error_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_gdown_the_error_says_so(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "gdown", None)
     with pytest.raises(InputError, match=r"'gdown' is required\. .*; put img_align_celeba\.zip"):
         CelebA(tmp_path).download()

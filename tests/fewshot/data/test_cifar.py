@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from fewshot.data import Dataset, ImageBank, Splits
+from fewshot.data import Dataset
 from fewshot.data.cifar import dataset as cifar
 from fewshot.data.cifar.dataset import CIFAR_FS, FC100
 from fewshot.data.io.download import RemoteFile
@@ -53,7 +53,7 @@ DATASETS: tuple[Callable[[Path], Dataset], ...] = (CIFAR_FS, FC100)
 
 
 @pytest.fixture
-def contents(monkeypatch: pytest.MonkeyPatch) -> Contents:
+def contents(monkeypatch):
     """The content of the files of a small CIFAR-100, which passes for complete."""
     monkeypatch.setattr(cifar, "PARTS", PARTS)
     made: Contents = {
@@ -68,7 +68,7 @@ def contents(monkeypatch: pytest.MonkeyPatch) -> Contents:
     return {**made, "meta": {"fine_label_names": NAMES, "coarse_label_names": SUPERCLASSES}}
 
 
-def archive(contents: Contents) -> bytes:
+def archive(contents):
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
         for name in ("file.txt~", *contents):
@@ -79,14 +79,14 @@ def archive(contents: Contents) -> bytes:
     return buffer.getvalue()
 
 
-def write_archive(root: Path, contents: Contents) -> Path:
+def write_archive(root, contents):
     root.mkdir(parents=True, exist_ok=True)
     path = root / "cifar-100-python.tar.gz"
     path.write_bytes(archive(contents))
     return path
 
 
-def write_folder(root: Path, contents: Contents) -> Path:
+def write_folder(root, contents):
     folder = root / "cifar-100-python"
     folder.mkdir(parents=True)
     for name, content in contents.items():
@@ -94,14 +94,12 @@ def write_folder(root: Path, contents: Contents) -> Path:
     return folder
 
 
-def banks(splits: Splits) -> list[ImageBank]:
+def banks(splits):
     return [splits.train, splits.validation, splits.test]
 
 
 @pytest.mark.parametrize("dataset", DATASETS)
-def test_images_of_each_class(
-    dataset: Callable[[Path], Dataset], tmp_path: Path, contents: Contents
-) -> None:
+def test_images_of_each_class(dataset, tmp_path, contents):
     write_archive(tmp_path, contents)
     splits = dataset(tmp_path).splits()
     counts = list(dataset(tmp_path).class_counts().values())
@@ -117,7 +115,7 @@ def test_images_of_each_class(
             assert bank.attributes["superclass"][chosen].unique().tolist() == [SUPERCLASS_OF[name]]
 
 
-def test_colours_and_rows_are_where_they_belong(tmp_path: Path, contents: Contents) -> None:
+def test_colours_and_rows_are_where_they_belong(tmp_path, contents):
     """1024 values of red, then green, then blue, each row by row."""
     contents["train"]["data"] = np.tile(np.arange(3072) // 32 % 96, (300, 1)).astype(np.uint8)
     write_archive(tmp_path, contents)
@@ -125,7 +123,7 @@ def test_colours_and_rows_are_where_they_belong(tmp_path: Path, contents: Conten
     assert image[:, :, 5].tolist() == [list(range(32)), list(range(32, 64)), list(range(64, 96))]
 
 
-def test_cifar_fs(tmp_path: Path, contents: Contents) -> None:
+def test_cifar_fs(tmp_path, contents):
     write_archive(tmp_path, contents)
     splits = CIFAR_FS(tmp_path).splits()
     assert " ".join(splits.train.class_names) == (
@@ -147,7 +145,7 @@ def test_cifar_fs(tmp_path: Path, contents: Contents) -> None:
     assert len(splits.train.attributes["superclass"].unique()) == 20
 
 
-def test_fc100_divides_superclasses(tmp_path: Path, contents: Contents) -> None:
+def test_fc100_divides_superclasses(tmp_path, contents):
     """By the numbers that are passed on with the dataset."""
     write_archive(tmp_path, contents)
     seen = [
@@ -158,13 +156,7 @@ def test_fc100_divides_superclasses(tmp_path: Path, contents: Contents) -> None:
 
 @pytest.mark.parametrize("place", [".", "cifar-100", "cifar100"])
 @pytest.mark.parametrize("dataset", DATASETS)
-def test_places(
-    place: str,
-    dataset: Callable[[Path], Dataset],
-    tmp_path: Path,
-    contents: Contents,
-    same: Callable[[ImageBank, ImageBank], bool],
-) -> None:
+def test_places(place, dataset, tmp_path, contents, same):
     write_archive(tmp_path / "zipped", contents)
     expected = banks(dataset(tmp_path / "zipped").splits())
     folder = write_folder(tmp_path / "here" / place, contents)
@@ -174,9 +166,7 @@ def test_places(
     assert (listing.classes, listing.images) == (100, 400)
 
 
-def test_read_once_until_the_source_changes(
-    tmp_path: Path, contents: Contents, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_read_once_until_the_source_changes(tmp_path, contents, monkeypatch):
     path = write_archive(tmp_path, contents)
     first = FC100(tmp_path).splits().test
     monkeypatch.setattr(cifar, "load_pickle", None)
@@ -186,7 +176,7 @@ def test_read_once_until_the_source_changes(
         FC100(tmp_path).splits()
 
 
-def fails(root: Path, *words: str) -> None:
+def fails(root, *words):
     for dataset in DATASETS:
         with pytest.raises(InputError) as caught:
             dataset(root).splits()
@@ -210,9 +200,7 @@ def fails(root: Path, *words: str) -> None:
         ("meta", {"coarse_label_names": [["a"]] * 20}, "coarse_label_names: expected 20 different"),
     ],
 )
-def test_a_file_of_something_else(
-    part: str, changes: Contents, message: str, tmp_path: Path, contents: Contents
-) -> None:
+def test_a_file_of_something_else(part, changes, message, tmp_path, contents):
     contents[part].update(changes)
     folder = write_folder(tmp_path / "folder", contents)
     fails(tmp_path / "folder", f"{folder / part}: {message}")
@@ -221,7 +209,7 @@ def test_a_file_of_something_else(
 
 
 @pytest.mark.parametrize("part", ["train", "test", "meta"])
-def test_a_missing_file(part: str, tmp_path: Path, contents: Contents) -> None:
+def test_a_missing_file(part, tmp_path, contents):
     del contents[part]
     folder = write_folder(tmp_path / "folder", contents)
     fails(tmp_path / "folder", f"{folder / part}: not found")
@@ -229,14 +217,14 @@ def test_a_missing_file(part: str, tmp_path: Path, contents: Contents) -> None:
     fails(tmp_path / "archive", f"{path}: expected CIFAR-100, found no file {part}")
 
 
-def test_a_class_in_two_superclasses(tmp_path: Path, contents: Contents) -> None:
+def test_a_class_in_two_superclasses(tmp_path, contents):
     contents["train"]["coarse_labels"][0] ^= 1
     path = write_archive(tmp_path, contents)
     name = NAMES[LABELS["train"][0]]
     fails(tmp_path, f"{path}: the class {name} is in several superclasses")
 
 
-def test_a_class_without_images(tmp_path: Path, contents: Contents) -> None:
+def test_a_class_without_images(tmp_path, contents):
     for part in PARTS:
         labels = contents[part]["fine_labels"]
         contents[part]["fine_labels"] = [label or 53 for label in labels]
@@ -244,7 +232,7 @@ def test_a_class_without_images(tmp_path: Path, contents: Contents) -> None:
     fails(tmp_path, f"{path}: the class apple has no images")
 
 
-def test_other_names(tmp_path: Path, contents: Contents) -> None:
+def test_other_names(tmp_path, contents):
     contents["meta"]["fine_label_names"] = [n.replace("whale", "wale") for n in NAMES]
     contents["meta"]["coarse_label_names"] = [n.replace("people", "folk") for n in SUPERCLASSES]
     write_archive(tmp_path, contents)
@@ -255,13 +243,11 @@ def test_other_names(tmp_path: Path, contents: Contents) -> None:
 
 
 class Attack:
-    def __reduce__(self) -> Any:
+    def __reduce__(self):
         return os.system, ("touch attacked",)
 
 
-def test_hostile_pickle(
-    tmp_path: Path, contents: Contents, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_hostile_pickle(tmp_path, contents, monkeypatch):
     monkeypatch.chdir(tmp_path)
     contents["meta"]["more"] = Attack()
     path = write_archive(tmp_path / "archive", contents)
@@ -271,7 +257,7 @@ def test_hostile_pickle(
     assert not (tmp_path / "attacked").exists()
 
 
-def test_damaged_archive(tmp_path: Path, contents: Contents) -> None:
+def test_damaged_archive(tmp_path, contents):
     path = write_archive(tmp_path, contents)
     content = path.read_bytes()
     for damaged in (b"", content[:20], content[:5000], content[:500_000], b"<html></html>"):
@@ -280,9 +266,7 @@ def test_damaged_archive(tmp_path: Path, contents: Contents) -> None:
 
 
 @pytest.mark.parametrize("dataset", [CIFAR_FS, FC100])
-def test_download(
-    dataset: Any, tmp_path: Path, server: Any, contents: Contents, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_download(dataset, tmp_path, server, contents, monkeypatch):
     content = archive(contents)
     md5 = hashlib.md5(content).hexdigest()
     monkeypatch.setattr(cifar, "FILE", RemoteFile(cifar.ARCHIVE, (f"{server.url}/cifar",), md5))
@@ -293,7 +277,7 @@ def test_download(
     assert len(server.asked) == n_asked, "what is there is not downloaded again"
 
 
-def test_the_published_archive() -> None:
+def test_the_published_archive():
     from torchvision.datasets import CIFAR100
 
     assert (CIFAR100.base_folder, CIFAR100.filename) == (cifar.FOLDER, cifar.ARCHIVE)

@@ -42,7 +42,7 @@ SETTINGS: list[tuple[Any, dict[str, Any]]] = [
 ]
 
 
-def test_public_names_have_docstrings_and_load_lazily() -> None:
+def test_public_names_have_docstrings_and_load_lazily():
     for name in fewshot.data.__all__:
         item = getattr(fewshot.data, name)
         assert item.__doc__ or not inspect.isroutine(item) | inspect.isclass(item), name
@@ -50,7 +50,7 @@ def test_public_names_have_docstrings_and_load_lazily() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_the_roots(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_roots(monkeypatch):
     monkeypatch.setenv("HOME", "/home/me")
     a, b = Path("/a"), Path("/home/me/b")
     several = os.pathsep.join(["/a", "~/b"])
@@ -62,9 +62,10 @@ def test_the_roots(monkeypatch: pytest.MonkeyPatch) -> None:
     assert data_root() == (a, b)
     assert Omniglot().roots == (a, b)
     assert Omniglot("/c").root == Path("/c")
+    assert Omniglot("/c").class_counts() == {}, "not known before it is read"
 
 
-def test_roots_are_searched_in_order(tmp_path: Path, zipped: Path, extracted: Path) -> None:
+def test_roots_are_searched_in_order(tmp_path, zipped, extracted):
     roots = [tmp_path / "nowhere", zipped, extracted]
     assert Omniglot(roots).listing().where == str(zipped / "omniglot")
     assert Omniglot(roots[::-1]).listing().where == str(extracted)
@@ -74,7 +75,7 @@ def test_roots_are_searched_in_order(tmp_path: Path, zipped: Path, extracted: Pa
 
 
 @pytest.mark.parametrize("dataset", DOWNLOADED)
-def test_nothing_found(dataset: Any, tmp_path: Path) -> None:
+def test_nothing_found(dataset, tmp_path):
     roots = [tmp_path / "one", tmp_path / "two"]
     how_to_get = f"fewshot data --download {dataset.name}"
     listing = dataset(roots).listing()
@@ -91,10 +92,8 @@ def test_nothing_found(dataset: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dataset", DOWNLOADED)
-def test_a_failed_download_says_what_to_do(
-    dataset: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def unreachable(*args: object, **kwargs: object) -> None:
+def test_a_failed_download_says_what_to_do(dataset, tmp_path, monkeypatch):
+    def unreachable(*args, **kwargs):
         raise urllib.error.URLError("Name or service\nnot known")
 
     monkeypatch.setattr(urllib.request, "urlopen", unreachable)
@@ -118,9 +117,7 @@ class Study:
 
 
 @pytest.mark.parametrize(("dataset", "settings"), SETTINGS, ids=lambda x: getattr(x, "name", ""))
-def test_can_be_named_in_a_configuration(
-    dataset: Any, settings: dict[str, Any], tmp_path: Path
-) -> None:
+def test_can_be_named_in_a_configuration(dataset, settings, tmp_path):
     import yaml
 
     named = {"dataset": {"class_path": dataset.__name__, "init_args": settings}}
@@ -144,7 +141,7 @@ def test_can_be_named_in_a_configuration(
         (Omniglot, {"size": 0}),
     ],
 )
-def test_values_out_of_range(dataset: Any, settings: dict[str, int]) -> None:
+def test_values_out_of_range(dataset, settings):
     (key,) = settings
     message = rf"^{dataset.__name__}\.{key}: expected at least 1.*, got 0"
     with pytest.raises(InputError, match=message):

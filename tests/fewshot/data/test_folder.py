@@ -3,7 +3,6 @@ import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,13 +16,13 @@ from guided.errors import InputError
 Same = Callable[[ImageBank, ImageBank], bool]
 
 
-def picture(seed: int) -> Image.Image:
+def picture(seed):
     """Smooth noise."""
     coarse = np.random.default_rng(seed).integers(0, 256, (4, 4)).astype(np.uint8)
     return Image.fromarray(coarse).resize((40, 30), Image.Resampling.BICUBIC)
 
 
-def make_classes(root: Path, names: str, n_images: int = 3, first: int = 0) -> None:
+def make_classes(root, names, n_images=3, first=0):
     for c, name in enumerate(names.split()):
         (root / name).mkdir(parents=True)
         for i in range(n_images):
@@ -31,30 +30,30 @@ def make_classes(root: Path, names: str, n_images: int = 3, first: int = 0) -> N
 
 
 @pytest.fixture
-def classes(tmp_path: Path) -> Path:
+def classes(tmp_path):
     """Eight classes of three grey images."""
     make_classes(tmp_path / "own", "a b c d e f g h")
     return tmp_path / "own"
 
 
 @pytest.fixture
-def divided(tmp_path: Path) -> Path:
+def divided(tmp_path):
     """The same with split folders; names are not in the splits' order."""
     for split, names, first in (("train", "m n o", 0), ("val", "z b", 1000), ("test", "a", 2000)):
         make_classes(tmp_path / "divided" / split, names, first=first)
     return tmp_path / "divided"
 
 
-def opened(path: Path, **options: Any) -> ImageFolder:
+def opened(path, **options):
     return ImageFolder(Path("nowhere"), path=path, **options)
 
 
-def names(dataset: ImageFolder) -> list[tuple[str, ...]]:
+def names(dataset):
     splits = dataset.splits()
     return [bank.class_names for bank in (splits.train, splits.validation, splits.test)]
 
 
-def test_classes_are_divided_by_the_seed(classes: Path) -> None:
+def test_classes_are_divided_by_the_seed(classes):
     first = names(opened(classes))
     assert [len(part) for part in first] == [5, 1, 2]
     assert sorted(name for part in first for name in part) == list("abcdefgh")
@@ -65,7 +64,7 @@ def test_classes_are_divided_by_the_seed(classes: Path) -> None:
     assert [len(part) for part in names(opened(classes, validation=0.01, test=0.01))] == [6, 1, 1]
 
 
-def test_split_folders_are_the_splits(divided: Path) -> None:
+def test_split_folders_are_the_splits(divided):
     assert names(opened(divided)) == [("m", "n", "o"), ("b", "z"), ("a",)]
     (divided / "val").rename(divided / "validation")
     assert names(opened(divided)) == [("m", "n", "o"), ("b", "z"), ("a",)]
@@ -74,15 +73,13 @@ def test_split_folders_are_the_splits(divided: Path) -> None:
     assert splits.test.targets().keys() == {"class"}
 
 
-def test_split_folders_leave_nothing_to_draw(divided: Path) -> None:
+def test_split_folders_leave_nothing_to_draw(divided):
     with pytest.raises(InputError, match=r"divided has split folders"):
         opened(divided, split_seed=1).splits()
 
 
 @pytest.mark.parametrize("layout", ["classes", "divided"])
-def test_archives_give_the_same_bank(
-    layout: str, tmp_path: Path, request: pytest.FixtureRequest, same: Same
-) -> None:
+def test_archives_give_the_same_bank(layout, tmp_path, request, same):
     source = request.getfixturevalue(layout)
     expected = opened(source).splits()
     one = Path(shutil.make_archive(str(tmp_path / "one"), "zip", source))
@@ -98,7 +95,7 @@ def test_archives_give_the_same_bank(
             assert same(getattr(splits, name), getattr(expected, name))
 
 
-def test_an_image_that_cannot_be_used_is_named(classes: Path) -> None:
+def test_an_image_that_cannot_be_used_is_named(classes):
     (classes / "c" / "1.png").write_text("<html></html>")
     with pytest.raises(InputError, match=rf"{classes}/c/1.png: cannot be decoded"):
         opened(classes).splits()
@@ -112,7 +109,7 @@ def test_an_image_that_cannot_be_used_is_named(classes: Path) -> None:
     opened(classes, channels=3).splits()
 
 
-def fails(path: Path, *words: str) -> None:
+def fails(path, *words):
     with pytest.raises(InputError) as caught:
         opened(path).splits()
     assert "\n" not in str(caught.value)
@@ -123,7 +120,7 @@ def fails(path: Path, *words: str) -> None:
     assert listing.where == str(caught.value)
 
 
-def test_class_without_images(classes: Path, divided: Path) -> None:
+def test_class_without_images(classes, divided):
     (classes / "empty").mkdir()
     (classes / "empty" / "notes.txt").write_text("no image")
     fails(classes, f"{classes / 'empty'}: expected the images of a class, found none")
@@ -131,7 +128,7 @@ def test_class_without_images(classes: Path, divided: Path) -> None:
     fails(divided, f"{divided / 'val' / 'empty'}: expected the images of a class, found none")
 
 
-def test_other_layouts(tmp_path: Path, divided: Path) -> None:
+def test_other_layouts(tmp_path, divided):
     fails(tmp_path / "no", "ImageFolder.path", str(tmp_path / "no"), "<class>/<image>")
     (tmp_path / "empty").mkdir()
     fails(tmp_path / "empty", str(tmp_path / "empty"), "<class>/<image>", "found none")
@@ -146,25 +143,25 @@ def test_other_layouts(tmp_path: Path, divided: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["cover.png", "a/b/0.png"])
-def test_image_outside_a_class_folder(classes: Path, name: str) -> None:
+def test_image_outside_a_class_folder(classes, name):
     (classes / name).parent.mkdir(exist_ok=True)
     picture(0).save(classes / name)
     fails(classes, f"{classes / name}: expected <class>/<image>")
 
 
-def test_too_few_classes(tmp_path: Path) -> None:
+def test_too_few_classes(tmp_path):
     make_classes(tmp_path / "two", "a b")
     with pytest.raises(InputError, match=r"two: expected at least 3 classes.*, found 2"):
         opened(tmp_path / "two").splits()
 
 
-def test_truncated_archive(tmp_path: Path, classes: Path) -> None:
+def test_truncated_archive(tmp_path, classes):
     path = Path(shutil.make_archive(str(tmp_path / "own"), "zip", classes))
     path.write_bytes(path.read_bytes()[:-100])
     fails(path, f"{path}: not a complete zip archive")
 
 
-def test_images_shared_between_splits(divided: Path) -> None:
+def test_images_shared_between_splits(divided):
     shutil.copy(divided / "train" / "n" / "1.png", divided / "val" / "b" / "copy.png")
     shutil.copy(divided / "train" / "m" / "0.png", divided / "test" / "a" / "copy.png")
     # A copy within a split is no concern.
@@ -178,9 +175,7 @@ def test_images_shared_between_splits(divided: Path) -> None:
         ]
 
 
-def test_decoded_once_until_a_source_changes(
-    classes: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_decoded_once_until_a_source_changes(classes, monkeypatch):
     first = opened(classes).splits().train
     with monkeypatch.context() as patch:
         patch.setattr(folder, "decode", None)
@@ -195,7 +190,7 @@ def test_decoded_once_until_a_source_changes(
     assert len(opened(classes).splits().train) == len(first) + 1
 
 
-def test_each_way_of_decoding_is_cached_apart(classes: Path) -> None:
+def test_each_way_of_decoding_is_cached_apart(classes):
     seen = [
         opened(classes, **options).splits().test.images
         for options in ({}, {"size": 10}, {"channels": 3}, {"invert": True}, {})
@@ -207,7 +202,7 @@ def test_each_way_of_decoding_is_cached_apart(classes: Path) -> None:
     assert torch.equal(seen[0], seen[4])
 
 
-def test_relative_paths(classes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_relative_paths(classes, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     assert ImageFolder(path="~/own").listing().where == str(classes)
@@ -220,7 +215,7 @@ def test_relative_paths(classes: Path, tmp_path: Path, monkeypatch: pytest.Monke
 
 
 @pytest.mark.usefixtures("no_decoding")
-def test_listing(classes: Path, divided: Path) -> None:
+def test_listing(classes, divided):
     for path, n_classes in ((classes, 8), (divided, 6)):
         found = opened(path).listing()
         assert (found.name, found.found, found.where) == ("folder", True, str(path))
@@ -243,12 +238,12 @@ def test_listing(classes: Path, divided: Path) -> None:
         ({"split_seed": -1}, "ImageFolder.split_seed: expected >= 0"),
     ],
 )
-def test_impossible_settings(options: dict[str, Any], message: str) -> None:
+def test_impossible_settings(options, message):
     with pytest.raises(InputError, match=message):
         opened(Path("own"), **options)
 
 
-def test_real_shared_image_is_found(real: Callable[[str], Path], tmp_path: Path) -> None:
+def test_real_shared_image_is_found(real, tmp_path):
     root = real("mini-imagenet")
     parts = sorted((root / "mini-imagenet").glob("*.zip"))
     if len(parts) != 3:

@@ -2,8 +2,6 @@ import gzip
 import hashlib
 import shutil
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -20,19 +18,19 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (N_TRAIN + N_TEST, 28, 28)).a
 LABELS = (np.arange(N_TRAIN + N_TEST) * 7 % 10).astype(np.uint8)
 
 
-def idx(values: np.ndarray) -> bytes:
+def idx(values):
     header = bytes([0, 0, 8, values.ndim])
     return header + np.array(values.shape, ">i4").tobytes() + values.tobytes()
 
 
-def write(folder: Path, arrays: dict[str, np.ndarray]) -> None:
+def write(folder, arrays):
     folder.mkdir(parents=True, exist_ok=True)
     for name, values in arrays.items():
         (folder / f"{name}.gz").write_bytes(gzip.compress(idx(values)))
 
 
 @pytest.fixture
-def root(tmp_path: Path) -> Path:
+def root(tmp_path):
     """A small MNIST, gzipped."""
     parts = (slice(None, N_TRAIN), slice(N_TRAIN, None))
     arrays = [values[part] for part in parts for values in (PIXELS, LABELS)]
@@ -41,7 +39,7 @@ def root(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def plain(tmp_path: Path, root: Path) -> Path:
+def plain(tmp_path, root):
     """The same, as torchvision leaves it."""
     folder = tmp_path / "plain" / "MNIST" / "raw"
     folder.mkdir(parents=True)
@@ -51,7 +49,7 @@ def plain(tmp_path: Path, root: Path) -> Path:
     return tmp_path / "plain"
 
 
-def test_splits_are_by_image_in_the_files_order(root: Path) -> None:
+def test_splits_are_by_image_in_the_files_order(root):
     splits = MNIST(root, validation=8).splits()
     for bank, rows in (
         (splits.train, slice(0, 22)),
@@ -64,21 +62,21 @@ def test_splits_are_by_image_in_the_files_order(root: Path) -> None:
         assert bank.targets().keys() == {"class"}
 
 
-def test_plain_files_give_the_same(root: Path, plain: Path, same: Same) -> None:
+def test_plain_files_give_the_same(root, plain, same):
     gzipped, ungzipped = (MNIST(folder, validation=8).splits() for folder in (root, plain))
     assert same(gzipped.train, ungzipped.train)
     assert same(gzipped.test, ungzipped.test)
 
 
 @pytest.mark.usefixtures("no_decoding")
-def test_listing(root: Path, plain: Path) -> None:
+def test_listing(root, plain):
     for folder, where in ((root, root / "mnist"), (plain, plain / "MNIST" / "raw")):
         found = MNIST(folder).listing()
         assert (found.name, found.found, found.where) == ("mnist", True, str(where))
         assert (found.classes, found.images) == (10, N_TRAIN + N_TEST)
 
 
-def test_decoded_once_until_a_source_changes(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_decoded_once_until_a_source_changes(root, monkeypatch):
     MNIST(root, validation=8).splits()
     with monkeypatch.context() as patch:
         patch.setattr(mnist, "read_idx", None)
@@ -88,7 +86,7 @@ def test_decoded_once_until_a_source_changes(root: Path, monkeypatch: pytest.Mon
     assert MNIST(root, validation=8).splits().test.labels.tolist() == LABELS[:N_TEST].tolist()
 
 
-def fails(root: Path, *words: str) -> None:
+def fails(root, *words):
     with pytest.raises(InputError) as caught:
         MNIST(root, validation=8).splits()
     assert "\n" not in str(caught.value)
@@ -97,14 +95,14 @@ def fails(root: Path, *words: str) -> None:
 
 
 @pytest.mark.parametrize("name", mnist.FILES)
-def test_missing_file(root: Path, name: str) -> None:
+def test_missing_file(root, name):
     (root / "mnist" / f"{name}.gz").unlink()
     fails(root, str(root), "not found")
     assert not MNIST(root).listing().found
 
 
 @pytest.mark.parametrize("name", mnist.FILES)
-def test_truncated_files(root: Path, plain: Path, name: str) -> None:
+def test_truncated_files(root, plain, name):
     path = root / "mnist" / f"{name}.gz"
     content = path.read_bytes()
     for kept in (0, 9, min(100, len(content) - 9)):
@@ -115,7 +113,7 @@ def test_truncated_files(root: Path, plain: Path, name: str) -> None:
     fails(plain, str(path), "values, it has")
 
 
-def test_dimensions_that_no_file_can_have(root: Path) -> None:
+def test_dimensions_that_no_file_can_have(root):
     path = root / "mnist" / f"{mnist.FILES[0]}.gz"
     header = bytes([0, 0, 8, 3]) + np.array([-1, -28, 28], ">i4").tobytes()
     path.write_bytes(gzip.compress(header + bytes(784)))
@@ -123,7 +121,7 @@ def test_dimensions_that_no_file_can_have(root: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"<html></html>", gzip.compress(b"<html></html>")])
-def test_web_page_instead_of_a_file(root: Path, content: bytes) -> None:
+def test_web_page_instead_of_a_file(root, content):
     path = root / "mnist" / f"{mnist.FILES[0]}.gz"
     path.write_bytes(content)
     fails(root, str(path), "IDX file")
@@ -141,21 +139,19 @@ def test_web_page_instead_of_a_file(root: Path, content: bytes) -> None:
         ({mnist.FILES[3]: LABELS[N_TRAIN:] + 1}, "expected labels 0 … 9, got 10"),
     ],
 )
-def test_files_of_something_else(root: Path, arrays: dict[str, np.ndarray], message: str) -> None:
+def test_files_of_something_else(root, arrays, message):
     write(root / "mnist", arrays)
     with pytest.raises(InputError, match=f"{next(iter(arrays))}.gz: {message}"):
         MNIST(root, validation=8).splits()
 
 
-def test_validation_must_leave_something_to_train_on(root: Path) -> None:
+def test_validation_must_leave_something_to_train_on(root):
     with pytest.raises(InputError, match=r"MNIST.validation: expected fewer than the 30"):
         MNIST(root, validation=30).splits()
     assert len(MNIST(root, validation=29).splits().train) == 1
 
 
-def test_download(
-    root: Path, tmp_path: Path, server: Any, same: Same, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_download(root, tmp_path, server, same, monkeypatch):
     from torchvision import datasets
 
     contents = {path.name: path.read_bytes() for path in (root / "mnist").iterdir()}
@@ -171,14 +167,14 @@ def test_download(
     assert len(server.asked) == n_asked, "what is there is not downloaded again"
 
 
-def test_the_published_files() -> None:
+def test_the_published_files():
     from torchvision import datasets
 
     published = {name for name, _ in datasets.MNIST.resources}
     assert published == {f"{name}.gz" for name in mnist.FILES}
 
 
-def test_real_mnist(real: Callable[[str], Path]) -> None:
+def test_real_mnist(real):
     splits = MNIST(real("mnist")).splits()
     assert [len(bank) for bank in (splits.train, splits.validation, splits.test)] == [
         *(55_000, 5_000, 10_000)

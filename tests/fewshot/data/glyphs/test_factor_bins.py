@@ -1,7 +1,5 @@
 """Factors in bins: quantiles of the training images, for all three splits."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -15,7 +13,7 @@ from fewshot.data.glyphs.handwriting import FACTORS
 SMALL = {"n_alphabets": 3, "n_characters": 4, "validation_alphabets": 1, "test_alphabets": 1}
 
 
-def bank(*angles: float) -> ImageBank:
+def bank(*angles):
     n = len(angles)
     return ImageBank(
         torch.zeros(n, 1, 2, 2, dtype=torch.uint8),
@@ -26,7 +24,7 @@ def bank(*angles: float) -> ImageBank:
     )
 
 
-def test_the_training_median_parts_every_split() -> None:
+def test_the_training_median_parts_every_split():
     splits = with_binned_factors(Splits(bank(4, 1, 2, 3), bank(2.4, 2.6, -9), bank(9, 8)), n_bins=2)
     assert splits.train.attributes["angle"].tolist() == [1, 0, 0, 1]
     assert splits.validation.attributes["angle"].tolist() == [0, 1, 0]
@@ -37,7 +35,7 @@ def test_the_training_median_parts_every_split() -> None:
 
 
 @pytest.mark.parametrize("n_bins", [2, 3, 5])
-def test_bins_are_equally_full_and_in_order(n_bins: int) -> None:
+def test_bins_are_equally_full_and_in_order(n_bins):
     angles = np.random.default_rng(0).normal(size=300)
     split = with_binned_factors(Splits(*[bank(*angles)] * 3), n_bins).train
     bins = split.attributes["angle"]
@@ -48,7 +46,7 @@ def test_bins_are_equally_full_and_in_order(n_bins: int) -> None:
 
 
 @pytest.mark.parametrize("split", ["alphabets", "drawers"])
-def test_glyphs_offer_their_factors(split: str) -> None:
+def test_glyphs_offer_their_factors(split):
     plain = Glyphs(**SMALL, split=split).splits()
     splits = Glyphs(**SMALL, split=split, factor_bins=2).splits()
     assert list(plain.train.attributes) == ["alphabet", "drawer"]
@@ -60,7 +58,7 @@ def test_glyphs_offer_their_factors(split: str) -> None:
             assert torch.equal(two.attributes[name], (one.factors[name] > median).long()), name
 
 
-def test_the_cache_is_the_same_with_bins_and_without(cache: Path) -> None:
+def test_the_cache_is_the_same_with_bins_and_without(cache):
     Glyphs(**SMALL).splits()
     before = sorted(cache.iterdir())
     Glyphs(**SMALL, factor_bins=3).splits()

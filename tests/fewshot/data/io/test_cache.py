@@ -15,7 +15,7 @@ from guided.errors import InputError
 Same = Callable[[ImageBank, ImageBank], bool]
 
 
-def small_bank(value: int = 0) -> ImageBank:
+def small_bank(value=0):
     return ImageBank(
         torch.arange(24, dtype=torch.uint8).reshape(6, 1, 2, 2) + value,
         torch.arange(6) // 3,
@@ -28,16 +28,16 @@ def small_bank(value: int = 0) -> ImageBank:
 class Builder:
     """Counts how often the bank is built."""
 
-    def __init__(self, bank: ImageBank) -> None:
+    def __init__(self, bank):
         self.bank = bank
         self.calls = 0
 
-    def __call__(self) -> ImageBank:
+    def __call__(self):
         self.calls += 1
         return self.bank
 
 
-def test_builds_once_for_each_name_and_settings(same: Same) -> None:
+def test_builds_once_for_each_name_and_settings(same):
     builder = Builder(small_bank())
     for name, settings in (("toy", {"size": 1}), ("toy", 2), ("other", 2), ("toy", {"size": 1})):
         assert same(cached_bank(name, settings, builder), small_bank())
@@ -45,7 +45,7 @@ def test_builds_once_for_each_name_and_settings(same: Same) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs Linux's list of maps")
-def test_images_are_mapped_not_read(cache: Path) -> None:
+def test_images_are_mapped_not_read(cache):
     bank = cached_bank("toy", 1, Builder(small_bank()))
     maps = Path("/proc/self/maps").read_text()
     start = bank.images.data_ptr()
@@ -54,13 +54,13 @@ def test_images_are_mapped_not_read(cache: Path) -> None:
     assert any(low <= start < high for low, high in bounds)
 
 
-def test_writing_to_a_bank_does_not_reach_the_cache(same: Same) -> None:
+def test_writing_to_a_bank_does_not_reach_the_cache(same):
     builder = Builder(small_bank())
     cached_bank("toy", 1, builder).images.fill_(99)
     assert same(cached_bank("toy", 1, builder), small_bank())
 
 
-def test_a_changed_source_is_another_source(tmp_path: Path) -> None:
+def test_a_changed_source_is_another_source(tmp_path):
     source = tmp_path / "source"
     source.write_bytes(b"abc")
     first = identity([source])
@@ -74,10 +74,10 @@ def test_a_changed_source_is_another_source(tmp_path: Path) -> None:
     assert second != identity([source])
 
 
-def test_two_writers_at_once(cache: Path, same: Same) -> None:
+def test_two_writers_at_once(cache, same):
     both_miss = threading.Barrier(2)
 
-    def build() -> ImageBank:
+    def build():
         both_miss.wait(timeout=30)
         return small_bank()
 
@@ -87,8 +87,8 @@ def test_two_writers_at_once(cache: Path, same: Same) -> None:
     assert len(list(cache.iterdir())) == 1, "the loser's files are removed"
 
 
-def test_a_failed_build_leaves_nothing(cache: Path) -> None:
-    def fail() -> ImageBank:
+def test_a_failed_build_leaves_nothing(cache):
+    def fail():
         raise InputError("no")
 
     with pytest.raises(InputError, match="no"):
@@ -96,9 +96,7 @@ def test_a_failed_build_leaves_nothing(cache: Path) -> None:
     assert not list(cache.glob("**/*"))
 
 
-def test_an_interrupted_write_leaves_nothing_that_is_opened(
-    cache: Path, monkeypatch: pytest.MonkeyPatch, same: Same
-) -> None:
+def test_an_interrupted_write_leaves_nothing_that_is_opened(cache, monkeypatch, same):
     with monkeypatch.context() as patch:
         patch.setattr(np, "save", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
@@ -107,16 +105,14 @@ def test_an_interrupted_write_leaves_nothing_that_is_opened(
     assert same(cached_bank("toy", 1, Builder(small_bank())), small_bank())
 
 
-def test_a_folder_that_cannot_be_written_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_that_cannot_be_written_is_named(tmp_path, monkeypatch):
     (tmp_path / "file").write_bytes(b"")
     monkeypatch.setenv("FEWSHOT_CACHE", str(tmp_path / "file"))
     with pytest.raises(InputError, match=r"file: the cache cannot be written .*FEWSHOT_CACHE"):
         cached_bank("toy", 1, Builder(small_bank()))
 
 
-def test_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_it_is(tmp_path, monkeypatch):
     assert cache_folder() == tmp_path / "cache"
     monkeypatch.delenv("FEWSHOT_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
@@ -126,8 +122,8 @@ def test_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert cache_folder() == tmp_path / ".cache" / "guided-fewshot"
 
 
-def test_a_full_disk_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object) -> None:
+def test_a_full_disk_is_one_line(monkeypatch):
+    def full(*_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.posix_fallocate", full)

@@ -1,8 +1,6 @@
 """Downloads from a server on this machine, which answers well or badly."""
 
 import hashlib
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -25,16 +23,16 @@ BAD: dict[str, tuple[tuple[int, int | None, bytes], str]] = {
 
 
 @pytest.fixture
-def file(server: Any) -> RemoteFile:
+def file(server):
     """Its mirrors are ``/one``, then ``/two``."""
     return RemoteFile("file.bin", (f"{server.url}/one", f"{server.url}/two"), MD5)
 
 
-def entries(folder: Path) -> list[str]:
+def entries(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_whole_file_is_kept(server: Any, file: RemoteFile, tmp_path: Path) -> None:
+def test_a_whole_file_is_kept(server, file, tmp_path):
     server.answers["/one"] = GOOD
     download_files("toy", [file], tmp_path / "new" / "folder", "page")
     assert (tmp_path / "new" / "folder" / "file.bin").read_bytes() == CONTENT
@@ -43,7 +41,7 @@ def test_a_whole_file_is_kept(server: Any, file: RemoteFile, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("kind", BAD)
-def test_the_next_mirror_is_tried(kind: str, server: Any, file: RemoteFile, tmp_path: Path) -> None:
+def test_the_next_mirror_is_tried(kind, server, file, tmp_path):
     server.answers |= {"/one": BAD[kind][0], "/two": GOOD}
     download_files("toy", [file], tmp_path, "page")
     assert (tmp_path / "file.bin").read_bytes() == CONTENT
@@ -51,7 +49,7 @@ def test_the_next_mirror_is_tried(kind: str, server: Any, file: RemoteFile, tmp_
 
 
 @pytest.mark.parametrize("kind", BAD)
-def test_nothing_else_is_kept(kind: str, server: Any, file: RemoteFile, tmp_path: Path) -> None:
+def test_nothing_else_is_kept(kind, server, file, tmp_path):
     answer, reason = BAD[kind]
     server.answers |= {"/one": answer, "/two": (404, None, PAGE)}
     (tmp_path / "file.bin").write_bytes(b"what was there")
@@ -68,7 +66,7 @@ def test_nothing_else_is_kept(kind: str, server: Any, file: RemoteFile, tmp_path
     assert (tmp_path / "file.bin").read_bytes() == b"what was there"
 
 
-def test_a_mirror_that_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mirror_that_does_not_answer(tmp_path, monkeypatch):
     import socket
 
     with socket.create_server(("127.0.0.1", 0)) as silent:  # accepts, but never sends a byte
@@ -81,7 +79,7 @@ def test_a_mirror_that_does_not_answer(tmp_path: Path, monkeypatch: pytest.Monke
     assert socket.getdefaulttimeout() is None
 
 
-def test_a_folder_that_cannot_be_written_is_named(file: RemoteFile, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_named(file, tmp_path):
     (tmp_path / "folder").write_bytes(b"")
     with pytest.raises(InputError, match=r"toy: download failed \(.*folder"):
         download_files("toy", [file], tmp_path / "folder", "page")

@@ -1,6 +1,4 @@
 import zipfile
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -11,21 +9,21 @@ from fewshot.data.io.images import decode, find_images
 from guided.errors import InputError
 
 
-def picture(mode: str = "L", size: tuple[int, int] = (30, 30)) -> Image.Image:
+def picture(mode="L", size=(30, 30)):
     """Smooth noise of one mode, ``size`` is (width, height)."""
     bands = {"L": 1, "RGB": 3}[mode]
     coarse = np.random.default_rng(7).integers(0, 256, (4, 4, bands)).astype(np.uint8)
     return Image.fromarray(coarse.squeeze()).resize(size, Image.Resampling.BICUBIC)
 
 
-def decoded(folder: Path, size: tuple[int, int] = (30, 30), **options: Any) -> torch.Tensor:
+def decoded(folder, size=(30, 30), **options):
     """The folder's first image as ``[C, H, W]``."""
     settings = {"channels": 1, "invert": False, "title": "test", **options}
     return decode(find_images(folder)[:1], size=size, **settings)[0][0]
 
 
 @pytest.mark.parametrize("size", [(60, 30), (30, 60)])
-def test_shorter_side_resized_then_middle_cut(tmp_path: Path, size: tuple[int, int]) -> None:
+def test_shorter_side_resized_then_middle_cut(tmp_path, size):
     image = picture(size=size)
     image.save(tmp_path / "0.png")
     small = np.asarray(image.resize((size[0] // 3, size[1] // 3), Image.Resampling.LANCZOS))
@@ -37,7 +35,7 @@ def test_shorter_side_resized_then_middle_cut(tmp_path: Path, size: tuple[int, i
     assert np.array_equal(decoded(tmp_path, (size[1], size[0]))[0], image)
 
 
-def test_colours(tmp_path: Path) -> None:
+def test_colours(tmp_path):
     image = picture("RGB")
     image.save(tmp_path / "0.png")
     assert np.array_equal(decoded(tmp_path, channels=3).permute(1, 2, 0), image)
@@ -49,19 +47,19 @@ def test_colours(tmp_path: Path) -> None:
     )
 
 
-def test_grey_is_repeated_over_three_channels(tmp_path: Path) -> None:
+def test_grey_is_repeated_over_three_channels(tmp_path):
     picture().save(tmp_path / "0.png")
     assert torch.equal(decoded(tmp_path, channels=3), decoded(tmp_path).expand(3, -1, -1))
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "P"])
-def test_grey_in_disguise(tmp_path: Path, mode: str) -> None:
+def test_grey_in_disguise(tmp_path, mode):
     image = picture().quantize(16) if mode == "P" else picture().convert(mode)
     image.save(tmp_path / "0.png")
     assert np.array_equal(decoded(tmp_path)[0], image.convert("L"))
 
 
-def test_one_bit_images(tmp_path: Path) -> None:
+def test_one_bit_images(tmp_path):
     image = picture().convert("1")
     image.save(tmp_path / "0.png")
     found = decoded(tmp_path)[0]
@@ -69,7 +67,7 @@ def test_one_bit_images(tmp_path: Path) -> None:
     assert np.array_equal(found == 0, ~np.asarray(image))
 
 
-def test_transparency_is_laid_over_white(tmp_path: Path) -> None:
+def test_transparency_is_laid_over_white(tmp_path):
     pixels = np.zeros((30, 30, 4), np.uint8)  # black everywhere …
     pixels[10:20, 10:20, 3] = 255  # … but opaque in the middle only
     Image.fromarray(pixels).save(tmp_path / "0.png")
@@ -78,21 +76,21 @@ def test_transparency_is_laid_over_white(tmp_path: Path) -> None:
     assert found.sum() == 255 * (900 - 100)
 
 
-def test_cameras_orientation_is_applied(tmp_path: Path) -> None:
+def test_cameras_orientation_is_applied(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # turn a quarter clockwise
     picture().save(tmp_path / "0.png", exif=exif)
     assert np.array_equal(decoded(tmp_path)[0], np.rot90(np.asarray(picture()), -1))
 
 
-def test_sixteen_bits_are_refused(tmp_path: Path) -> None:
+def test_sixteen_bits_are_refused(tmp_path):
     Image.fromarray(np.full((30, 30), 40_000, np.uint16)).save(tmp_path / "0.png")
     with pytest.raises(InputError, match=r"0.png: expected 8 bits per channel, got mode I;16"):
         decoded(tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"", b"<html></html>", b"\x89PNG\r\n\x1a\n broken"])
-def test_undecodable_image(tmp_path: Path, content: bytes) -> None:
+def test_undecodable_image(tmp_path, content):
     (tmp_path / "0.png").write_bytes(content)
     with pytest.raises(InputError, match=r"0.png: cannot be decoded") as caught:
         decoded(tmp_path)
@@ -100,7 +98,7 @@ def test_undecodable_image(tmp_path: Path, content: bytes) -> None:
     assert "0x" not in str(caught.value), "no addresses"
 
 
-def test_truncated_image(tmp_path: Path) -> None:
+def test_truncated_image(tmp_path):
     path = tmp_path / "0.jpg"
     picture(size=(300, 300)).save(path)
     path.write_bytes(path.read_bytes()[:-1000])
@@ -108,7 +106,7 @@ def test_truncated_image(tmp_path: Path) -> None:
         decoded(tmp_path)
 
 
-def test_digests_are_of_the_files_bytes(tmp_path: Path) -> None:
+def test_digests_are_of_the_files_bytes(tmp_path):
     for name in ("a.png", "b.png", "c.bmp"):  # c has the same pixels
         picture().save(tmp_path / name)
     files = find_images(tmp_path)
@@ -118,7 +116,7 @@ def test_digests_are_of_the_files_bytes(tmp_path: Path) -> None:
     assert digests.dtype == torch.int64
 
 
-def test_found_in_order_of_names_hidden_ones_left_out(tmp_path: Path) -> None:
+def test_found_in_order_of_names_hidden_ones_left_out(tmp_path):
     for name in ("b/2.PNG", "b/1.jpeg", "a/3.png", ".cache/0.png", "__MACOSX/0.png", "a/._3.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"")
@@ -134,7 +132,7 @@ def test_found_in_order_of_names_hidden_ones_left_out(tmp_path: Path) -> None:
         (b"PK\x05\x06", b"PK\x05\x05"),
     ],
 )
-def test_archives_that_cannot_be_opened(tmp_path: Path, old: bytes, new: bytes) -> None:
+def test_archives_that_cannot_be_opened(tmp_path, old, new):
     path = tmp_path / "a.zip"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("ä.png", b"")

@@ -4,9 +4,6 @@ import copyreg
 import io
 import os
 import pickle
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -18,11 +15,11 @@ PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
 RNG = np.random.default_rng(0)
 
 
-def loaded(content: bytes, **options: bool) -> Any:
+def loaded(content, **options):
     return load_pickle(io.BytesIO(content), "x.pkl", **options)
 
 
-def refused(content: bytes, *words: str) -> None:
+def refused(content, *words):
     with pytest.raises(InputError) as caught:
         loaded(content)
     message = str(caught.value)
@@ -32,7 +29,7 @@ def refused(content: bytes, *words: str) -> None:
         assert word in message
 
 
-def same(one: Any, two: Any) -> bool:
+def same(one, two):
     """Of equal types and values, all the way down."""
     if type(one) is not type(two):
         return False
@@ -64,19 +61,19 @@ PLAIN = {
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("name", [*ARRAYS, *PLAIN])
-def test_loads_what_pickle_loads(name: str, protocol: int) -> None:
+def test_loads_what_pickle_loads(name, protocol):
     value = {**ARRAYS, **PLAIN}[name]
     content = pickle.dumps({"a": value, "b": [value]}, protocol=protocol)
     assert same(loaded(content), pickle.loads(content))
 
 
 @pytest.mark.parametrize("protocol", range(3, pickle.HIGHEST_PROTOCOL + 1))
-def test_bytes(protocol: int) -> None:
+def test_bytes(protocol):
     value = [b"", b"a\xff", b"ab" * 2**20]
     assert same(loaded(pickle.dumps(value, protocol=protocol)), value)
 
 
-def test_shared_objects_are_copied_once() -> None:
+def test_shared_objects_are_copied_once():
     shared = [ARRAYS["uint8"]]
     for _ in range(60):  # 2^60 leaves
         shared = [shared, shared]
@@ -84,14 +81,14 @@ def test_shared_objects_are_copied_once() -> None:
     assert copied[0] is copied[1]
 
 
-def test_names_of_older_numpy() -> None:
+def test_names_of_older_numpy():
     content = pickle.dumps(ARRAYS["float"], protocol=2)
     assert b"numpy._core.multiarray" in content
     older = content.replace(b"numpy._core.multiarray", b"numpy.core.multiarray")
     assert same(loaded(older), ARRAYS["float"])
 
 
-def python2(array: np.ndarray[Any, Any]) -> bytes:
+def python2(array):
     """A dict as Python 2 pickled it with protocol 2: arrays' contents are strings of 8 bits."""
     content = array.tobytes()
     short = len(content) < 256
@@ -111,7 +108,7 @@ def python2(array: np.ndarray[Any, Any]) -> bytes:
 
 
 @pytest.mark.parametrize("shape", [(9,), (3, 4, 5), (300, 3072), (900, 3072)])
-def test_python_2(shape: tuple[int, ...]) -> None:
+def test_python_2(shape):
     array = RNG.integers(0, 256, shape, np.uint8)
     content = python2(array)
     expected = {"data": array, "labels": [5, 6], "name": "aü"}
@@ -124,14 +121,14 @@ class Reading(io.BytesIO):
 
     n_bytes = 0
 
-    def read(self, size: int | None = -1) -> bytes:
+    def read(self, size=-1):
         content = super().read(size)
         self.n_bytes += len(content)
         return content
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS[1:])
-def test_without_arrays_their_content_is_not_read(protocol: int) -> None:
+def test_without_arrays_their_content_is_not_read(protocol):
     value = {"image_data": ARRAYS["large"], "class_dict": {"a": [0, 1]}, "few": ARRAYS["uint8"]}
     file = Reading(pickle.dumps(value, protocol=protocol))
     seen = load_pickle(file, "x.pkl", arrays=False)
@@ -143,16 +140,16 @@ def test_without_arrays_their_content_is_not_read(protocol: int) -> None:
 class Calls:
     """Pickled as a call of ``function``."""
 
-    def __init__(self, function: Callable[..., Any], *arguments: Any) -> None:
+    def __init__(self, function, *arguments):
         self.call = function, arguments
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self):
         return self.call
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("inside", ["alone", "nested", "key", "state", "array of objects"])
-def test_a_call_is_refused_and_not_made(protocol: int, inside: str, tmp_path: Path) -> None:
+def test_a_call_is_refused_and_not_made(protocol, inside, tmp_path):
     attack = Calls(os.system, f"touch {tmp_path / 'done'}")
     array = np.empty(1, object)
     array[0] = attack
@@ -188,7 +185,7 @@ def test_a_call_is_refused_and_not_made(protocol: int, inside: str, tmp_path: Pa
         ("os\n\x1b[2J", "system" * 99),
     ],
 )
-def test_lookalikes_are_refused(module: str, name: str) -> None:
+def test_lookalikes_are_refused(module, name):
     texts = [text.encode() for text in (module, name)]
     pushed = [b"X" + len(text).to_bytes(4, "little") + text for text in texts]
     refused(b"\x80\x04" + pushed[0] + pushed[1] + b"\x93.", "names ", module.split("\n")[0].strip())
@@ -275,14 +272,12 @@ U1 = DTYPE + b"U\x02u1K\x00K\x01\x87R"
         (b"\x97", ""),
     ],
 )
-def test_what_is_allowed_cannot_be_bent(content: bytes, word: str) -> None:
+def test_what_is_allowed_cannot_be_bent(content, word):
     refused(content + b".", word)
 
 
 @pytest.mark.parametrize("resolved", [False, True])
-def test_an_extension_is_refused_even_if_it_is_known(
-    resolved: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_extension_is_refused_even_if_it_is_known(resolved, monkeypatch):
     monkeypatch.setitem(copyreg._inverted_registry, 7, ("os", "system"))  # type: ignore[attr-defined]
     if resolved:
         assert pickle.loads(b"\x82\x07.") is os.system
@@ -293,7 +288,7 @@ WHOLE = pickle.dumps({"image_data": ARRAYS["uint8"], "class_dict": {"a": [1]}}, 
 
 
 @pytest.mark.parametrize("length", range(1, len(WHOLE), 7))
-def test_truncated(length: int) -> None:
+def test_truncated(length):
     refused(WHOLE[:length])
 
 
@@ -319,9 +314,9 @@ def test_truncated(length: int) -> None:
     ],
     ids=lambda content: repr(content[:20]),
 )
-def test_damaged(content: bytes) -> None:
+def test_damaged(content):
     refused(content, "not a complete pickle")
 
 
-def test_what_follows_the_end_does_not_matter() -> None:
+def test_what_follows_the_end_does_not_matter():
     assert loaded(b"K\x01.\n\xff") == 1

@@ -25,11 +25,11 @@ N_IMAGES = 3
 
 
 @pytest.fixture(scope="session")
-def images() -> Images:
+def images():
     """Three smooth pictures, 84×84×3, for each of the hundred synsets."""
     rng = np.random.default_rng(0)
 
-    def picture() -> Any:
+    def picture():
         coarse = Image.fromarray(rng.integers(0, 256, (5, 5, 3), np.uint8))
         return np.asarray(coarse.resize((84, 84), Image.Resampling.BICUBIC))
 
@@ -37,10 +37,10 @@ def images() -> Images:
 
 
 @pytest.fixture(scope="session")
-def pngs(images: Images) -> dict[str, list[bytes]]:
+def pngs(images):
     """The same, in a format that loses nothing."""
 
-    def png(pixels: Any) -> bytes:
+    def png(pixels):
         buffer = io.BytesIO()
         Image.fromarray(pixels).save(buffer, "png", compress_level=1)
         return buffer.getvalue()
@@ -48,12 +48,12 @@ def pngs(images: Images) -> dict[str, list[bytes]]:
     return {name: [png(pixels) for pixels in pictures] for name, pictures in images.items()}
 
 
-def file_name(synset: str, i: int) -> str:
+def file_name(synset, i):
     """As in the published lists."""
     return f"{synset}{i:08}.png"
 
 
-def write_folders(root: Path, pngs: Files) -> Path:
+def write_folders(root, pngs):
     folder = root / "mini-imagenet"
     for name, split in SPLIT_OF.items():
         (folder / FOLDERS[split] / name).mkdir(parents=True)
@@ -62,7 +62,7 @@ def write_folders(root: Path, pngs: Files) -> Path:
     return folder
 
 
-def write_archives(root: Path, pngs: Files) -> Path:
+def write_archives(root, pngs):
     folder = root / "mini-imagenet"
     folder.mkdir(parents=True)
     for i in range(N_IMAGES):
@@ -73,14 +73,14 @@ def write_archives(root: Path, pngs: Files) -> Path:
     return folder
 
 
-def write_csv(folder: Path) -> None:
+def write_csv(folder):
     for split, names in SYNSETS.items():
         with open(folder / f"{FOLDERS[split]}.csv", "w", newline="") as file:
             rows = [(file_name(name, i), name) for name in names for i in range(N_IMAGES)]
             csv.writer(file).writerows([("filename", "label"), *rows[::-1]])
 
 
-def write_lists(root: Path, pngs: Files, *, archive: bool = False) -> Path:
+def write_lists(root, pngs, *, archive=False):
     folder = root / "mini-imagenet"
     (folder / "images").mkdir(parents=True)
     for name, contents in pngs.items():
@@ -94,7 +94,7 @@ def write_lists(root: Path, pngs: Files, *, archive: bool = False) -> Path:
     return folder
 
 
-def pickled(images: Images, split: str) -> dict[str, Any]:
+def pickled(images, split):
     """As in learn2learn's files, but with rows and classes in no order."""
     names = SYNSETS[split]
     rows = np.random.default_rng(1).permutation(N_IMAGES * len(names)).reshape(-1, N_IMAGES)
@@ -105,7 +105,7 @@ def pickled(images: Images, split: str) -> dict[str, Any]:
     return {"image_data": pixels, "class_dict": dict(reversed(classes.items()))}
 
 
-def write_pickles(root: Path, images: Images, protocol: int = 2) -> Path:
+def write_pickles(root, images, protocol=2):
     root.mkdir(parents=True, exist_ok=True)
     for split in SPLIT_NAMES:
         with open(root / f"mini-imagenet-cache-{split}.pkl", "wb") as file:
@@ -114,21 +114,14 @@ def write_pickles(root: Path, images: Images, protocol: int = 2) -> Path:
 
 
 @pytest.fixture
-def write(images: Images, pngs: Files) -> Callable[..., Path]:
+def write(images, pngs):
     """``write(root, form)``: the folder in ``root`` that has miniImageNet in this form.
 
     Images other than the usual ones are given as arrays, for pickles, or else as files.
     """
     usual = images, pngs
 
-    def write(
-        root: Path,
-        form: str,
-        *,
-        images: Images = usual[0],
-        pngs: Files = usual[1],
-        protocol: int = 2,
-    ) -> Path:
+    def write(root, form, *, images=usual[0], pngs=usual[1], protocol=2):
         writers: dict[str, Callable[[], Path]] = {
             "folders": lambda: write_folders(root, pngs),
             "archives": lambda: write_archives(root, pngs),
@@ -142,16 +135,16 @@ def write(images: Images, pngs: Files) -> Callable[..., Path]:
 
 
 @pytest.fixture
-def make(tmp_path: Path, write: Callable[..., Path]) -> Callable[[str], tuple[Path, Path]]:
+def make(tmp_path, write):
     """``make(form)``: a data root, and the folder in it that has miniImageNet in this form."""
     return lambda form: (tmp_path / form, write(tmp_path / form, form))
 
 
 @pytest.fixture
-def edit() -> Callable[[Path, str, Callable[[dict[str, Any]], object]], Path]:
+def edit():
     """``edit(folder, split, change)``: change what one of the pickles holds; its path."""
 
-    def edit(folder: Path, split: str, change: Callable[[dict[str, Any]], object]) -> Path:
+    def edit(folder, split, change):
         path = folder / f"mini-imagenet-cache-{split}.pkl"
         content = pickle.loads(path.read_bytes())
         change(content)

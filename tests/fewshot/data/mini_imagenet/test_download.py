@@ -1,6 +1,5 @@
 import hashlib
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ Images = Mapping[str, "list[np.ndarray[Any, Any]]"]
 
 
 @pytest.fixture
-def mirror(server: Any, make: Any, monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
+def mirror(server, make, monkeypatch):
     """The three pickles on a server, at ``/<name>``; their content."""
     _, folder = make("pickles")
     contents = {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
@@ -29,7 +28,7 @@ def mirror(server: Any, make: Any, monkeypatch: pytest.MonkeyPatch) -> dict[str,
     return contents
 
 
-def test_download(tmp_path: Path, server: Any, mirror: dict[str, bytes], images: Images) -> None:
+def test_download(tmp_path, server, mirror, images):
     root = tmp_path / "fresh"
     test = MiniImageNet(root, download=True).splits().test
     assert np.array_equal(test.images[0].permute(1, 2, 0), images[min(TEST)][0])
@@ -43,16 +42,14 @@ def test_download(tmp_path: Path, server: Any, mirror: dict[str, bytes], images:
     assert set(server.asked[n_asked:]) == {"/mini-imagenet-cache-test.pkl"}
 
 
-def test_download_where_another_form_is(make: Any, server: Any, mirror: dict[str, bytes]) -> None:
+def test_download_where_another_form_is(make, server, mirror):
     root, folder = make("archives")
     MiniImageNet(root).download()
     assert server.asked == []
     assert {path.suffix for path in folder.iterdir()} == {".zip"}
 
 
-def test_a_failed_download_keeps_what_is_whole(
-    tmp_path: Path, server: Any, mirror: dict[str, bytes]
-) -> None:
+def test_a_failed_download_keeps_what_is_whole(tmp_path, server, mirror):
     server.answers["/mini-imagenet-cache-validation.pkl"] = (200, None, b"<html></html>")
     with pytest.raises(InputError) as caught:
         MiniImageNet(tmp_path).download()
@@ -66,7 +63,7 @@ def test_a_failed_download_keeps_what_is_whole(
     assert found == ["mini-imagenet-cache-test.pkl", "mini-imagenet-cache-train.pkl"]
 
 
-def test_the_published_files() -> None:
+def test_the_published_files():
     for file in mini_imagenet.FILES:
         assert len(file.md5) == 32
         names = [url.rpartition("/")[2].removesuffix("?dl=1") for url in file.urls]

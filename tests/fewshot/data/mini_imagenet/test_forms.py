@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from fewshot.data import ImageBank, Splits
+from fewshot.data import ImageBank
 from fewshot.data.folder import ImageFolder, SharedImagesWarning
 from fewshot.data.mini_imagenet.dataset import MiniImageNet
 from fewshot.data.mini_imagenet.splits import SPLIT_OF, TEST, TRAIN, VALIDATION
@@ -22,16 +22,16 @@ FORMS = ("folders", "archives", "lists", "lists, archive", "pickles")
 N_IMAGES = 3
 
 
-def file_name(synset: str, i: int) -> str:
+def file_name(synset, i):
     return f"{synset}{i:08}.png"
 
 
-def banks(splits: Splits) -> list[ImageBank]:
+def banks(splits):
     return [splits.train, splits.validation, splits.test]
 
 
 @pytest.mark.parametrize("size", [84, 16])
-def test_every_form_gives_the_same(size: int, make: Any, same: Same, images: Images) -> None:
+def test_every_form_gives_the_same(size, make, same, images):
     first, *others = (banks(MiniImageNet(make(form)[0], size=size).splits()) for form in FORMS)
     for other in others:
         assert all(map(same, first, other))
@@ -48,14 +48,14 @@ def test_every_form_gives_the_same(size: int, make: Any, same: Same, images: Ima
             assert np.array_equal(bank.images.permute(0, 2, 3, 1), expected)
 
 
-def test_an_image_folder_gives_the_same(make: Any, same: Same) -> None:
+def test_an_image_folder_gives_the_same(make, same):
     root, folder = make("folders")
     own = ImageFolder(root, path=folder, size=32, channels=3).splits()
     assert all(map(same, banks(own), banks(MiniImageNet(root, size=32).splits())))
 
 
 @pytest.mark.parametrize("place", ["mini_imagenet", "miniImagenet", "miniimagenet", "."])
-def test_places(place: str, make: Any, tmp_path: Path) -> None:
+def test_places(place, make, tmp_path):
     _, folder = make("pickles")
     (tmp_path / "data" / "mini-imagenet").mkdir(parents=True)
     (tmp_path / "data" / place).mkdir(exist_ok=True)
@@ -72,7 +72,7 @@ def test_places(place: str, make: Any, tmp_path: Path) -> None:
         ("lists", ["mini-imagenet-cache-test.pkl"]),
     ],
 )
-def test_later_forms_are_not_looked_at(form: str, others: list[str], make: Any) -> None:
+def test_later_forms_are_not_looked_at(form, others, make):
     root, folder = make(form)
     for name in others:
         (folder / name).write_bytes(b"<html>")
@@ -80,7 +80,7 @@ def test_later_forms_are_not_looked_at(form: str, others: list[str], make: Any) 
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_listing(form: str, make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_listing(form, make, monkeypatch):
     monkeypatch.setattr("fewshot.data.mini_imagenet.sources.decode", None)
     root, folder = make(form)
     found = MiniImageNet(root).listing()
@@ -89,7 +89,7 @@ def test_listing(form: str, make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.where == f"{folder}: 3 images a class"
 
 
-def test_listing_of_unequal_classes(make: Any) -> None:
+def test_listing_of_unequal_classes(make):
     root, folder = make("folders")
     next(iter((folder / "test" / TEST[3]).iterdir())).unlink()
     listing = MiniImageNet(root).listing()
@@ -98,9 +98,7 @@ def test_listing_of_unequal_classes(make: Any) -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_decoded_once_until_a_source_changes(
-    form: str, make: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_decoded_once_until_a_source_changes(form, make, monkeypatch):
     root, folder = make(form)
     first = MiniImageNet(root).splits().train
     monkeypatch.setattr("fewshot.data.mini_imagenet.sources.decode", None)
@@ -115,18 +113,14 @@ def test_decoded_once_until_a_source_changes(
 
 
 @pytest.mark.parametrize("form", ["archives", "pickles"])
-def test_large_sets_are_decoded_into_a_file(
-    form: str, make: Any, monkeypatch: pytest.MonkeyPatch, images: Images
-) -> None:
+def test_large_sets_are_decoded_into_a_file(form, make, monkeypatch, images):
     monkeypatch.setattr("fewshot.data.io.cache.IN_MEMORY", 0)
     bank = MiniImageNet(make(form)[0]).splits().test
     assert np.array_equal(bank.images[-1].permute(1, 2, 0), images[max(TEST)][-1])
 
 
 @pytest.mark.parametrize("form", ["folders", "archives", "lists", "pickles"])
-def test_images_shared_between_splits(
-    form: str, tmp_path: Path, images: Images, pngs: dict[str, list[bytes]], write: Any
-) -> None:
+def test_images_shared_between_splits(form, tmp_path, images, pngs, write):
     one, two = sorted(TRAIN)[5], sorted(VALIDATION)[2]
     seen = {**images, two: [*images[two][:2], images[one][1]]}
     shared = {**pngs, two: [*pngs[two][:2], pngs[one][1]]}
@@ -144,12 +138,12 @@ def test_images_shared_between_splits(
         ]
 
 
-def test_class_counts(tmp_path: Path) -> None:
+def test_class_counts(tmp_path):
     assert MiniImageNet(tmp_path).class_counts() == {"train": 64, "validation": 16, "test": 20}
     assert len(SPLIT_OF) == 100
 
 
-def test_real_split_and_shared_image(real: Callable[[str], Path], tmp_path: Path) -> None:
+def test_real_split_and_shared_image(real, tmp_path):
     root = real("mini-imagenet")
     parts = sorted((root / "mini-imagenet").glob("*.zip"))
     if len(parts) != 3:
@@ -179,7 +173,7 @@ def test_real_split_and_shared_image(real: Callable[[str], Path], tmp_path: Path
     assert torch.allclose(means, torch.tensor([120.4, 115.6, 104.5]), atol=5)
 
 
-def test_no_warning_without_shared_images(make: Any) -> None:
+def test_no_warning_without_shared_images(make):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         MiniImageNet(make("pickles")[0], size=8).splits()

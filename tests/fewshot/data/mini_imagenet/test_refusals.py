@@ -1,9 +1,6 @@
 import os
 import shutil
 import zipfile
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -12,11 +9,11 @@ from fewshot.data.mini_imagenet.splits import TEST, TRAIN
 from guided.errors import InputError
 
 
-def file_name(synset: str, i: int) -> str:
+def file_name(synset, i):
     return f"{synset}{i:08}.png"
 
 
-def fails(root: Path, *words: str) -> None:
+def fails(root, *words):
     with pytest.raises(InputError) as caught:
         MiniImageNet(root).splits()
     assert "\n" not in str(caught.value)
@@ -24,14 +21,14 @@ def fails(root: Path, *words: str) -> None:
         assert word in str(caught.value)
 
 
-def fails_when_listed(root: Path, *words: str) -> None:
+def fails_when_listed(root, *words):
     fails(root, *words)
     listing = MiniImageNet(root).listing()
     assert not listing.found
     assert all(word in listing.where for word in words)
 
 
-def move(folder: Path, form: str, old: str, new: str, edit: Any) -> None:
+def move(folder, form, old, new, edit):
     """Rename a class of the training split."""
     if form == "folders":
         (folder / "train" / old).rename(folder / "train" / new)
@@ -43,7 +40,7 @@ def move(folder: Path, form: str, old: str, new: str, edit: Any) -> None:
 
 
 @pytest.mark.parametrize("form", ["folders", "lists", "pickles"])
-def test_unknown_class(form: str, make: Any, edit: Any) -> None:
+def test_unknown_class(form, make, edit):
     root, folder = make(form)
     move(folder, form, TRAIN[0], "n00000001", edit)
     fails_when_listed(
@@ -51,7 +48,7 @@ def test_unknown_class(form: str, make: Any, edit: Any) -> None:
     )
 
 
-def test_missing_class_and_class_in_another_split(make: Any, edit: Any) -> None:
+def test_missing_class_and_class_in_another_split(make, edit):
     root, folder = make("folders")
     (folder / "test" / TEST[7]).rename(folder / "train" / TEST[7])
     expected = f"{folder}: the class {TEST[7]} is in train, expected it in test"
@@ -62,7 +59,7 @@ def test_missing_class_and_class_in_another_split(make: Any, edit: Any) -> None:
 
 
 @pytest.mark.parametrize("form", ["folders", "lists", "pickles"])
-def test_class_in_two_splits(form: str, make: Any, edit: Any) -> None:
+def test_class_in_two_splits(form, make, edit):
     root, folder = make(form)
     name = TRAIN[7]
     if form == "folders":
@@ -75,7 +72,7 @@ def test_class_in_two_splits(form: str, make: Any, edit: Any) -> None:
     fails_when_listed(root, f"the class {name} is ")
 
 
-def test_class_folders_without_splits(make: Any) -> None:
+def test_class_folders_without_splits(make):
     root, folder = make("folders")
     for split in ("val", "test"):
         for path in (folder / split).iterdir():
@@ -103,13 +100,13 @@ def test_class_folders_without_splits(make: Any) -> None:
         (f"filename,label\n{file_name(TRAIN[0], 0)},{TEST[0]}\n", f"before, as {TRAIN[0]}"),
     ],
 )
-def test_a_list_of_something_else(content: str, message: str, make: Any) -> None:
+def test_a_list_of_something_else(content, message, make):
     root, folder = make("lists")
     (folder / "test.csv").write_text(content, encoding="latin1")
     fails_when_listed(root, f"{folder / 'test.csv'}: ", message)
 
 
-def test_missing_parts_of_the_lists(make: Any) -> None:
+def test_missing_parts_of_the_lists(make):
     root, folder = make("lists")
     shutil.rmtree(folder / "images")
     fails_when_listed(root, f"{folder}: expected images/ or images.zip beside train.csv")
@@ -118,7 +115,7 @@ def test_missing_parts_of_the_lists(make: Any) -> None:
     fails_when_listed(root, f"{folder / 'train.csv'}: not a readable list of images (")
 
 
-def test_a_listed_image_in_two_folders(make: Any) -> None:
+def test_a_listed_image_in_two_folders(make):
     root, folder = make("lists")
     (folder / "images" / "more").mkdir()
     name = file_name(TRAIN[0], 0)
@@ -130,7 +127,7 @@ def test_a_listed_image_in_two_folders(make: Any) -> None:
 
 
 @pytest.mark.parametrize("split", ["train", "validation", "test"])
-def test_a_missing_pickle(split: str, make: Any) -> None:
+def test_a_missing_pickle(split, make):
     root, folder = make("pickles")
     (folder / f"mini-imagenet-cache-{split}.pkl").unlink()
     fails_when_listed(root, f"{folder}/mini-imagenet-cache-{split}.pkl: not found")
@@ -148,9 +145,7 @@ def test_a_missing_pickle(split: str, make: Any) -> None:
         (lambda c: c["class_dict"].update({7: [0]}), "class_dict: expected names as keys, got int"),
     ],
 )
-def test_a_pickle_of_something_else(
-    change: Callable[[dict[str, Any]], object], message: str, make: Any, edit: Any
-) -> None:
+def test_a_pickle_of_something_else(change, message, make, edit):
     root, folder = make("pickles")
     path = edit(folder, "test", change)
     fails_when_listed(root, f"{path}: ", message)
@@ -174,22 +169,18 @@ def test_a_pickle_of_something_else(
         (lambda c: c["class_dict"].update({TEST[0]: c["class_dict"][TEST[1]]}), "60 images in one"),
     ],
 )
-def test_pickled_images_of_something_else(
-    change: Callable[[dict[str, Any]], object], message: str, make: Any, edit: Any
-) -> None:
+def test_pickled_images_of_something_else(change, message, make, edit):
     root, folder = make("pickles")
     path = edit(folder, "test", change)
     fails(root, f"{path}: ", message)
 
 
 class Attack:
-    def __reduce__(self) -> Any:
+    def __reduce__(self):
         return os.system, ("touch attacked",)
 
 
-def test_hostile_pickle(
-    make: Any, edit: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_hostile_pickle(make, edit, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     root, folder = make("pickles")
     path = edit(folder, "validation", lambda content: content.update(more=[Attack()]))
@@ -197,7 +188,7 @@ def test_hostile_pickle(
     assert not (tmp_path / "attacked").exists()
 
 
-def test_damaged_pickle(make: Any) -> None:
+def test_damaged_pickle(make):
     root, folder = make("pickles")
     path = folder / "mini-imagenet-cache-train.pkl"
     for content in (path.read_bytes()[:3_000_000], b"<!DOCTYPE html>\n<html></html>", b""):

@@ -1,14 +1,13 @@
 import io
 import zipfile
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from fewshot.data import ImageBank, Splits
+from fewshot.data import ImageBank
 from fewshot.data.omniglot import dataset as omniglot
 from fewshot.data.omniglot import splits as omniglot_splits
 from fewshot.data.omniglot.dataset import Omniglot
@@ -25,7 +24,7 @@ NAMES = (
 )
 
 
-def test_the_whole_bank(zipped: Path) -> None:
+def test_the_whole_bank(zipped):
     bank = Omniglot(zipped).bank()
     assert bank.class_names == NAMES
     assert bank.image_shape == (1, 28, 28)
@@ -38,7 +37,7 @@ def test_the_whole_bank(zipped: Path) -> None:
     assert bank.images.amax((1, 2, 3)).min() == 255, "ink is 255"
 
 
-def test_decoding_is_pillows(zipped: Path, extracted: Path) -> None:
+def test_decoding_is_pillows(zipped, extracted):
     train = Omniglot(zipped, size=20, split="vinyals").splits().train
     row = int((train.labels == train.class_names.index("Latin/character02")).nonzero()[1])
     path = extracted / "images_background/Latin/character02/0002_02.png"
@@ -47,18 +46,18 @@ def test_decoding_is_pillows(zipped: Path, extracted: Path) -> None:
     assert train.attributes["drawer"][row] == 1
 
 
-def test_at_their_own_size_drawings_are_exact(zipped: Path, extracted: Path) -> None:
+def test_at_their_own_size_drawings_are_exact(zipped, extracted):
     bank = Omniglot(zipped, size=105).bank()
     path = extracted / "images_background/Greek/character01/0001_01.png"
     assert np.array_equal(bank.images[0, 0] == 0, np.asarray(Image.open(path)))
     assert set(bank.images.unique().tolist()) == {0, 255}
 
 
-def named(splits: Splits) -> list[set[str]]:
+def named(splits):
     return [set(bank.class_names) for bank in (splits.train, splits.validation, splits.test)]
 
 
-def test_lake_holds_out_alphabets(zipped: Path) -> None:
+def test_lake_holds_out_alphabets(zipped):
     held_out = set()
     for seed in range(12):
         splits = Omniglot(zipped, validation_alphabets=2, split_seed=seed).splits()
@@ -74,14 +73,14 @@ def test_lake_holds_out_alphabets(zipped: Path) -> None:
     assert len(held_out) > 1, "the seed has no effect"
 
 
-def test_vinyals_divides_one_alphabet(zipped: Path) -> None:
+def test_vinyals_divides_one_alphabet(zipped):
     train, validation, test = named(Omniglot(zipped, split="vinyals").splits())
     assert validation == {"Hebrew/character01", "Hebrew/character02"}
     assert test == {"Gurmukhi/character42", "Kannada/character01", "Kannada/character02"}
     assert train == set(NAMES) - validation - test
 
 
-def test_shuffled_split() -> None:
+def test_shuffled_split():
     names = [f"A{i // 40:02}/character{i % 40:02}" for i in range(1623)]
     positions = omniglot_splits.shuffled(names, 0)
     parts = (positions.train, positions.validation, positions.test)
@@ -96,7 +95,7 @@ def test_shuffled_split() -> None:
     ("rotations", "factors"),
     [("none", (1, 1, 1)), ("train", (4, 1, 1)), ("test", (1, 4, 4)), ("all", (4, 4, 4))],
 )
-def test_rotations(zipped: Path, rotations: omniglot.Rotations, factors: tuple[int, ...]) -> None:
+def test_rotations(zipped, rotations, factors):
     upright = Omniglot(zipped, split="vinyals").splits()
     turned = Omniglot(zipped, split="vinyals", rotations=rotations).splits()
     for name, factor in zip(("train", "validation", "test"), factors, strict=True):
@@ -120,19 +119,13 @@ def test_rotations(zipped: Path, rotations: omniglot.Rotations, factors: tuple[i
         ({"split": "random", "validation_alphabets": 5}, "has no effect on the split random"),
     ],
 )
-def test_impossible_settings(tmp_path: Path, options: dict[str, object], message: str) -> None:
+def test_impossible_settings(tmp_path, options, message):
     with pytest.raises(InputError, match=message):
         Omniglot(tmp_path, **options)
 
 
 @pytest.mark.parametrize("source", ["zipped", "extracted"])
-def test_decoded_once_until_a_source_changes(
-    source: str,
-    extracted: Path,
-    make_zips: Callable[[Path, Path], None],
-    request: pytest.FixtureRequest,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_decoded_once_until_a_source_changes(source, extracted, make_zips, request, monkeypatch):
     root = request.getfixturevalue(source)
     first = Omniglot(root).bank()
     with monkeypatch.context() as patch:
@@ -149,7 +142,7 @@ def test_decoded_once_until_a_source_changes(
 
 
 @pytest.mark.usefixtures("no_decoding")
-def test_listing(zipped: Path, extracted: Path) -> None:
+def test_listing(zipped, extracted):
     for folder, where in ((zipped, zipped / "omniglot"), (extracted, extracted)):
         found = Omniglot(folder).listing()
         assert (found.name, found.found, found.where) == ("omniglot", True, str(where))
@@ -157,19 +150,17 @@ def test_listing(zipped: Path, extracted: Path) -> None:
 
 
 @pytest.fixture
-def real_root(
-    real: Callable[[str], Path], shared_cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> Path:
+def real_root(real, shared_cache, monkeypatch):
     monkeypatch.setenv("FEWSHOT_CACHE", str(shared_cache))
     return real("omniglot")
 
 
-def alphabet_sizes(bank: ImageBank) -> dict[str, int]:
+def alphabet_sizes(bank):
     names = [name.split("/")[0] for name in bank.class_names]
     return {name: names.count(name) for name in names}
 
 
-def test_real_lake(real_root: Path) -> None:
+def test_real_lake(real_root):
     splits = Omniglot(real_root).splits()
     train, validation, test = named(splits)
     assert len(train) + len(validation) == 964
@@ -186,7 +177,7 @@ def test_real_lake(real_root: Path) -> None:
         assert bank.attributes["drawer"].bincount().unique().tolist() == [bank.n_classes]
 
 
-def test_real_vinyals_is_the_published_one(real_root: Path) -> None:
+def test_real_vinyals_is_the_published_one(real_root):
     # Counted in the lists that come with Snell et al. (2017).
     splits = Omniglot(real_root, split="vinyals").splits()
     assert splits.train.n_classes == 1028
@@ -206,7 +197,7 @@ def test_real_vinyals_is_the_published_one(real_root: Path) -> None:
     assert (splits.validation.n_classes, splits.test.n_classes) == (172, 423)
 
 
-def test_real_drawings_are_decoded_as_pillow_does(real_root: Path) -> None:
+def test_real_drawings_are_decoded_as_pillow_does(real_root):
     bank = Omniglot(real_root).bank()
     assert len(bank) == 32_460
     first = real_root / "omniglot" / "images_background.zip"

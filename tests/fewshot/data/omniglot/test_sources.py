@@ -3,7 +3,6 @@ import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,9 +15,7 @@ Same = Callable[[ImageBank, ImageBank], bool]
 MakeZips = Callable[[Path, Path], None]
 
 
-def test_all_sources_give_the_same_bank(
-    tmp_path: Path, zipped: Path, extracted: Path, make_zips: MakeZips, same: Same
-) -> None:
+def test_all_sources_give_the_same_bank(tmp_path, zipped, extracted, make_zips, same):
     expected = Omniglot(zipped).bank()
     make_zips(tmp_path / "torchvision" / "omniglot-py", extracted)
     mixed = tmp_path / "mixed"
@@ -29,7 +26,7 @@ def test_all_sources_give_the_same_bank(
         assert same(Omniglot(other).bank(), expected)
 
 
-def fails(root: Path, *words: str) -> None:
+def fails(root, *words):
     """Splitting and listing both report it, in one line that has all the words."""
     with pytest.raises(InputError) as caught:
         Omniglot(root, validation_alphabets=1).splits()
@@ -41,7 +38,7 @@ def fails(root: Path, *words: str) -> None:
 
 
 @pytest.mark.parametrize("part", ["images_background", "images_evaluation"])
-def test_missing_and_broken_archives(zipped: Path, part: str) -> None:
+def test_missing_and_broken_archives(zipped, part):
     path = zipped / "omniglot" / f"{part}.zip"
     for content in (path.read_bytes()[:-400], b"<!DOCTYPE html><html>Not Found</html>"):
         path.write_bytes(content)
@@ -50,19 +47,19 @@ def test_missing_and_broken_archives(zipped: Path, part: str) -> None:
     fails(zipped, str(zipped), f"omniglot/{part}.zip", "not found")
 
 
-def test_archive_without_images(zipped: Path) -> None:
+def test_archive_without_images(zipped):
     path = zipped / "omniglot" / "images_background.zip"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("strokes/Greek/character01/0001_01.txt", "1,2,3")
     fails(zipped, str(path), "expected the 24 images of images_background/<alphabet>", "found 0")
 
 
-def test_interrupted_extraction(extracted: Path) -> None:
+def test_interrupted_extraction(extracted):
     shutil.rmtree(extracted / "images_evaluation" / "Kannada" / "character02")
     fails(extracted, str(extracted / "images_evaluation"), "expected the 15 images", "found 12")
 
 
-def test_swapped_archives(zipped: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_swapped_archives(zipped, monkeypatch):
     folder = zipped / "omniglot"
     (folder / "images_background.zip").rename(folder / "other.zip")
     (folder / "images_evaluation.zip").rename(folder / "images_background.zip")
@@ -73,21 +70,21 @@ def test_swapped_archives(zipped: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.mark.parametrize("name", ["Greek/character01/drawing.png", "0001_01.png"])
-def test_another_layout(extracted: Path, name: str) -> None:
+def test_another_layout(extracted, name):
     path = extracted / "images_background" / "Greek" / "character01" / "0001_01.png"
     path.rename(extracted / "images_background" / name)
     with pytest.raises(InputError, match=rf"{name}: expected <alphabet>/<character>"):
         Omniglot(extracted).splits()
 
 
-def test_undecodable_image(extracted: Path) -> None:
+def test_undecodable_image(extracted):
     path = extracted / "images_background" / "Latin" / "character02" / "0002_03.png"
     path.write_bytes(path.read_bytes()[:-30])
     with pytest.raises(InputError, match=r"Latin/character02/0002_03.png: cannot be decoded"):
         Omniglot(extracted).splits()
 
 
-def test_damaged_entry_of_an_archive(zipped: Path) -> None:
+def test_damaged_entry_of_an_archive(zipped):
     path = zipped / "omniglot" / "images_background.zip"
     with zipfile.ZipFile(path) as archive:
         entry = archive.getinfo("images_background/Latin/character02/0002_03.png")
@@ -99,7 +96,7 @@ def test_damaged_entry_of_an_archive(zipped: Path) -> None:
         Omniglot(zipped, validation_alphabets=1).splits()
 
 
-def test_what_macs_add_is_left_out(extracted: Path, same: Same) -> None:
+def test_what_macs_add_is_left_out(extracted, same):
     before = Omniglot(extracted).bank()
     (extracted / "images_background" / "Latin" / "._character01.png").write_bytes(b"no image")
     (extracted / "images_background" / "__MACOSX").mkdir()
@@ -108,9 +105,7 @@ def test_what_macs_add_is_left_out(extracted: Path, same: Same) -> None:
 
 
 @pytest.fixture
-def mirror(
-    server: Any, tmp_path: Path, extracted: Path, make_zips: MakeZips, monkeypatch: Any
-) -> Any:
+def mirror(server, tmp_path, extracted, make_zips, monkeypatch):
     """A server with the small archives, where torchvision says that the real ones are."""
     from torchvision import datasets
 
@@ -125,7 +120,7 @@ def mirror(
     return server
 
 
-def test_download(tmp_path: Path, mirror: Any, extracted: Path, same: Same) -> None:
+def test_download(tmp_path, mirror, extracted, same):
     new = [tmp_path / "new", tmp_path / "other"]
     downloaded = Omniglot(new, download=True).splits()
     assert same(downloaded.train, Omniglot(extracted).splits().train)
@@ -136,7 +131,7 @@ def test_download(tmp_path: Path, mirror: Any, extracted: Path, same: Same) -> N
     Omniglot(new[::-1]).download()  # asks nobody: it is there
 
 
-def test_download_of_something_else(mirror: Any, tmp_path: Path) -> None:
+def test_download_of_something_else(mirror, tmp_path):
     mirror.answers["/images_evaluation.zip"] = (200, None, b"<html></html>")
     with pytest.raises(
         InputError, match=r"omniglot: download failed .*put images_evaluation.zip of"
