@@ -250,7 +250,7 @@ def test_a_move_that_was_interrupted_goes_on(used, monkeypatch, moves):
 def test_lakes_own_keys_supersede_its_own_files(used):
     keep_configuration(used, "lake.yaml", Config(), LAKE)
     kept = {str(p.relative_to(generation(used, 1))) for p in generation(used, 1).rglob("*.*")}
-    assert kept == {"episodes/vae.png", "lake.yaml", "lake.json", "lake/vae.png"}
+    assert kept == {"lake.yaml", "lake.json", "lake/vae.png"}
     assert (used / "results.json").read_text() == "first"
 
 
