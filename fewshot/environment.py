@@ -1,4 +1,4 @@
-"""Where a result was computed: versions, revision, hardware."""
+"""The environment of a result: versions, revision, hardware."""
 
 import os
 import platform
@@ -60,7 +60,7 @@ def choose_device(name: str) -> str:
     """``auto`` is cuda where there is one, else cpu.
 
     Raises:
-        InputError: no such device here.
+        InputError: there is no such device on this machine.
     """
     import torch
 
@@ -71,5 +71,5 @@ def choose_device(name: str) -> str:
     if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
         raise InputError(f"device: expected auto, cpu or cuda, got {name!r}")
     if name.startswith("cuda") and not torch.cuda.is_available():
-        raise InputError(f"device: {name} asked for, this machine has no usable CUDA device")
+        raise InputError(f"device: {name} is not available on this machine; use cpu or auto")
     return name

@@ -1,4 +1,4 @@
-"""Run folders: what was asked for, what an earlier configuration left there, what is finished.
+"""Run folders: their configuration, earlier results, and the mark of a finished run.
 
 Cells (``cells/``) and the logs of their trainings are named by digests of all that they depend
 on, so different configurations share them. Everything else in a run folder belongs to one
@@ -50,7 +50,7 @@ LAKE = ("lake", "lake.*json", "lake.md", "lake*.png", "tensorboard/lake", "lake.
 
 
 def open_run(output: Path, config: object, device: str, mark: str = "finished.json") -> None:
-    """Create a run folder and write there what the run was asked for and where it runs.
+    """Create a run folder and write its configuration and environment.
 
     The results of another configuration move to ``superseded/N`` before. The mark of an earlier
     :class:`Finish`, named ``mark``, goes: its results will be written over.

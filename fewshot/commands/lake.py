@@ -50,7 +50,7 @@ class LakeConfig(CompareConfig):
             raise InputError(f"draw: either runs are drawn or they are those of {self.archive}")
 
     def study_config(self) -> CompareConfig:
-        """What ``fewshot compare`` would be asked for."""
+        """The study alone, as ``fewshot compare`` runs it."""
         names = [field.name for field in dataclasses.fields(CompareConfig)]
         return CompareConfig(**{name: getattr(self, name) for name in names})
 

@@ -279,3 +279,37 @@ def finished(shared_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Si
         results=json.loads((base / "run" / "results.json").read_text()),
         arrays=arrays,
     )
+
+
+@pytest.fixture
+def small_configs(study: dict[str, Any]) -> dict[str, Any]:
+    """A small configuration of each command that trains or tests."""
+    shape = {"n_way": 3, "n_shot": 1, "n_query": 2}
+    train = {"steps": 4, "setting": shape, "validation": shape, "validation_episodes": 3}
+    probe = {"study": "probe", "arms": {"vae": {}}, "latent_dims": [3], "seeds": [0], "samples": 20}
+    dataset = study["dataset"]
+    drawers = {"class_path": "Glyphs", "init_args": dataset["init_args"] | {"split": "drawers"}}
+    return {
+        "evaluate": {"dataset": dataset, "settings": [shape], "episodes": 6},
+        "pretrain": {"dataset": dataset, "pretrain": study["pretrain"]},
+        "train": {
+            "dataset": dataset,
+            "backbone": {"class_path": "Conv4", "init_args": {"width": 4}},
+            "train": train | {"validate_every": 2},
+        },
+        "probe": probe
+        | {"dataset": drawers, "pretrain": {"steps": 2, "batch_size": 16}, "resamples": 50}
+        | {"features": {"steps": 2, "batch_size": 16}},
+        "compare": study | {"seeds": [0], "arms": {"vae": {}, "random": {"encoder": "random"}}},
+    }
+
+
+@pytest.fixture
+def run_small(tmp_path, write, small_configs, capsys):
+    """Run a command in the folder ``run``; returns what it printed."""
+
+    def command(name, *arguments, output=tmp_path / "run"):
+        assert main([name, write(small_configs[name]), "--output", str(output), *arguments]) == 0
+        return capsys.readouterr().out
+
+    return command

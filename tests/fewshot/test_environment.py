@@ -53,7 +53,7 @@ def test_auto_takes_the_accelerator_if_there_is_one(monkeypatch, available, devi
 
 def test_cuda_where_there_is_none(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(InputError, match=r"^device: cuda:1 asked for, this machine has no usable"):
+    with pytest.raises(InputError, match=r"^device: cuda:1 is not available on this machine"):
         choose_device("cuda:1")
 
 
