@@ -1,7 +1,7 @@
 import guided.errors
 
 from . import data as data, learners as learners, study as study, tasks as tasks
-from .comparison import compare as compare
+from .commands.compare import compare as compare
 from .data.bank import ImageBank as ImageBank
 from .episodes import Episodes as Episodes, Setting as Setting
 from .evaluation import evaluate as evaluate

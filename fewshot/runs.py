@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from fewshot.config import describe, write_yaml
-from fewshot.config.load import read_file
+from fewshot.config.files import read_file
 from fewshot.data.bank import ImageBank
 from fewshot.data.dataset import Splits
 from fewshot.environment import hardware, versions

@@ -1,16 +1,19 @@
-"""``fewshot compare``: run a study and print its answer."""
+"""``fewshot compare``, and the same as one call: run a study and give its answer."""
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from fewshot.commands.common import StudyCommand, check_ways
-from fewshot.config import parse
-from fewshot.data import data_root
+from fewshot.config import describe, load, parse
+from fewshot.data.roots import Roots
+from fewshot.data.roots import data_root as data_roots
 from fewshot.environment import choose_device
 from fewshot.runs import Finish, open_run
 from fewshot.study.config import StudyConfig
+from fewshot.study.result import StudyResult
 from fewshot.study.run import Study
 
 
@@ -19,25 +22,76 @@ class CompareConfig(StudyCommand, StudyConfig):
     """Compare guided with unguided encoders: arms x seeds x learners x settings, paired."""
 
 
+def compare(
+    config: StudyConfig | Path | str,
+    *,
+    output: Path | str | None = None,
+    data_root: Roots | None = None,
+    device: str = "auto",
+    overrides: Mapping[str, Any] | None = None,
+) -> StudyResult:
+    """Run a study, as ``fewshot compare`` does: arms × seeds × learners × settings, paired.
+
+    ``compare("configs/quickstart.yaml", overrides={"pretrain.steps": 100})`` is the command
+    ``fewshot compare configs/quickstart.yaml --pretrain.steps 100``.
+
+    Args:
+        config: a configuration, or the path of a YAML file.
+        output: run folder; that of ``config``, else ``runs/<study>``, if not given. What an
+            earlier call or command computed there is not computed again.
+        data_root: folder that holds the datasets, or several; that of ``config``, else
+            ``$FEWSHOT_DATA``, else ``data``, if not given.
+        device: ``cpu``, ``cuda``, or ``auto``: that of ``config``, else cuda where it is available.
+        overrides: values by full key, which replace those of ``config``.
+
+    Returns:
+        ``rows``, ``verdicts`` and ``table``, which ``print`` shows; ``to_frame()``; ``output``.
+
+    Raises:
+        InputError: a key, class or value is unknown or impossible, or images are missing.
+    """
+    source = describe(config) if isinstance(config, StudyConfig) else config
+    chosen = load(CompareConfig, source, overrides or {})
+    if output is not None:
+        chosen = replace(chosen, output=Path(output).expanduser())
+    if device != "auto":
+        chosen = replace(chosen, device=device)
+    prepared = _Prepared.from_config(chosen, data_root)
+    open_run(prepared.output, chosen, prepared.device)
+    return prepared.study.result()
+
+
 def main(arguments: Sequence[str]) -> None:
     """Run the command."""
     start = time.perf_counter()
     config = parse(CompareConfig, arguments, "fewshot compare")
-    device = choose_device(config.device)
-    dataset = config.dataset(data_root(config.data_root))
-    check_ways(dataset, test=config.settings, validation=config.settings[:1])
-    splits = dataset.splits()
-    output = config.output or Path("runs") / config.study
-    finish = Finish.from_run(output, config, splits, device)
+    prepared = _Prepared.from_config(config)
+    output = prepared.output
+    finish = Finish.from_run(output, config, prepared.study.splits, prepared.device)
     if finish.said_before():
         return
-    study = Study(config, splits, output, device=device)
-    open_run(output, config, device)
-    result = study.result()
-    words = "\n".join(result.verdicts)
+    open_run(output, config, prepared.device)
+    result = prepared.study.result()
     print(f"\n{result}")
     print(
         f"\n{time.perf_counter() - start:.0f} s; results, figures and logs in {output}; "
         f"tensorboard --logdir {output}/tensorboard"
     )
-    finish.write(words, ("results.json", "table.md", "episodes.npz"))
+    finish.write("\n".join(result.verdicts), ("results.json", "table.md", "episodes.npz"))
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A study whose configuration and images were checked; nothing is written yet."""
+
+    study: Study
+    output: Path
+    device: str
+
+    @classmethod
+    def from_config(cls, config: CompareConfig, data_root: Roots | None = None) -> "_Prepared":
+        device = choose_device(config.device)
+        dataset = config.dataset(data_roots(data_root or config.data_root))
+        check_ways(dataset, test=config.settings, validation=config.settings[:1])
+        output = config.output or Path("runs") / config.study
+        return cls(Study(config, dataset.splits(), output, device=device), output, device)

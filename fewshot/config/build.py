@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
 from fewshot.config.classes import find_class, is_chosen, nearest
+from fewshot.config.files import KeyFault, read_yaml
 from guided.errors import InputError
 
 PLAIN = {
@@ -18,19 +19,6 @@ PLAIN = {
     str: "a text",
     Path: "a path",
 }
-
-
-class KeyFault(InputError):
-    """A fault of one key of a configuration.
-
-    Args:
-        key: its path, ``pretrain.steps``.
-        message: what is wrong with it.
-    """
-
-    def __init__(self, key: str, message: str) -> None:
-        super().__init__(f"{key}: {message}" if key else message)
-        self.key = key
 
 
 class Argument(str):
@@ -75,8 +63,6 @@ def build(kind: Any, value: Any, key: str = "") -> Any:
 
 
 def _typed(kind: Any, value: Argument, key: str) -> Any:
-    from fewshot.config.load import read_yaml
-
     alternatives = [kind] if get_origin(kind) is Callable else [kind, *get_args(kind)]
     loaded = read_yaml(value, key)
     if loaded is None and type(None) in alternatives:
