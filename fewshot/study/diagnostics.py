@@ -43,6 +43,14 @@ def diagnose(
     return measured
 
 
+def measures_in_use() -> dict[str, list[str]]:
+    """Role of latents -> the names of the measures that :func:`diagnose` applies to them."""
+    return {
+        role: [getattr(measure, "__name__", str(measure)) for measure in measures]
+        for role, measures in Guidance.all_measures().items()
+    }
+
+
 def excited_slices(encoder: Encoder, bank: ImageBank) -> dict[str, tuple[int, int]]:
     """Attribute -> its latents, for the slices that are named after an attribute of the bank, or
     after one within another (``drawer within alphabet``)."""

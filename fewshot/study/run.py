@@ -19,7 +19,7 @@ from fewshot.sampler import EpisodeSampler
 from fewshot.study.arms import Arms
 from fewshot.study.cells import Cell, Cells, foundation
 from fewshot.study.config import ArmConfig, LearnerConfig, StudyConfig, is_meta_trained
-from fewshot.study.diagnostics import diagnose, excited_slices
+from fewshot.study.diagnostics import diagnose, excited_slices, measures_in_use
 from fewshot.study.outcome import Answers, LearningCurve, Outcome, load_learner
 from fewshot.study.report import write_report
 from fewshot.study.result import StudyResult
@@ -281,7 +281,11 @@ class Study:
         """The cell of the measurements of an encoder's latents."""
         return self.cells.compute(
             f"diagnosis-{name}-seed{seed}",
-            {"cell": "diagnosis", "slices": describe(self._excited)},
+            {
+                "cell": "diagnosis",
+                "slices": describe(self._excited),
+                "measures": measures_in_use(),
+            },
             lambda _: {
                 "measurements": diagnose(
                     Encoder.load(encoder.encoder_file),

@@ -20,6 +20,7 @@ from guided.guidance.adversary import (
 from guided.guidance.base import Guidance, GuidanceContext, GuidanceModule, Measures
 from guided.latents import ATTRIBUTE, attributes_in
 from guided.metrics.attribute_latents import follow_factors, probe_attributes
+from guided.metrics.deformation_latents import follow_deformations
 from guided.vae import VAE, Posterior
 
 if TYPE_CHECKING:
@@ -67,7 +68,10 @@ class ExcitationInhibition(Guidance):
     cosine: bool = False
     cosine_scale: float = 10.0
 
-    measures: ClassVar[Measures] = {ATTRIBUTE: (follow_factors, probe_attributes)}
+    # An attribute may be a deformation in bins: a latent guided by it is measured as one, too.
+    measures: ClassVar[Measures] = {
+        ATTRIBUTE: (follow_deformations, follow_factors, probe_attributes)
+    }
 
     def build(self, context: GuidanceContext) -> "ExcitationInhibitionModule":
         return ExcitationInhibitionModule(self, context)

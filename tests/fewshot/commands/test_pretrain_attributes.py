@@ -40,6 +40,7 @@ def test_bins_of_factors(pretrained, study):
     }
     measures = {entry["measure"]: entry for entry in results["diagnostics"]}
     assert set(measures) == {
+        "correlation of a latent with an applied scale",
         *(f"rank correlation of a latent with the factor {name}" for name in ("slant", "scale")),
         *(f"linear probe of {name}, error in percent" for name in ("slant", "scale")),
     }
@@ -59,8 +60,8 @@ def test_a_vae_without_guidance_is_measured_at_the_same_latents(pretrained, stud
         for arm in ("ExcitationInhibition", "unguided")
     )
     assert guided == [{**e, "arm": None} for e in alone["diagnostics"]]
-    at = [(entry["measure"], entry["latents"]) for entry in guided if "latents" in entry]
-    assert [(entry["measure"], entry["latents"]) for entry in plain] == at
+    places = [(entry["measure"], entry.get("latents")) for entry in guided]
+    assert [(entry["measure"], entry.get("latents")) for entry in plain] == places
     assert plain != guided
     # Without guidance there is nothing to set beside.
     assert pretrained(study["dataset"], None, beside=True)[1]["diagnostics"] == []
