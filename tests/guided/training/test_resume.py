@@ -21,7 +21,6 @@ from guided import (
     DeformablePCA,
     ExcitationInhibition,
     Gaussian,
-    InputError,
     LabelledImages,
     PretrainConfig,
     pretrain,
@@ -134,23 +133,16 @@ def test_patience_survives_a_resume(tmp_path):
     assert (progress.step, progress.best_step, progress.best_score) == (9, 3, 1.0)
 
 
-def test_curves_of_a_resumed_run_have_no_gap_and_no_ghost(tmp_path, read_scalars, next_second):
+def test_curves_of_a_resumed_run_have_no_gap_and_no_ghost(tmp_path, read_scalars):
     log = tmp_path / "log"
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "state", SHORT, score=crash(3), log_folder=log)
-    next_second()
+    time.sleep(1 - time.time() % 1)  # TensorBoard orders a folder's files by their second
     resumed = run(tmp_path / "state", SHORT, log_folder=log)
     run(None, SHORT, log_folder=tmp_path / "whole")
     assert read_scalars(log) == read_scalars(tmp_path / "whole")
     assert list(read_scalars(log)["validation/score"]) == [3, 6, 9, 12]
     assert len(resumed.progress.history) == 4
-
-
-def test_the_state_of_another_model_is_refused(tmp_path):
-    run(tmp_path / "state", SHORT)
-    for other in ({"latent_dim": 7}, {"guidance": []}):
-        with pytest.raises(InputError, match="state: damaged training state"):
-            run(tmp_path / "state", replace(SHORT, **other))
 
 
 def _slow(encoder):
