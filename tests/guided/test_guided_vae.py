@@ -5,26 +5,17 @@ from functools import partial
 import pytest
 import torch
 
-from guided import (
-    Conv4,
-    DeformablePCA,
-    ExcitationInhibition,
-    Gaussian,
-    Guidance,
-    GuidanceModule,
-    GuidedVAE,
-    InputError,
-)
+import guided
 
-DPCA = DeformablePCA(deformations=("rotation", "scale"), orthogonality_weight=0.1)
-EXCITE = ExcitationInhibition(attributes={"class": 3}, excitation=2.0, hidden=4)
+DPCA = guided.DeformablePCA(deformations=("rotation", "scale"), orthogonality_weight=0.1)
+EXCITE = guided.ExcitationInhibition(attributes={"class": 3}, excitation=2.0, hidden=4)
 
 
 def build(*guidance, kl_weight=1.0):
     torch.manual_seed(0)
-    return GuidedVAE(
-        backbone=partial(Conv4, width=4),
-        likelihood=Gaussian(),
+    return guided.GuidedVAE(
+        backbone=partial(guided.Conv4, width=4),
+        likelihood=guided.Gaussian(),
         latent_dim=8,
         guidance=guidance,
         input_shape=(1, 16, 16),
@@ -102,14 +93,14 @@ def test_main_and_adversary_losses_move_only_their_own_parameters():
     assert all(p.grad is None for p in main)
 
 
-class Claiming(Guidance):
+class Claiming(guided.Guidance):
     """Its module claims the name of one of the ELBO's terms."""
 
     def build(self, context):
         return ClaimingModule()
 
 
-class ClaimingModule(GuidanceModule):
+class ClaimingModule(guided.GuidanceModule):
     weights = {"kl": 1.0}  # noqa: RUF012
 
     def losses(self, images, posterior, z, targets):
@@ -122,11 +113,11 @@ class ClaimingModule(GuidanceModule):
         ([DPCA, DPCA], "two strategies return a term called 'deformable_pca'"),
         ([EXCITE, EXCITE], "'class' is asked for twice"),
         ([Claiming()], "a term called 'kl'"),
-        ([DeformablePCA], r"guidance: expected settings such as DeformablePCA\(\)"),
-        ([partial(DeformablePCA)], r"guidance: expected settings such as DeformablePCA\(\)"),
+        ([guided.DeformablePCA], r"guidance: expected settings such as DeformablePCA\(\)"),
+        ([partial(guided.DeformablePCA)], r"guidance: expected settings such as DeformablePCA\(\)"),
         (["DeformablePCA"], r"guidance: expected settings such as DeformablePCA\(\)"),
     ],
 )
 def test_what_does_not_fit_is_refused(guidance, message):
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(guided.InputError, match=message):
         build(*guidance)

@@ -62,18 +62,15 @@ def test_losses_are_the_negative_elbo(vae):
     z = posterior.sample(torch.Generator().manual_seed(0))
     gaussian = isinstance(vae.likelihood, Gaussian)
     pixels = Normal(vae.decode(z), 0.3) if gaussian else BernoulliDistribution(vae.decode(z))
-    terms = vae.losses(images, posterior, z)
-    assert set(terms) == {"reconstruction", "kl"}
     nll = -pixels.log_prob(images).sum((1, 2, 3)).mean()
-    torch.testing.assert_close(terms["reconstruction"], nll, rtol=1e-6, atol=0)
     kl = kl_divergence(as_distribution(posterior), Normal(0.0, 1.0)).sum(1).mean()
-    torch.testing.assert_close(terms["kl"], kl)
+    expected = {"reconstruction": nll, "kl": kl}
+    torch.testing.assert_close(vae.losses(images, posterior, z), expected, rtol=1e-6, atol=0)
 
 
 def test_every_parameter_of_the_vae_gets_a_gradient(vae):
     images = torch.rand(4, 3, 16, 16, dtype=torch.float64)
     posterior = vae.train().posterior(images)
-    terms = vae.losses(images, posterior, posterior.sample(torch.Generator().manual_seed(0)))
-    (terms["reconstruction"] + terms["kl"]).backward()
+    sum(vae.losses(images, posterior, posterior.sample()).values()).backward()
     idle = [n for n, p in vae.named_parameters() if p.grad is None or not p.grad.any()]
     assert idle == []

@@ -7,19 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from guided import (
-    Augmentation,
-    Conv4,
-    DeformablePCA,
-    ExcitationInhibition,
-    GuidanceContext,
-    InputError,
-    KnownDeformation,
-    LabelledImages,
-    Posterior,
-    PretrainConfig,
-    pretrain,
-)
+import guided
 from guided.guidance.known_deformation import UNITS
 from guided.latents import LatentAllocator
 from guided.training.pretrain import build_model
@@ -28,12 +16,12 @@ KNOWN = ("rotation", "scale", "shear")
 
 
 def build(latent_dim=6, views=2, **settings):
-    context = GuidanceContext((1, 8, 8), LatentAllocator(latent_dim), {}, views, KNOWN)
-    return KnownDeformation(**settings).build(context).double()
+    context = guided.GuidanceContext((1, 8, 8), LatentAllocator(latent_dim), {}, views, KNOWN)
+    return guided.KnownDeformation(**settings).build(context).double()
 
 
 def terms(guidance, mean, **amounts):
-    posterior = Posterior(mean, torch.zeros_like(mean))
+    posterior = guided.Posterior(mean, torch.zeros_like(mean))
     targets = {f"applied {name}": values for name, values in amounts.items()}
     return guidance.losses(torch.empty(0), posterior, mean, targets)
 
@@ -78,10 +66,10 @@ def test_gradients_of_means_and_gains_numerically():
 
 def test_it_means_by_rotation_the_latent_that_deformable_pca_means():
     allocator = LatentAllocator(12)
-    context = GuidanceContext((1, 8, 8), allocator, {"class": 3}, views=2, known=KNOWN)
-    light = DeformablePCA(deformations=("rotation", "scale"), exchange=True).build(context)
-    ExcitationInhibition(attributes={"class": 4}).build(context)
-    known = KnownDeformation(deformations=("scale", "shear")).build(context)
+    context = guided.GuidanceContext((1, 8, 8), allocator, {"class": 3}, views=2, known=KNOWN)
+    light = guided.DeformablePCA(deformations=("rotation", "scale"), exchange=True).build(context)
+    guided.ExcitationInhibition(attributes={"class": 4}).build(context)
+    known = guided.KnownDeformation(deformations=("scale", "shear")).build(context)
     assert known.latents.tolist() == [light.latent_of["scale"], 6]
     assert list(allocator.layout().slices) == ["rotation", "scale", "class", "shear", "content"]
 
@@ -97,15 +85,15 @@ def test_it_means_by_rotation_the_latent_that_deformable_pca_means():
     ],
 )
 def test_impossible_settings_are_refused(settings, message):
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(guided.InputError, match=message):
         build(**settings)
 
 
-SHORT = PretrainConfig(
-    backbone=partial(Conv4, width=8),
+SHORT = guided.PretrainConfig(
+    backbone=partial(guided.Conv4, width=8),
     latent_dim=8,
-    guidance=[KnownDeformation(deformations=("rotation",), equivariance=300.0)],
-    augmentation=Augmentation(rotation=30, elastic=0.05, views=2),
+    guidance=[guided.KnownDeformation(deformations=("rotation",), equivariance=300.0)],
+    augmentation=guided.Augmentation(rotation=30, elastic=0.05, views=2),
     steps=300,
     batch_size=32,
     validate_every=300,
@@ -123,11 +111,11 @@ def strokes():
     angle, offset = torch.rand(2, 128, 2, 1, 1, generator=rng) * 2 - 1
     distance = (x * (3 * angle).cos() + y * (3 * angle).sin() - 0.6 * offset).abs()
     ink = (1.2 - distance / 0.15).clamp(0, 1).amax(1, keepdim=True)
-    return LabelledImages((255 * ink).to(torch.uint8))
+    return guided.LabelledImages((255 * ink).to(torch.uint8))
 
 
 def test_training_makes_latents_follow_and_content_agree(strokes, tmp_path, read_scalars):
-    pretrain(strokes, strokes, SHORT, seed=0, log_folder=tmp_path)
+    guided.pretrain(strokes, strokes, SHORT, seed=0, log_folder=tmp_path)
     logged = read_scalars(tmp_path)
     followed = logged["guidance/correlation of differences, rotation"]
     assert followed[10] < 0.4 and followed[300] > 0.7
@@ -139,14 +127,14 @@ def test_training_makes_latents_follow_and_content_agree(strokes, tmp_path, read
 
 def test_without_the_elbo_nothing_is_decoded(strokes):
     alone = replace(SHORT, elbo=False, steps=2, validate_every=2)
-    with pytest.raises(InputError, match="elbo: without it, states cannot be told apart"):
-        pretrain(strokes, strokes, alone, seed=0)
+    with pytest.raises(guided.InputError, match="elbo: without it, states cannot be told apart"):
+        guided.pretrain(strokes, strokes, alone, seed=0)
     before = build_model(alone, strokes, 0)
-    after = pretrain(strokes, strokes, alone, seed=0, score=lambda encoder: 0.0).model
+    after = guided.pretrain(strokes, strokes, alone, seed=0, score=lambda encoder: 0.0).model
     for name, value in before.vae.decoder.state_dict().items():
         # Held-out reconstruction is still measured, in evaluation mode.
         assert torch.equal(value, after.vae.decoder.state_dict()[name]), name
     moved = after.vae.encoder.latent_head.weight - before.vae.encoder.latent_head.weight
     assert moved.abs().max() > 0
-    with pytest.raises(InputError, match="elbo: without it and without guidance"):
+    with pytest.raises(guided.InputError, match="elbo: without it and without guidance"):
         build_model(replace(alone, guidance=[]), strokes, 0)

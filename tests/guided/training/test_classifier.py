@@ -47,16 +47,16 @@ def test_it_is_a_function_of_its_seed():
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    ("name", "value", "message"),
     [
-        ({"steps": 0}, "steps: expected at least 1"),
-        ({"batch_size": 1}, "batch_size: expected at least 2"),
-        ({"seed": -1}, "seed: expected at least 0"),
-        ({"learning_rate": 0.0}, "learning_rate: expected > 0"),
-        ({"learning_rate": 1e38}, "classification: the loss is"),
-        ({"batch_size": 21}, "batch_size: 21 is more than the 20 training images"),
+        ("steps", 0, "steps: expected at least 1"),
+        ("batch_size", 1, "batch_size: expected at least 2"),
+        ("seed", -1, "seed: expected at least 0"),
+        ("learning_rate", 0.0, "learning_rate: expected > 0"),
+        ("learning_rate", 1e38, "classification: the loss is"),
+        ("batch_size", 21, "batch_size: 21 is more than the 20 training images"),
     ],
 )
-def test_impossible_settings_and_losses_are_named(settings, message):
+def test_impossible_settings_and_losses_are_named(name, value, message):
     with pytest.raises(InputError, match=f"^{message}"):
-        train_classifier(config(**settings), quadrants(20))
+        train_classifier(config(**{name: value}), quadrants(20))

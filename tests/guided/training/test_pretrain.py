@@ -11,22 +11,14 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.distributions import Bernoulli, Normal, kl_divergence
 
-from guided import (
-    Augmentation,
-    Conv4,
-    DeformablePCA,
-    ExcitationInhibition,
-    GuidedVAE,
-    PretrainConfig,
-    pretrain,
-)
+import guided
 from guided.seeds import generator
 from guided.training.pretrain import build_model, negative_elbo
 
 same = partial(torch.testing.assert_close, rtol=0, atol=0)
 
-PLAIN = PretrainConfig(
-    backbone=partial(Conv4, width=4),
+PLAIN = guided.PretrainConfig(
+    backbone=partial(guided.Conv4, width=4),
     latent_dim=6,
     kl_warmup=4,
     steps=6,
@@ -37,8 +29,8 @@ PLAIN = PretrainConfig(
 GUIDED = replace(
     PLAIN,
     guidance=[
-        DeformablePCA(deformations=("rotation",)),
-        ExcitationInhibition(attributes={"class": 2}, hidden=4),
+        guided.DeformablePCA(deformations=("rotation",)),
+        guided.ExcitationInhibition(attributes={"class": 2}, hidden=4),
     ],
 )
 
@@ -46,7 +38,7 @@ GUIDED = replace(
 @pytest.mark.parametrize("schedule", ["constant", "cosine"])
 def test_the_loop_is_the_loop_written_by_hand(schedule, data):
     train, validation = data
-    augmentation = Augmentation(rotation=20, translation=0.1)
+    augmentation = guided.Augmentation(rotation=20, translation=0.1)
     rates = {"learning_rate": 2e-3, "adversary_learning_rate": 1e-3}
     config = replace(GUIDED, schedule=schedule, augmentation=augmentation, **rates)
     model = build_model(config, train, seed=3).train()
@@ -73,7 +65,7 @@ def test_the_loop_is_the_loop_written_by_hand(schedule, data):
         adversary.zero_grad()
         model.adversary_losses(objective.z, targets)["adversary/class"].backward()
         adversary.step()
-    trained = pretrain(train, validation, config, seed=3).model
+    trained = guided.pretrain(train, validation, config, seed=3).model
     before = build_model(config, train, seed=3).state_dict()
     for name, value in trained.state_dict().items():
         torch.testing.assert_close(value, model.state_dict()[name], rtol=1e-5, atol=1e-6)
@@ -81,15 +73,15 @@ def test_the_loop_is_the_loop_written_by_hand(schedule, data):
 
 
 def test_batches_hold_each_view_with_its_labels_in_order(data, monkeypatch):
-    train, seen, whole = data[0], [], GuidedVAE.objective
+    train, seen, whole = data[0], [], guided.GuidedVAE.objective
 
     def spy(model, images, targets, **settings):
         seen.append((images, targets["class"]))
         return whole(model, images, targets, **settings)
 
-    monkeypatch.setattr(GuidedVAE, "objective", spy)
-    config = replace(GUIDED, shuffle=False, steps=3, augmentation=Augmentation(views=2))
-    pretrain(*data, config)
+    monkeypatch.setattr(guided.GuidedVAE, "objective", spy)
+    config = replace(GUIDED, shuffle=False, steps=3, augmentation=guided.Augmentation(views=2))
+    guided.pretrain(*data, config)
     for start, (images, labels) in zip((0, 8, 0), seen, strict=True):  # of 20 images, by 8
         rows = torch.arange(start, start + 8).repeat(2)
         assert torch.equal(images, train.images[rows].float() / 255)
@@ -99,17 +91,17 @@ def test_batches_hold_each_view_with_its_labels_in_order(data, monkeypatch):
 def test_a_run_is_a_function_of_its_seed(data, tmp_path):
     """Neither the global random state nor logging and saving have a part in it."""
     torch.manual_seed(1)
-    first = pretrain(*data, GUIDED, seed=0)
+    first = guided.pretrain(*data, GUIDED, seed=0)
     torch.manual_seed(2)
     np.random.seed(2)  # noqa: NPY002
     state = torch.get_rng_state()
     files = {"log_folder": tmp_path / "log", "state_file": tmp_path / "state"}
-    again = pretrain(*data, GUIDED, seed=0, **files)
+    again = guided.pretrain(*data, GUIDED, seed=0, **files)
     assert torch.equal(state, torch.get_rng_state())
     same(first.model.state_dict(), again.model.state_dict())
     same(first.encoder.state_dict(), again.encoder.state_dict())
     assert first.progress == again.progress
-    other = pretrain(*data, GUIDED, seed=1)
+    other = guided.pretrain(*data, GUIDED, seed=1)
     assert first.progress.history != other.progress.history
 
 
@@ -127,7 +119,7 @@ class ScriptedScore:
 
 def test_the_best_encoder_is_kept_and_the_model_goes_on(data):
     score = ScriptedScore(3.0, 1.0, 2.0)
-    result = pretrain(*data, PLAIN, score=score)
+    result = guided.pretrain(*data, PLAIN, score=score)
     same(result.encoder.state_dict(), score.seen[1])
     same(result.model.vae.encoder.state_dict(), score.seen[2])
     assert not torch.equal(score.seen[1]["head.weight"], score.seen[2]["head.weight"])
@@ -139,13 +131,13 @@ def test_the_best_encoder_is_kept_and_the_model_goes_on(data):
 
 def test_patience_stops_after_so_many_validations_without_improvement(data):
     score = ScriptedScore(3.0, 2.0, 2.5, 2.0, 1.0)
-    result = pretrain(*data, replace(PLAIN, steps=20, patience=2), score=score)
+    result = guided.pretrain(*data, replace(PLAIN, steps=20, patience=2), score=score)
     assert (result.progress.step, result.progress.best_step) == (8, 4)
     same(result.encoder.state_dict(), score.seen[1])
 
 
 def test_without_a_score_the_negative_elbo_judges_the_last_step_too(data):
-    result = pretrain(*data, PLAIN, steps=5, seed=2)
+    result = guided.pretrain(*data, PLAIN, steps=5, seed=2)
     history = result.progress.history
     assert [entry["step"] for entry in history] == [2, 4, 5]
     expected = negative_elbo(result.model, data[1].images, seed=2)
@@ -154,8 +146,8 @@ def test_without_a_score_the_negative_elbo_judges_the_last_step_too(data):
 
 def test_settings_replace_those_of_the_configuration(data):
     """Without validation the last state is kept."""
-    changed = pretrain(config=PLAIN, train=data[0], steps=3, seed=1)
-    whole = pretrain(data[0], config=replace(PLAIN, steps=3), seed=1)
+    changed = guided.pretrain(config=PLAIN, train=data[0], steps=3, seed=1)
+    whole = guided.pretrain(data[0], config=replace(PLAIN, steps=3), seed=1)
     assert changed.progress.best_step == changed.progress.step == 3
     same(changed.model.state_dict(), whole.model.state_dict())
     same(changed.vae.state_dict(), changed.model.vae.state_dict())
@@ -189,8 +181,12 @@ def test_negative_elbo_weighs_images_not_chunks(data):
 
 @pytest.mark.parametrize(("warmup", "kl_weights"), [(4, [1.5, 2]), (0, [2, 2])])
 def test_the_log_holds_curves_and_pictures(warmup, kl_weights, data, tmp_path, read_scalars):
-    settings = {"kl_weight": 2, "kl_warmup": warmup, "augmentation": Augmentation(rotation=9)}
-    result = pretrain(*data, GUIDED, log_every=3, log_folder=tmp_path, **settings)
+    settings = {
+        "kl_weight": 2,
+        "kl_warmup": warmup,
+        "augmentation": guided.Augmentation(rotation=9),
+    }
+    result = guided.pretrain(*data, GUIDED, log_every=3, log_folder=tmp_path, **settings)
     scalars = read_scalars(tmp_path)
     guidance = {"deformable_pca", "orthogonality", "excitation/class", "inhibition/class"}
     terms = {"reconstruction", "kl"} | guidance

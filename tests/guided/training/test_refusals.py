@@ -7,18 +7,11 @@ from functools import partial
 import pytest
 import torch
 
-from guided import (
-    Conv4,
-    Guidance,
-    GuidanceModule,
-    InputError,
-    LabelledImages,
-    PretrainConfig,
-    pretrain,
-)
+import guided
+from guided import LabelledImages
 
-CONFIG = PretrainConfig(
-    backbone=partial(Conv4, width=4), latent_dim=6, steps=6, batch_size=8, validate_every=2
+CONFIG = guided.PretrainConfig(
+    backbone=partial(guided.Conv4, width=4), latent_dim=6, steps=6, batch_size=8, validate_every=2
 )
 
 
@@ -33,7 +26,7 @@ CONFIG = PretrainConfig(
 )
 def test_impossible_settings_name_their_key(value, keys):
     for key in keys:
-        with pytest.raises(InputError, match=f"^{key}: .*got {value}"):
+        with pytest.raises(guided.InputError, match=f"^{key}: .*got {value}"):
             replace(CONFIG, **{key: value})
 
 
@@ -52,12 +45,12 @@ BYTES = torch.zeros(20, 1, 8, 8, dtype=torch.uint8)
     ],
 )
 def test_what_does_not_fit_is_refused(images, settings, message):
-    with pytest.raises(InputError, match=message):
-        pretrain(images, config=CONFIG, **settings)
+    with pytest.raises(guided.InputError, match=message):
+        guided.pretrain(images, config=CONFIG, **settings)
 
 
 @dataclass(frozen=True)
-class Poison(Guidance):
+class Poison(guided.Guidance):
     """Its loss, or only its gradient, is not a number at one step."""
 
     step: int
@@ -67,7 +60,7 @@ class Poison(Guidance):
         return PoisonModule(self)
 
 
-class PoisonModule(GuidanceModule):
+class PoisonModule(guided.GuidanceModule):
     def __init__(self, settings):
         super().__init__()
         self.step, self.gradient, self.calls = settings.step, settings.gradient, 0
@@ -95,11 +88,11 @@ def test_a_loss_that_is_no_number_stops_and_spares_the_state_before(
     poisoned = replace(config, guidance=[Poison(step=step, gradient=gradient)])
     seen = not gradient and (log_every == 1 or step == 4)
     where = f"poison: the loss is nan at step {step}" if seen else "[a-z_]+: .* nan at step [345]"
-    with pytest.raises(InputError, match=f"^{where};.*learning_rate"):
-        pretrain(*data, poisoned, state_file=path)
+    with pytest.raises(guided.InputError, match=f"^{where};.*learning_rate"):
+        guided.pretrain(*data, poisoned, state_file=path)
     healthy = replace(config, guidance=[Poison(step=-1)])
-    resumed = pretrain(*data, healthy, state_file=path)
-    whole = pretrain(*data, healthy)
+    resumed = guided.pretrain(*data, healthy, state_file=path)
+    whole = guided.pretrain(*data, healthy)
     states = resumed.model.state_dict(), whole.model.state_dict()
     torch.testing.assert_close(*states, rtol=0, atol=0)
     assert resumed.progress == whole.progress
