@@ -181,12 +181,9 @@ def test_negative_elbo_weighs_images_not_chunks(data):
 
 @pytest.mark.parametrize(("warmup", "kl_weights"), [(4, [1.5, 2]), (0, [2, 2])])
 def test_the_log_holds_curves_and_pictures(warmup, kl_weights, data, tmp_path, read_scalars):
-    settings = {
-        "kl_weight": 2,
-        "kl_warmup": warmup,
-        "augmentation": guided.Augmentation(rotation=9),
-    }
-    result = guided.pretrain(*data, GUIDED, log_every=3, log_folder=tmp_path, **settings)
+    augmentation = guided.Augmentation(rotation=9)
+    config = replace(GUIDED, kl_weight=2, kl_warmup=warmup, augmentation=augmentation)
+    result = guided.pretrain(*data, config, log_every=3, log_folder=tmp_path)
     scalars = read_scalars(tmp_path)
     guidance = {"deformable_pca", "orthogonality", "excitation/class", "inhibition/class"}
     terms = {"reconstruction", "kl"} | guidance

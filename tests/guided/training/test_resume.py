@@ -48,10 +48,8 @@ def spread(encoder):
 
 def run(state_file=None, config=CONFIG, score=spread, **how):
     train = guided.LabelledImages(IMAGES[:20], {"class": torch.arange(20) % 3})
-    held_out = guided.LabelledImages(IMAGES[20:])
-    return guided.pretrain(
-        train, held_out, config, seed=3, state_file=state_file, score=score, **how
-    )
+    data = train, guided.LabelledImages(IMAGES[20:])
+    return guided.pretrain(*data, config, seed=3, state_file=state_file, score=score, **how)
 
 
 def assert_same_result(first, second):
