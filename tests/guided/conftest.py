@@ -1,19 +1,12 @@
 """Fixtures of the tests of ``guided``."""
 
-import time
-from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from guided import Bernoulli, Conv4, GuidedVAE
-
-ImageMaker = Callable[..., Tensor]
-Scalars = Callable[[Path], dict[str, dict[int, float]]]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -52,16 +45,6 @@ def read_scalars():
         }
 
     return read
-
-
-@pytest.fixture
-def next_second():
-    """Waits for the clock's next second: TensorBoard orders a folder's files by theirs."""
-
-    def wait():
-        time.sleep(1 - time.time() % 1)
-
-    return wait
 
 
 @pytest.fixture

@@ -14,9 +14,8 @@ def test_samples_are_decoded_draws_of_the_prior(build_model):
     torch.testing.assert_close(decoder.sample(5, seed=3, batch_size=2), found)
     assert not torch.equal(decoder.sample(5, seed=4), found)
     network = torch.nn.Sequential(torch.nn.Linear(8, 256), torch.nn.Unflatten(1, (1, 16, 16)))
-    with torch.no_grad():  # it writes its first latents into the corner
-        network[0].weight.copy_(torch.eye(256, 8))
-        network[0].bias.zero_()
+    torch.nn.init.eye_(network[0].weight)  # it writes its latents into the corner
+    torch.nn.init.zeros_(network[0].bias)
     codes = Decoder(network, vae.likelihood, 8).sample(4000).logit()[:, 0, 0, :8]
     # 32,000 draws: three standard errors.
     assert abs(float(codes.mean())) < 0.017
@@ -26,40 +25,36 @@ def test_samples_are_decoded_draws_of_the_prior(build_model):
 
 def test_samples_of_an_unbounded_decoder_stay_within_the_image(build_model):
     vae = build_model(likelihood=Gaussian()).vae
-    with torch.no_grad():
-        vae.decoder[-1].weight.mul_(1000)
+    vae.decoder[-1].weight.data.mul_(1000)
     found = Decoder.from_vae(vae).sample(20)
     assert (found.min(), found.max()) == (0, 1)
 
 
 def test_a_decoder_survives_its_file(build_model, tmp_path):
     vae = build_model(likelihood=Gaussian(scale=0.3)).vae
-    file = tmp_path / "decoder.safetensors"
-    Decoder.from_vae(vae).save(file)
-    loaded = Decoder.load(file, vae.encoder)
+    Decoder.from_vae(vae).save(tmp_path / "decoder.safetensors")
+    loaded = Decoder.load(tmp_path / "decoder.safetensors", vae.encoder)
     z = torch.randn(4, 8, generator=torch.Generator().manual_seed(0))
     assert torch.equal(loaded(z), vae.decode(z))
     assert torch.equal(loaded.sample(3), Decoder.from_vae(vae).sample(3))
     assert torch.equal(loaded.likelihood.log_scale, vae.likelihood.log_scale)
 
 
+CONTENT = LatentLayout({"content": (0, 8)})
+
+
 @pytest.mark.parametrize(
-    ("name", "message"),
+    ("name", "layout", "message"),
     [
-        ("decoder", r"decoder\.safetensors: damaged, or another VAE's"),
-        ("none", "no such file; pretrain the encoder again"),
-        ("encoder", "is not a decoder's file"),
+        ("decoder", CONTENT, r"decoder\.safetensors: damaged, or another VAE's"),
+        ("none", CONTENT, "no such file; pretrain the encoder again"),
+        ("encoder", CONTENT, "is not a decoder's file"),
+        ("decoder", None, "an encoder without latents has no decoder"),
     ],
 )
-def test_another_file_is_refused(name, message, build_model, tmp_path):
+def test_another_file_or_encoder_is_refused(name, layout, message, build_model, tmp_path):
     vae = build_model().vae
     Decoder.from_vae(vae).save(tmp_path / "decoder.safetensors")
     vae.encoder.save(tmp_path / "encoder.safetensors")
-    other = Encoder(Conv4((1, 16, 16), width=8), LatentLayout({"content": (0, 8)}))
     with pytest.raises(InputError, match=message):
-        Decoder.load(tmp_path / f"{name}.safetensors", other)
-
-
-def test_an_encoder_without_latents_has_no_decoder(tmp_path):
-    with pytest.raises(InputError, match="an encoder without latents has no decoder"):
-        Decoder.load(tmp_path / "decoder.safetensors", Encoder(Conv4((1, 16, 16)), None))
+        Decoder.load(tmp_path / f"{name}.safetensors", Encoder(Conv4((1, 16, 16), width=8), layout))

@@ -5,9 +5,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -39,10 +37,19 @@ def images(make_images):
     return make_images(6)
 
 
-def test_bytes_and_floats_give_the_same(images):
-    encoder = make_encoder()
-    before = images.clone()
-    assert torch.equal(encoder(images), encoder(images.float() / 255))
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "encoder.safetensors"
+
+
+def test_moments_are_the_halves_of_the_head_for_bytes_and_floats(images):
+    encoder, before = make_encoder(), images.clone()
+    mean, logvar = encoder.moments(images)
+    both = encoder.head(encoder.backbone(images.float() / 255))
+    assert torch.equal(torch.cat([mean, logvar], 1), both)
+    assert mean.shape == logvar.shape == (6, 7)
+    for same in (images, images.float() / 255):
+        assert torch.equal(encoder(same), mean)
     assert torch.equal(images, before)
 
 
@@ -57,24 +64,13 @@ def test_other_shapes_are_refused_with_both_named(shape):
 def test_an_average_is_over_an_image_and_its_copies_whatever_is_beside_it(images):
     encoder = make_encoder(Pixels((1, 16, 16)), None)
     views = Augmentation(rotation=30, elastic=0.2, views=3)
-    with torch.no_grad():
-        found = encoder.averaged(images, views)
-        for i, image in enumerate(images.split(1)):
-            rng, one = torch.Generator().manual_seed(0), replace(views, views=1)
-            copies = [one(image / 255, rng) for _ in range(3)]
-            expected = encoder(torch.cat([image / 255, *copies])).mean(0)
-            torch.testing.assert_close(found[i], expected)
+    found = encoder.averaged(images, views)
+    for i, image in enumerate(images.split(1)):
+        rng, one = torch.Generator().manual_seed(0), replace(views, views=1)
+        copies = [one(image / 255, rng) for _ in range(3)]
+        expected = encoder(torch.cat([image / 255, *copies])).mean(0)
+        torch.testing.assert_close(found[i], expected)
     assert not torch.allclose(found, encoder(images), atol=0.01)
-
-
-def test_moments_are_the_halves_of_the_head(images):
-    encoder = make_encoder()
-    assert encoder.head is not None
-    mean, logvar = encoder.moments(images)
-    both = encoder.head(encoder.backbone(images.float() / 255))
-    assert torch.equal(torch.cat([mean, logvar], 1), both)
-    assert mean.shape == logvar.shape == (6, 7)
-    assert torch.equal(encoder(images), mean)
 
 
 def test_select_slices_the_mean_and_shares_the_weights(images):
@@ -84,164 +80,111 @@ def test_select_slices_the_mean_and_shares_the_weights(images):
         part = encoder.select(name)
         assert part.out_dim == stop - start
         assert torch.equal(part(images), whole[:, start:stop])
-    part = encoder.select("class")
-    assert {id(p) for p in part.parameters()} == {id(p) for p in encoder.parameters()}
-    with torch.no_grad():
-        encoder.latent_head.bias += 1
-    assert torch.equal(part(images), encoder(images)[:, 1:4])
-    assert torch.equal(part.select("all")(images), encoder(images))
+        assert torch.equal(part.select("all")(images), whole)
+        assert {id(p) for p in part.parameters()} == {id(p) for p in encoder.parameters()}
     assert not part.training and encoder.train().select("class").training
 
 
-def test_unknown_latents_are_refused():
+def test_unknown_latents_are_refused(images):
     with pytest.raises(InputError, match=r"'shear'.*rotation, class, content"):
         make_encoder().select("shear")
     with pytest.raises(InputError, match="class"):
         make_encoder(layout=None, latents="class")
+    with pytest.raises(InputError, match="no latents"):
+        make_encoder(layout=None).moments(images)
 
 
 def test_an_encoder_without_latents_returns_features(images):
     encoder = make_encoder(Pixels((1, 16, 16)), None)
     assert encoder.out_dim == 256
     assert torch.equal(encoder(images), images.flatten(1).float() / 255)
-    with pytest.raises(InputError, match="no latents"):
-        encoder.moments(images)
 
 
 def test_projection_is_a_linear_map_of_what_is_read(images):
     encoder = make_encoder(latents="content")
     projected = encoder.with_projection(2)
-    assert projected.projection is not None
     weight, bias = projected.projection.weight, projected.projection.bias
     torch.testing.assert_close(projected(images), encoder(images) @ weight.T + bias)
     assert (encoder.out_dim, projected.out_dim, projected.width) == (3, 2, 3)
-    assert encoder.projection is None
     assert projected.with_projection(0).out_dim == 3
     assert torch.equal(projected.select("content")(images), encoder(images))
-
-
-def test_a_projected_copy_shares_no_weight():
-    encoder = make_encoder()
-    copied = {p.data_ptr() for p in encoder.with_projection(2).parameters()}
+    copied = {p.data_ptr() for p in projected.parameters()}
     assert copied.isdisjoint(p.data_ptr() for p in encoder.parameters())
 
 
-ENCODERS: dict[str, Callable[[], Encoder]] = {
-    "strided": make_encoder,
-    "pooled": lambda: make_encoder(Conv4((1, 16, 16), width=8, downsample="pool")),
-    "slice": lambda: make_encoder(latents="class"),
-    "features": lambda: make_encoder(latents="features"),
-    "projected": lambda: make_encoder(latents="content", projection=5),
-    "no latents": lambda: make_encoder(layout=None),
-    "pixels": lambda: make_encoder(Pixels((1, 16, 16)), None),
+ENCODERS = {
+    "strided": {},
+    "pooled": {"backbone": Conv4((1, 16, 16), width=8, downsample="pool")},
+    "slice": {"latents": "class"},
+    "features": {"latents": "features"},
+    "projected": {"latents": "content", "projection": 5},
+    "no latents": {"layout": None},
+    "pixels": {"backbone": Pixels((1, 16, 16)), "layout": None},
 }
 
 
 @pytest.mark.parametrize("kind", ENCODERS)
-def test_save_and_load_give_the_same_bits(kind, images, tmp_path):
-    encoder = ENCODERS[kind]()
-    encoder.save(tmp_path / "encoder.safetensors")
+def test_save_and_load_give_the_same_bits(kind, images, path):
+    encoder = make_encoder(**ENCODERS[kind])
+    facts = {"seed": 3, "config": {"steps": 10, "guidance": []}, "note": "é"}
+    encoder.save(path, **facts)
     torch.manual_seed(99)
-    loaded = Encoder.load(tmp_path / "encoder.safetensors")
+    loaded = Encoder.load(path)
     assert torch.equal(loaded(images), encoder(images))
     assert loaded.description() == encoder.description()
     assert loaded.layout == encoder.layout
     assert digest(loaded) == digest(encoder)
     assert not loaded.training
-    assert [p.name for p in tmp_path.iterdir()] == ["encoder.safetensors"]
-
-
-def test_provenance_round_trip(tmp_path):
-    facts = {"seed": 3, "config": {"steps": 10, "guidance": []}, "arm": "guided", "note": "é"}
-    make_encoder().save(tmp_path / "encoder", **facts)
-    assert provenance(tmp_path / "encoder") == facts
+    assert provenance(path) == facts
+    assert list(path.parent.iterdir()) == [path]
 
 
 def test_digest_is_of_shape_and_weights_alone():
-    assert digest(make_encoder()) == digest(make_encoder())
     changed = make_encoder()
     with torch.no_grad():
         changed.latent_head.bias[0] += 1e-6
-    digests = {
-        digest(make_encoder()),
-        digest(changed),
-        digest(make_encoder(seed=1)),
-        digest(make_encoder(latents="class")),
-        digest(make_encoder(layout=LatentLayout({"content": (0, 7)}))),
-    }
-    assert len(digests) == 5
+    content = LatentLayout({"content": (0, 7)})
+    others = [make_encoder(seed=1), make_encoder(latents="class"), make_encoder(layout=content)]
+    encoders = [make_encoder(), make_encoder(), changed, *others]
+    assert len({digest(encoder) for encoder in encoders}) == 5
 
 
-def saved_parts(path):
+def save_raw(path, without=None, description=(), **metadata):
+    """Save an encoder with a changed description, changed metadata or a weight less."""
     encoder = make_encoder()
-    metadata = {"format": FORMAT, "encoder": json.dumps(encoder.description()), "provenance": "{}"}
-    encoder.save(path)
-    return {k: v.contiguous() for k, v in encoder.state_dict().items()}, metadata
+    weights = {k: v.contiguous() for k, v in encoder.state_dict().items() if k != without}
+    described = json.dumps(encoder.description() | dict(description))
+    facts = {"format": FORMAT, "encoder": described, "provenance": "{}"}
+    save_file(weights, path, facts | metadata)
 
 
-def _truncated(path):
+def with_zeroed_header(path):
     content = path.read_bytes()
-    path.write_bytes(content[: len(content) // 2])
+    path.write_bytes(content[:8] + bytes(32) + content[40:])
 
 
-def _flipped_header(path):
-    content = bytearray(path.read_bytes())
-    content[8:40] = bytes(32)
-    path.write_bytes(bytes(content))
-
-
-def _with_description(**changes):
-    def damage(path):
-        weights, metadata = saved_parts(path)
-        description = json.loads(metadata["encoder"]) | changes
-        save_file(weights, path, {**metadata, "encoder": json.dumps(description)})
-
-    return damage
-
-
-def _with_metadata(**changes):
-    def damage(path):
-        weights, metadata = saved_parts(path)
-        save_file(weights, path, metadata | changes)
-
-    return damage
-
-
-def _without_a_tensor(path):
-    weights, metadata = saved_parts(path)
-    del weights["head.bias"]
-    save_file(weights, path, metadata)
-
-
-def _folder_instead(path):
-    path.unlink()
-    path.mkdir()
-
-
-DAMAGE: dict[str, Callable[[Path], object]] = {
+DAMAGE = {
     "missing": lambda path: path.unlink(),
-    "folder": _folder_instead,
+    "folder": lambda path: path.unlink() or path.mkdir(),
     "empty": lambda path: path.write_bytes(b""),
-    "truncated": _truncated,
-    "header": _flipped_header,
+    "truncated": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
+    "header": with_zeroed_header,
     "random": lambda path: path.write_bytes(torch.randn(500).numpy().tobytes()),
     "html": lambda path: path.write_text("<!DOCTYPE html>\n<html>404 Not found</html>\n" * 20),
     "pickle": lambda path: torch.save({"a": torch.zeros(2)}, path),
     "other safetensors": lambda path: save_file({"a": torch.zeros(2)}, path),
     "no description": lambda path: save_file({"a": torch.zeros(2)}, path, {"format": FORMAT}),
-    "not json": _with_metadata(encoder="{half"),
-    "a list": _with_metadata(encoder="[1, 2]"),
-    "missing weight": _without_a_tensor,
-    "other width": _with_description(settings={"width": 8, "downsample": "stride"}),
-    "unknown setting": _with_description(settings={"breadth": 8}),
-    "two dimensions": _with_description(input_shape=[16, 16]),
-    "unknown backbone": _with_description(backbone="Conv5"),
+    "not json": lambda path: save_raw(path, encoder="{half"),
+    "a list": lambda path: save_raw(path, encoder="[1, 2]"),
+    "missing weight": lambda path: save_raw(path, "head.bias"),
+    "other width": lambda path: save_raw(path, description={"settings": {"width": 8}}),
+    "unknown setting": lambda path: save_raw(path, description={"settings": {"breadth": 8}}),
+    "two dimensions": lambda path: save_raw(path, description={"input_shape": [16, 16]}),
 }
 
 
 @pytest.mark.parametrize("kind", DAMAGE)
-def test_damage_is_one_line_that_names_the_file(kind, tmp_path):
-    path = tmp_path / "encoder.safetensors"
+def test_damage_is_one_line_that_names_the_file(kind, path):
     make_encoder().save(path)
     DAMAGE[kind](path)
     with pytest.raises(InputError) as caught:
@@ -250,19 +193,19 @@ def test_damage_is_one_line_that_names_the_file(kind, tmp_path):
     assert "\n" not in str(caught.value)
 
 
-def test_an_unknown_backbone_is_named_with_the_known_ones(tmp_path):
-    path = tmp_path / "encoder"
-    _with_description(backbone="Conv5")(path)
-    with pytest.raises(InputError, match=r"'Conv5' is not one of .*Conv4.*GuidedVAENet"):
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("Conv5", r"'Conv5' is not one of .*Conv4.*GuidedVAENet"),
+        ("guided.latents.LatentLayout", r"was made by guided\.latents\.LatentLayout"),
+        ("torch.nn.Linear", r"was made by torch\.nn\.Linear"),
+    ],
+)
+def test_a_class_that_is_no_backbone_is_not_built(name, message, path):
+    save_raw(path, description={"backbone": name})
+    with pytest.raises(InputError, match=rf"encoder\.safetensors: .*{message}"):
         Encoder.load(path)
 
-
-MINE = """
-from guided import Pixels
-
-class Net(Pixels):
-    pass
-"""
 
 IN_A_FRESH_PROCESS = """
 import sys
@@ -276,23 +219,16 @@ print(type(Encoder.load(sys.argv[1]).backbone).__name__)
 """
 
 
-def test_a_backbone_from_outside_is_found_only_once_it_is_imported(images, tmp_path, monkeypatch):
-    (tmp_path / "mine.py").write_text(MINE)
+def test_a_backbone_from_outside_is_found_only_once_it_is_imported(
+    images, path, tmp_path, monkeypatch
+):
+    (tmp_path / "mine.py").write_text("from guided import Pixels\nclass Net(Pixels): pass\n")
     monkeypatch.syspath_prepend(tmp_path)
     mine = importlib.import_module("mine")
-    del sys.modules["mine"]
-    path = tmp_path / "encoder.safetensors"
     encoder = make_encoder(mine.Net((1, 16, 16)))
     encoder.save(path)
-    refusal = (
-        f"{path}: was made by mine.Net, which is not imported: import it first, "
-        "or name its module with --imports '[mine]'"
-    )
-    with pytest.raises(InputError) as caught:
-        Encoder.load(path)
-    assert str(caught.value) == refusal
-    monkeypatch.setitem(sys.modules, "mine", mine)
     assert torch.equal(Encoder.load(path)(images), encoder(images))
+    del sys.modules["mine"]
     done = subprocess.run(
         [sys.executable, "-c", IN_A_FRESH_PROCESS, path],
         env={**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path, str(tmp_path)])},
@@ -300,19 +236,15 @@ def test_a_backbone_from_outside_is_found_only_once_it_is_imported(images, tmp_p
         text=True,
         check=True,
     )
-    assert done.stdout.splitlines() == [refusal, "Net"]
+    refusal, name = done.stdout.splitlines()
+    assert refusal.startswith(f"{path}: was made by mine.Net, which is not imported")
+    assert "--imports '[mine]'" in refusal
+    assert name == "Net"
 
 
-@pytest.mark.parametrize("name", ["guided.latents.LatentLayout", "torch.nn.Linear"])
-def test_a_class_that_is_no_backbone_is_not_built(name, tmp_path):
-    _with_description(backbone=name)(tmp_path / "encoder")
-    with pytest.raises(InputError, match=f"was made by {name}"):
-        Encoder.load(tmp_path / "encoder")
-
-
-def test_a_backbone_that_no_file_can_name_is_refused(tmp_path):
+def test_a_backbone_that_no_file_can_name_is_refused(path):
     class Local(Pixels):
         pass
 
     with pytest.raises(InputError, match="Local is defined inside a class or function"):
-        make_encoder(Local((1, 16, 16))).save(tmp_path / "encoder")
+        make_encoder(Local((1, 16, 16))).save(path)

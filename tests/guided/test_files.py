@@ -18,26 +18,15 @@ from guided.files import (
 )
 
 
-def names(folder):
-    return sorted(path.name for path in folder.iterdir())
-
-
-def test_write_makes_folders_and_replaces_the_file(tmp_path):
+def test_write_makes_folders_and_replaces_the_file_at_the_end(tmp_path):
     path = tmp_path / "a" / "b" / "file"
-    for content in (b"first, long", b"second"):
-        write_bytes(path, content)
-        assert path.read_bytes() == content
-    assert names(path.parent) == ["file"]
-
-
-def test_nothing_is_there_before_the_end(tmp_path):
-    path = tmp_path / "file"
-    write_bytes(path, b"old")
+    write_bytes(path, b"old, long")
     with atomic_write(path) as handle:
         handle.write(b"new")
         handle.flush()
-        assert path.read_bytes() == b"old"
+        assert path.read_bytes() == b"old, long"
     assert path.read_bytes() == b"new"
+    assert list(path.parent.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
@@ -48,7 +37,7 @@ def test_a_failure_inside_leaves_the_old_file_and_no_other(tmp_path, error):
         handle.write(b"half of the ne")
         raise error
     assert path.read_bytes() == b"old"
-    assert names(tmp_path) == ["file"]
+    assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("below", ["file/new", "file/folder/new"])
@@ -63,7 +52,6 @@ def test_json_round_trip_and_refusal_of_nan(tmp_path):
     path = tmp_path / "file.json"
     value = {"error": 1.25, "names": ["ä", None, True]}
     write_json(path, value)
-    assert json.loads(path.read_text()) == value
     with pytest.raises(ValueError, match="JSON compliant"):
         write_json(path, {"error": float("nan")})
     assert json.loads(path.read_text()) == value
@@ -75,11 +63,10 @@ def test_arrays_round_trip_without_pickles(tmp_path):
     with np.load(tmp_path / "file.npz", allow_pickle=False) as read:
         assert set(read.files) == {"a", "b"}
         for name, array in arrays.items():
-            assert read[name].dtype == array.dtype
-            np.testing.assert_array_equal(read[name], array)
+            np.testing.assert_array_equal(read[name], array, strict=True)
     with pytest.raises(ValueError, match="allow_pickle"):
         write_arrays(tmp_path / "other.npz", {"a": np.array([object()])})
-    assert names(tmp_path) == ["file.npz"]
+    assert list(tmp_path.iterdir()) == [tmp_path / "file.npz"]
 
 
 def test_figure_is_a_png_of_the_resolution_asked_for(tmp_path):
@@ -90,9 +77,9 @@ def test_figure_is_a_png_of_the_resolution_asked_for(tmp_path):
 
 def test_fingerprint_ignores_key_order_and_nothing_else():
     value = {"a": 1, "b": [1, 2], "c": {"d": "x"}}
-    assert fingerprint(value) == fingerprint(dict(reversed(value.items())))
     others = [{**value, "a": 2}, {**value, "b": [2, 1]}, {**value, "e": None}]
-    digests = {fingerprint(v) for v in (value, *others)}
-    assert len(digests) == 4
-    assert {len(d) for d in digests} == {16}
+    digests = [fingerprint(v) for v in (value, dict(reversed(value.items())), *others)]
+    assert digests[0] == digests[1]
+    assert len(set(digests)) == 4
+    assert {len(digest) for digest in digests} == {16}
     assert len(fingerprint(value, length=8)) == 8

@@ -5,28 +5,30 @@ import pytest
 from guided import InputError, LatentLayout
 from guided.latents import LatentAllocator
 
-
-@pytest.fixture
-def layout():
-    return LatentLayout({"rotation": (0, 1), "class": (1, 4), "content": (4, 6)})
+LAYOUT = LatentLayout({"rotation": (0, 1), "class": (1, 4), "content": (4, 6)})
 
 
 def test_allocator_hands_out_in_order_and_calls_the_rest_content():
     allocator = LatentAllocator(8)
     assert allocator.take("rotation") == [0]
-    assert allocator.take("class", 4) == [1, 2, 3, 4]
-    assert allocator.take("scale") == [5]
+    assert allocator.take("class", 4, "attribute") == [1, 2, 3, 4]
+    assert allocator.share("scale", "deformation") == 5
+    assert allocator.share("scale") == 5
     slices = {"rotation": (0, 1), "class": (1, 5), "scale": (5, 6), "content": (6, 8)}
-    assert allocator.layout() == LatentLayout(slices)
-    assert list(allocator.layout().slices) == list(slices)
+    layout = allocator.layout()
+    assert layout == LatentLayout(slices, {"class": "attribute", "scale": "deformation"})
+    assert list(layout.slices) == list(slices)
+    assert layout.with_role("attribute") == {"class": (1, 5)}
 
 
-def test_allocator_refuses_more_than_is_left_and_says_how_much_that_is():
+def test_allocator_refuses_more_than_is_left_and_reserves_nothing_then():
     allocator = LatentAllocator(5)
     allocator.take("rotation", 2)
     with pytest.raises(InputError, match="'class' asks for 4 latents, 3 of latent_dim 5 are left"):
         allocator.take("class", 4)
-    assert allocator.take("class", 3) == [2, 3, 4]  # the refusal reserved nothing
+    with pytest.raises(InputError, match="one latent 'rotation' is asked for, it has 2"):
+        allocator.share("rotation")
+    assert allocator.take("class", 3) == [2, 3, 4]
 
 
 @pytest.mark.parametrize("name", ["rotation", "content", "all", "features"])
@@ -37,32 +39,15 @@ def test_allocator_refuses_a_taken_or_reserved_name(name):
         allocator.take(name)
 
 
-def test_indices(layout):
-    assert layout.latent_dim == 6
-    assert layout.indices("class") == [1, 2, 3]
-    assert layout.indices("content", "rotation") == [4, 5, 0]
-    assert layout.indices("all") == [0, 1, 2, 3, 4, 5]
-
-
-def test_unknown_name_is_refused_with_the_known_ones(layout):
+def test_indices_and_their_complement():
+    assert LAYOUT.latent_dim == 6
+    assert LAYOUT.indices("content", "rotation") == [4, 5, 0]
+    assert LAYOUT.complement("content", "rotation") == [1, 2, 3]
+    assert LAYOUT.indices("all") == [0, 1, 2, 3, 4, 5]
+    assert LAYOUT.complement("all") == []
     with pytest.raises(InputError, match=r"'shear'.*all, rotation, class, content"):
-        layout.indices("shear")
+        LAYOUT.indices("shear")
 
 
-def test_complement_and_slice_partition_the_latents(layout):
-    assert layout.complement("class") == [0, 4, 5]
-    assert layout.complement("content", "rotation") == [1, 2, 3]
-    assert layout.complement("all") == []
-    for name in layout.slices:
-        assert sorted(layout.indices(name) + layout.complement(name)) == layout.indices("all")
-
-
-def test_labels_number_only_wide_slices(layout):
-    assert layout.labels() == [
-        "rotation",
-        "class 0",
-        "class 1",
-        "class 2",
-        "content 0",
-        "content 1",
-    ]
+def test_labels_number_only_wide_slices():
+    assert ", ".join(LAYOUT.labels()) == "rotation, class 0, class 1, class 2, content 0, content 1"

@@ -7,12 +7,14 @@ import sys
 
 import pytest
 
+from guided import malloc
+
 SCRIPT = """
 import json, resource, sys
 import torch
 from guided.malloc import reuse_memory
 
-told = reuse_memory() if sys.argv[1] == "reuse" else None
+told = sys.argv[1] == "reuse" and reuse_memory()
 faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(20):  # until a place is found that fits
     torch.ones(2**24)
@@ -26,22 +28,17 @@ print(json.dumps([told, faults() - before]))
 def run(how):
     command = [sys.executable, "-c", SCRIPT, how]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
-    told, faults = json.loads(done.stdout)
-    return told, faults
+    return json.loads(done.stdout)
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library than glibc")
 def test_freed_tensors_are_not_cleared_by_the_kernel_again():
-    pages = 10 * 2**26 // 4096
-    _, without = run("leave")
-    told, faults = run("reuse")
+    (_, without), (told, faults) = run("leave"), run("reuse")
     assert told
-    assert faults < pages / 100
+    assert faults < 10 * 2**26 // 4096 / 100  # one in a hundred pages
     assert without > 10 * faults, "otherwise nothing was gained, and the call can go"
 
 
 def test_another_c_library_is_left_alone(monkeypatch):
-    from guided import malloc
-
     monkeypatch.setattr(malloc.ctypes, "CDLL", lambda name: object())
     assert malloc.reuse_memory() is False

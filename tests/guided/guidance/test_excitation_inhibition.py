@@ -1,7 +1,5 @@
 """Excitation and inhibition by hand: cross-entropies, and who gets which gradient."""
 
-import math
-
 import numpy as np
 import pytest
 import torch
@@ -17,9 +15,9 @@ DRAWER = "drawer within alphabet"
 WITHIN = {"alphabet": 3, "drawer": 4}
 
 
-def build(attributes, categories=CATEGORIES, **settings):
+def build(attributes, categories=CATEGORIES, allocator=None, **settings):
     torch.manual_seed(0)
-    context = GuidanceContext((1, 8, 8), LatentAllocator(LATENT_DIM), categories)
+    context = GuidanceContext((1, 8, 8), allocator or LatentAllocator(LATENT_DIM), categories)
     return ExcitationInhibition(attributes=attributes, hidden=6, **settings).build(context).double()
 
 
@@ -69,159 +67,132 @@ def test_excitation_is_the_cross_entropy_by_hand():
 def test_cosine_excitation_depends_on_directions_alone():
     guidance = build({"class": 4}, cosine=True, cosine_scale=7.0)
     z, targets = batch()
-    inside = z.detach().numpy()[:, :4]
-    weight = guidance.classifiers["of class"].weight.detach().numpy()
-    norms = np.linalg.norm(inside, axis=1)[:, None] * np.linalg.norm(weight, axis=1)
-    np.testing.assert_allclose(
-        guidance.predict("class", z).detach(), 7 * (inside @ weight.T) / norms, rtol=1e-12
-    )
-    assert guidance.classifiers["of class"].bias is None
+    weight = guidance.classifiers["of class"].weight
+    cosines = F.cosine_similarity(z[:, None, :4], weight, dim=2)
+    torch.testing.assert_close(guidance.predict("class", z), 7 * cosines)
     terms, scaled = losses(guidance, z, targets), losses(guidance, 3 * z, targets)
-    assert terms["excitation/class"].item() == pytest.approx(scaled["excitation/class"].item())
+    torch.testing.assert_close(terms["excitation/class"], scaled["excitation/class"])
 
 
-def test_inhibition_is_the_divergence_from_uniform_by_hand():
-    guidance = build({"class": 4})
-    z, targets = batch()
-    p = softmax(adversary_logits(guidance, "class", z[:, 4:]))
-    uniform = np.full(5, 1 / 5)
-    divergence = (uniform * np.log(uniform / p)).sum(1).mean()
-    inhibition = losses(guidance, z, targets)["inhibition/class"].item()
-    assert inhibition == pytest.approx(divergence, rel=1e-9)
-    cross_entropy = -(uniform * np.log(p)).sum(1).mean()
-    assert inhibition == pytest.approx(cross_entropy - math.log(5), rel=1e-9)
-    assert inhibition > 0
-
-
-def test_inhibition_moves_the_other_latents_and_never_the_adversary():
+def test_encoder_and_adversary_pull_apart_and_never_move_each_other():
     guidance = build({"drawer": 2, "class": 4})
     z, targets = batch()
-    losses(guidance, z, targets)["inhibition/class"].backward()
+    p = softmax(adversary_logits(guidance, "class", torch.cat([z[:, :2], z[:, 6:]], 1)))
+    inhibition = losses(guidance, z, targets)["inhibition/class"]
+    divergence = (0.2 * np.log(0.2 / p)).sum(1).mean()  # from uniform over 5 classes
+    assert inhibition.item() == pytest.approx(divergence, rel=1e-9)
+    inhibition.backward()
     assert all(p.grad is None for p in guidance.parameters())
-    assert z.grad is not None
     assert not z.grad[:, 2:6].any()  # the attribute's own slice is free to know it
-    assert z.grad[:, :2].all()
-    assert z.grad[:, 6:].all()
-
-
-def test_the_adversary_learns_from_the_other_latents_and_never_moves_them():
-    guidance = build({"drawer": 2, "class": 4})
-    z, targets = batch()
+    assert z.grad[:, :2].all() and z.grad[:, 6:].all()
+    z.grad = None
     terms = guidance.adversary_losses(z, targets)
     assert set(terms) == {"adversary/drawer", "adversary/class"}
-    others = torch.cat([z[:, :2], z[:, 6:]], 1)
-    p = softmax(adversary_logits(guidance, "class", others))
     expected = -np.log(p[np.arange(len(z)), targets["class"]]).mean()
     assert terms["adversary/class"].item() == pytest.approx(expected, rel=1e-12)
-    torch.stack(list(terms.values())).sum().backward()
+    sum(terms.values()).backward()
     assert z.grad is None
     assert all(p.grad is not None and p.grad.any() for p in guidance.adversary_parameters())
     assert all(p.grad is None for p in guidance.classifiers.parameters())
 
 
 def test_attributes_take_slices_in_order_and_of_their_width():
-    torch.manual_seed(0)
     latents = LatentAllocator(LATENT_DIM)
-    context = GuidanceContext((1, 8, 8), latents, CATEGORIES)
-    guidance = ExcitationInhibition(attributes={"drawer": 2, "hand.left": 1, "class": 3}).build(
-        context
-    )
+    guidance = build({"drawer": 2, "hand.left": 1, "class": 3}, allocator=latents)
     slices = {"drawer": (0, 2), "hand.left": (2, 3), "class": (3, 6), "content": (6, 9)}
     assert latents.layout().slices == slices
-    assert guidance.attributes == ("drawer", "hand.left", "class")
+    assert guidance.attributes == guidance.slices == ("drawer", "hand.left", "class")
     z, _ = batch(rows=2)
     for name in guidance.attributes:
-        (gradient,) = torch.autograd.grad(guidance.predict(name, z.float()).square().sum(), z)
-        start, stop = slices[name]
-        assert gradient[:, start:stop].all()
-        assert not gradient[:, :start].any()
-        assert not gradient[:, stop:].any()
-        assert guidance.predict(name, z.float()).shape == (2, CATEGORIES[name])
+        logits = guidance.predict(name, z)
+        assert logits.shape == (2, CATEGORIES[name])
+        (gradient,) = torch.autograd.grad(logits.square().sum(), z)
+        inside = torch.zeros(2, LATENT_DIM, dtype=torch.bool)
+        inside[:, slice(*slices[name])] = True
+        assert torch.equal(gradient != 0, inside)
 
 
-@pytest.mark.parametrize("inhibition", [0.0, 2.0])
-def test_weights_cover_exactly_the_terms(inhibition):
-    guidance = build({"drawer": 2, "hand.left": 1}, excitation=3.0, inhibition=inhibition)
+@pytest.mark.parametrize(
+    ("attributes", "inhibition"), [({"drawer": 2, "class": 1}, 2.0), ({"class": LATENT_DIM}, 0.0)]
+)
+def test_weights_cover_exactly_the_terms(attributes, inhibition):
+    """Without inhibition an attribute may take every latent."""
+    guidance = build(attributes, excitation=3.0, inhibition=inhibition)
     z, targets = batch()
-    terms = losses(guidance, z, targets)
-    assert set(guidance.weights) == set(terms)
-    assert guidance.weights["excitation/hand.left"] == 3.0
-    assert guidance.weights.get("inhibition/drawer", 0.0) == inhibition
+    assert set(guidance.weights) == set(losses(guidance, z, targets))
+    assert guidance.weights["excitation/class"] == 3.0
+    assert guidance.weights.get("inhibition/class", 0.0) == inhibition
     assert bool(guidance.adversary_losses(z, targets)) == bool(inhibition)
+    assert bool(list(guidance.adversary_parameters())) == bool(inhibition)
 
 
 def test_names_that_differ_in_punctuation_or_belong_to_torch_are_kept_apart():
     names = ["a.b", "a_b", "type", "train", "keys"]
     guidance = build(dict.fromkeys(names, 1), {name: 2 + i for i, name in enumerate(names)})
     z, _ = batch()
-    shapes = [guidance.predict(name, z).shape[1] for name in names]
-    assert shapes == [2, 3, 4, 5, 6]
+    assert [guidance.predict(name, z).shape[1] for name in names] == [2, 3, 4, 5, 6]
 
 
-def test_an_attribute_that_the_data_lack_is_named_with_those_they_have():
-    with pytest.raises(InputError, match=r"no 'alphabet'; there are class, drawer, hand\.left"):
-        build({"alphabet": 2})
-    with pytest.raises(InputError, match="there are none"):
-        build({"class": 2}, {})
+@pytest.mark.parametrize(
+    ("attributes", "categories", "message"),
+    [
+        ({"alphabet": 2}, CATEGORIES, r"no 'alphabet'; there are class, drawer, hand\.left"),
+        ({"class": 2}, {}, "no 'class'; there are none"),
+        ({"class": LATENT_DIM}, CATEGORIES, "'class' takes every latent; inhibition needs others"),
+        ({"drawer within script": 2}, WITHIN, "no 'script'; there are alphabet, drawer"),
+        ({"hand within alphabet": 2}, WITHIN, "no 'hand'"),
+        ({"drawer within alphabet within alphabet": 2}, WITHIN, "no 'alphabet within alphabet'"),
+    ],
+)
+def test_what_the_data_lack_is_named(attributes, categories, message):
+    with pytest.raises(InputError, match=message):
+        build(attributes, categories)
 
 
-def test_inhibition_needs_other_latents_and_excitation_alone_does_not():
-    with pytest.raises(InputError, match="'class' takes every latent; inhibition needs others"):
-        build({"class": LATENT_DIM})
-    guidance = build({"class": LATENT_DIM}, inhibition=0.0)
-    assert set(losses(guidance, *batch())) == {"excitation/class"}
-    assert list(guidance.adversary_parameters()) == []
-
-
-def test_unknown_attributes_excite_nothing():
-    guidance = build({"class": 3})
-    z, targets = batch()
-    part = targets | {"class": targets["class"].masked_fill(torch.arange(12) >= 5, -1)}
-    few = {"class": targets["class"][:5]}
-    found, expected = losses(guidance, z, part), losses(guidance, z[:5], few)
-    torch.testing.assert_close(found["excitation/class"], expected["excitation/class"])
+@pytest.mark.parametrize(
+    ("name", "lacking"), [("drawer", "drawer"), (DRAWER, "drawer"), (DRAWER, "alphabet")]
+)
+def test_unknown_attributes_excite_nothing(name, lacking):
+    """Nor does a known drawer of an unknown alphabet."""
+    guidance = build({name: 4}, WITHIN)
+    z, targets = batch(WITHIN)
+    part = targets | {lacking: targets[lacking].masked_fill(torch.arange(12) >= 5, -1)}
+    few = {n: values[:5] for n, values in targets.items()}
+    found = losses(guidance, z, part)[f"excitation/{name}"]
+    torch.testing.assert_close(found, losses(guidance, z[:5], few)[f"excitation/{name}"])
     torch.testing.assert_close(
-        guidance.adversary_losses(z, part)["adversary/class"],
-        guidance.adversary_losses(z[:5], few)["adversary/class"],
+        guidance.adversary_losses(z, part), guidance.adversary_losses(z[:5], few)
     )
-    gradient = torch.autograd.grad(found["excitation/class"], z)[0]
-    assert gradient[:5].abs().sum() > 0
+    (gradient,) = torch.autograd.grad(found, z)
+    assert gradient[:5, :4].all()
     assert not gradient[5:].any()
-    nobody = {"class": torch.full((12,), -1)}
-    term = losses(guidance, z, nobody)["excitation/class"]
+    nobody = targets | {lacking: torch.full((12,), -1)}
+    term = losses(guidance, z, nobody)[f"excitation/{name}"]
     assert float(term.detach()) == 0
     assert not torch.autograd.grad(term, z)[0].any()
-
-
-def each_alphabet(logits, targets):
-    """Logits of its own drawers, and the drawers, of each alphabet's images: by a loop."""
-    found = []
-    for alphabet in range(3):
-        rows = targets["alphabet"] == alphabet
-        found.append((logits[rows][:, 4 * alphabet : 4 * alphabet + 4], targets["drawer"][rows]))
-    return found
 
 
 def test_only_drawers_of_the_same_alphabet_compete():
     guidance = build({DRAWER: 4}, WITHIN)
     z, targets = batch(WITHIN)
-    logits = guidance.predict(DRAWER, z)
+
+    def each_alphabet(logits):
+        """Logits of its own drawers, and the drawers, of each alphabet's images: by a loop."""
+        for alphabet in range(3):
+            rows = targets["alphabet"] == alphabet
+            yield logits[rows][:, 4 * alphabet : 4 * alphabet + 4], targets["drawer"][rows]
+
+    def cross_entropy(logits):
+        parts = [F.cross_entropy(*part, reduction="sum") for part in each_alphabet(logits)]
+        return sum(parts) / 12
+
+    logits, terms = guidance.predict(DRAWER, z), losses(guidance, z, targets)
     assert logits.shape == (12, 3 * 4)
-    expected = sum(
-        F.cross_entropy(of_one, drawer, reduction="sum")
-        for of_one, drawer in each_alphabet(logits, targets)
-    )
-    terms = losses(guidance, z, targets)
-    torch.testing.assert_close(terms[f"excitation/{DRAWER}"], expected / 12)
+    torch.testing.assert_close(terms[f"excitation/{DRAWER}"], cross_entropy(logits))
     others = guidance.adversaries[f"of {DRAWER}"](z[:, 4:])
-    expected = sum(
-        F.cross_entropy(of_one, drawer, reduction="sum")
-        for of_one, drawer in each_alphabet(others, targets)
-    )
-    torch.testing.assert_close(
-        guidance.adversary_losses(z, targets)[f"adversary/{DRAWER}"], expected / 12
-    )
-    p = torch.cat([of_one.softmax(1) for of_one, _ in each_alphabet(others, targets)])
+    adversary = guidance.adversary_losses(z, targets)[f"adversary/{DRAWER}"]
+    torch.testing.assert_close(adversary, cross_entropy(others))
+    p = torch.cat([of_one.softmax(1) for of_one, _ in each_alphabet(others)])
     divergence = (0.25 * (0.25 / p).log()).sum(1).mean()
     torch.testing.assert_close(terms[f"inhibition/{DRAWER}"], divergence)
 
@@ -230,72 +201,29 @@ def test_both_attributes_are_needed_and_one_slice_is_taken():
     guidance = build({"alphabet": 2, DRAWER: 3}, WITHIN)
     assert guidance.attributes == ("alphabet", "drawer")
     assert guidance.slices == ("alphabet", DRAWER)
-    z, targets = batch(WITHIN)
-    assert set(guidance.weights) == set(losses(guidance, z, targets))
-    assert attributes_in(DRAWER) == ("drawer", "alphabet")
+    assert set(guidance.weights) == set(losses(guidance, *batch(WITHIN)))
     assert attributes_in("5_o_Clock_Shadow") == ("5_o_Clock_Shadow",)
 
 
-def test_in_an_unknown_alphabet_nothing_is_excited():
-    guidance = build({DRAWER: 4}, WITHIN)
-    z, targets = batch(WITHIN)
-    part = targets | {"alphabet": targets["alphabet"].masked_fill(torch.arange(12) >= 5, -1)}
-    few = {name: values[:5] for name, values in targets.items()}
-    term = losses(guidance, z, part)[f"excitation/{DRAWER}"]
-    torch.testing.assert_close(term, losses(guidance, z[:5], few)[f"excitation/{DRAWER}"])
-    (gradient,) = torch.autograd.grad(term, z)
-    assert gradient[:5, :4].all()
-    assert not gradient[5:].any()
-
-
-@pytest.mark.parametrize(
-    "name",
-    ["drawer within script", "hand within alphabet", "drawer within alphabet within alphabet"],
-)
-def test_what_the_data_lack_is_named(name):
-    lacking = (set(attributes_in(name)) - set(WITHIN)).pop()
-    with pytest.raises(InputError, match=f"have no '{lacking}'; there are alphabet, drawer"):
-        build({name: 2}, WITHIN)
-
-
-def set_weights(guidance, name, weights):
-    classifier = guidance.classifiers[f"of {name}"]
-    assert isinstance(classifier, nn.Linear)
-    with torch.no_grad():
-        classifier.weight.copy_(weights)
-
-
-def test_two_categories_differ_along_their_weights_difference():
-    context = GuidanceContext((1, 8, 8), LatentAllocator(4), {"smile": 2})
-    guidance = ExcitationInhibition(attributes={"smile": 3}).build(context)
-    set_weights(guidance, "smile", torch.tensor([[1.0, 5, 2], [1, 2, 6]]))
-    expected = torch.tensor([0, -0.6, 0.8])
-    torch.testing.assert_close(guidance.direction("smile"), expected)
-    set_weights(guidance, "smile", torch.tensor([[1.0, 2, 6], [1, 5, 2]]))
-    torch.testing.assert_close(guidance.direction("smile"), -expected)
-    # Towards the second category: its probability rises.
-    steps = torch.zeros(3, 4)
-    steps[:, :3] = torch.arange(3.0)[:, None] * guidance.direction("smile")
-    probability = guidance.predict("smile", steps).softmax(1)[:, 1]
-    assert (probability.diff() > 0).all()
+def direction(guidance, name, weights):
+    guidance.classifiers[f"of {name}"].weight.data.copy_(weights)
+    return guidance.direction(name)
 
 
 @pytest.mark.parametrize("cosine", [False, True])
-def test_many_categories_differ_most_along_the_first_principal_component(cosine):
-    guidance = build({"drawer": 3}, WITHIN, cosine=cosine)
-    weights = torch.randn(4, 3, generator=torch.Generator().manual_seed(0)).double()
-    set_weights(guidance, "drawer", weights)
+@pytest.mark.parametrize("categories", [2, 4])
+def test_categories_differ_most_along_the_first_principal_component(categories, cosine):
+    weights = torch.randn(categories, 3, generator=torch.Generator().manual_seed(0)).double()
+    guidance = build({"drawer": 3}, {"drawer": categories}, cosine=cosine)
     rows = weights.numpy() / (np.linalg.norm(weights, axis=1, keepdims=True) if cosine else 1)
-    values, vectors = np.linalg.eigh(np.cov(rows.T))
-    found = guidance.direction("drawer").numpy()
-    np.testing.assert_allclose(np.abs(found @ vectors), [0, 0, 1], atol=1e-9)
-    assert values[2] > values[1]
-    assert (rows[-1] - rows[0]) @ found > 0
+    main = np.linalg.eigh(np.cov(rows.T))[1][:, 2]
+    towards_last = main * np.sign((rows[-1] - rows[0]) @ main)
+    np.testing.assert_allclose(direction(guidance, "drawer", weights), towards_last, atol=1e-9)
 
 
 def test_differences_between_alphabets_are_none_between_their_drawers():
-    guidance = build({DRAWER: 2}, WITHIN)
-    drawers = torch.tensor([[0, -1.0], [0, 1], [0, -2], [0, 2]]).double()
-    offsets = torch.tensor([[-50.0, 0], [0, 0], [50, 0]]).double()
-    set_weights(guidance, DRAWER, (offsets[:, None] + drawers).flatten(0, 1))
-    np.testing.assert_allclose(guidance.direction(DRAWER).abs(), [0, 1], atol=1e-9)
+    drawers = torch.tensor([[0, -1.0], [0, 1], [0, -2], [0, 2]])
+    offsets = torch.tensor([[-50.0, 0], [0, 0], [50, 0]])
+    weights = (offsets[:, None] + drawers).flatten(0, 1)
+    found = direction(build({DRAWER: 2}, WITHIN), DRAWER, weights)
+    np.testing.assert_allclose(found.abs(), [0, 1], atol=1e-9)

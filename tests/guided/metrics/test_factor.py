@@ -1,7 +1,6 @@
 """Rank correlations, against scipy's."""
 
 import numpy as np
-import pytest
 from scipy.stats import spearmanr
 
 from guided.metrics.factor import rank_correlation
@@ -15,13 +14,8 @@ def test_it_is_spearmans():
     np.testing.assert_allclose(rank_correlation(latents, factor), expected, rtol=1e-12)
 
 
-def test_what_is_monotonic_is_followed_wholly():
+def test_what_is_monotonic_is_followed_wholly_and_what_is_constant_not_at_all():
     factor = np.random.default_rng(0).normal(size=50)
-    latents = np.stack([np.exp(factor), -(factor**3)], 1).astype(np.float32)
-    np.testing.assert_allclose(rank_correlation(latents, factor), [1, -1])
-
-
-@pytest.mark.parametrize("constant", ["latent", "factor"])
-def test_what_is_constant_follows_nothing(constant):
-    columns = {"latent": np.arange(5.0), "factor": np.arange(5.0)} | {constant: np.ones(5)}
-    assert rank_correlation(columns["latent"][:, None], columns["factor"]).tolist() == [0]
+    latents = np.stack([np.exp(factor), -(factor**3), 0 * factor], 1).astype(np.float32)
+    np.testing.assert_allclose(rank_correlation(latents, factor), [1, -1, 0])
+    assert rank_correlation(latents, 0 * factor).tolist() == [0, 0, 0]
