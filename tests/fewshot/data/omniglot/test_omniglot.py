@@ -1,19 +1,14 @@
 import io
 import zipfile
-from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from fewshot.data import ImageBank
-from fewshot.data.omniglot import dataset as omniglot
 from fewshot.data.omniglot import splits as omniglot_splits
 from fewshot.data.omniglot.dataset import Omniglot
 from guided.errors import InputError
-
-Same = Callable[[ImageBank, ImageBank], bool]
 
 DRAWERS = 3
 NAMES = (
@@ -44,9 +39,7 @@ def test_decoding_is_pillows(zipped, extracted):
     image = Image.open(path).convert("L").resize((20, 20), Image.Resampling.LANCZOS)
     assert np.array_equal(train.images[row, 0], 255 - np.asarray(image))
     assert train.attributes["drawer"][row] == 1
-
-
-def test_at_their_own_size_drawings_are_exact(zipped, extracted):
+    # At their own size drawings are exact.
     bank = Omniglot(zipped, size=105).bank()
     path = extracted / "images_background/Greek/character01/0001_01.png"
     assert np.array_equal(bank.images[0, 0] == 0, np.asarray(Image.open(path)))
@@ -54,10 +47,10 @@ def test_at_their_own_size_drawings_are_exact(zipped, extracted):
 
 
 def named(splits):
-    return [set(bank.class_names) for bank in (splits.train, splits.validation, splits.test)]
+    return [set(bank.class_names) for bank in vars(splits).values()]
 
 
-def test_lake_holds_out_alphabets(zipped):
+def test_lake_holds_out_alphabets(zipped, refused):
     held_out = set()
     for seed in range(12):
         splits = Omniglot(zipped, validation_alphabets=2, split_seed=seed).splits()
@@ -71,6 +64,9 @@ def test_lake_holds_out_alphabets(zipped):
         assert named(again) == [train, validation, test]
         held_out.add(frozenset(alphabets))
     assert len(held_out) > 1, "the seed has no effect"
+    refused(
+        Omniglot(zipped, validation_alphabets=4), "validation_alphabets: expected fewer than the 4"
+    )
 
 
 def test_vinyals_divides_one_alphabet(zipped):
@@ -80,15 +76,16 @@ def test_vinyals_divides_one_alphabet(zipped):
     assert train == set(NAMES) - validation - test
 
 
-def test_shuffled_split():
-    names = [f"A{i // 40:02}/character{i % 40:02}" for i in range(1623)]
-    positions = omniglot_splits.shuffled(names, 0)
-    parts = (positions.train, positions.validation, positions.test)
-    assert [len(part) for part in parts] == [1100, 100, 423]
-    assert sorted(i for part in parts for i in part) == list(range(1623))
-    assert all(part == sorted(part) for part in parts)
-    assert positions == omniglot_splits.shuffled(names, 0)
-    assert positions != omniglot_splits.shuffled(names, 1)
+def test_shuffled_split(zipped, monkeypatch):
+    monkeypatch.setattr(omniglot_splits, "RANDOM_TRAIN", 6)
+    monkeypatch.setattr(omniglot_splits, "RANDOM_VALIDATION", 3)
+
+    def drawn(seed):
+        return named(Omniglot(zipped, split="random", split_seed=seed).splits())
+
+    assert list(map(len, drawn(0))) == [6, 3, 4]
+    assert set().union(*drawn(0)) == set(NAMES)
+    assert drawn(0) == drawn(0) != drawn(1)
 
 
 @pytest.mark.parametrize(
@@ -124,29 +121,12 @@ def test_impossible_settings(tmp_path, options, message):
         Omniglot(tmp_path, **options)
 
 
-@pytest.mark.parametrize("source", ["zipped", "extracted"])
-def test_decoded_once_until_a_source_changes(source, extracted, make_zips, request, monkeypatch):
-    root = request.getfixturevalue(source)
-    first = Omniglot(root).bank()
-    with monkeypatch.context() as patch:
-        patch.setattr(omniglot, "decode", None)
-        Omniglot(root).bank()
-    path = extracted / "images_background" / "Greek" / "character01" / "0001_01.png"
-    path.write_bytes(path.with_name("0001_02.png").read_bytes())
-    if source == "zipped":
-        make_zips(root / "omniglot", extracted)
-    second = Omniglot(root).bank()
-    assert not torch.equal(first.images[0], second.images[0])
-    assert torch.equal(second.images[0], first.images[1])
-    assert torch.equal(first.images[1:], second.images[1:])
-
-
-@pytest.mark.usefixtures("no_decoding")
-def test_listing(zipped, extracted):
-    for folder, where in ((zipped, zipped / "omniglot"), (extracted, extracted)):
-        found = Omniglot(folder).listing()
-        assert (found.name, found.found, found.where) == ("omniglot", True, str(where))
-        assert (found.classes, found.images) == (len(NAMES), len(NAMES) * DRAWERS)
+def test_listed_and_decoded_once_until_a_source_changes(zipped, extracted, listed, decoded_once):
+    archive = zipped / "omniglot" / "images_background.zip"
+    image = extracted / "images_evaluation" / "Kannada" / "character01" / "0001_01.png"
+    for root, where, path in ((zipped, archive.parent, archive), (extracted, extracted, image)):
+        listed(Omniglot(root), where, len(NAMES), len(NAMES) * DRAWERS)
+        decoded_once(Omniglot(root, validation_alphabets=1), path)
 
 
 @pytest.fixture
@@ -163,24 +143,22 @@ def alphabet_sizes(bank):
 def test_real_lake(real_root):
     splits = Omniglot(real_root).splits()
     train, validation, test = named(splits)
-    assert len(train) + len(validation) == 964
-    assert len(test) == 659
-    assert not (train & validation or train & test or validation & test)
+    assert [len(train | validation), len(test), len(train | validation | test)] == [964, 659, 1623]
     assert len(alphabet_sizes(splits.validation)) == 3
-    assert len(alphabet_sizes(splits.test)) == 20
     assert splits.test.attributes["alphabet"].unique().tolist() == list(range(30, 50))
     # A view: 19 280 images of 28×28 bytes lie before the evaluation part.
     whole = splits.test.images.untyped_storage()
     assert len(splits.test.images) * 784 < len(whole)
-    for bank in (splits.train, splits.validation, splits.test):
+    for bank in vars(splits).values():
         assert bank.class_sizes.unique().tolist() == [20]
         assert bank.attributes["drawer"].bincount().unique().tolist() == [bank.n_classes]
 
 
-def test_real_vinyals_is_the_published_one(real_root):
-    # Counted in the lists that come with Snell et al. (2017).
+def test_real_splits_by_character(real_root):
     splits = Omniglot(real_root, split="vinyals").splits()
-    assert splits.train.n_classes == 1028
+    assert [bank.n_classes for bank in vars(splits).values()] == [1028, 172, 423]
+    assert len(set().union(*named(splits))) == 1623
+    # Counted in the lists that come with Snell et al. (2017).
     assert alphabet_sizes(splits.validation) == {
         **{"Armenian": 41, "Bengali": 46, "Early_Aramaic": 22},
         **{"Hebrew": 22, "Mkhedruli_(Georgian)": 41},
@@ -192,9 +170,8 @@ def test_real_vinyals_is_the_published_one(real_root):
     }
     gurmukhi = [name for name in splits.test.class_names if name.startswith("Gurmukhi")]
     assert gurmukhi == [f"Gurmukhi/character{i}" for i in (42, 43, 44, 45)]
-    train, validation, test = named(splits)
-    assert not (train & validation or train & test or validation & test)
-    assert (splits.validation.n_classes, splits.test.n_classes) == (172, 423)
+    shuffled = Omniglot(real_root, split="random").splits()
+    assert [bank.n_classes for bank in vars(shuffled).values()] == [1100, 100, 423]
 
 
 def test_real_drawings_are_decoded_as_pillow_does(real_root):
