@@ -65,7 +65,7 @@ def same():
 
 def forbid_decoding(patch):
     for name in DECODERS:
-        patch.setattr(f"fewshot.data.{name}", None)
+        patch.setattr(f"fewshot.data.{name}", None)  # calling it raises TypeError
 
 
 @pytest.fixture

@@ -27,9 +27,8 @@ ROWS = [
 ]
 FILES = [f"{i + 1:06}.jpg" for i in range(len(ROWS))]
 ATTRIBUTES = np.random.default_rng(0).choice([-1, 1], (len(ROWS), 3))
-LISTS = ATTRIBUTE_LIST, PEOPLE, PARTITION = (
-    *("list_attr_celeba.txt", "identity_CelebA.txt", "list_eval_partition.txt"),
-)
+ATTRIBUTE_LIST, PEOPLE = "list_attr_celeba.txt", "identity_CelebA.txt"
+PARTITION = "list_eval_partition.txt"
 
 
 def face(row):
@@ -54,18 +53,12 @@ def folder(tmp_path):
     (folder / "img_align_celeba").mkdir(parents=True)
     for row, name in enumerate(FILES):
         (folder / "img_align_celeba" / name).write_bytes(face(row))
-    columns = {ATTRIBUTE_LIST: ATTRIBUTES, PEOPLE: np.array(ROWS)[:, :1]}
-    for name, values in {**columns, PARTITION: np.array(ROWS)[:, 1:]}.items():
+    people, split = np.hsplit(np.array(ROWS), 2)
+    for name, values in ((ATTRIBUTE_LIST, ATTRIBUTES), (PEOPLE, people), (PARTITION, split)):
         lines = [" ".join([file, *map(str, row)]) for file, row in zip(FILES, values, strict=True)]
         header = [str(len(FILES)), " ".join(NAMES) + " "] if name == ATTRIBUTE_LIST else []
         (folder / name).write_text("\n".join([*header, *lines]) + "\n")
     return folder
-
-
-def edit(file, old, new):
-    content = file.read_text()
-    assert old in content
-    file.write_text(content.replace(old, new))
 
 
 def test_people_are_classes_in_their_split(folder):
@@ -140,11 +133,16 @@ def test_missing_images_are_named(folder, refused):
 
 
 LINE = "expected a line <image> <number> …"
-DAMAGED = [  # in which list, what is replaced by what, what is said
+PAGE = "<!DOCTYPE html>\n<html>quota exceeded</html>\n"
+DAMAGED = [  # in which list, what (None: all) is replaced by what, what is said
     (ATTRIBUTE_LIST, "16\n", "17\n", "expected 17 lines of 3 numbers, found 16"),
     (ATTRIBUTE_LIST, "16\n", "", LINE),
+    (ATTRIBUTE_LIST, None, "", LINE),
+    (PARTITION, None, PAGE, LINE),
     (PARTITION, "04.jpg 1", "04.jpg 1 1", LINE),
     (PARTITION, "04.jpg 1", "04.jpg", LINE),
+    (PEOPLE, None, PAGE, LINE),
+    (PEOPLE, None, "", LINE),
     (PEOPLE, "000007.jpg 5", "000007.jpg five", LINE),
     (PEOPLE, "000007.jpg", "000070.jpg", "in the same order"),
     (PARTITION, "000007.jpg 2", "000007.jpg 3", "000007.jpg: expected 0 (train), 1 (validation)"),
@@ -156,16 +154,10 @@ DAMAGED = [  # in which list, what is replaced by what, what is said
 
 @pytest.mark.parametrize(("name", "old", "new", "message"), DAMAGED)
 def test_damaged_lists(folder, name, old, new, message, refused):
-    edit(folder / name, old, new)
-    refused(CelebA(folder.parent), ".txt: ", message)
-
-
-@pytest.mark.parametrize("content", ["", "<!DOCTYPE html>\n<html>quota exceeded</html>\n"])
-def test_a_web_page_in_place_of_a_list(folder, content, refused):
-    (folder / ATTRIBUTE_LIST).write_text(content)
-    refused(CelebA(folder.parent), f"{folder / ATTRIBUTE_LIST}: {LINE}")
-    (folder / PEOPLE).write_text(content)
-    refused(CelebA(folder.parent), f"{folder / PEOPLE}: {LINE}", listing=True)
+    content = (folder / name).read_text()
+    assert old is None or old in content
+    (folder / name).write_text(content.replace(old or content, new))
+    refused(CelebA(folder.parent), ".txt: ", message, listing=(name, message) == (PEOPLE, LINE))
 
 
 def test_download_fetches_what_is_missing(folder, monkeypatch, refused):
@@ -186,9 +178,6 @@ def test_download_fetches_what_is_missing(folder, monkeypatch, refused):
     assert dataset.splits().train.n_classes == 3
     CelebA(folder.parent).download()
     assert fetched == [file_id, file_id], "what is there is not downloaded again"
-
-
-def test_without_gdown_the_error_says_so(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "gdown", None)
     with pytest.raises(InputError, match=r"'gdown' is required\. .*; put img_align_celeba\.zip"):
-        CelebA(tmp_path).download()
+        CelebA(folder / "nowhere").download()

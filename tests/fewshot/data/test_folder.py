@@ -66,9 +66,6 @@ def test_split_folders_are_the_splits(divided):
     splits = opened(divided).splits()
     assert splits.validation.labels.tolist() == [0, 0, 0, 1, 1, 1]
     assert splits.test.targets().keys() == {"class"}
-
-
-def test_split_folders_leave_nothing_to_draw(divided):
     with pytest.raises(InputError, match=r"divided has split folders"):
         opened(divided, split_seed=1).splits()
 
@@ -142,14 +139,7 @@ def test_images_shared_between_splits(divided):
         assert "train/n/1.png (train) and val/b/copy.png (validation)" in message
 
 
-def test_decoded_once_until_a_source_changes(classes, decoded_once):
-    decoded_once(opened(classes), classes / "a" / "0.png")
-    first = opened(classes).splits().train
-    picture(8888).save(classes / first.class_names[0] / "3.png")
-    assert len(opened(classes).splits().train) == len(first) + 1
-
-
-def test_each_way_of_decoding_is_cached_apart(classes):
+def test_each_way_of_decoding_is_cached_until_a_source_changes(classes, decoded_once):
     seen = [
         opened(classes, **options).splits().test.images
         for options in ({}, {"size": 10}, {"channels": 3}, {"invert": True}, {})
@@ -158,6 +148,9 @@ def test_each_way_of_decoding_is_cached_apart(classes):
     assert shapes[:4] == [(1, 28, 28), (1, 10, 10), (3, 28, 28), (1, 28, 28)]
     assert torch.equal(seen[0], 255 - seen[3])
     assert torch.equal(seen[0], seen[4])
+    decoded_once(opened(classes), classes / "a" / "0.png")
+    picture(8888).save(classes / "a" / "3.png")
+    assert sum(map(len, vars(opened(classes).splits()).values())) == 25
 
 
 def test_relative_paths(classes, tmp_path, monkeypatch):
@@ -171,41 +164,3 @@ def test_relative_paths(classes, tmp_path, monkeypatch):
     assert here.listing().images == 9
     with pytest.raises(InputError, match=r"folder: cannot be downloaded; put a folder of images"):
         here.download()
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"size": 0}, "ImageFolder.size: expected at least 1 pixel, got 0"),
-        ({"size": (28, -1)}, "ImageFolder.size"),
-        ({"channels": 4}, "ImageFolder.channels: expected 1 or 3, got 4"),
-        ({"validation": 0.0}, r"ImageFolder.validation: expected a number in"),
-        ({"test": 1.5}, r"ImageFolder.test: expected a number in"),
-        ({"test": float("nan")}, r"ImageFolder.test: expected a number in"),
-        ({"validation": 0.5, "test": 0.5}, "expected less than 1, got 1"),
-        ({"split_seed": -1}, "ImageFolder.split_seed: expected >= 0"),
-    ],
-)
-def test_impossible_settings(options, message):
-    with pytest.raises(InputError, match=message):
-        opened(Path("own"), **options)
-
-
-def test_real_shared_image_is_found(real, tmp_path, listed):
-    root = real("mini-imagenet")
-    parts = sorted((root / "mini-imagenet").glob("*.zip"))
-    if len(parts) != 3:
-        pytest.skip("needs the three archives of 100 images a class")
-    listed(ImageFolder(root, path="mini-imagenet"), root / "mini-imagenet", 100, 30_000)
-    chosen = ("train/n04389033/", "val/n02950826/", "test/n01930112/")
-    for part in parts:
-        with zipfile.ZipFile(part) as source, zipfile.ZipFile(tmp_path / part.name, "w") as few:
-            for name in source.namelist():
-                if name.startswith(chosen):
-                    few.writestr(name, source.read(name))
-    with pytest.warns(
-        SharedImagesWarning, match=r"1 byte-identical .*train/n04389033.* and val/n02950826"
-    ):
-        splits = opened(tmp_path, channels=3, size=84).splits()
-    assert [bank.class_sizes.tolist() for bank in (splits.train, splits.test)] == [[300], [300]]
-    assert splits.train.image_shape == (3, 84, 84)

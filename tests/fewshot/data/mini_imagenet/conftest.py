@@ -20,13 +20,11 @@ N_IMAGES = 3
 @pytest.fixture(scope="session")
 def images():
     """Three smooth pictures, 84×84×3, for each of the hundred synsets."""
-    rng = np.random.default_rng(0)
-
-    def picture():
-        coarse = Image.fromarray(rng.integers(0, 256, (5, 5, 3), np.uint8))
-        return np.asarray(coarse.resize((84, 84), Image.Resampling.BICUBIC))
-
-    return {name: [picture() for _ in range(N_IMAGES)] for name in SPLIT_OF}
+    pixels = np.random.default_rng(0).integers(0, 256, (len(SPLIT_OF), N_IMAGES, 5, 5, 3), np.uint8)
+    return {
+        name: [np.asarray(Image.fromarray(one).resize((84, 84))) for one in few]
+        for name, few in zip(SPLIT_OF, pixels, strict=True)
+    }
 
 
 @pytest.fixture(scope="session")
