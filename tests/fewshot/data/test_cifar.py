@@ -57,27 +57,27 @@ def archive(contents):
 @pytest.fixture
 def zipped(tmp_path, contents):
     """``zipped()``: write the archive; returns its path."""
+    path = tmp_path / "cifar-100-python.tar.gz"
+    return lambda: path.write_bytes(archive(contents)) and path
 
-    def write():
-        path = tmp_path / "cifar-100-python.tar.gz"
-        path.write_bytes(archive(contents))
-        return path
 
-    return write
+def write_folder(root, contents):
+    folder = root / "cifar-100-python"
+    folder.mkdir(parents=True)
+    for name, content in contents.items():
+        (folder / name).write_bytes(pickle.dumps(content, protocol=2))
+    return folder
 
 
 @pytest.fixture
-def extracted(tmp_path, contents):
-    """``extracted(root)``: write the folder that the archive holds; returns its path."""
+def fails(tmp_path, contents, zipped, refused):
+    """``fails(part, message)``: so say the archive, and the folder that it holds."""
 
-    def write(root=tmp_path):
-        folder = root / "cifar-100-python"
-        folder.mkdir(parents=True)
-        for name, content in contents.items():
-            (folder / name).write_bytes(pickle.dumps(content, protocol=2))
-        return folder
+    def check(part, message):
+        refused(CIFAR_FS(tmp_path), f"{zipped()}/{part}: {message}")
+        refused(FC100(tmp_path), f"{write_folder(tmp_path, contents)}/{part}: {message}")
 
-    return write
+    return check
 
 
 @pytest.mark.parametrize("dataset", DATASETS)
@@ -111,8 +111,8 @@ def test_the_published_splits(tmp_path, zipped):
 
 @pytest.mark.parametrize("place", [".", "cifar-100", "cifar100"])
 @pytest.mark.parametrize("dataset", DATASETS)
-def test_places(place, dataset, tmp_path, zipped, extracted, same, listed, decoded_once):
-    path, folder = zipped(), extracted(tmp_path / "here" / place)
+def test_places(place, dataset, tmp_path, contents, zipped, same, listed, decoded_once):
+    path, folder = zipped(), write_folder(tmp_path / "here" / place, contents)
     here = dataset(tmp_path / "here")
     assert same(here.splits(), dataset(tmp_path).splits())
     listed(here, folder, 100, 400)
@@ -135,23 +135,16 @@ def test_places(place, dataset, tmp_path, zipped, extracted, same, listed, decod
         ("meta", {"coarse_label_names": [["a"]] * 20}, "coarse_label_names: expected 20 different"),
     ],
 )
-def test_a_file_of_something_else(
-    part, changes, message, tmp_path, contents, zipped, extracted, refused
-):
+def test_a_file_of_something_else(part, changes, message, contents, fails):
     contents[part].update(changes)
-    path = zipped()
-    refused(CIFAR_FS(tmp_path), f"{path}/{part}: {message}")
-    folder = extracted()
-    refused(FC100(tmp_path), f"{folder / part}: {message}")
+    fails(part, message)
 
 
 @pytest.mark.parametrize("part", ["train", "test", "meta"])
-def test_a_missing_file(part, tmp_path, contents, zipped, extracted, refused):
+def test_a_missing_file(part, tmp_path, contents, zipped, refused):
     del contents[part]
-    path = zipped()
-    refused(CIFAR_FS(tmp_path), f"{path}: expected CIFAR-100, found no file {part}")
-    folder = extracted()
-    refused(FC100(tmp_path), f"{folder / part}: not found")
+    refused(CIFAR_FS(tmp_path), f"{zipped()}: expected CIFAR-100, found no file {part}")
+    refused(FC100(tmp_path), f"{write_folder(tmp_path, contents)}/{part}: not found")
 
 
 def test_classes_that_are_not_cifars(tmp_path, contents, zipped, refused):
@@ -171,13 +164,10 @@ def test_classes_that_are_not_cifars(tmp_path, contents, zipped, refused):
     refused(CIFAR_FS(tmp_path), f"{zipped()}: the class {NAMES[0]} has no images")
 
 
-def test_hostile_pickle(tmp_path, contents, zipped, extracted, refused, attack, monkeypatch):
+def test_hostile_pickle(tmp_path, contents, fails, attack, monkeypatch):
     monkeypatch.chdir(tmp_path)
     contents["meta"]["more"] = attack
-    path = zipped()
-    refused(CIFAR_FS(tmp_path), f"{path}/meta: refused: the pickle names posix.system")
-    folder = extracted()
-    refused(FC100(tmp_path), f"{folder}/meta: refused: the pickle names posix.system")
+    fails("meta", "refused: the pickle names posix.system")
     assert not (tmp_path / "attacked").exists()
 
 

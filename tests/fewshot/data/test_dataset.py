@@ -10,7 +10,6 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import yaml
@@ -33,11 +32,10 @@ from fewshot.data.dataset import Listing
 from guided.errors import InputError
 
 DOWNLOADED = [Omniglot, MNIST, CIFAR_FS, FC100, CelebA, MiniImageNet]
-SETTINGS: list[tuple[Any, dict[str, Any]]] = [
+SETTINGS = [
     (Omniglot, {"split": "vinyals", "size": 32}),
     (MNIST, {"validation": 7}),
-    (CIFAR_FS, {}),
-    (FC100, {}),
+    *((CIFAR_FS, {}), (FC100, {})),
     (CelebA, {"min_images": 3}),
     (MiniImageNet, {"size": 32}),
     (Glyphs, {"n_alphabets": 9}),

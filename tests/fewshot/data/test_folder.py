@@ -88,15 +88,6 @@ def test_archives_give_the_same_banks(layout, tmp_path, request, same, listed, r
     refused(opened(one), f"{one}: not a complete zip archive", listing=True)
 
 
-def test_an_image_that_cannot_be_used_is_named(classes, refused):
-    path = classes / "c" / "1.png"
-    path.write_text("<html></html>")
-    refused(opened(classes), f"{path}: cannot be decoded")
-    Image.new("RGB", (9, 9), "red").save(path)
-    refused(opened(classes), f"{path}: expected a grey image", "set channels: 3")
-    assert opened(classes, channels=3).splits().test.image_shape == (3, 28, 28)
-
-
 def test_other_layouts(tmp_path, classes, divided, refused):
     def fails(path, *words):
         refused(opened(path), *words, listing=True)

@@ -79,15 +79,6 @@ def test_unusable_images_are_named(tmp_path):
         decoded(tmp_path)
 
 
-def test_digests_are_of_the_files_bytes(tmp_path):
-    for name in ("a.png", "b.png", "c.bmp"):  # c has the same pixels
-        picture().save(tmp_path / name)
-    files = find_images(tmp_path)
-    images, digests = decode(files, size=(8, 8), channels=1, invert=False, title="test")
-    assert torch.equal(images[0], images[2])
-    assert digests[0] == digests[1] != digests[2]
-
-
 def test_found_in_order_of_names_hidden_ones_left_out(tmp_path):
     for name in ("b/2.PNG", "b/1.jpeg", "a/3.png", ".cache/0.png", "__MACOSX/0.png", "a/._3.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)

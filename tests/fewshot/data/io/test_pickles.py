@@ -80,29 +80,25 @@ def test_shared_objects_are_copied_once():
 def python2(array):
     """A dict as Python 2 pickled it with protocol 2: arrays' contents are strings of 8 bits."""
     content = array.tobytes()
-    short = len(content) < 256
-    length = b"U" + bytes([len(content)]) if short else b"T" + len(content).to_bytes(4, "little")
-    return b"".join(
-        [
-            b"\x80\x02}(U\x04datacnumpy.core.multiarray\n_reconstruct\nq\x01cnumpy\nndarray\nq\x02",
-            b"K\x00\x85U\x01b\x87R(K\x01",
-            *(b"M" + n.to_bytes(2, "little") for n in array.shape),
-            {1: b"\x85", 2: b"\x86", 3: b"\x87"}[array.ndim],
-            b"cnumpy\ndtype\nU\x02" + array.dtype.str[1:].encode(),
-            b"K\x00K\x01\x87R(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89",
-            length + content,
-            b"tbU\x06labels](K\x05K\x06eU\x04nameU\x02a\xfcu.",
-        ]
-    )
+    parts = [
+        b"\x80\x02}(U\x04datacnumpy.core.multiarray\n_reconstruct\nq\x01cnumpy\nndarray\nq\x02",
+        b"K\x00\x85U\x01b\x87R(K\x01",
+        *(b"M" + n.to_bytes(2, "little") for n in array.shape),
+        {2: b"\x86", 3: b"\x87"}[array.ndim],
+        b"cnumpy\ndtype\nU\x02u1K\x00K\x01\x87R",
+        b"(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89",
+        b"T" + len(content).to_bytes(4, "little") + content,
+        b"tbU\x06labels](K\x05K\x06eU\x04nameU\x02a\xfcu.",
+    ]
+    return b"".join(parts)
 
 
-@pytest.mark.parametrize("shape", [(9,), (3, 4, 5), (900, 3072)])
+@pytest.mark.parametrize("shape", [(3, 4, 5), (900, 3072)])
 def test_python_2(shape):
     array = RNG.integers(0, 256, shape, np.uint8)
-    content = python2(array)
     expected = {"data": array, "labels": [5, 6], "name": "aü"}
-    assert same(pickle.loads(content, encoding="latin1"), expected), "the test's own pickle"
-    assert same(loaded(content), expected)
+    assert same(pickle.loads(python2(array), encoding="latin1"), expected), "the test's own pickle"
+    assert same(loaded(python2(array)), expected)
 
 
 class Reading(io.BytesIO):

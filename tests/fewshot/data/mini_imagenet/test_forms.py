@@ -133,12 +133,6 @@ def test_a_failed_download_keeps_what_is_whole(tmp_path, server, mirror):
     assert found == ["mini-imagenet-cache-test.pkl", "mini-imagenet-cache-train.pkl"]
 
 
-def test_mirrors_hold_the_same_files():
-    for file in mini_imagenet.FILES:
-        names = [url.rpartition("/")[2].removesuffix("?dl=1") for url in file.urls]
-        assert names == [file.name] * 2
-
-
 def test_real_split_and_shared_image(real, tmp_path, listed):
     root = real("mini-imagenet")
     parts = sorted((root / "mini-imagenet").glob("*.zip"))
