@@ -136,6 +136,7 @@ LINE = "expected a line <image> <number> …"
 PAGE = "<!DOCTYPE html>\n<html>quota exceeded</html>\n"
 DAMAGED = [  # in which list, what (None: all) is replaced by what, what is said
     (ATTRIBUTE_LIST, "16\n", "17\n", "expected 17 lines of 3 numbers, found 16"),
+    (ATTRIBUTE_LIST, "Eyeglasses", "Eye glasses", "expected 16 lines of 4 numbers, found 16 of 3"),
     (ATTRIBUTE_LIST, "16\n", "", LINE),
     (ATTRIBUTE_LIST, None, "", LINE),
     (PARTITION, None, PAGE, LINE),
@@ -179,5 +180,5 @@ def test_download_fetches_what_is_missing(folder, monkeypatch, refused):
     CelebA(folder.parent).download()
     assert fetched == [file_id, file_id], "what is there is not downloaded again"
     monkeypatch.setitem(sys.modules, "gdown", None)
-    with pytest.raises(InputError, match=r"'gdown' is required\. .*; put img_align_celeba\.zip"):
+    with pytest.raises(InputError, match=r"'gdown' is required\. .*; put "):
         CelebA(folder / "nowhere").download()
