@@ -1,18 +1,28 @@
+import hashlib
 import io
 import os
 import shutil
 import threading
 from contextlib import suppress
-from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from fewshot.data import Splits
+from fewshot.data.dataset import Listing
+from fewshot.data.io.download import RemoteFile
 from fewshot.data.omniglot import dataset as omniglot
+from guided.errors import InputError
+
+DECODERS = (
+    *("omniglot.dataset.decode", "folder.decode", "celeba.decode", "mini_imagenet.sources.decode"),
+    *("mnist.read_idx", "mini_imagenet.sources.Pickles.build", "cifar.dataset.load_pickle"),
+)
 
 
 @pytest.fixture(autouse=True)
@@ -36,36 +46,88 @@ def real():
 
 
 @pytest.fixture(scope="session")
-def shared_cache(tmp_path_factory):
-    """One cache for all tests of real data, so that each dataset is decoded once."""
-    yield tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture
-def no_decoding(monkeypatch):
-    """Make decoding an image, or opening one from the cache, a failure of the test."""
-
-    def forbidden(*args, **kwargs):
-        raise AssertionError("an image was decoded")
-
-    for name in ("omniglot.dataset.decode", "folder.decode", "mnist.read_idx"):
-        monkeypatch.setattr(f"fewshot.data.{name}", forbidden)
-
-
-@pytest.fixture
 def same():
+    """Equal banks, or equal banks in each split."""
+
     def equal(one, two):
-        columns = [
+        if isinstance(one, Splits):
+            return all(map(equal, vars(one).values(), vars(two).values()))
+        columns, others = (
             {"images": bank.images, "labels": bank.labels, **bank.attributes, **bank.factors}
             for bank in (one, two)
-        ]
-        return (
-            one.class_names == two.class_names
-            and columns[0].keys() == columns[1].keys()
-            and all(torch.equal(column, columns[1][key]) for key, column in columns[0].items())
+        )
+        return (one.class_names, columns.keys()) == (two.class_names, others.keys()) and all(
+            torch.equal(column, others[key]) for key, column in columns.items()
         )
 
     return equal
+
+
+def forbid_decoding(patch):
+    for name in DECODERS:
+        patch.setattr(f"fewshot.data.{name}", None)  # calling it raises TypeError
+
+
+@pytest.fixture
+def listed(monkeypatch):
+    """``listed(dataset, where, classes, images)``: it is found, without decoding an image."""
+
+    def check(dataset, where, classes, images):
+        with monkeypatch.context() as patch:
+            forbid_decoding(patch)
+            assert dataset.listing() == Listing(
+                dataset.name, True, str(where), classes, images, dataset.how_to_get
+            )
+
+    return check
+
+
+@pytest.fixture
+def decoded_once(monkeypatch, same):
+    """``decoded_once(dataset, path)``: the cache is used until the file changes."""
+
+    def check(dataset, path):
+        first = dataset.splits()
+        with monkeypatch.context() as patch:
+            forbid_decoding(patch)
+            assert same(dataset.splits(), first)
+            os.utime(path, ns=(1, 1))
+            with pytest.raises(TypeError, match="NoneType"):
+                dataset.splits()
+
+    return check
+
+
+@pytest.fixture(scope="session")
+def refused():
+    """``refused(dataset, *words)``: reading fails in one line that holds the words.
+
+    With ``listing=True``, so does the listing.
+    """
+
+    def check(dataset, *words, listing=False):
+        with pytest.raises(InputError) as caught:
+            dataset.splits()
+        told = [str(caught.value)]
+        if listing:
+            assert not dataset.listing().found
+            told.append(dataset.listing().where)
+        for message in told:
+            assert "\n" not in message
+            assert [word for word in words if word not in message] == [], message
+
+    return check
+
+
+@pytest.fixture(scope="session")
+def attack():
+    """Pickled as a call that would leave a file ``attacked`` in the working directory."""
+
+    class Attack:
+        def __reduce__(self):
+            return os.system, ("touch attacked",)
+
+    return Attack()
 
 
 CHARACTERS = {
@@ -86,65 +148,36 @@ def drawing(seed):
     return buffer.getvalue()
 
 
-def make_folders(root):
-    seed = 0
-    for part, alphabets in CHARACTERS.items():
-        for alphabet, characters in alphabets.items():
-            for character in characters:
-                folder = root / part / alphabet / f"character{character:02}"
-                folder.mkdir(parents=True)
-                for drawer in range(1, DRAWERS + 1):
-                    seed += 1
-                    (folder / f"{character:04}_{drawer:02}.png").write_bytes(drawing(seed))
-
-
-@pytest.fixture(scope="session")
-def make_zips():
-    """``make_zips(root, source)``: Omniglot's two archives from a folder with its two folders."""
-
-    def make(root, source):
-        root.mkdir(parents=True, exist_ok=True)
-        for part in CHARACTERS:
-            shutil.make_archive(str(root / part), "zip", source, part)
-
-    return make
-
-
 @pytest.fixture
 def extracted(tmp_path, monkeypatch):
     """A small Omniglot in folders, which passes for complete."""
-    counts = {
-        part: DRAWERS * sum(map(len, alphabets.values())) for part, alphabets in CHARACTERS.items()
-    }
+    counts = dict.fromkeys(CHARACTERS, 0)
+    for part, alphabets in CHARACTERS.items():
+        for alphabet, characters in alphabets.items():
+            for character in characters:
+                folder = tmp_path / "extracted" / part / alphabet / f"character{character:02}"
+                folder.mkdir(parents=True)
+                for drawer in range(1, DRAWERS + 1):
+                    content = drawing(sum(counts.values()) + 1)
+                    (folder / f"{character:04}_{drawer:02}.png").write_bytes(content)
+                    counts[part] += 1
     monkeypatch.setattr(omniglot, "PARTS", counts)
-    make_folders(tmp_path / "extracted")
     return tmp_path / "extracted"
 
 
 @pytest.fixture
-def zipped(tmp_path, extracted, make_zips):
+def zipped(tmp_path, extracted):
     """The small Omniglot in its two archives."""
-    make_zips(tmp_path / "data" / "omniglot", extracted)
+    for part in CHARACTERS:
+        shutil.make_archive(str(tmp_path / "data" / "omniglot" / part), "zip", extracted, part)
     return tmp_path / "data"
-
-
-@dataclass
-class Server:
-    """A web server on this machine.
-
-    Attributes:
-        url: where it answers.
-        answers: path -> status, length that is announced (``None``: the true one), content.
-        asked: the paths that it was asked for.
-    """
-
-    url: str
-    answers: dict[str, tuple[int, int | None, bytes]] = field(default_factory=dict)
-    asked: list[str] = field(default_factory=list)
 
 
 @pytest.fixture
 def server():
+    """A web server on this machine: ``url``; ``answers``, path -> status, announced length
+    (``None``: the true one), content; ``asked``, the paths that it was asked for."""
+
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
             running.asked.append(self.path)
@@ -159,9 +192,24 @@ def server():
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listening:
-        running = Server(f"http://127.0.0.1:{listening.server_port}")
+        url = f"http://127.0.0.1:{listening.server_port}"
+        running = SimpleNamespace(url=url, answers={}, asked=[])
         thread = threading.Thread(target=listening.serve_forever, args=(0.01,))
         thread.start()
         yield running
         listening.shutdown()
         thread.join()
+
+
+@pytest.fixture
+def serve(server):
+    """``serve(contents)``: put files on the server; returns them as remote files."""
+
+    def put(contents):
+        server.answers |= {f"/{name}": (200, None, content) for name, content in contents.items()}
+        return [
+            RemoteFile(name, (f"{server.url}/{name}",), hashlib.md5(content).hexdigest())
+            for name, content in contents.items()
+        ]
+
+    return put

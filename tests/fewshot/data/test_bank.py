@@ -19,29 +19,14 @@ def bank():
     )
 
 
-def test_describes_itself(bank):
-    assert len(bank) == 12
-    assert bank.n_classes == 4
-    assert bank.image_shape == (1, 2, 3)
-    assert bank.class_sizes.tolist() == [3, 3, 3, 3]
-    targets = bank.targets()
-    assert targets.keys() == {"class", "drawer"}
-    assert torch.equal(targets["class"], bank.labels)
-
-
-def test_classes_in_one_run_share_memory(bank):
+def test_classes(bank):
+    assert (bank.class_sizes.tolist(), bank.image_shape) == ([3, 3, 3, 3], (1, 2, 3))
     view = bank.classes([1, 2])
-    assert view.images.data_ptr() == bank.images[3:].data_ptr()
+    assert view.images.data_ptr() == bank.images[3:].data_ptr(), "one run shares memory"
     assert view.attributes["drawer"].data_ptr() == bank.attributes["drawer"][3:].data_ptr()
     assert view.images[:, 0, 1, 1].tolist() == [30, 40, 50, 60, 70, 80]
     assert view.labels.tolist() == [0, 0, 0, 1, 1, 1]
     assert view.class_names == ("b", "c")
-    swapped = bank.classes([2, 1])
-    assert [swapped.class_names[label] for label in swapped.labels[::3]] == ["b", "c"]
-    assert swapped.images.data_ptr() == view.images.data_ptr()
-
-
-def test_classes_apart_are_copied(bank):
     chosen = bank.classes(torch.tensor([3, 0]))
     assert chosen.images[:, 0, 1, 1].tolist() == [0, 10, 20, 90, 100, 110]
     assert chosen.labels.tolist() == [1, 1, 1, 0, 0, 0], "relabelled in the subset's order"
@@ -49,7 +34,7 @@ def test_classes_apart_are_copied(bank):
     assert chosen.attributes["drawer"].tolist() == [0, 1, 2, 0, 1, 2]
     assert chosen.factors["angle"].tolist() == pytest.approx([i / 12 for i in (0, 1, 2, 9, 10, 11)])
     chosen.images.zero_()
-    assert bank.images[11, 0, 1, 1] == 110
+    assert bank.images[11, 0, 1, 1] == 110, "classes apart are copied"
 
 
 def test_rows(bank):
@@ -83,27 +68,17 @@ def test_rotations_are_classes_of_their_own():
     [
         ({"images": torch.zeros(2, 1, 2, 2)}, "images: expected uint8"),
         ({"images": torch.zeros(2, 2, 2, dtype=torch.uint8)}, "images: expected uint8"),
-        (
-            {"labels": torch.tensor([0])},
-            r"labels: expected one value for each of 2 images, got \[1\]",
-        ),
+        ({"labels": torch.tensor([0])}, r"labels: expected one value for each of 2 .*got \[1\]"),
         ({"labels": torch.tensor([0, 2])}, "labels: expected 0 … 1"),
         ({"labels": torch.tensor([-1, 0])}, "labels: expected 0 … 1"),
-        ({"attributes": {"drawer": torch.zeros(3)}}, "drawer: expected"),
         ({"factors": {"angle": torch.zeros(2, 1)}}, "angle: expected"),
-        # An attribute may have the name of a factor, but not another length.
-        (
-            {"attributes": {"a": torch.zeros(3)}, "factors": {"a": torch.zeros(2)}},
-            r"a: .*got \[3\]",
-        ),
+        # A factor may have the name of an attribute.
+        ({"attributes": {"a": torch.zeros(3)}, "factors": {"a": torch.zeros(2)}}, r"got \[3\]"),
     ],
 )
 def test_inconsistent_columns_are_refused(change, message):
-    good = {
-        "images": torch.zeros(2, 1, 2, 2, dtype=torch.uint8),
-        "labels": torch.tensor([0, 1]),
-        "class_names": ("a", "b"),
-    }
-    ImageBank(**good)
+    images = torch.zeros(2, 1, 2, 2, dtype=torch.uint8)
     with pytest.raises(InputError, match=message):
-        ImageBank(**{**good, **change})
+        ImageBank(
+            **{"images": images, "labels": torch.tensor([0, 1]), "class_names": "ab", **change}
+        )

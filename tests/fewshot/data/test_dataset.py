@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import re
 import subprocess
 import sys
 import urllib.error
@@ -9,9 +10,9 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
+import yaml
 
 import fewshot.data
 from fewshot.config import parse
@@ -27,14 +28,14 @@ from fewshot.data import (
     Omniglot,
     data_root,
 )
+from fewshot.data.dataset import Listing
 from guided.errors import InputError
 
 DOWNLOADED = [Omniglot, MNIST, CIFAR_FS, FC100, CelebA, MiniImageNet]
-SETTINGS: list[tuple[Any, dict[str, Any]]] = [
+SETTINGS = [
     (Omniglot, {"split": "vinyals", "size": 32}),
     (MNIST, {"validation": 7}),
-    (CIFAR_FS, {}),
-    (FC100, {}),
+    *((CIFAR_FS, {}), (FC100, {})),
     (CelebA, {"min_images": 3}),
     (MiniImageNet, {"size": 32}),
     (Glyphs, {"n_alphabets": 9}),
@@ -75,40 +76,30 @@ def test_roots_are_searched_in_order(tmp_path, zipped, extracted):
 
 
 @pytest.mark.parametrize("dataset", DOWNLOADED)
-def test_nothing_found(dataset, tmp_path):
-    roots = [tmp_path / "one", tmp_path / "two"]
-    how_to_get = f"fewshot data --download {dataset.name}"
-    listing = dataset(roots).listing()
-    assert (listing.name, listing.found) == (dataset.name, False)
-    assert (listing.classes, listing.images) == (None, None)
-    assert listing.where.startswith(str(roots[0]))
-    assert listing.how_to_get == how_to_get
-    with pytest.raises(InputError) as caught:
-        dataset(roots).splits()
-    message = str(caught.value)
-    assert message.startswith(f"{dataset.name}: ")
-    assert f"not found in {roots[0]}, {roots[1]}; get it with: {how_to_get}, or set" in message
-    assert "\n" not in message
-
-
-@pytest.mark.parametrize("dataset", DOWNLOADED)
-def test_a_failed_download_says_what_to_do(dataset, tmp_path, monkeypatch):
+def test_what_is_missing_says_how_to_get_it(dataset, tmp_path, monkeypatch, refused):
     def unreachable(*args, **kwargs):
         raise urllib.error.URLError("Name or service\nnot known")
 
+    roots = [tmp_path / "one", tmp_path / "two"]
+    how_to_get = f"fewshot data --download {dataset.name}"
+    listing = dataset(roots).listing()
+    where = listing.where
+    assert listing == Listing(dataset.name, False, where, None, None, how_to_get)
+    assert where.startswith(str(roots[0]))
+    missing = f"not found in {roots[0]}, {roots[1]}; get it with: {how_to_get}, or set"
+    refused(dataset(roots), f"{dataset.name}: ", missing)
     monkeypatch.setattr(urllib.request, "urlopen", unreachable)
     monkeypatch.setitem(sys.modules, "gdown", SimpleNamespace(download=unreachable))
-    roots = [tmp_path / "one", tmp_path / "two"]
-    for attempt in (dataset(roots).download, dataset(roots, download=True).splits):
-        with pytest.raises(InputError) as caught:
-            attempt()
-        message = str(caught.value)
-        assert message.startswith(f"{dataset.name}: download failed (http")
-        assert "Name or service not known" in message
-        assert "); put " in message
-        assert f" into {roots[0]}" in message
-        assert "\n" not in message
+    failed = f"{dataset.name}: download failed (http", "Name or service not known", "); put "
+    refused(dataset(roots, download=True), *failed, f" into {roots[0]}")
+    with pytest.raises(InputError, match=rf"{dataset.name}: download failed \(http"):
+        dataset(roots).download()
     assert not [path for path in tmp_path.glob("**/*") if path.is_file()]
+
+
+class OwnFolder(ImageFolder):
+    def __init__(self, **settings):
+        super().__init__(path="own", **settings)
 
 
 @dataclass
@@ -118,31 +109,57 @@ class Study:
 
 @pytest.mark.parametrize(("dataset", "settings"), SETTINGS, ids=lambda x: getattr(x, "name", ""))
 def test_can_be_named_in_a_configuration(dataset, settings, tmp_path):
-    import yaml
-
     named = {"dataset": {"class_path": dataset.__name__, "init_args": settings}}
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(named))
-    factory = parse(Study, [str(tmp_path / "study.yaml")], "study").dataset
-    made = factory([tmp_path])
+    made = parse(Study, [str(tmp_path / "study.yaml")], "study").dataset([tmp_path])
     assert isinstance(made, dataset)
     assert made.roots == (tmp_path,)
-    for key, value in settings.items():
-        expected = {"path": Path("own"), "size": (20, 30)}.get(key) if "path" in settings else None
-        assert getattr(made, key) == (expected or value)
+    expected = settings | ({"path": Path("own"), "size": (20, 30)} if "path" in settings else {})
+    assert {key: getattr(made, key) for key in settings} == expected
 
 
-@pytest.mark.parametrize(
-    ("dataset", "settings"),
-    [
-        (MiniImageNet, {"size": 0}),
-        (CelebA, {"size": 0}),
-        (CelebA, {"min_images": 0}),
-        (MNIST, {"validation": 0}),
-        (Omniglot, {"size": 0}),
-    ],
-)
-def test_values_out_of_range(dataset, settings):
-    (key,) = settings
-    message = rf"^{dataset.__name__}\.{key}: expected at least 1.*, got 0"
-    with pytest.raises(InputError, match=message):
+OUT_OF_RANGE = [  # what, a value, what is expected, of which settings
+    (MiniImageNet, 0, "at least 1 pixel", "size"),
+    (CelebA, 0, "at least 1", "size", "min_images"),
+    (MNIST, 0, "at least 1 image", "validation"),
+    (Omniglot, 0, "at least 1 pixel", "size"),
+    (Omniglot, "mine", "one of lake, vinyals, random", "split"),
+    (Omniglot, True, "one of none, train, test, all", "rotations"),
+    (Omniglot, 0, "1 … 29", "validation_alphabets"),
+    (Omniglot, 30, "1 … 29", "validation_alphabets"),
+    (Omniglot, -1, ">= 0", "split_seed"),
+    (OwnFolder, 0, "at least 1 pixel", "size"),
+    (OwnFolder, (28, -1), "at least 1 pixel", "size"),
+    (OwnFolder, 4, "1 or 3", "channels"),
+    (OwnFolder, 0.0, "a number in (0, 1)", "validation"),
+    (OwnFolder, float("nan"), "a number in (0, 1)", "validation", "test"),
+    (OwnFolder, 1.5, "a number in (0, 1)", "test"),
+    (OwnFolder, -1, ">= 0", "split_seed"),
+    (Glyphs, 2, "at least 3", "n_alphabets"),
+    (Glyphs, 0, "1 … 30", "n_characters"),
+    (Glyphs, 31, "1 … 30", "n_characters"),
+    (Glyphs, 7, "at least 8", "size"),
+    (Glyphs, "seeds", "one of alphabets, drawers", "split"),
+    (Glyphs, 1, "at least 2", "factor_bins"),
+    (Glyphs, -1, "at least 0", "seed"),
+    (Glyphs, 0, "at least 1", "n_drawers", "validation_alphabets", "test_alphabets"),
+]
+IMPOSSIBLE = [
+    (Omniglot, {"split": "vinyals", "split_seed": 1}, "split_seed: has no effect on"),
+    (Omniglot, {"split": "random", "validation_alphabets": 5}, "alphabets: has no effect on"),
+    (OwnFolder, {"validation": 0.5, "test": 0.5}, "expected less than 1, got 1"),
+    (Glyphs, {"split": "drawers", "n_drawers": 4}, "n_drawers: expected at least 5, got 4"),
+    (Glyphs, {"test_alphabets": 17}, "expected fewer than n_alphabets (20)"),
+    *(
+        (d, {key: v}, f"{key}: expected {e}, got {v}")
+        for d, v, e, *ks in OUT_OF_RANGE
+        for key in ks
+    ),
+]
+
+
+@pytest.mark.parametrize(("dataset", "settings", "message"), IMPOSSIBLE)
+def test_impossible_settings(dataset, settings, message):
+    with pytest.raises(InputError, match=re.escape(message)) as caught:
         dataset(**settings)
+    assert str(caught.value).startswith(dataset.__name__.replace("Own", "Image"))

@@ -35,85 +35,48 @@ def test_shorter_side_resized_then_middle_cut(tmp_path, size):
     assert np.array_equal(decoded(tmp_path, (size[1], size[0]))[0], image)
 
 
+@pytest.mark.parametrize("mode", ["1", "L", "RGB", "RGBA", "LA", "P"])
+def test_grey_images_of_every_mode(tmp_path, mode):
+    image = picture().quantize(16) if mode == "P" else picture().convert(mode)
+    image.save(tmp_path / "0.png")
+    assert np.array_equal(decoded(tmp_path)[0], image.convert("L"))
+    assert torch.equal(decoded(tmp_path, channels=3), decoded(tmp_path).expand(3, -1, -1))
+
+
 def test_colours(tmp_path):
     image = picture("RGB")
     image.save(tmp_path / "0.png")
     assert np.array_equal(decoded(tmp_path, channels=3).permute(1, 2, 0), image)
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(InputError, match=r"/0\.png: expected a grey image, got RGB .*channels: 3"):
         decoded(tmp_path)
-    assert str(caught.value) == (
-        f"{tmp_path / '0.png'}: expected a grey image, got RGB with colours; "
-        "set channels: 3 or convert it"
-    )
 
 
-def test_grey_is_repeated_over_three_channels(tmp_path):
-    picture().save(tmp_path / "0.png")
-    assert torch.equal(decoded(tmp_path, channels=3), decoded(tmp_path).expand(3, -1, -1))
-
-
-@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "P"])
-def test_grey_in_disguise(tmp_path, mode):
-    image = picture().quantize(16) if mode == "P" else picture().convert(mode)
-    image.save(tmp_path / "0.png")
-    assert np.array_equal(decoded(tmp_path)[0], image.convert("L"))
-
-
-def test_one_bit_images(tmp_path):
-    image = picture().convert("1")
-    image.save(tmp_path / "0.png")
-    found = decoded(tmp_path)[0]
-    assert np.array_equal(found == 255, image)
-    assert np.array_equal(found == 0, ~np.asarray(image))
-
-
-def test_transparency_is_laid_over_white(tmp_path):
+def test_transparency_is_laid_over_white_and_orientation_applied(tmp_path):
     pixels = np.zeros((30, 30, 4), np.uint8)  # black everywhere …
     pixels[10:20, 10:20, 3] = 255  # … but opaque in the middle only
     Image.fromarray(pixels).save(tmp_path / "0.png")
-    found = decoded(tmp_path)[0]
-    assert (found[10:20, 10:20] == 0).all()
-    assert found.sum() == 255 * (900 - 100)
-
-
-def test_cameras_orientation_is_applied(tmp_path):
+    assert np.array_equal(decoded(tmp_path)[0], 255 - pixels[..., 3])
     exif = Image.Exif()
     exif[0x0112] = 6  # turn a quarter clockwise
     picture().save(tmp_path / "0.png", exif=exif)
     assert np.array_equal(decoded(tmp_path)[0], np.rot90(np.asarray(picture()), -1))
 
 
-def test_sixteen_bits_are_refused(tmp_path):
-    Image.fromarray(np.full((30, 30), 40_000, np.uint16)).save(tmp_path / "0.png")
+def test_unusable_images_are_named(tmp_path):
+    path = tmp_path / "0.png"
+    picture(size=(300, 300)).save(path, "jpeg")
+    for content, reason in (
+        *((b"", "not an image"), (b"<html></html>", "not an image")),
+        (b"\x89PNG\r\n\x1a\n broken", ""),
+        (path.read_bytes()[:-1000], ".*truncated"),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=rf"0.png: cannot be decoded \({reason}") as caught:
+            decoded(tmp_path)
+        assert "\n" not in str(caught.value)
+    Image.fromarray(np.full((30, 30), 40_000, np.uint16)).save(path)
     with pytest.raises(InputError, match=r"0.png: expected 8 bits per channel, got mode I;16"):
         decoded(tmp_path)
-
-
-@pytest.mark.parametrize("content", [b"", b"<html></html>", b"\x89PNG\r\n\x1a\n broken"])
-def test_undecodable_image(tmp_path, content):
-    (tmp_path / "0.png").write_bytes(content)
-    with pytest.raises(InputError, match=r"0.png: cannot be decoded") as caught:
-        decoded(tmp_path)
-    assert "\n" not in str(caught.value)
-    assert "0x" not in str(caught.value), "no addresses"
-
-
-def test_truncated_image(tmp_path):
-    path = tmp_path / "0.jpg"
-    picture(size=(300, 300)).save(path)
-    path.write_bytes(path.read_bytes()[:-1000])
-    with pytest.raises(InputError, match=r"0.jpg: cannot be decoded.*truncated"):
-        decoded(tmp_path)
-
-
-def test_digests_are_of_the_files_bytes(tmp_path):
-    for name in ("a.png", "b.png", "c.bmp"):  # c has the same pixels
-        picture().save(tmp_path / name)
-    files = find_images(tmp_path)
-    images, digests = decode(files, size=(8, 8), channels=1, invert=False, title="test")
-    assert torch.equal(images[0], images[2])
-    assert digests[0] == digests[1] != digests[2]
-    assert digests.dtype == torch.int64
 
 
 def test_found_in_order_of_names_hidden_ones_left_out(tmp_path):
@@ -124,21 +87,18 @@ def test_found_in_order_of_names_hidden_ones_left_out(tmp_path):
     assert [file.name for file in find_images(tmp_path)] == ["a/3.png", "b/1.jpeg", "b/2.PNG"]
 
 
-@pytest.mark.parametrize(
-    ("old", "new"),
-    [
-        (b"PK\x01\x02\x14\x03\x14", b"PK\x01\x02\x14\x03\xff"),  # needs a later version
-        ("ä.png".encode(), b"\xc3\xc3.png"),  # a name that is not UTF-8
-        (b"PK\x05\x06", b"PK\x05\x05"),
-    ],
-)
-def test_archives_that_cannot_be_opened(tmp_path, old, new):
+def test_archives_that_cannot_be_opened(tmp_path):
     path = tmp_path / "a.zip"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("ä.png", b"")
     assert len(find_images(path)) == 1
     content = path.read_bytes()
-    assert old in content
-    path.write_bytes(content.replace(old, new))
-    with pytest.raises(InputError, match=r"a\.zip: not a complete zip archive .*; replace it"):
-        find_images(path)
+    for old, new in (
+        (b"PK\x01\x02\x14\x03\x14", b"PK\x01\x02\x14\x03\xff"),  # needs a later version
+        ("ä.png".encode(), b"\xc3\xc3.png"),  # a name that is not UTF-8
+        (b"PK\x05\x06", b"PK\x05\x05"),
+    ):
+        assert old in content
+        path.write_bytes(content.replace(old, new))
+        with pytest.raises(InputError, match=r"a\.zip: not a complete zip archive .*; replace it"):
+            find_images(path)

@@ -15,18 +15,14 @@ PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
 RNG = np.random.default_rng(0)
 
 
-def loaded(content, **options):
-    return load_pickle(io.BytesIO(content), "x.pkl", **options)
+def loaded(content):
+    return load_pickle(io.BytesIO(content), "x.pkl")
 
 
 def refused(content, *words):
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(InputError, match=r"\Ax\.pkl: [^\n]*\Z") as caught:
         loaded(content)
-    message = str(caught.value)
-    assert message.startswith("x.pkl: ")
-    assert "\n" not in message
-    for word in words:
-        assert word in message
+    assert [word for word in words if word not in str(caught.value)] == [], str(caught.value)
 
 
 def same(one, two):
@@ -67,53 +63,42 @@ def test_loads_what_pickle_loads(name, protocol):
     assert same(loaded(content), pickle.loads(content))
 
 
-@pytest.mark.parametrize("protocol", range(3, pickle.HIGHEST_PROTOCOL + 1))
-def test_bytes(protocol):
+def test_bytes():
     value = [b"", b"a\xff", b"ab" * 2**20]
-    assert same(loaded(pickle.dumps(value, protocol=protocol)), value)
+    for protocol in PROTOCOLS[3:]:  # earlier ones pickle bytes as calls
+        assert same(loaded(pickle.dumps(value, protocol=protocol)), value)
 
 
 def test_shared_objects_are_copied_once():
     shared = [ARRAYS["uint8"]]
     for _ in range(60):  # 2^60 leaves
         shared = [shared, shared]
-    copied = loaded(pickle.dumps(shared))
+    copied = loaded(pickle.dumps(shared) + b"\n\xff")  # what follows the end does not matter
     assert copied[0] is copied[1]
-
-
-def test_names_of_older_numpy():
-    content = pickle.dumps(ARRAYS["float"], protocol=2)
-    assert b"numpy._core.multiarray" in content
-    older = content.replace(b"numpy._core.multiarray", b"numpy.core.multiarray")
-    assert same(loaded(older), ARRAYS["float"])
 
 
 def python2(array):
     """A dict as Python 2 pickled it with protocol 2: arrays' contents are strings of 8 bits."""
     content = array.tobytes()
-    short = len(content) < 256
-    length = b"U" + bytes([len(content)]) if short else b"T" + len(content).to_bytes(4, "little")
-    return b"".join(
-        [
-            b"\x80\x02}(U\x04datacnumpy.core.multiarray\n_reconstruct\nq\x01cnumpy\nndarray\nq\x02",
-            b"K\x00\x85U\x01b\x87R(K\x01",
-            *(b"M" + n.to_bytes(2, "little") for n in array.shape),
-            {1: b"\x85", 2: b"\x86", 3: b"\x87"}[array.ndim],
-            b"cnumpy\ndtype\nU\x02" + array.dtype.str[1:].encode(),
-            b"K\x00K\x01\x87R(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89",
-            length + content,
-            b"tbU\x06labels](K\x05K\x06eU\x04nameU\x02a\xfcu.",
-        ]
-    )
+    parts = [
+        b"\x80\x02}(U\x04datacnumpy.core.multiarray\n_reconstruct\nq\x01cnumpy\nndarray\nq\x02",
+        b"K\x00\x85U\x01b\x87R(K\x01",
+        *(b"M" + n.to_bytes(2, "little") for n in array.shape),
+        {2: b"\x86", 3: b"\x87"}[array.ndim],
+        b"cnumpy\ndtype\nU\x02u1K\x00K\x01\x87R",
+        b"(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89",
+        b"T" + len(content).to_bytes(4, "little") + content,
+        b"tbU\x06labels](K\x05K\x06eU\x04nameU\x02a\xfcu.",
+    ]
+    return b"".join(parts)
 
 
-@pytest.mark.parametrize("shape", [(9,), (3, 4, 5), (300, 3072), (900, 3072)])
+@pytest.mark.parametrize("shape", [(3, 4, 5), (900, 3072)])
 def test_python_2(shape):
     array = RNG.integers(0, 256, shape, np.uint8)
-    content = python2(array)
     expected = {"data": array, "labels": [5, 6], "name": "aü"}
-    assert same(pickle.loads(content, encoding="latin1"), expected), "the test's own pickle"
-    assert same(loaded(content), expected)
+    assert same(pickle.loads(python2(array), encoding="latin1"), expected), "the test's own pickle"
+    assert same(loaded(python2(array)), expected)
 
 
 class Reading(io.BytesIO):
@@ -153,38 +138,31 @@ def test_a_call_is_refused_and_not_made(protocol, inside, tmp_path):
     attack = Calls(os.system, f"touch {tmp_path / 'done'}")
     array = np.empty(1, object)
     array[0] = attack
-    content = {
-        "alone": attack,
-        "nested": {"image_data": ARRAYS["uint8"], "class_dict": {"a": [(1, [attack])]}},
-        "key": {attack: 1},
-        "state": Calls(np.frombuffer, attack),
-        "array of objects": array,
+    content, named = {
+        "alone": (attack, "posix.system"),
+        "nested": ({"image_data": ARRAYS["uint8"], "a": [(1, [attack])]}, "posix.system"),
+        "key": ({attack: 1}, "posix.system"),
+        "state": (Calls(np.frombuffer, attack), "numpy"),
+        "array of objects": (array, "numpy.dtype('O8')"),
     }[inside]
-    named = {"state": "numpy", "array of objects": "numpy.dtype('O8')"}.get(inside, "posix.system")
     refused(pickle.dumps(content, protocol=protocol), named)
     assert not (tmp_path / "done").exists()
 
 
-@pytest.mark.parametrize(
-    ("module", "name"),
-    [
-        *[("builtins", name) for name in ("eval", "exec", "getattr", "__import__", "object")],
-        ("numpy.core.multiarray", "fromfile"),
-        ("numpy.core.multiarrays", "_reconstruct"),
-        ("numpy.core", "multiarray._reconstruct"),
-        ("numpy.core.multiarray", "_reconstruct.__globals__"),
-        ("numpy.core.multiarray", "_reconstruct\n"),
-        ("numpy.core.multiarray ", "_reconstruct"),
-        ("Numpy", "ndarray"),
-        ("numpy", "ndarray.__class__"),
-        ("numpy", "memmap"),
-        ("numpy.testing._private.utils", "runstring"),
-        ("numpy.f2py.crackfortran", "myeval"),
-        ("codecs", "encode"),
-        ("_codecs", "decode"),
-        ("os\n\x1b[2J", "system" * 99),
-    ],
-)
+LOOKALIKES = [
+    *(("builtins", name) for name in ("eval", "exec", "getattr", "__import__", "object")),
+    *(("numpy.core.multiarray", "fromfile"), ("numpy.core.multiarrays", "_reconstruct")),
+    *(("numpy.core", "multiarray._reconstruct"), ("numpy.core.multiarray ", "_reconstruct")),
+    ("numpy.core.multiarray", "_reconstruct.__globals__"),
+    ("numpy.core.multiarray", "_reconstruct\n"),
+    *(("Numpy", "ndarray"), ("numpy", "ndarray.__class__"), ("numpy", "memmap")),
+    ("numpy.testing._private.utils", "runstring"),
+    *(("numpy.f2py.crackfortran", "myeval"), ("codecs", "encode"), ("_codecs", "decode")),
+    ("os\n\x1b[2J", "system" * 99),
+]
+
+
+@pytest.mark.parametrize(("module", "name"), LOOKALIKES)
 def test_lookalikes_are_refused(module, name):
     texts = [text.encode() for text in (module, name)]
     pushed = [b"X" + len(text).to_bytes(4, "little") + text for text in texts]
@@ -199,124 +177,86 @@ RECONSTRUCT = b"cnumpy.core.multiarray\n_reconstruct\n"
 FROMBUFFER, ENCODE = b"cnumpy.core.numeric\n_frombuffer\n", b"c_codecs\nencode\n"
 EMPTY = RECONSTRUCT + NDARRAY + b"K\x00\x85U\x01b\x87R"
 U1 = DTYPE + b"U\x02u1K\x00K\x01\x87R"
+FRAMED = FROMBUFFER + b"(C\x02ab"
+# What is bent: what the message says, and ways to bend it.
+BENT = [
+    # Calls
+    (DTYPE, "numpy.dtype('O')", b"U\x01OK\x00K\x01\x87R"),
+    (DTYPE, "numpy.dtype('V10')", b"U\x03V10K\x00K\x01\x87R"),
+    (DTYPE, "numpy.dtype('u1')", b"U\x02u1\x85R"),
+    (DTYPE, "calls numpy.dtype", b"](U\x01aU\x01O\x86eK\x00K\x01\x87R", b")R"),
+    (DTYPE, "", b"NR"),
+    (NDARRAY, "calls numpy.ndarray", b"K\x05\x85\x85R"),
+    (RECONSTRUCT, "_reconstruct", b"NNN\x87R", DTYPE + b"K\x00\x85U\x01b\x87R"),
+    (RECONSTRUCT + NDARRAY, "_reconstruct", b"K\x05\x85U\x01b\x87R", b"K\x00\x85U\x01O\x87R"),
+    (b"(", "calls numpy.ndarray", NDARRAY + b"o"),
+    (b"(", "numpy.dtype('O')", DTYPE + b"U\x01OK\x00K\x01o"),
+    (ENCODE, "_codecs.encode", b"U\x01xU\x05rot13\x86R", b"U\x01xU\x06latin1U\x06ignore\x87R"),
+    (ENCODE, "_codecs.encode", NDARRAY + b"U\x06latin1\x86R"),
+    (b"", "not callable", b"U\x01x)R", b"})R", EMPTY + b")R", U1 + b")R"),
+    (FROMBUFFER, "_frombuffer", b"(C\x02abU\x01OK\x02\x85U\x01CtR", b"(NNNNtR"),
+    (FRAMED + U1, "_frombuffer", b"K\x02\x85U\x01KtR"),
+    (FRAMED + U1, "3 bytes by its shape but 2", b"K\x03\x85U\x01CtR"),
+    (FROMBUFFER, "without content", b"(]" + U1 + b"K\x00\x85U\x01CtR"),
+    # States
+    (NDARRAY, "sets attributes of numpy.ndarray", b"}U\x01aK\x01sb"),
+    (RECONSTRUCT, "sets attributes of numpy", b"N}U\x08__call__K\x01s\x86b"),
+    (U1, "changes a numpy.dtype", b"}U\x05dtypeU\x01Osb", b"N}U\x05dtypeU\x01Os\x86b"),
+    (U1, "changes", b"(K\x03U\x01|](U\x01aeNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"),
+    (U1, "changes", b"(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x3ftb"),
+    (U1, "changes", b"(K\x04U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00}tb"),
+    (b"", "list", b"]}U\x01aK\x01sb"),
+    (b"", "dict", b"}}U\x01aK\x01sb"),
+    (EMPTY, "fills an array", b"}U\x04dataK\x01sb", b"N}U\x05shapeK\x01s\x86b"),
+    (EMPTY, "fills an array", b"(K\x01K\x02\x85U\x01O\x89U\x02abtb"),
+    (EMPTY, "without content", b"", b"(K\x01K\x02\x85" + U1 + b"\x89](NNetb"),
+    (EMPTY, "2 bytes by its shape but 3", b"(K\x01K\x02\x85" + U1 + b"\x89U\x03abctb"),
+    (EMPTY, "shape", b"(K\x01K\x02" + U1 + b"\x89U\x02abtb"),
+    (EMPTY + b"(K\x01J\xff\xff\xff\xffJ\xfe\xff\xff\xff\x86", "shape", U1 + b"\x89U\x02abtb"),
+    (EMPTY, "", b"K\x00K\x01s", b"K\x00a", b"(K\x00\x90"),
+    # What is left over
+    (b"", "holds _Number", U1),
+    (b"", "holds numpy.ndarray", NDARRAY),
+    (b"}", "", U1 + b"K\x01s"),
+    (b"}", "a key of type _Global", NDARRAY + b"K\x01s"),
+    (b"}", "a key of type tuple", b")K\x01s"),
+    (b"", "holds set", b"\x8f"),
+    (b"", "holds frozenset", b"(\x91"),
+    (b"\x96" + bytes(8), "holds bytearray", b""),
+    (b"\x96" + bytes(8), "holds memoryview", b"\x98"),
+    # Instructions
+    (b"", "persistent id", b"Pos.system\n", b"U\x01xQ"),
+    (b"", "extension", b"\x82\x01", b"\x83\x01\x00", b"\x84\x01\x00\x00\x00"),
+    (b"", "", NDARRAY + b")\x81", NDARRAY + b")}\x92", b"\x97"),
+]
 
 
 @pytest.mark.parametrize(
-    ("content", "word"),
-    [
-        # Calls
-        (DTYPE + b"U\x01OK\x00K\x01\x87R", "numpy.dtype('O')"),
-        (DTYPE + b"U\x03V10K\x00K\x01\x87R", "numpy.dtype('V10')"),
-        (DTYPE + b"U\x02u1\x85R", "numpy.dtype('u1')"),
-        (DTYPE + b"](U\x01aU\x01O\x86eK\x00K\x01\x87R", "calls numpy.dtype"),
-        (DTYPE + b")R", "calls numpy.dtype"),
-        (DTYPE + b"NR", ""),
-        (NDARRAY + b"K\x05\x85\x85R", "calls numpy.ndarray"),
-        (RECONSTRUCT + NDARRAY + b"K\x05\x85U\x01b\x87R", "_reconstruct"),
-        (RECONSTRUCT + NDARRAY + b"K\x00\x85U\x01O\x87R", "_reconstruct"),
-        (RECONSTRUCT + DTYPE + b"K\x00\x85U\x01b\x87R", "_reconstruct"),
-        (RECONSTRUCT + b"NNN\x87R", "_reconstruct"),
-        (b"(" + NDARRAY + b"o", "calls numpy.ndarray"),
-        (b"(" + DTYPE + b"U\x01OK\x00K\x01o", "numpy.dtype('O')"),
-        (ENCODE + b"U\x01xU\x05rot13\x86R", "_codecs.encode"),
-        (ENCODE + b"U\x01xU\x06latin1U\x06ignore\x87R", "_codecs.encode"),
-        (ENCODE + NDARRAY + b"U\x06latin1\x86R", "_codecs.encode"),
-        (b"U\x01x)R", "not callable"),
-        (b"})R", "not callable"),
-        (EMPTY + b")R", "not callable"),
-        (U1 + b")R", "not callable"),
-        (FROMBUFFER + b"(C\x02ab" + U1 + b"K\x02\x85U\x01KtR", "_frombuffer"),
-        (FROMBUFFER + b"(C\x02abU\x01OK\x02\x85U\x01CtR", "_frombuffer"),
-        (FROMBUFFER + b"(C\x02ab" + U1 + b"K\x03\x85U\x01CtR", "3 bytes by its shape but 2"),
-        (FROMBUFFER + b"(]" + U1 + b"K\x00\x85U\x01CtR", "without content"),
-        (FROMBUFFER + b"(NNNNtR", "_frombuffer"),
-        # States
-        (NDARRAY + b"}U\x01aK\x01sb", "sets attributes of numpy.ndarray"),
-        (RECONSTRUCT + b"N}U\x08__call__K\x01s\x86b", "sets attributes of numpy"),
-        (U1 + b"}U\x05dtypeU\x01Osb", "changes a numpy.dtype"),
-        (U1 + b"N}U\x05dtypeU\x01Os\x86b", "changes a numpy.dtype"),
-        (U1 + b"(K\x03U\x01|](U\x01aeNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb", "changes"),
-        (U1 + b"(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x3ftb", "changes"),
-        (U1 + b"(K\x04U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00}tb", "changes"),
-        (b"]}U\x01aK\x01sb", "list"),
-        (b"}}U\x01aK\x01sb", "dict"),
-        (EMPTY + b"}U\x04dataK\x01sb", "fills an array"),
-        (EMPTY + b"N}U\x05shapeK\x01s\x86b", "fills an array"),
-        (EMPTY + b"(K\x01K\x02\x85" + U1 + b"\x89](NNetb", "without content"),
-        (EMPTY + b"(K\x01K\x02\x85U\x01O\x89U\x02abtb", "fills an array"),
-        (EMPTY + b"(K\x01K\x02\x85" + U1 + b"\x89U\x03abctb", "2 bytes by its shape but 3"),
-        (EMPTY + b"(K\x01K\x02" + U1 + b"\x89U\x02abtb", "shape"),
-        (EMPTY + b"(K\x01J\xff\xff\xff\xffJ\xfe\xff\xff\xff\x86" + U1 + b"\x89U\x02abtb", "shape"),
-        (EMPTY + b"K\x00K\x01s", ""),
-        (EMPTY + b"K\x00a", ""),
-        (EMPTY + b"(K\x00\x90", ""),
-        # What is left over
-        (EMPTY, "without content"),
-        (U1, "holds _Number"),
-        (NDARRAY, "holds numpy.ndarray"),
-        (b"}" + U1 + b"K\x01s", ""),
-        (b"}" + NDARRAY + b"K\x01s", "a key of type _Global"),
-        (b"})K\x01s", "a key of type tuple"),
-        (b"\x8f", "holds set"),
-        (b"(\x91", "holds frozenset"),
-        (b"\x96" + bytes(8), "holds bytearray"),
-        (b"\x96" + bytes(8) + b"\x98", "holds memoryview"),
-        # Instructions
-        (b"Pos.system\n", "persistent id"),
-        (b"U\x01xQ", "persistent id"),
-        (b"\x82\x01", "extension"),
-        (b"\x83\x01\x00", "extension"),
-        (b"\x84\x01\x00\x00\x00", "extension"),
-        (NDARRAY + b")\x81", ""),
-        (NDARRAY + b")}\x92", ""),
-        (b"\x97", ""),
-    ],
+    ("start", "word", "end"), [(s, w, e) for s, w, *ends in BENT for e in ends]
 )
-def test_what_is_allowed_cannot_be_bent(content, word):
-    refused(content + b".", word)
+def test_what_is_allowed_cannot_be_bent(start, word, end):
+    refused(start + end + b".", word)
 
 
 @pytest.mark.parametrize("resolved", [False, True])
 def test_an_extension_is_refused_even_if_it_is_known(resolved, monkeypatch):
-    monkeypatch.setitem(copyreg._inverted_registry, 7, ("os", "system"))  # type: ignore[attr-defined]
+    monkeypatch.setitem(copyreg._inverted_registry, 7, ("os", "system"))
     if resolved:
         assert pickle.loads(b"\x82\x07.") is os.system
     refused(b"\x82\x07U\x04true\x85R.", "names os.system")
 
 
-WHOLE = pickle.dumps({"image_data": ARRAYS["uint8"], "class_dict": {"a": [1]}}, protocol=2)
+DAMAGED = [
+    *(b"", b"\n", b"<!DOCTYPE html><html></html>", b"\x80\x63.", b".", b"0.", b"]h\x09."),
+    *(b"]\x94h\x00a.", b"X\xff\xff\xff\xffabc.", b"\x8d" + b"\xff" * 8 + b"abc."),
+    *(b"\x8e" + (2**45).to_bytes(8, "little") + b"abc.", b"T\xff\xff\xff\xffabc."),
+    *(b"\x8b\xff\xff\xff\x7f.", b"}]K\x01s."),
+]
 
 
-@pytest.mark.parametrize("length", range(1, len(WHOLE), 7))
-def test_truncated(length):
-    refused(WHOLE[:length])
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        *(
-            b"",
-            b"\n",
-            b"<!DOCTYPE html><html></html>",
-            b"\x80\x63.",
-            b".",
-            b"0.",
-            b"]h\x09.",
-            b"]\x94h\x00a.",
-        ),
-        b"X\xff\xff\xff\xffabc.",
-        b"\x8d" + b"\xff" * 8 + b"abc.",
-        b"\x8e" + (2**45).to_bytes(8, "little") + b"abc.",
-        b"T\xff\xff\xff\xffabc.",
-        b"\x8b\xff\xff\xff\x7f.",
-        b"}]K\x01s.",
-    ],
-    ids=lambda content: repr(content[:20]),
-)
-def test_damaged(content):
-    refused(content, "not a complete pickle")
-
-
-def test_what_follows_the_end_does_not_matter():
-    assert loaded(b"K\x01.\n\xff") == 1
+def test_damaged():
+    for content in DAMAGED:
+        refused(content, "not a complete pickle")
+    whole = pickle.dumps({"image_data": ARRAYS["uint8"], "class_dict": {"a": [1]}}, protocol=2)
+    for length in range(1, len(whole), 7):
+        refused(whole[:length])

@@ -5,9 +5,6 @@ import io
 import pickle
 import shutil
 import zipfile
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,25 +12,19 @@ from PIL import Image
 
 from fewshot.data.mini_imagenet.splits import SPLIT_OF, TEST, TRAIN, VALIDATION
 
-Images = Mapping[str, "list[np.ndarray[Any, Any]]"]
-Files = Mapping[str, list[bytes]]
-
-SPLIT_NAMES = ("train", "validation", "test")
 FOLDERS = {"train": "train", "validation": "val", "test": "test"}
-SYNSETS = dict(zip(SPLIT_NAMES, (TRAIN, VALIDATION, TEST), strict=True))
+SYNSETS = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
 N_IMAGES = 3
 
 
 @pytest.fixture(scope="session")
 def images():
     """Three smooth pictures, 84×84×3, for each of the hundred synsets."""
-    rng = np.random.default_rng(0)
-
-    def picture():
-        coarse = Image.fromarray(rng.integers(0, 256, (5, 5, 3), np.uint8))
-        return np.asarray(coarse.resize((84, 84), Image.Resampling.BICUBIC))
-
-    return {name: [picture() for _ in range(N_IMAGES)] for name in SPLIT_OF}
+    pixels = np.random.default_rng(0).integers(0, 256, (len(SPLIT_OF), N_IMAGES, 5, 5, 3), np.uint8)
+    return {
+        name: [np.asarray(Image.fromarray(one).resize((84, 84))) for one in few]
+        for name, few in zip(SPLIT_OF, pixels, strict=True)
+    }
 
 
 @pytest.fixture(scope="session")
@@ -48,96 +39,65 @@ def pngs(images):
     return {name: [png(pixels) for pixels in pictures] for name, pictures in images.items()}
 
 
-def file_name(synset, i):
-    """As in the published lists."""
-    return f"{synset}{i:08}.png"
-
-
-def write_folders(root, pngs):
-    folder = root / "mini-imagenet"
+def write_files(folder, form, pngs):
+    """Class folders or one folder of images, named as in the published lists, or archives."""
     for name, split in SPLIT_OF.items():
-        (folder / FOLDERS[split] / name).mkdir(parents=True)
+        place = "images" if form.startswith("lists") else f"{FOLDERS[split]}/{name}"
+        (folder / place).mkdir(parents=True, exist_ok=True)
         for i, content in enumerate(pngs[name]):
-            (folder / FOLDERS[split] / name / file_name(name, i)).write_bytes(content)
-    return folder
+            (folder / place / f"{name}{i:08}.png").write_bytes(content)
+    if form == "archives":
+        for i in range(N_IMAGES):
+            with zipfile.ZipFile(folder / f"part-{i}.zip", "w") as archive:
+                for path in folder.glob(f"*/*/*{i:08}.png"):
+                    archive.write(path, path.relative_to(folder))
+        for split in FOLDERS.values():
+            shutil.rmtree(folder / split)
 
 
-def write_archives(root, pngs):
-    folder = root / "mini-imagenet"
-    folder.mkdir(parents=True)
-    for i in range(N_IMAGES):
-        with zipfile.ZipFile(folder / f"part-{i}.zip", "w") as archive:
-            for name, split in SPLIT_OF.items():
-                path = f"{FOLDERS[split]}/{name}/{file_name(name, i)}"
-                archive.writestr(path, pngs[name][i])
-    return folder
-
-
-def write_csv(folder):
+def write_lists(folder, archived):
+    (folder / "images" / "not_listed.png").write_bytes(b"not looked at")
     for split, names in SYNSETS.items():
         with open(folder / f"{FOLDERS[split]}.csv", "w", newline="") as file:
-            rows = [(file_name(name, i), name) for name in names for i in range(N_IMAGES)]
+            rows = [(f"{name}{i:08}.png", name) for name in names for i in range(N_IMAGES)]
             csv.writer(file).writerows([("filename", "label"), *rows[::-1]])
-
-
-def write_lists(root, pngs, *, archive=False):
-    folder = root / "mini-imagenet"
-    (folder / "images").mkdir(parents=True)
-    for name, contents in pngs.items():
-        for i, content in enumerate(contents):
-            (folder / "images" / file_name(name, i)).write_bytes(content)
-    (folder / "images" / "not_listed.png").write_bytes(b"not looked at")
-    write_csv(folder)
-    if archive:
+    if archived:
         shutil.make_archive(str(folder / "images"), "zip", folder, "images")
         shutil.rmtree(folder / "images")
-    return folder
 
 
-def pickled(images, split):
+def write_pickles(folder, images):
     """As in learn2learn's files, but with rows and classes in no order."""
-    names = SYNSETS[split]
-    rows = np.random.default_rng(1).permutation(N_IMAGES * len(names)).reshape(-1, N_IMAGES)
-    pixels = np.empty((rows.size, 84, 84, 3), np.uint8)
-    for name, listed in zip(names, rows, strict=True):
-        pixels[listed] = images[name]
-    classes = {name: rows[i].tolist() for i, name in enumerate(names)}
-    return {"image_data": pixels, "class_dict": dict(reversed(classes.items()))}
-
-
-def write_pickles(root, images, protocol=2):
-    root.mkdir(parents=True, exist_ok=True)
-    for split in SPLIT_NAMES:
-        with open(root / f"mini-imagenet-cache-{split}.pkl", "wb") as file:
-            pickle.dump(pickled(images, split), file, protocol=protocol)
-    return root
+    for split, names in SYNSETS.items():
+        rows = np.random.default_rng(1).permutation(N_IMAGES * len(names)).reshape(-1, N_IMAGES)
+        pixels = np.empty((rows.size, 84, 84, 3), np.uint8)
+        for name, listed in zip(names, rows, strict=True):
+            pixels[listed] = images[name]
+        classes = {name: rows[i].tolist() for i, name in enumerate(names)}
+        content = {"image_data": pixels, "class_dict": dict(reversed(classes.items()))}
+        path = folder / f"mini-imagenet-cache-{split}.pkl"
+        path.write_bytes(pickle.dumps(content, protocol=2))
 
 
 @pytest.fixture
-def write(images, pngs):
-    """``write(root, form)``: the folder in ``root`` that has miniImageNet in this form.
+def make(tmp_path, images, pngs):
+    """``make(form)``: a data root, and the folder in it that has miniImageNet in this form.
 
-    Images other than the usual ones are given as arrays, for pickles, or else as files.
+    ``replaced``: synset -> its images as arrays, for pickles, or else as files.
     """
-    usual = images, pngs
 
-    def write(root, form, *, images=usual[0], pngs=usual[1], protocol=2):
-        writers: dict[str, Callable[[], Path]] = {
-            "folders": lambda: write_folders(root, pngs),
-            "archives": lambda: write_archives(root, pngs),
-            "lists": lambda: write_lists(root, pngs),
-            "lists, archive": lambda: write_lists(root, pngs, archive=True),
-            "pickles": lambda: write_pickles(root / "mini-imagenet", images, protocol),
-        }
-        return writers[form]()
+    def write(form, replaced=None):
+        root, folder = tmp_path / form, tmp_path / form / "mini-imagenet"
+        folder.mkdir(parents=True)
+        if form == "pickles":
+            write_pickles(folder, images | (replaced or {}))
+        else:
+            write_files(folder, form, pngs | (replaced or {}))
+            if form.startswith("lists"):
+                write_lists(folder, form == "lists, archive")
+        return root, folder
 
     return write
-
-
-@pytest.fixture
-def make(tmp_path, write):
-    """``make(form)``: a data root, and the folder in it that has miniImageNet in this form."""
-    return lambda form: (tmp_path / form, write(tmp_path / form, form))
 
 
 @pytest.fixture

@@ -1,19 +1,16 @@
-import io
+import shutil
 import zipfile
-from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision import datasets
 
-from fewshot.data import ImageBank
 from fewshot.data.omniglot import dataset as omniglot
 from fewshot.data.omniglot import splits as omniglot_splits
 from fewshot.data.omniglot.dataset import Omniglot
 from guided.errors import InputError
-
-Same = Callable[[ImageBank, ImageBank], bool]
 
 DRAWERS = 3
 NAMES = (
@@ -44,9 +41,7 @@ def test_decoding_is_pillows(zipped, extracted):
     image = Image.open(path).convert("L").resize((20, 20), Image.Resampling.LANCZOS)
     assert np.array_equal(train.images[row, 0], 255 - np.asarray(image))
     assert train.attributes["drawer"][row] == 1
-
-
-def test_at_their_own_size_drawings_are_exact(zipped, extracted):
+    # At their own size drawings are exact.
     bank = Omniglot(zipped, size=105).bank()
     path = extracted / "images_background/Greek/character01/0001_01.png"
     assert np.array_equal(bank.images[0, 0] == 0, np.asarray(Image.open(path)))
@@ -54,23 +49,24 @@ def test_at_their_own_size_drawings_are_exact(zipped, extracted):
 
 
 def named(splits):
-    return [set(bank.class_names) for bank in (splits.train, splits.validation, splits.test)]
+    return [set(bank.class_names) for bank in vars(splits).values()]
 
 
-def test_lake_holds_out_alphabets(zipped):
-    held_out = set()
-    for seed in range(12):
-        splits = Omniglot(zipped, validation_alphabets=2, split_seed=seed).splits()
-        train, validation, test = named(splits)
+def test_lake_holds_out_alphabets(zipped, refused):
+    def drawn(seed):
+        return named(Omniglot(zipped, validation_alphabets=2, split_seed=seed).splits())
+
+    for seed in range(6):
+        train, validation, test = drawn(seed)
         assert test == set(NAMES[8:])
         assert train | validation == set(NAMES[:8])
         alphabets = {name.split("/")[0] for name in validation}
         assert len(alphabets) == 2
         assert alphabets.isdisjoint(name.split("/")[0] for name in train)
-        again = Omniglot(zipped, validation_alphabets=2, split_seed=seed).splits()
-        assert named(again) == [train, validation, test]
-        held_out.add(frozenset(alphabets))
-    assert len(held_out) > 1, "the seed has no effect"
+        assert drawn(seed) == [train, validation, test]
+    assert any(drawn(seed) != drawn(0) for seed in range(6)), "the seed has no effect"
+    wanted = "validation_alphabets: expected fewer than the 4 background alphabets, got 4"
+    refused(Omniglot(zipped, validation_alphabets=4), wanted)
 
 
 def test_vinyals_divides_one_alphabet(zipped):
@@ -80,15 +76,16 @@ def test_vinyals_divides_one_alphabet(zipped):
     assert train == set(NAMES) - validation - test
 
 
-def test_shuffled_split():
-    names = [f"A{i // 40:02}/character{i % 40:02}" for i in range(1623)]
-    positions = omniglot_splits.shuffled(names, 0)
-    parts = (positions.train, positions.validation, positions.test)
-    assert [len(part) for part in parts] == [1100, 100, 423]
-    assert sorted(i for part in parts for i in part) == list(range(1623))
-    assert all(part == sorted(part) for part in parts)
-    assert positions == omniglot_splits.shuffled(names, 0)
-    assert positions != omniglot_splits.shuffled(names, 1)
+def test_shuffled_split(zipped, monkeypatch):
+    monkeypatch.setattr(omniglot_splits, "RANDOM_TRAIN", 6)
+    monkeypatch.setattr(omniglot_splits, "RANDOM_VALIDATION", 3)
+
+    def drawn(seed):
+        return named(Omniglot(zipped, split="random", split_seed=seed).splits())
+
+    assert list(map(len, drawn(0))) == [6, 3, 4]
+    assert set().union(*drawn(0)) == set(NAMES)
+    assert drawn(0) == drawn(0) != drawn(1)
 
 
 @pytest.mark.parametrize(
@@ -98,55 +95,101 @@ def test_shuffled_split():
 def test_rotations(zipped, rotations, factors):
     upright = Omniglot(zipped, split="vinyals").splits()
     turned = Omniglot(zipped, split="vinyals", rotations=rotations).splits()
-    for name, factor in zip(("train", "validation", "test"), factors, strict=True):
-        before, after = getattr(upright, name), getattr(turned, name)
-        assert after.n_classes == factor * before.n_classes
-        assert len(after) == factor * len(before)
-    if turned.test.n_classes > upright.test.n_classes:
+    pairs = list(zip(vars(upright).values(), vars(turned).values(), strict=True))
+    assert tuple(after.n_classes / before.n_classes for before, after in pairs) == factors
+    assert tuple(len(after) / len(before) for before, after in pairs) == factors
+    if factors[2] == 4:
         n = len(upright.test)
         assert torch.equal(turned.test.images[2 * n : 3 * n], upright.test.images.flip(2, 3))
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"split": "mine"}, "Omniglot.split: expected one of lake, vinyals, random, got mine"),
-        ({"rotations": True}, "Omniglot.rotations: expected one of none"),
-        ({"validation_alphabets": 0}, "Omniglot.validation_alphabets: expected 1 … 29, got 0"),
-        ({"validation_alphabets": 30}, "Omniglot.validation_alphabets: expected 1 … 29, got 30"),
-        ({"split_seed": -1}, "Omniglot.split_seed: expected >= 0"),
-        ({"split": "vinyals", "split_seed": 1}, "split_seed: has no effect on the split vinyals"),
-        ({"split": "random", "validation_alphabets": 5}, "has no effect on the split random"),
-    ],
-)
-def test_impossible_settings(tmp_path, options, message):
-    with pytest.raises(InputError, match=message):
-        Omniglot(tmp_path, **options)
+def test_listed_and_decoded_once_until_a_source_changes(zipped, extracted, listed, decoded_once):
+    archive = zipped / "omniglot" / "images_background.zip"
+    image = extracted / "images_evaluation" / "Kannada" / "character01" / "0001_01.png"
+    for root, where, path in ((zipped, archive.parent, archive), (extracted, extracted, image)):
+        listed(Omniglot(root), where, len(NAMES), len(NAMES) * DRAWERS)
+        decoded_once(Omniglot(root, validation_alphabets=1), path)
 
 
-@pytest.mark.parametrize("source", ["zipped", "extracted"])
-def test_decoded_once_until_a_source_changes(source, extracted, make_zips, request, monkeypatch):
-    root = request.getfixturevalue(source)
-    first = Omniglot(root).bank()
-    with monkeypatch.context() as patch:
-        patch.setattr(omniglot, "decode", None)
-        Omniglot(root).bank()
-    path = extracted / "images_background" / "Greek" / "character01" / "0001_01.png"
-    path.write_bytes(path.with_name("0001_02.png").read_bytes())
-    if source == "zipped":
-        make_zips(root / "omniglot", extracted)
-    second = Omniglot(root).bank()
-    assert not torch.equal(first.images[0], second.images[0])
-    assert torch.equal(second.images[0], first.images[1])
-    assert torch.equal(first.images[1:], second.images[1:])
+@pytest.fixture
+def fails(refused):
+    """``fails(root, *words)``: reading and listing fail with the words and the remedy."""
+    remedy = "fewshot data --download omniglot"
+    return lambda root, *words: refused(Omniglot(root), *words, remedy, listing=True)
 
 
-@pytest.mark.usefixtures("no_decoding")
-def test_listing(zipped, extracted):
-    for folder, where in ((zipped, zipped / "omniglot"), (extracted, extracted)):
-        found = Omniglot(folder).listing()
-        assert (found.name, found.found, found.where) == ("omniglot", True, str(where))
-        assert (found.classes, found.images) == (len(NAMES), len(NAMES) * DRAWERS)
+def test_all_sources_give_the_same_bank(tmp_path, zipped, extracted, same):
+    expected = Omniglot(zipped).bank()
+    shutil.copytree(zipped / "omniglot", tmp_path / "torchvision" / "omniglot-py")
+    mixed = tmp_path / "mixed"
+    shutil.copytree(zipped / "omniglot", mixed)
+    (mixed / "images_background.zip").unlink()
+    shutil.copytree(extracted / "images_background", mixed / "images_background")
+    # What Macs add is left out.
+    (extracted / "images_background" / "Latin" / "._character01.png").write_bytes(b"no image")
+    (extracted / "images_background" / "__MACOSX").mkdir()
+    (extracted / "images_background" / "__MACOSX" / "0001_01.png").write_bytes(b"no image")
+    for other in (extracted, tmp_path / "torchvision", mixed):
+        assert same(Omniglot(other).bank(), expected)
+
+
+@pytest.mark.parametrize("part", ["images_background", "images_evaluation"])
+def test_missing_and_broken_archives(zipped, part, fails, refused):
+    path = zipped / "omniglot" / f"{part}.zip"
+    for content in (path.read_bytes()[:-400], b"<!DOCTYPE html><html>Not Found</html>"):
+        path.write_bytes(content)
+        fails(zipped, str(path), "not a complete zip archive")
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("strokes/Greek/character01/0001_01.txt", "1,2,3")
+    fails(zipped, f"{path}: expected the ", f" images of {part}/<alphabet>", "found 0")
+    path.unlink()
+    refused(Omniglot(zipped), str(zipped), f"omniglot/{part}.zip", "not found", "--download")
+    assert not Omniglot(zipped).listing().found
+
+
+def test_swapped_archives(zipped, monkeypatch, refused):
+    folder = zipped / "omniglot"
+    (folder / "images_background.zip").rename(folder / "other.zip")
+    (folder / "images_evaluation.zip").rename(folder / "images_background.zip")
+    (folder / "other.zip").rename(folder / "images_evaluation.zip")
+    monkeypatch.setattr(omniglot, "PARTS", {"images_background": 15, "images_evaluation": 24})
+    refused(Omniglot(zipped), "Angelic is not an alphabet of images_background")
+
+
+def test_damaged_folders_and_archives(extracted, zipped, fails, refused):
+    name = "images_background/Latin/character02/0002_03.png"
+    path = extracted / name
+    for other in ("Greek/character01/drawing.png", "0001_01.png"):
+        moved = path.rename(extracted / "images_background" / other)
+        refused(Omniglot(extracted), f"{moved}: expected <alphabet>/<character>")
+        moved.rename(path)
+    shutil.rmtree(extracted / "images_evaluation" / "Kannada" / "character02")
+    fails(extracted, str(extracted / "images_evaluation"), "expected the 15 images", "found 12")
+    path = zipped / "omniglot" / "images_background.zip"
+    with zipfile.ZipFile(path) as archive:
+        entry = archive.getinfo(name)
+    content = bytearray(path.read_bytes())
+    content[entry.header_offset + 30 + len(entry.filename) + entry.compress_size // 2] ^= 0xFF
+    path.write_bytes(content)
+    refused(Omniglot(zipped), f"{name}: cannot be read")
+
+
+def test_download(tmp_path, zipped, extracted, server, serve, same, monkeypatch):
+    files = serve({path.name: path.read_bytes() for path in (zipped / "omniglot").iterdir()})
+    digests = {file.name.removesuffix(".zip"): file.md5 for file in files}
+    monkeypatch.setattr(datasets.Omniglot, "zips_md5", digests)
+    monkeypatch.setattr(datasets.Omniglot, "download_url_prefix", server.url)
+    new = [tmp_path / "new", tmp_path / "other"]
+    downloaded = Omniglot(new, download=True).splits()
+    assert same(downloaded, Omniglot(extracted).splits())
+    assert {path.name for path in (tmp_path / "new" / "omniglot").iterdir()} == {
+        *("images_background.zip", "images_evaluation.zip")
+    }
+    server.answers.clear()
+    Omniglot(new[::-1]).download()  # asks nobody: it is there
+    server.answers["/images_evaluation.zip"] = (200, None, b"<html></html>")
+    with pytest.raises(InputError, match=r"omniglot: download failed .*put images_.*zip of"):
+        Omniglot(tmp_path / "third").download()
 
 
 @pytest.fixture
@@ -163,24 +206,22 @@ def alphabet_sizes(bank):
 def test_real_lake(real_root):
     splits = Omniglot(real_root).splits()
     train, validation, test = named(splits)
-    assert len(train) + len(validation) == 964
-    assert len(test) == 659
-    assert not (train & validation or train & test or validation & test)
+    assert [len(train | validation), len(test), len(train | validation | test)] == [964, 659, 1623]
     assert len(alphabet_sizes(splits.validation)) == 3
-    assert len(alphabet_sizes(splits.test)) == 20
     assert splits.test.attributes["alphabet"].unique().tolist() == list(range(30, 50))
     # A view: 19 280 images of 28×28 bytes lie before the evaluation part.
     whole = splits.test.images.untyped_storage()
     assert len(splits.test.images) * 784 < len(whole)
-    for bank in (splits.train, splits.validation, splits.test):
+    for bank in vars(splits).values():
         assert bank.class_sizes.unique().tolist() == [20]
         assert bank.attributes["drawer"].bincount().unique().tolist() == [bank.n_classes]
 
 
-def test_real_vinyals_is_the_published_one(real_root):
-    # Counted in the lists that come with Snell et al. (2017).
+def test_real_splits_by_character(real_root):
     splits = Omniglot(real_root, split="vinyals").splits()
-    assert splits.train.n_classes == 1028
+    assert [bank.n_classes for bank in vars(splits).values()] == [1028, 172, 423]
+    assert len(set().union(*named(splits))) == 1623
+    # Counted in the lists that come with Snell et al. (2017).
     assert alphabet_sizes(splits.validation) == {
         **{"Armenian": 41, "Bengali": 46, "Early_Aramaic": 22},
         **{"Hebrew": 22, "Mkhedruli_(Georgian)": 41},
@@ -192,22 +233,12 @@ def test_real_vinyals_is_the_published_one(real_root):
     }
     gurmukhi = [name for name in splits.test.class_names if name.startswith("Gurmukhi")]
     assert gurmukhi == [f"Gurmukhi/character{i}" for i in (42, 43, 44, 45)]
-    train, validation, test = named(splits)
-    assert not (train & validation or train & test or validation & test)
-    assert (splits.validation.n_classes, splits.test.n_classes) == (172, 423)
+    shuffled = Omniglot(real_root, split="random").splits()
+    assert [bank.n_classes for bank in vars(shuffled).values()] == [1100, 100, 423]
 
 
-def test_real_drawings_are_decoded_as_pillow_does(real_root):
+def test_real_drawings(real_root):
     bank = Omniglot(real_root).bank()
     assert len(bank) == 32_460
-    first = real_root / "omniglot" / "images_background.zip"
-    if not first.exists():
-        pytest.skip("the real dataset is extracted")
-    with zipfile.ZipFile(first) as archive:
-        content = archive.read("images_background/Alphabet_of_the_Magi/character01/0709_01.png")
-    image = Image.open(io.BytesIO(content)).convert("L")
-    assert image.size == (105, 105)
-    expected = 255 - np.asarray(image.resize((28, 28), Image.Resampling.LANCZOS))
-    assert np.array_equal(bank.images[0, 0], expected)
     assert bank.images[:, 0, 0, 0].float().mean() < 5, "corners are paper, 0"
     assert 0.05 < bank.images.float().mean() / 255 < 0.12, "ink is scarce"
