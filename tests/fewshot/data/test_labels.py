@@ -1,5 +1,6 @@
 """Which labels may be used, and what a study does with a share of them."""
 
+import copy
 import math
 
 import pytest
@@ -12,61 +13,84 @@ from fewshot.commands.compare import CompareConfig
 from fewshot.config import parse
 from fewshot.data import ImageBank, data_root
 from fewshot.data.labels import labelled, labelled_classes
-from fewshot.study.report import markdown_table, result_rows
 from fewshot.study.run import Study
+from fewshot.study.scores import result_rows
+from fewshot.study.text import minus
 from guided.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("cache")
 
 
+@pytest.fixture
+def attributed(bank):
+    """Twelve classes, two to a group."""
+    return ImageBank(bank.images, bank.labels, bank.class_names, {"group": bank.labels // 2})
+
+
 @pytest.mark.parametrize("share", [0.05, 0.25, 0.5, 0.99, 1.0])
 def test_a_share_is_so_many_whole_classes_and_part_of_every_larger_one(bank, share):
-    chosen = labelled_classes(bank, share, seed=3).tolist()
-    assert len(set(chosen)) == math.ceil(12 * share)
-    assert chosen == sorted(chosen)
-    assert set(chosen) <= set(labelled_classes(bank, min(1.0, 2 * share), seed=3).tolist())
-    if share == 0.25:
-        assert len({tuple(labelled_classes(bank, share, seed).tolist()) for seed in range(5)}) > 3
+    chosen = labelled_classes(bank, share, seed=3)
+    assert len(chosen) == math.ceil(12 * share)
+    assert chosen.tolist() == sorted(set(chosen.tolist()))
+    larger = labelled_classes(bank, min(1.0, 2 * share), seed=3)
+    assert set(chosen.tolist()) <= set(larger.tolist())
 
 
-def test_unknown_labels_are_minus_one_and_known_ones_have_no_gaps(bank):
-    # The alphabets of Omniglot's validation are missing among those of its training.
-    columns = {
-        "group": bank.labels // 2,
-        "alphabet": 2 + 3 * (bank.labels // 4),
-        "known": (bank.labels % 3 - 1) * 7,  # -7: unknown
-    }
-    whole = ImageBank(bank.images, bank.labels, bank.class_names, columns)
-    shown = labelled(whole)
-    assert torch.equal(shown.images, bank.images)
-    assert torch.equal(shown.labels["class"], bank.labels)
+def test_the_seed_chooses():
+    bank = ImageBank(torch.zeros(40, 1, 1, 1, dtype=torch.uint8), torch.arange(40), ("",) * 40)
+    chosen = {tuple(labelled_classes(bank, 0.25, seed).tolist()) for seed in range(5)}
+    assert len(chosen) == 5
+
+
+def test_unknown_labels_are_minus_one_and_known_ones_have_no_gaps(attributed):
+    share, chosen = 0.4, labelled_classes(attributed, 0.4, seed=1)
+    shown = labelled(attributed, share, seed=1)
+    assert torch.equal(shown.images, attributed.images)
+    position = {int(c): i for i, c in enumerate(chosen)}
+    expected = [position.get(int(c), -1) for c in attributed.labels]
+    assert shown.labels["class"].tolist() == expected
+    groups = sorted({int(c) // 2 for c in chosen})
+    expected = [groups.index(int(c) // 2) if int(c) in position else -1 for c in attributed.labels]
+    assert shown.labels["group"].tolist() == expected
+    assert shown.categories() == {"class": len(chosen), "group": len(groups)}
+
+
+def test_all_labels_are_the_banks(attributed):
+    shown = labelled(attributed)
+    assert torch.equal(shown.labels["class"], attributed.labels)
+    assert torch.equal(shown.labels["group"], attributed.attributes["group"])
+
+
+def test_values_that_no_training_image_has_are_no_categories(bank):
+    """The alphabets of Omniglot's validation are missing among those of its training."""
+    held_out = ImageBank(
+        bank.images,
+        bank.labels,
+        bank.class_names,
+        {"alphabet": 2 + 3 * (bank.labels // 4), "known": (bank.labels % 3 - 1) * 7},
+    )
+    shown = labelled(held_out)
     assert torch.equal(shown.labels["alphabet"], bank.labels // 4)
+    assert shown.categories() == {"class": 12, "alphabet": 3, "known": 2}
+    # -1, -7 …: unknown; 0 and 7 are numbered.
     assert torch.equal(shown.labels["known"], bank.labels % 3 - 1)
-    assert shown.categories() == {"class": 12, "group": 6, "alphabet": 3, "known": 2}
-    chosen = labelled_classes(whole, 0.4, seed=1).tolist()
-    shown = labelled(whole, 0.4, seed=1).labels
-    groups = sorted({c // 2 for c in chosen})
-    for label, seen, group in zip(
-        bank.labels.tolist(), shown["class"], shown["group"], strict=True
-    ):
-        known = label in chosen
-        assert seen == (chosen.index(label) if known else -1)
-        assert group == (groups.index(label // 2) if known else -1)
+
+
+# A study whose arms may use a share.
 
 
 @pytest.fixture
-def config(study):
-    """A study whose arms may use a share."""
-    guided = study["arms"]["guided"] | {"latents": ["all"]}
+def config(study, tmp_path):
     study["arms"] = {
         "vae": {},
         "vae_40": {"labelled": 0.4},
-        "guided": guided,
-        "guided_40": guided | {"labelled": 0.4, "baseline": "vae_40"},
+        "guided": study["arms"]["guided"] | {"latents": ["all"]},
+        "guided_40": study["arms"]["guided"]
+        | {"latents": ["all"], "labelled": 0.4, "baseline": "vae_40"},
     }
     study["learners"] = {
-        "prototypical@0": {"learner": {"class_path": "Prototypical"}},
-        "prototypical@3": {
+        "prototypical_0": {"learner": {"class_path": "Prototypical"}},
+        "prototypical_3": {
             "learner": {"class_path": "Prototypical"},
             "train": {
                 "setting": {"n_way": 4, "n_shot": 1, "n_query": 3},
@@ -87,32 +111,30 @@ def opened(config, tmp_path):
     return parsed, parsed.dataset(data_root(None)).splits()
 
 
-def spied(monkeypatch, module, name, position):
-    """Description -> what ``module.name`` was given at this position."""
-    seen, original = {}, getattr(module, name)
-
-    def spy(*given, description, **others):
-        seen[description] = given[position]
-        return original(*given, description=description, **others)
-
-    monkeypatch.setattr(module, name, spy)
-    return seen
-
-
 def test_labels_outside_the_share_are_never_shown(config, tmp_path, monkeypatch):
-    shown = spied(monkeypatch, fewshot.study.arms, "pretrain", 0)
-    trained_on = spied(monkeypatch, fewshot.study.run, "meta_train", 3)
+    shown, trained_on = {}, {}
+    pretrain, meta_train = fewshot.study.arms.pretrain, fewshot.study.run.meta_train
+
+    def spied_pretrain(train, *rest, description, **others):
+        shown[description] = train
+        return pretrain(train, *rest, description=description, **others)
+
+    def spied_training(settings, learner, encoder, train, *rest, description, **others):
+        trained_on[description] = train
+        return meta_train(
+            settings, learner, encoder, train, *rest, description=description, **others
+        )
+
+    monkeypatch.setattr(fewshot.study.arms, "pretrain", spied_pretrain)
+    monkeypatch.setattr(fewshot.study.run, "meta_train", spied_training)
     parsed, splits = opened(config, tmp_path)
     outcome = Study(parsed, splits, tmp_path / "run", say=str).run()
     # 10 training classes: 4 of them labelled.
     names = {splits.train.class_names[c] for c in labelled_classes(splits.train, 0.4, seed=0)}
-    trained = {
-        arm: set(trained_on.pop(f"train prototypical@3 on {arm}, seed 0").class_names)
-        for arm in config["arms"]
-    }
-    assert trained["vae_40"] == trained["guided_40"] == names
-    assert len(trained["guided"]) == 10
-    assert not trained_on
+    assert set(trained_on) == {f"train prototypical_3 on {a}, seed 0" for a in config["arms"]}
+    for arm in ("vae_40", "guided_40"):
+        assert set(trained_on[f"train prototypical_3 on {arm}, seed 0"].class_names) == names
+    assert trained_on["train prototypical_3 on guided, seed 0"].n_classes == 10
     # The unguided encoder needs no labels: both arms share one.
     assert set(shown) == {f"pretrain {arm}, seed 0" for arm in ("vae", "guided", "guided_40")}
     assert outcome.encoders["vae", 0].folder == outcome.encoders["vae_40", 0].folder
@@ -120,13 +142,14 @@ def test_labels_outside_the_share_are_never_shown(config, tmp_path, monkeypatch)
     known = part.labels["class"] >= 0
     assert len(part.images) == len(splits.train)
     assert {splits.train.class_names[c] for c in splits.train.labels[known]} == names
-    rows = {(r["arm"], r["learner"]): r for r in result_rows(parsed, outcome.errors)}
-    assert {arm: rows[arm, "prototypical@3"]["paired_with"] for arm in list(trained)[1:]} == {
-        **{"vae_40": "vae", "guided": "vae", "guided_40": "vae_40"}
-    }
-    assert "| minus baseline |" in markdown_table({"rows": list(rows.values())})
-    assert rows["vae_40", "prototypical@0"]["error"] == rows["vae", "prototypical@0"]["error"]
-    assert [rows[a, "prototypical@3"]["labelled"] for a in ("vae", "vae_40")] == [1.0, 0.4]
+    rows = {(row.arm, row.learner): row for row in result_rows(parsed, outcome.errors)}
+    untrained, trained = (rows["vae_40", f"prototypical_{n}"] for n in (0, 3))
+    assert rows["guided_40", "prototypical_3"].paired_with == "vae_40"
+    assert rows["guided", "prototypical_3"].paired_with == trained.paired_with == "vae"
+    assert minus(list(rows.values())) == "minus baseline"
+    assert (untrained.train_episodes, trained.train_episodes) == (0, 3)
+    assert untrained.error == rows["vae", "prototypical_0"].error
+    assert (rows["vae", "prototypical_3"].labelled, trained.labelled) == (1.0, 0.4)
 
 
 @pytest.mark.parametrize(
@@ -139,7 +162,8 @@ def test_labels_outside_the_share_are_never_shown(config, tmp_path, monkeypatch)
     ],
 )
 def test_impossible_shares(config, tmp_path, change, message):
-    config["arms"]["vae_40"] |= change
+    values = copy.deepcopy(config)
+    values["arms"]["vae_40"] |= change
     with pytest.raises(InputError, match=message):
-        Study(*opened(config, tmp_path), tmp_path / "run")
+        Study(*opened(values, tmp_path), tmp_path / "run")
     assert not (tmp_path / "run").exists()
