@@ -1,40 +1,115 @@
-"""Both metrics against scipy's distances; temperatures."""
+"""Learners that compare embeddings, against scipy, scikit-learn and plain loops."""
 
+import numpy as np
 import pytest
 import torch
 from scipy.spatial.distance import cdist
+from scipy.special import softmax
+from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
 
-from fewshot.learners import Matching, Prototypical, RefinedPrototypical
-from fewshot.learners.similarity import Temperature, similarity
+from fewshot.episodes import Episodes
+from fewshot.learners import Matching, NearestNeighbour, Prototypical, RefinedPrototypical
+from fewshot.learners.similarity import Temperature
+
+METRICS = ["squared_euclidean", "cosine"]
 
 
-@pytest.fixture
-def pair():
+def arrays(episodes):
+    """Support ``[4, n_shot, d]`` and queries ``[q, d]`` of each episode."""
+    for support, query in zip(episodes.support, episodes.query, strict=True):
+        yield support.numpy(), query.flatten(0, 1).numpy()
+
+
+def closeness(query, reference, metric):
+    """Minus the squared distance, or the cosine, by scipy."""
+    distance = cdist(query, reference, metric.replace("squared_euclidean", "sqeuclidean"))
+    return 1 - distance if metric == "cosine" else -distance
+
+
+def probabilities(learner, episodes):
+    return learner.logits(episodes).softmax(2).detach().numpy()
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_prototypes_are_the_means(pixels, make_episodes, metric):
+    episodes = make_episodes(e=20)
+    learner = Prototypical(pixels, metric=metric, temperature=0.5)
+    found = probabilities(learner, episodes)
+    for p, (support, query) in zip(found, arrays(episodes), strict=True):
+        scores = closeness(query, support.mean(1), metric)
+        np.testing.assert_allclose(p, softmax(scores / 0.5, 1), rtol=1e-8)
+        if metric == "squared_euclidean":
+            labels = np.repeat(np.arange(4), 3)
+            centroids = NearestCentroid().fit(support.reshape(12, -1), labels)
+            assert p.argmax(1).tolist() == centroids.predict(query).tolist()
+    assert (found.argmax(2) != episodes.query_labels().numpy()).any(), "too easy to test much"
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_nearest_neighbours_are_the_closest_images(pixels, make_episodes, metric):
+    episodes = make_episodes(e=20)
+    found = probabilities(NearestNeighbour(pixels, metric=metric), episodes)
+    for p, (support, query) in zip(found, arrays(episodes), strict=True):
+        flat = support.reshape(12, -1)
+        closest = closeness(query, flat, metric).reshape(-1, 4, 3).max(2)
+        np.testing.assert_allclose(p, softmax(closest, 1), rtol=1e-8)
+        reference = KNeighborsClassifier(1, metric=metric.replace("squared_", ""))
+        reference.fit(flat, np.repeat(np.arange(4), 3))
+        assert p.argmax(1).tolist() == reference.predict(query).tolist()
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.05])
+@pytest.mark.parametrize("shot", [1, 3])
+def test_matching_attends_image_by_image(pixels, make_episodes, temperature, shot):
+    episodes = make_episodes(shot=shot)
+    logits = Matching(pixels, temperature=temperature).logits(episodes).numpy()
+    for found, (support, query) in zip(logits, arrays(episodes), strict=True):
+        cosines = closeness(query, support.reshape(4 * shot, -1), "cosine")
+        attention = softmax(cosines / temperature, 1).reshape(-1, 4, shot).sum(2)
+        np.testing.assert_allclose(np.exp(found), attention, rtol=1e-9)
+
+
+def test_cold_attention_sees_the_closest_image_alone(pixels, make_episodes):
+    """Also where the attention itself would be 0 in floating point."""
+    episodes = make_episodes(e=20)
+    logits = Matching(pixels, temperature=1e-5).logits(episodes)
+    nearest = NearestNeighbour(pixels, metric="cosine").logits(episodes)
+    assert logits.isfinite().all()
+    assert torch.equal(logits.argmax(2), nearest.argmax(2))
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_refined_prototypes_also_average_the_queries(pixels, make_episodes, metric):
+    episodes = make_episodes()
+    learner = RefinedPrototypical(pixels, steps=2, metric=metric, temperature=0.7)
+    found = probabilities(learner, episodes)
+    for p, (support, query) in zip(found, arrays(episodes), strict=True):
+        if metric == "cosine":
+            support, query = (
+                x / np.linalg.norm(x, axis=-1, keepdims=True) for x in (support, query)
+            )
+        prototypes = support.mean(1)
+        for _ in range(2):
+            shares = softmax(closeness(query, prototypes, metric) / 0.7, 1)
+            weights = support.shape[1] + shares.sum(0)
+            prototypes = (support.sum(1) + shares.T @ query) / weights[:, None]
+        expected = softmax(closeness(query, prototypes, metric) / 0.7, 1)
+        np.testing.assert_allclose(p, expected, rtol=1e-7)
+
+
+def test_queries_help_where_one_shot_misleads(pixels):
+    """Tight clusters far from one another, supports at their rims."""
     rng = torch.Generator().manual_seed(0)
-    query = torch.randn(3, 5, 7, generator=rng, dtype=torch.float64)
-    return query, torch.randn(3, 4, 7, generator=rng, dtype=torch.float64)
+    centres = 10 * torch.eye(4, 8, dtype=torch.float64)
+    spread = torch.randn(50, 4, 16, 8, generator=rng, dtype=torch.float64)
+    images = centres[:, None] + 2.5 * spread
+    episodes = Episodes(images[:, :, :1], images[:, :, 1:])
 
+    def error(learner):
+        wrong = learner.logits(episodes).argmax(2) != episodes.query_labels()
+        return float(wrong.double().mean())
 
-def test_squared_distances_up_to_the_querys_own_norm(pair):
-    query, reference = pair
-    scores = similarity(query, reference, "squared_euclidean") - query.square().sum(2)[..., None]
-    for e in range(3):
-        expected = torch.from_numpy(cdist(query[e], reference[e], "sqeuclidean"))
-        torch.testing.assert_close(-scores[e], expected)
-
-
-def test_cosines(pair):
-    query, reference = pair
-    for e, scores in enumerate(similarity(query, reference, "cosine")):
-        expected = torch.from_numpy(cdist(query[e], reference[e], "cosine"))
-        torch.testing.assert_close(1 - scores, expected)
-
-
-@pytest.mark.parametrize("learned", [False, True])
-def test_temperature_divides(learned):
-    scores = torch.tensor([1.0, -3.0])
-    cooled = Temperature(0.25, learned=learned, owner="Any")(scores)
-    torch.testing.assert_close(cooled, torch.tensor([4.0, -12.0]))
+    assert error(RefinedPrototypical(pixels, steps=5)) < 0.6 * error(Prototypical(pixels))
 
 
 def test_a_learned_temperature_stays_above_zero():
@@ -51,9 +126,8 @@ def test_a_learned_temperature_stays_above_zero():
 
 @pytest.mark.parametrize("cls", [Prototypical, Matching, RefinedPrototypical])
 def test_a_learned_temperature_starts_at_the_given_one_and_is_trained(pixels, make_episodes, cls):
-    episodes = make_episodes()
-    learner, fixed = cls(pixels, temperature=0.25, learn_temperature=True), cls(pixels)
-    fixed.temperature = Temperature(0.25, learned=False, owner="Any")
+    episodes, fixed = make_episodes(), cls(pixels, temperature=0.25)
+    learner = cls(pixels, temperature=0.25, learn_temperature=True)
     torch.testing.assert_close(learner.logits(episodes), fixed.logits(episodes))
     assert (list(learner.own_state()), list(fixed.own_state())) == (["temperature.log"], [])
     learner.loss(episodes).backward()
