@@ -6,7 +6,6 @@ import torch.nn.functional as F
 
 from fewshot.episodes import Episodes
 from fewshot.learners.baseline_plus_plus import BaselinePlusPlus
-from fewshot.learners.prototypical import Prototypical
 
 
 def fitted(support, steps, learning_rate, scale):
@@ -42,14 +41,6 @@ def test_equals_torchs_sgd(pixels, make_episodes, shot, settings):
         torch.testing.assert_close(logits[i], used["scale"] * cosines)
 
 
-def test_starts_from_cosine_prototypes_and_moves(pixels, make_episodes):
-    episodes = make_episodes(shot=1)
-    cosines = 2 * Prototypical(pixels, metric="cosine").logits(episodes)
-    barely = BaselinePlusPlus(pixels, steps=1, learning_rate=1e-9).logits(episodes)
-    torch.testing.assert_close(barely, cosines)
-    assert (BaselinePlusPlus(pixels).logits(episodes) - cosines).abs().max() > 0.01
-
-
 def test_gradient_through_the_steps(pixels, make_episodes):
     episodes = make_episodes(e=1, way=2, shot=2, query=1, d=3)
     learner = BaselinePlusPlus(pixels, steps=5, learning_rate=0.5)
@@ -60,8 +51,6 @@ def test_gradient_through_the_steps(pixels, make_episodes):
 def test_evaluation_keeps_no_graph(pixels, make_episodes):
     episodes = make_episodes()
     support = episodes.support.clone().requires_grad_()
-    learner = BaselinePlusPlus(pixels)
     with torch.no_grad():
-        without = learner.logits(Episodes(support, episodes.query))
-    assert without.grad_fn is None
-    torch.testing.assert_close(without, learner.logits(episodes))
+        logits = BaselinePlusPlus(pixels).logits(Episodes(support, episodes.query))
+    assert logits.grad_fn is None
