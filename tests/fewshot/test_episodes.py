@@ -88,15 +88,6 @@ def test_one_episode_forever():
     assert one.query.tolist() == [[[6, 24], [1, 55], [16, 4]]]
 
 
-def test_rows_are_distinct_and_of_the_right_class(uneven, many):
-    rows = torch.cat([many.support, many.query], 2)
-    labels = uneven.labels[rows]
-    assert (labels == labels[..., :1]).all(), "one class a position"
-    classes = labels[..., 0].sort(1).values
-    assert (classes.diff(dim=1) > 0).all(), "distinct classes"
-    assert (rows.sort(2).values.diff(dim=2) > 0).all(), "support and query are disjoint"
-
-
 def expect_uniform(counts):
     assert chisquare(counts).pvalue > 0.001, counts
 

@@ -36,17 +36,13 @@ def embeddings(bank):
 
 def test_equals_a_plain_loop(encoder, embeddings, sampler):
     errors = episode_errors(Prototypical(encoder), embeddings, sampler, 30)
-    assert errors.shape == (30,)
-    assert errors.dtype == torch.float32
-    table = embeddings.numpy()
-    for i in range(30):
-        episode, wrong = sampler[i], 0
-        prototypes = [table[episode.support[0, c]].mean(0) for c in range(4)]
-        for c in range(4):
-            for row in episode.query[0, c]:
-                distances = [((table[row] - p) ** 2).sum() for p in prototypes]
-                wrong += int(np.argmin(distances)) != c
-        assert float(errors[i]) == pytest.approx(100 * wrong / 12)
+    assert (errors.shape, errors.dtype) == ((30,), torch.float32)
+    for i, error in enumerate(errors):
+        rows = sampler[i]
+        prototypes = embeddings[rows.support[0]].mean(1)
+        nearest = torch.cdist(embeddings[rows.query[0]], prototypes).argmin(2)
+        wrong = int((nearest != torch.arange(4)[:, None]).sum())
+        assert float(error) == pytest.approx(100 * wrong / 12)
     assert 5 < float(errors.mean()) < 70, "an easy or hopeless task would show little"
 
 
@@ -75,19 +71,15 @@ def test_known_answers(bank, encoder, sampler):
     assert mean == pytest.approx(75, abs=1.5)
 
 
-def test_evaluation_mode_without_gradients(encoder, embeddings, sampler):
-    learner = Prototypical(encoder.train())
-    errors = episode_errors(learner, embeddings.requires_grad_(), sampler, 3)
-    assert not (errors.requires_grad or learner.training or encoder.training)
-
-
 @pytest.mark.parametrize("batch_size", [7, 64, 10_000])
-def test_embeddings_do_not_depend_on_the_batch_size(bank, encoder, batch_size):
-    """Even of an encoder that is handed over in training mode: batch norm is frozen."""
+def test_the_mode_is_evaluation_without_gradients(bank, encoder, sampler, batch_size):
+    """Batch norm is frozen, so embeddings do not depend on the size of their batch."""
     expected = encoder(bank.images).detach()
     embedded = embed_bank(encoder.train(), bank, batch_size=batch_size)
     torch.testing.assert_close(embedded, expected, rtol=1e-5, atol=1e-5)
-    assert not embedded.requires_grad
+    learner = Prototypical(encoder).train()
+    errors = episode_errors(learner, embedded.clone().requires_grad_(), sampler, 3)
+    assert not (embedded.requires_grad or errors.requires_grad or learner.encoder.training)
 
 
 @pytest.fixture

@@ -1,13 +1,14 @@
-"""Learners that fit a linear map to the support, against scikit-learn's."""
+"""Learners that fit a linear map to the support, against scikit-learn and torch's optimizer."""
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from sklearn.linear_model import LogisticRegression
 from sklearn.linear_model import Ridge as Reference
 
 from fewshot.episodes import Episodes
-from fewshot.learners import R2D2, LinearProbe, Ridge
+from fewshot.learners import R2D2, BaselinePlusPlus, LinearProbe, Ridge
 
 
 def ridge(pixels, penalty):
@@ -61,14 +62,6 @@ def test_equals_scikit_learn(pixels, make_episodes, made, penalty, shot, d, atol
         np.testing.assert_allclose(found, reference, rtol=10 * atol, atol=atol)
 
 
-@pytest.mark.parametrize("cls", [LinearProbe, Ridge])
-@pytest.mark.parametrize("scale", [1e-3, 1e3])
-def test_latents_may_have_any_scale_and_origin(pixels, make_episodes, cls, scale):
-    episodes = make_episodes()
-    other = Episodes(scale * (episodes.support + 7), scale * (episodes.query + 7))
-    torch.testing.assert_close(cls(pixels).logits(other), cls(pixels).logits(episodes))
-
-
 def quotient(loss, value, index, shift=1e-5):
     """The difference quotient of a loss in one entry of a tensor."""
     with torch.no_grad():
@@ -98,3 +91,36 @@ def test_r2d2_learns_its_penalty_and_scale(pixels, make_episodes):
         assert float(weight.grad) == pytest.approx(slope, rel=1e-5)
         assert abs(slope) > 1e-6
     assert learner.bias.grad.abs() < 1e-12, "softmax does not see it"
+
+
+@pytest.mark.parametrize(
+    ("shot", "settings"),
+    [(1, {}), (3, {}), (3, {"steps": 7, "learning_rate": 2.0, "scale": 10.0})],
+)
+def test_baseline_plus_plus_is_torchs_sgd(pixels, make_episodes, shot, settings):
+    """From the class means of the normalised embeddings, with the constants of its authors."""
+    episodes = make_episodes(shot=shot)
+    logits = BaselinePlusPlus(pixels, **settings).logits(episodes)
+    used = {"steps": 100, "learning_rate": 0.01, "scale": 2.0, **settings}
+    constants = {"momentum": 0.9, "dampening": 0.9, "weight_decay": 0.001}
+    for found, support, query in zip(logits, episodes.support, episodes.query, strict=True):
+        features = F.normalize(support, dim=2)
+        weights = F.normalize(features.mean(1), dim=1).requires_grad_()
+        optimizer = torch.optim.SGD([weights], used["learning_rate"], **constants)
+
+        def scores(images, weights=weights):
+            cosines = F.cosine_similarity(images.flatten(0, 1)[:, None], weights[None], dim=2)
+            return used["scale"] * cosines
+
+        for _ in range(used["steps"]):
+            optimizer.zero_grad()
+            F.cross_entropy(scores(features), episodes.support_labels()).backward()
+            optimizer.step()
+        torch.testing.assert_close(found, scores(query).detach())
+
+
+def test_gradient_through_the_steps_of_baseline_plus_plus(pixels, make_episodes):
+    episodes = make_episodes(e=1, way=2, shot=2, query=1, d=3)
+    learner = BaselinePlusPlus(pixels, steps=5, learning_rate=0.5)
+    support = episodes.support.clone().requires_grad_()
+    assert torch.autograd.gradcheck(lambda s: learner.logits(Episodes(s, episodes.query)), support)

@@ -7,8 +7,7 @@ from scipy.spatial.distance import cdist
 from scipy.special import softmax
 from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
 
-from fewshot.episodes import Episodes
-from fewshot.learners import Matching, NearestNeighbour, Prototypical, RefinedPrototypical
+from fewshot.learners import Matching, NearestNeighbour, Prototypical, RefinedPrototypical, Relation
 from fewshot.learners.similarity import Temperature
 
 METRICS = ["squared_euclidean", "cosine"]
@@ -97,21 +96,6 @@ def test_refined_prototypes_also_average_the_queries(pixels, make_episodes, metr
         np.testing.assert_allclose(p, expected, rtol=1e-7)
 
 
-def test_queries_help_where_one_shot_misleads(pixels):
-    """Tight clusters far from one another, supports at their rims."""
-    rng = torch.Generator().manual_seed(0)
-    centres = 10 * torch.eye(4, 8, dtype=torch.float64)
-    spread = torch.randn(50, 4, 16, 8, generator=rng, dtype=torch.float64)
-    images = centres[:, None] + 2.5 * spread
-    episodes = Episodes(images[:, :, :1], images[:, :, 1:])
-
-    def error(learner):
-        wrong = learner.logits(episodes).argmax(2) != episodes.query_labels()
-        return float(wrong.double().mean())
-
-    assert error(RefinedPrototypical(pixels, steps=5)) < 0.6 * error(Prototypical(pixels))
-
-
 def test_a_learned_temperature_stays_above_zero():
     """Scores that are right want it at zero: large steps towards it must not pass."""
     temperature = Temperature(0.1, learned=True, owner="Any")
@@ -132,3 +116,17 @@ def test_a_learned_temperature_starts_at_the_given_one_and_is_trained(pixels, ma
     assert (list(learner.own_state()), list(fixed.own_state())) == (["temperature.log"], [])
     learner.loss(episodes).backward()
     assert learner.temperature.log.grad.abs() > 0
+
+
+def test_relation_compares_pair_by_pair(pixels, make_episodes):
+    """Equations 1 and 2 of its source."""
+    learner, episodes = Relation(pixels, hidden=16).double(), make_episodes(d=256)
+    relations, errors = learner.relations(episodes), []
+    assert relations.shape == (6, 8, 4)
+    for found, support, query in zip(relations, episodes.support, episodes.query, strict=True):
+        for q, c in np.ndindex(8, 4):
+            pair = torch.cat([support[c].mean(0), query.flatten(0, 1)[q]])
+            expected = learner.relation(pair).sigmoid().squeeze().detach()
+            torch.testing.assert_close(found[q, c].detach(), expected)
+            errors.append((float(expected) - (c == q // 2)) ** 2)
+    assert float(learner.loss(episodes).detach()) == pytest.approx(np.mean(errors), rel=1e-9)

@@ -9,11 +9,8 @@ import torch
 from fewshot.episodes import Setting
 from fewshot.learners.prototypical import Prototypical
 from fewshot.meta_train import TrainConfig, meta_train
+from fewshot.tasks import ClusterTasks, DecodedTasks, PartitionTasks, ViewTasks
 from fewshot.tasks.base import Partitions, TaskContext
-from fewshot.tasks.clusters import ClusterTasks
-from fewshot.tasks.decoded import DecodedTasks
-from fewshot.tasks.partitions import PartitionTasks
-from fewshot.tasks.views import ViewTasks
 from guided.augment import Augmentation
 from guided.backbones import Conv4
 from guided.decoder import Decoder
