@@ -75,7 +75,7 @@ def test_known_answers(bank, encoder, sampler):
 def test_the_mode_is_evaluation_without_gradients(bank, encoder, sampler, batch_size):
     """Batch norm is frozen, so embeddings do not depend on the size of their batch."""
     expected = encoder(bank.images).detach()
-    embedded = embed_bank(encoder.train(), bank, batch_size=batch_size)
+    embedded = embed_bank(encoder.train(), bank, batch_size=batch_size, description="test")
     torch.testing.assert_close(embedded, expected, rtol=1e-5, atol=1e-5)
     learner = Prototypical(encoder).train()
     errors = episode_errors(learner, embedded.clone().requires_grad_(), sampler, 3)
