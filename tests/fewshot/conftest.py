@@ -1,16 +1,12 @@
 """Small banks of known structure, small encoders, and a study that takes seconds."""
 
 import contextlib
-import copy
 import io
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -28,54 +24,53 @@ from guided.seeds import seeded_initialisation
 
 SHAPE = (1, 16, 16)
 
-STUDY: dict[str, Any] = {
-    "study": "tiny",
-    "dataset": {
-        "class_path": "Glyphs",
-        "init_args": {
-            "n_alphabets": 4,
-            "n_characters": 5,
-            "n_drawers": 8,
-            "size": 16,
-            "validation_alphabets": 1,
-            "test_alphabets": 1,
-        },
-    },
-    "arms": {
-        "pixels": {"encoder": "pixels"},
-        "random": {"encoder": "random"},
-        "vae": {},
-        "guided": {
-            "guidance": [
-                {
-                    "class_path": "ExcitationInhibition",
-                    "init_args": {"attributes": {"class": 4}, "excitation": 10},
-                }
-            ],
-            "latents": ["all", "class"],
-        },
-    },
-    "learners": {"prototypical": {"learner": {"class_path": "Prototypical"}}},
-    "pretrain": {
-        "backbone": {"class_path": "Conv4", "init_args": {"width": 8}},
-        "latent_dim": 8,
-        "kl_warmup": 2,
-        "steps": 8,
-        "batch_size": 32,
-        "learning_rate": 0.003,
-        "validate_every": 2,
-        "log_every": 4,
-    },
-    "settings": [{"n_way": 3, "n_shot": 1, "n_query": 4}],
-    "seeds": [0, 1],
-    "episodes": 20,
-    "selection_episodes": 10,
-    "resamples": 200,
-}
+STUDY = """
+study: tiny
+dataset:
+  class_path: Glyphs
+  init_args: {n_alphabets: 4, n_characters: 5, n_drawers: 8, size: 16,
+              validation_alphabets: 1, test_alphabets: 1}
+arms:
+  pixels: {encoder: pixels}
+  random: {encoder: random}
+  vae: {}
+  guided:
+    guidance:
+    - class_path: ExcitationInhibition
+      init_args: {attributes: {class: 4}, excitation: 10}
+    latents: [all, class]
+learners:
+  prototypical: {learner: {class_path: Prototypical}}
+pretrain:
+  backbone: {class_path: Conv4, init_args: {width: 8}}
+  latent_dim: 8
+  kl_warmup: 2
+  steps: 8
+  batch_size: 32
+  learning_rate: 0.003
+  validate_every: 2
+  log_every: 4
+settings: [{n_way: 3, n_shot: 1, n_query: 4}]
+seeds: [0, 1]
+episodes: 20
+selection_episodes: 10
+resamples: 200
+"""
+
+TRAINED = """
+learner: {class_path: Prototypical, init_args: {metric: cosine}}
+train:
+  setting: {n_way: 5, n_shot: 1, n_query: 3}
+  steps: 3
+  learning_rate: 0.01
+  validation: {n_way: 3, n_shot: 1, n_query: 3}
+  validation_episodes: 6
+  validate_every: 1
+"""
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _one_thread() -> Iterator[None]:
+def _one_thread():
     """One thread: networks of eight channels gain nothing from more."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -84,24 +79,17 @@ def _one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shared_cache(tmp_path_factory):
     return tmp_path_factory.mktemp("cache")
 
 
 @pytest.fixture
-def cache(shared_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def cache(shared_cache, monkeypatch):
     """Generated datasets go to a temporary folder, once for all tests."""
     monkeypatch.setenv("FEWSHOT_CACHE", str(shared_cache))
 
 
-def prototype_bank(
-    n_classes: int = 12,
-    sizes: int | list[int] = 20,
-    *,
-    noise: float = 40.0,
-    seed: int = 0,
-    shuffled: bool = False,
-) -> ImageBank:
+def prototype_bank(n_classes=12, sizes=20, *, noise=40.0, seed=0, shuffled=False):
     """Each class is one pattern of 4 × 4 blocks; its images differ by pixel noise."""
     rng = np.random.default_rng(seed)
     counts = [sizes] * n_classes if isinstance(sizes, int) else sizes
@@ -118,17 +106,17 @@ def prototype_bank(
 
 
 @pytest.fixture(scope="session")
-def make_bank() -> Callable[..., ImageBank]:
+def make_bank():
     return prototype_bank
 
 
 @pytest.fixture(scope="session")
-def bank() -> ImageBank:
+def bank():
     return prototype_bank()
 
 
 @pytest.fixture
-def encoder() -> Encoder:
+def encoder():
     """A network with latent slices and trained batch norm statistics, in evaluation mode."""
     with seeded_initialisation(3, "test"), torch.no_grad():
         layout = LatentLayout({"class": (0, 3), "content": (3, 8)})
@@ -139,13 +127,11 @@ def encoder() -> Encoder:
 
 
 @pytest.fixture
-def pixels() -> Encoder:
+def pixels():
     return Encoder(Pixels(SHAPE), None).eval()
 
 
-def random_episodes(
-    e: int = 6, way: int = 4, shot: int = 3, query: int = 2, d: int = 10, seed: int = 0
-) -> Episodes:
+def random_episodes(e=6, way=4, shot=3, query=2, d=10, seed=0):
     """Episodes of float64 embeddings whose classes overlap, so that some queries are wrong."""
     rng = np.random.default_rng(seed)
     centres = rng.standard_normal((e, way, 1, d))
@@ -155,21 +141,21 @@ def random_episodes(
 
 
 @pytest.fixture(scope="session")
-def make_episodes() -> Callable[..., Episodes]:
+def make_episodes():
     return random_episodes
 
 
 @pytest.fixture
-def study() -> dict[str, Any]:
+def study():
     """The configuration of the tiny study as plain values, to be changed and written."""
-    return copy.deepcopy(STUDY)
+    return yaml.safe_load(STUDY)
 
 
 @pytest.fixture
-def write(tmp_path: Path) -> Callable[[Any], str]:
+def write(tmp_path):
     """Write a configuration; returns its path as the command line takes it."""
 
-    def to_file(config: Any, name: str = "config.yaml") -> str:
+    def to_file(config, name="config.yaml"):
         path = tmp_path / name
         path.write_text(config if isinstance(config, str) else yaml.safe_dump(config))
         return str(path)
@@ -178,13 +164,13 @@ def write(tmp_path: Path) -> Callable[[Any], str]:
 
 
 @pytest.fixture
-def fails(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[..., str]:
+def fails(capsys, tmp_path):
     """Run a command that must exit with 2 and one line; returns the line.
 
     Nothing may have been written to ``--output`` unless ``writes`` says so.
     """
 
-    def run(*arguments: str, writes: bool = False) -> str:
+    def run(*arguments, writes=False):
         output = tmp_path / "must-not-exist"
         where = [] if "--output" in arguments else ["--output", str(output)]
         assert main([*arguments, *where]) == 2
@@ -198,10 +184,10 @@ def fails(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[..., s
 
 
 @pytest.fixture(scope="session")
-def python() -> Callable[[str], str]:
+def python():
     """Run a program in a fresh interpreter; returns what it prints."""
 
-    def run(program: str, *arguments: str) -> str:
+    def run(program, *arguments):
         done = subprocess.run(
             [sys.executable, "-c", program, *arguments],
             capture_output=True,
@@ -216,7 +202,7 @@ def python() -> Callable[[str], str]:
 
 
 @pytest.fixture(scope="session")
-def lake_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def lake_folder(tmp_path_factory):
     """20 runs in the layout of Lake's all_runs.zip, whose characters pixels tell apart.
 
     A character is a black block in a place of its own; the test image's is smaller. Items are
@@ -225,7 +211,7 @@ def lake_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("lake") / "all_runs"
     rng = np.random.default_rng(0)
 
-    def draw(path: Path, place: int, size: int) -> None:
+    def draw(path, place, size):
         row, column = 10 + 20 * (place // 4), 10 + 22 * (place % 4)
         pixels = np.full((105, 105), True)
         pixels[row : row + size, column : column + size] = False
@@ -244,26 +230,16 @@ def lake_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def finished(shared_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+def finished(shared_cache, tmp_path_factory):
     """A study that ran to its end through the command line; nobody may change its folder.
 
     ``config``: plain values; ``file``, ``folder``: where they and the run are; ``printed``;
     ``results``: of results.json; ``arrays``: of episodes.npz.
     """
     base = tmp_path_factory.mktemp("study")
-    config = copy.deepcopy(STUDY)
+    config = yaml.safe_load(STUDY)
     config["settings"].append({"n_way": 2, "n_shot": 3, "n_query": 2})
-    config["learners"]["trained"] = {
-        "learner": {"class_path": "Prototypical", "init_args": {"metric": "cosine"}},
-        "train": {
-            "setting": {"n_way": 5, "n_shot": 1, "n_query": 3},
-            "steps": 3,
-            "learning_rate": 0.01,
-            "validation": {"n_way": 3, "n_shot": 1, "n_query": 3},
-            "validation_episodes": 6,
-            "validate_every": 1,
-        },
-    }
+    config["learners"]["trained"] = yaml.safe_load(TRAINED)
     (base / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     printed = io.StringIO()
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):

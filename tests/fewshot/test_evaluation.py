@@ -1,7 +1,7 @@
 """Errors and predictions of fixed episodes, against plain loops and known answers."""
 
-import builtins
-from itertools import pairwise
+import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ import fewshot
 import fewshot.evaluation
 from fewshot.episodes import Setting
 from fewshot.evaluation import embed_bank, episode_errors
-from fewshot.learners.prototypical import Prototypical
+from fewshot.learners import MAML, Prototypical
 from fewshot.sampler import EpisodeSampler
 from guided.errors import InputError
 from guided.seeds import derive_seed
@@ -36,43 +36,27 @@ def embeddings(bank):
 
 def test_equals_a_plain_loop(encoder, embeddings, sampler):
     errors = episode_errors(Prototypical(encoder), embeddings, sampler, 30)
-    assert errors.shape == (30,)
-    assert errors.dtype == torch.float32
-    table = embeddings.numpy()
-    for i in range(30):
-        episode, wrong = sampler[i], 0
-        prototypes = [table[episode.support[0, c]].mean(0) for c in range(4)]
-        for c in range(4):
-            for row in episode.query[0, c]:
-                distances = [((table[row] - p) ** 2).sum() for p in prototypes]
-                wrong += int(np.argmin(distances)) != c
-        assert float(errors[i]) == pytest.approx(100 * wrong / 12)
+    assert (errors.shape, errors.dtype) == ((30,), torch.float32)
+    for i, error in enumerate(errors):
+        rows = sampler[i]
+        prototypes = embeddings[rows.support[0]].mean(1)
+        nearest = torch.cdist(embeddings[rows.query[0]], prototypes).argmin(2)
+        wrong = int((nearest != torch.arange(4)[:, None]).sum())
+        assert float(error) == pytest.approx(100 * wrong / 12)
     assert 5 < float(errors.mean()) < 70, "an easy or hopeless task would show little"
 
 
 @pytest.mark.parametrize("episodes_at_a_time", [1, 4, 7, 1000])
-def test_chunks_do_not_matter(monkeypatch, encoder, embeddings, sampler, episodes_at_a_time):
-    whole = episode_errors(Prototypical(encoder), embeddings, sampler, 30)
-    drawn = []
-    batch = EpisodeSampler.batch
-
-    def spy(self, start, stop):
-        drawn.append((start, stop))
-        return batch(self, start, stop)
-
-    monkeypatch.setattr(EpisodeSampler, "batch", spy)
-    episode_bytes = 4 * (2 + 3) * 5 * 4
-    monkeypatch.setattr(fewshot.evaluation, "CHUNK_BYTES", episodes_at_a_time * episode_bytes)
-    assert torch.equal(episode_errors(Prototypical(encoder), embeddings, sampler, 30), whole)
-    assert (drawn[0][0], drawn[-1][1]) == (0, 30)
-    assert all(stop == start for (_, stop), (start, _) in pairwise(drawn))
-    assert max(stop - start for start, stop in drawn) == min(30, episodes_at_a_time)
-
-
-def test_more_episodes_begin_with_the_same_ones(encoder, embeddings, sampler):
-    learner = Prototypical(encoder)
-    few, many = (episode_errors(learner, embeddings, sampler, n) for n in (10, 25))
-    assert torch.equal(few, many[:10])
+def test_chunks_and_later_episodes_do_not_matter(
+    monkeypatch, encoder, embeddings, sampler, episodes_at_a_time
+):
+    learner, sizes = Prototypical(encoder), []
+    whole = episode_errors(learner, embeddings, sampler, 40)[:30]
+    monkeypatch.setattr(fewshot.evaluation, "CHUNK_BYTES", episodes_at_a_time * 4 * (2 + 3) * 5 * 4)
+    logits = learner.logits
+    monkeypatch.setattr(learner, "logits", lambda e: sizes.append(len(e)) or logits(e))
+    assert torch.equal(episode_errors(learner, embeddings, sampler, 30), whole)
+    assert max(sizes) == min(30, episodes_at_a_time)
 
 
 def test_known_answers(bank, encoder, sampler):
@@ -87,25 +71,15 @@ def test_known_answers(bank, encoder, sampler):
     assert mean == pytest.approx(75, abs=1.5)
 
 
-def test_evaluation_mode_without_gradients(encoder, embeddings, sampler):
-    learner = Prototypical(encoder.train())
-    errors = episode_errors(learner, embeddings.requires_grad_(), sampler, 3)
-    assert not errors.requires_grad
-    assert not learner.training
-    assert not encoder.training
-
-
 @pytest.mark.parametrize("batch_size", [7, 64, 10_000])
-def test_embeddings_do_not_depend_on_the_batch_size(bank, encoder, batch_size):
-    """Even of an encoder that is handed over in training mode: batch norm is frozen."""
+def test_the_mode_is_evaluation_without_gradients(bank, encoder, sampler, batch_size):
+    """Batch norm is frozen, so embeddings do not depend on the size of their batch."""
     expected = encoder(bank.images).detach()
-    embedded = embed_bank(encoder.train(), bank, batch_size=batch_size)
+    embedded = embed_bank(encoder.train(), bank, batch_size=batch_size, description="test")
     torch.testing.assert_close(embedded, expected, rtol=1e-5, atol=1e-5)
-    assert not embedded.requires_grad
-    assert expected.std() > 0.01
-
-
-# --- the call with everything -----------------------------------------------------------------
+    learner = Prototypical(encoder).train()
+    errors = episode_errors(learner, embedded.clone().requires_grad_(), sampler, 3)
+    assert not (embedded.requires_grad or errors.requires_grad or learner.encoder.training)
 
 
 @pytest.fixture
@@ -120,10 +94,13 @@ def test_errors_are_those_of_the_commands_episodes(result, encoder, bank):
     sampler = EpisodeSampler(bank, SETTING, derive_seed(5, "test", SETTING.label))
     expected = episode_errors(Prototypical(encoder), embed_bank(encoder, bank), sampler, 60)
     assert torch.equal(result.errors, expected)
-    assert len(result) == 60
-    truth = bank.labels[sampler.batch(0, 60).query].flatten(1)
-    assert torch.equal(result.predictions.true, truth)
     assert 5 < result.error < 70, "an easy or hopeless task would show little"
+    true, predicted = (part.flatten() for part in result.predictions)
+    assert torch.equal(true, bank.labels[sampler.batch(0, 60).query].flatten())
+    confused = confusion_matrix(true, predicted, labels=range(bank.n_classes))
+    assert result.confusion.tolist() == confused.tolist()
+    wrong = 1 - float(result.confusion.diagonal().sum()) / (60 * 12)
+    assert 100 * wrong == pytest.approx(result.error, rel=1e-5)
 
 
 def test_images_are_read_by_learners_that_need_them(encoder, bank):
@@ -131,15 +108,6 @@ def test_images_are_read_by_learners_that_need_them(encoder, bank):
     few = fewshot.evaluate(learner, bank, n_way=3, n_query=2, episodes=4)
     sampler = EpisodeSampler(bank, few.setting, derive_seed(0, "test", few.setting.label))
     assert torch.equal(few.errors, episode_errors(learner, bank.images, sampler, 4))
-
-
-def test_confusion_is_scikit_learns(result, bank):
-    true, predicted = (part.flatten() for part in result.predictions)
-    expected = confusion_matrix(true, predicted, labels=range(bank.n_classes))
-    assert result.confusion.tolist() == expected.tolist()
-    assert int(result.confusion.sum()) == 60 * 4 * 3
-    wrong = 1 - float(result.confusion.diagonal().sum()) / (60 * 12)
-    assert 100 * wrong == pytest.approx(result.error, rel=1e-5)
 
 
 def test_most_confused_classes_by_a_plain_count(result, bank):
@@ -156,56 +124,38 @@ def test_most_confused_classes_by_a_plain_count(result, bank):
     assert sum(row.count for row in everything) == int(off_diagonal.sum())
 
 
-def test_half_width_is_scipys_interval(result):
+def test_it_prints_scipys_interval(result, encoder, bank):
     low, high = t.interval(0.95, 59, result.errors.mean().item(), sem(result.errors.numpy()))
     assert result.ci95 == pytest.approx((high - low) / 2, rel=1e-5)
     assert str(result) == f"{result.error:.1f} % ± {result.ci95:.1f} over 60 episodes"
     assert str(result) in repr(result)
     assert str(result) in result._repr_html_()
-
-
-def test_one_episode_has_no_interval(encoder, bank):
     one = fewshot.evaluate(Prototypical(encoder), bank, episodes=1, n_query=5)
     assert one.ci95 is None
     assert str(one) == f"{one.error:.1f} % over 1 episode"
 
 
-def test_a_frame_has_a_row_an_episode(result, bank):
+def test_a_frame_has_a_row_an_episode(result, bank, monkeypatch):
     frame = result.to_frame()
-    assert len(frame) == 60
     assert frame["error"].tolist() == result.errors.tolist()
     assert (frame["n_way"] == 4).all()
     names = [bank.class_names[c] for c in result.classes[17]]
     assert list(frame["classes"][17]) == names
-
-
-def test_without_pandas_a_frame_is_refused_in_one_line(result, monkeypatch):
-    real = builtins.__import__
-
-    def without(name, *arguments):
-        if name.startswith("pandas"):
-            raise ImportError(name)
-        return real(name, *arguments)
-
-    monkeypatch.setattr(builtins, "__import__", without)
+    monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(InputError, match=r"^to_frame: .*; pip install pandas$"):
         result.to_frame()
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    ("learner", "settings", "message"),
     [
-        ({"episodes": 0}, "episodes: expected at least 1, got 0"),
-        ({"n_way": 1}, "n_way: expected at least 2, got 1"),
-        ({"n_way": 13}, "n_way: 13 classes asked for, the set has 12"),
-        ({"n_shot": 10}, "class 'class 0' has 20 images"),
+        (Prototypical, {"episodes": 0}, "episodes: expected at least 1, got 0"),
+        (Prototypical, {"n_way": 1}, "n_way: expected at least 2, got 1"),
+        (Prototypical, {"n_way": 13}, "n_way: 13 classes asked for, the set has 12"),
+        (Prototypical, {"n_shot": 10}, "class 'class 0' has 20 images"),
+        (partial(MAML, n_way=3), {}, r"MAML\.n_way: made for 3-way episodes"),
     ],
 )
-def test_impossible_evaluations_are_refused(encoder, bank, settings, message):
+def test_impossible_evaluations_are_refused(encoder, bank, learner, settings, message):
     with pytest.raises(InputError, match=f"^{message}"):
-        fewshot.evaluate(Prototypical(encoder), bank, **settings)
-
-
-def test_a_learner_for_other_episodes_is_refused(encoder, bank):
-    with pytest.raises(InputError, match=r"^MAML\.n_way: made for 3-way episodes"):
-        fewshot.evaluate(fewshot.learners.MAML(encoder, n_way=3), bank)
+        fewshot.evaluate(learner(encoder), bank, **settings)

@@ -129,11 +129,6 @@ class GradientLearner(Learner):
         """The learning rate of each adapted parameter."""
         return dict.fromkeys(adapted, self.learning_rate)
 
-    def adapted(self, network: nn.Module, episodes: Episodes) -> tuple[str, ...]:
-        """Names of the parameters of a network that the inner steps change."""
-        support, _ = self._inputs(episodes)
-        return tuple(self._loop(network, support[0], episodes.support_labels()).rates)
-
     @property
     def _vectorised(self) -> bool:
         if self.engine == "auto":

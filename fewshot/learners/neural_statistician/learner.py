@@ -102,13 +102,7 @@ class NeuralStatistician(Learner):
             )
         if compare == "excited" and not excitation:
             raise InputError("NeuralStatistician.compare: 'excited' needs excitation > 0")
-        self.model = SetVAE(
-            encoder,
-            context_dim=context_dim,
-            latent_dim=latent_dim,
-            latent_layers=latent_layers,
-            hidden=hidden,
-        )
+        self.model = SetVAE(encoder, **sizes, latent_layers=latent_layers)
         self.sample_dropout, self.mixup = sample_dropout, mixup
         self.halve_alpha_every = halve_alpha_every
         self.excitation, self.inhibition = excitation, inhibition
