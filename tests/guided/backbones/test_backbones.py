@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from guided import Conv4, Dense, GuidedVAENet, InputError, Pixels
+from guided import Conv4, Dense, GuidedVAENet, InputError, Pixels, ResNet12
 
 SIZES = [(16, 16), (17, 17), (28, 28), (29, 31), (32, 32), (45, 16), (64, 64), (84, 84)]
 NETWORKS = {
@@ -14,6 +14,8 @@ NETWORKS = {
     "pooled": (partial(Conv4, width=4, downsample="pool"), SIZES),
     "dense": (partial(Dense, widths=(6, 5)), [(8, 9)]),
     "guided": (partial(GuidedVAENet, width=4), [(28, 28)]),
+    "resnet": (partial(ResNet12, widths=(4, 6, 8, 10)), SIZES),
+    "all positions": (partial(ResNet12, widths=(4, 6, 8, 10), average=False), SIZES),
 }
 
 
