@@ -22,7 +22,8 @@ SLOW = [
         ("import fewshot.commands.compare", SLOW),
         ("import fewshot, guided", [*SLOW, "torch", "numpy"]),
         (
-            "import fewshot.data, fewshot.learners, fewshot.tasks, guided.guidance",
+            "import fewshot.data, fewshot.learners, fewshot.tasks; import guided.backbones, "
+            "guided.figures, guided.guidance, guided.metrics, guided.training",
             [*SLOW, "torch", "numpy"],
         ),
         ("from fewshot.learners import MAML, NeuralStatistician", SLOW),

@@ -85,19 +85,15 @@ def test_select_slices_the_mean_and_shares_the_weights(images):
     assert not part.training and encoder.train().select("class").training
 
 
-def test_unknown_latents_are_refused(images):
+def test_unknown_latents_are_refused_and_without_latents_there_are_features(images):
     with pytest.raises(InputError, match=r"'shear'.*rotation, class, content"):
         make_encoder().select("shear")
     with pytest.raises(InputError, match="class"):
         make_encoder(layout=None, latents="class")
+    pixels = make_encoder(Pixels((1, 16, 16)), None)
+    assert torch.equal(pixels(images), images.flatten(1).float() / 255)
     with pytest.raises(InputError, match="no latents"):
-        make_encoder(layout=None).moments(images)
-
-
-def test_an_encoder_without_latents_returns_features(images):
-    encoder = make_encoder(Pixels((1, 16, 16)), None)
-    assert encoder.out_dim == 256
-    assert torch.equal(encoder(images), images.flatten(1).float() / 255)
+        pixels.moments(images)
 
 
 def test_projection_is_a_linear_map_of_what_is_read(images):
@@ -158,21 +154,14 @@ def save_raw(path, without=None, description=(), **metadata):
     save_file(weights, path, facts | metadata)
 
 
-def with_zeroed_header(path):
-    content = path.read_bytes()
-    path.write_bytes(content[:8] + bytes(32) + content[40:])
-
-
 DAMAGE = {
     "missing": lambda path: path.unlink(),
     "folder": lambda path: path.unlink() or path.mkdir(),
     "empty": lambda path: path.write_bytes(b""),
     "truncated": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
-    "header": with_zeroed_header,
-    "random": lambda path: path.write_bytes(torch.randn(500).numpy().tobytes()),
+    "header": lambda path: path.write_bytes(path.read_bytes().replace(b"F32", b"\0\0\0")),
     "html": lambda path: path.write_text("<!DOCTYPE html>\n<html>404 Not found</html>\n" * 20),
     "pickle": lambda path: torch.save({"a": torch.zeros(2)}, path),
-    "other safetensors": lambda path: save_file({"a": torch.zeros(2)}, path),
     "no description": lambda path: save_file({"a": torch.zeros(2)}, path, {"format": FORMAT}),
     "not json": lambda path: save_raw(path, encoder="{half"),
     "a list": lambda path: save_raw(path, encoder="[1, 2]"),

@@ -11,17 +11,9 @@ DPCA = guided.DeformablePCA(deformations=("rotation", "scale"), orthogonality_we
 EXCITE = guided.ExcitationInhibition(attributes={"class": 3}, excitation=2.0, hidden=4)
 
 
-def build(*guidance, kl_weight=1.0):
-    torch.manual_seed(0)
-    return guided.GuidedVAE(
-        backbone=partial(guided.Conv4, width=4),
-        likelihood=guided.Gaussian(),
-        latent_dim=8,
-        guidance=guidance,
-        input_shape=(1, 16, 16),
-        categories={"class": 4, "drawer": 2},
-        kl_weight=kl_weight,
-    )
+@pytest.fixture
+def build(build_model):
+    return partial(build_model, likelihood=guided.Gaussian())
 
 
 def batch():
@@ -34,14 +26,14 @@ def noise():
     return torch.Generator().manual_seed(7)
 
 
-def test_guidances_reserve_slices_in_their_order():
+def test_guidances_reserve_slices_in_their_order(build):
     slices = {"rotation": (0, 1), "scale": (1, 2), "class": (2, 5), "content": (5, 8)}
     assert build(DPCA, EXCITE).vae.layout.slices == slices
     reverse = {"class": (0, 3), "rotation": (3, 4), "scale": (4, 5), "content": (5, 8)}
     assert build(EXCITE, DPCA).vae.layout.slices == reverse
 
 
-def test_guidance_leaves_the_initial_weights_of_the_vae_alone():
+def test_guidance_leaves_the_initial_weights_of_the_vae_alone(build):
     plain, excited, deformed = (build(*g).vae.state_dict() for g in ((), (EXCITE,), (DPCA,)))
     for name, weight in plain.items():
         assert torch.equal(weight, excited[name]), name
@@ -49,17 +41,15 @@ def test_guidance_leaves_the_initial_weights_of_the_vae_alone():
             assert torch.equal(weight, deformed[name]), name
 
 
-def test_plain_vae_has_two_terms_and_only_content():
+def test_a_plain_vae_has_two_terms_and_only_content(build):
     model = build()
     objective = model.objective(*batch(), generator=noise())
     assert set(objective.terms) == {"reconstruction", "kl"}
     assert model.vae.layout.slices == {"content": (0, 8)}
-    assert model.attributes == set()
-    assert model.adversary_parameters() == []
-    assert model.adversary_losses(objective.z, {}) == {}
+    assert not model.attributes and not model.adversary_losses(objective.z, {})
 
 
-def test_the_objective_is_the_weighted_sum_of_the_terms_of_its_parts():
+def test_the_objective_is_the_weighted_sum_of_the_terms_of_its_parts(build):
     model = build(DPCA, EXCITE, kl_weight=4.0)
     images, targets = batch()
     objective = model.objective(images, targets, kl_warmup=0.25, generator=noise())
@@ -77,7 +67,7 @@ def test_the_objective_is_the_weighted_sum_of_the_terms_of_its_parts():
     assert objective.total.item() == pytest.approx(total, rel=1e-6)
 
 
-def test_main_and_adversary_losses_move_only_their_own_parameters():
+def test_main_and_adversary_losses_move_only_their_own_parameters(build):
     model = build(DPCA, EXCITE)
     main, adversary = model.main_parameters(), model.adversary_parameters()
     assert {id(p) for p in main} | {id(p) for p in adversary} == {id(p) for p in model.parameters()}
@@ -118,6 +108,6 @@ class ClaimingModule(guided.GuidanceModule):
         (["DeformablePCA"], r"guidance: expected settings such as DeformablePCA\(\)"),
     ],
 )
-def test_what_does_not_fit_is_refused(guidance, message):
+def test_what_does_not_fit_is_refused(guidance, message, build):
     with pytest.raises(guided.InputError, match=message):
         build(*guidance)

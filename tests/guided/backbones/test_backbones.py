@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from guided import Conv4, Dense, GuidedVAENet, InputError, Pixels
+from guided import Conv4, Dense, GuidedVAENet, InputError, Pixels, ResNet12
 
 SIZES = [(16, 16), (17, 17), (28, 28), (29, 31), (32, 32), (45, 16), (64, 64), (84, 84)]
 NETWORKS = {
@@ -14,6 +14,8 @@ NETWORKS = {
     "pooled": (partial(Conv4, width=4, downsample="pool"), SIZES),
     "dense": (partial(Dense, widths=(6, 5)), [(8, 9)]),
     "guided": (partial(GuidedVAENet, width=4), [(28, 28)]),
+    "resnet": (partial(ResNet12, widths=(4, 6, 8, 10)), SIZES),
+    "all positions": (partial(ResNet12, widths=(4, 6, 8, 10), average=False), SIZES),
 }
 
 
@@ -28,18 +30,10 @@ def test_decoders_map_back_to_the_shape_of_the_images(kind, channels):
         assert backbone.decoder(5)(torch.randn(2, 5)).shape == (2, channels, *size)
 
 
-@pytest.mark.parametrize(
-    ("size", "downsample", "feature_dim"),
-    [
-        # The numbers of the few-shot literature: 28 → 1 pooled, 2 strided; 84 → 5 pooled.
-        (28, "pool", 64),
-        (28, "stride", 64 * 2 * 2),
-        (84, "pool", 1600),
-        (84, "stride", 64 * 6 * 6),
-    ],
-)
-def test_conv4_feature_dim(size, downsample, feature_dim):
-    assert Conv4((3, size, size), downsample=downsample).feature_dim == feature_dim
+def test_conv4_feature_dim():
+    """The numbers of the few-shot literature: 28 → 1 pooled, 2 strided; 84 → 5 pooled."""
+    for size, downsample, side in ((28, "pool", 1), (28, "stride", 2), (84, "pool", 5)):
+        assert Conv4((3, size, size), downsample=downsample).feature_dim == 64 * side**2
 
 
 def test_conv4_is_the_network_of_the_docstring():

@@ -12,16 +12,6 @@ from guided.seeds import seeded_initialisation
 THIN = (4, 6, 8, 10)
 
 
-@pytest.mark.parametrize("size", [(16, 16), (17, 31), (28, 28), (45, 20), (84, 84)])
-@pytest.mark.parametrize("average", [True, False])
-def test_decoder_maps_back_to_the_shape_of_the_images(size, average):
-    backbone = ResNet12((3, *size), widths=THIN, average=average)
-    positions = 1 if average else (size[0] // 16) * (size[1] // 16)
-    assert backbone(torch.rand(2, 3, *size)).shape == (2, backbone.feature_dim)
-    assert backbone.feature_dim == 10 * positions
-    assert backbone.decoder(5)(torch.randn(2, 5)).shape == (2, 3, *size)
-
-
 def test_parameter_count():
     """12.4 million, as every table of the literature says."""
     backbone = ResNet12((3, 84, 84))

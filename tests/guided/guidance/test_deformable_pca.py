@@ -52,10 +52,8 @@ def scipy_deformed(canvas, linear, shift):
 
 def painted(guidance, z):
     """The content on the basis, in numpy."""
-    basis = guidance.basis.weight.detach().numpy()
-    content = z[:, -CONTENT:].detach().numpy()
-    flat = content @ basis.T + guidance.basis.bias.detach().numpy()
-    return flat.reshape(-1, *guidance.input_shape)
+    basis, mean = (p.detach().numpy() for p in guidance.basis.parameters())
+    return (z[:, -CONTENT:].numpy() @ basis.T + mean).reshape(-1, *guidance.input_shape)
 
 
 @pytest.mark.parametrize("size", [(16, 16), (15, 15), (12, 20)])
@@ -83,12 +81,6 @@ def test_deformations_compose_as_scipy_does_it():
     np.testing.assert_allclose(guidance.render(z).detach().numpy(), expected, atol=1e-9)
 
 
-def double_loop(basis, penalty):
-    columns = range(basis.shape[1])
-    pairs = [(j, k) for j in columns for k in columns if j != k]
-    return float(sum(penalty(basis[:, j] @ basis[:, k]) for j, k in pairs))
-
-
 @pytest.mark.parametrize("of", ["the paper", "the authors' code"])
 def test_losses_are_those_of(of):
     paper = of == "the paper"
@@ -106,7 +98,9 @@ def test_losses_are_those_of(of):
         pixelwise, penalty = -(images * logs[0] + (1 - images) * logs[1]), np.abs
     terms = losses(guidance, torch.from_numpy(images), z)
     assert terms["deformable_pca"].item() == pytest.approx(pixelwise.sum() / 4, rel=1e-9)
-    orthogonality = double_loop(guidance.basis.weight.detach().numpy(), penalty)
+    columns = list(guidance.basis.weight.detach().numpy().T)
+    pairs = [(b, c) for b in columns for c in columns if b is not c]
+    orthogonality = sum(penalty(b @ c) for b, c in pairs)
     assert terms["orthogonality"].item() == pytest.approx(orthogonality, rel=1e-9)
     assert guidance.weights == {"deformable_pca": 0.5, "orthogonality": 0.01}
     assert set(terms) == set(guidance.weights)
@@ -128,8 +122,8 @@ def test_blur_adds_the_square_of_the_smoothed_error():
     z = code(guidance, rows=3)
     images = np.random.default_rng(0).random((3, 2, SIZE, SIZE))
     images[..., :5, :] = images[..., 11:, :] = images[..., :5] = images[..., 11:] = 0
-    guidance.basis.weight.data.zero_()
-    guidance.basis.bias.data.zero_()
+    for p in guidance.basis.parameters():
+        nn.init.zeros_(p)
     smooth = ndimage.gaussian_filter(images, 1.2, axes=(2, 3), truncate=2.5, mode="mirror")
     expected = np.square(smooth).sum((1, 2, 3)).mean()
     terms = losses(guidance, torch.from_numpy(images), z)
@@ -159,12 +153,10 @@ def test_binary_images_and_saturated_pixels_stay_finite():
     # 1e3: the sigmoid is 0 or 1 to the last bit.
     for bias in (noise, 1e3 * noise, torch.full_like(noise, 1e3)):
         guidance.basis.bias.data = bias
-        terms = losses(guidance, images, z.requires_grad_())
-        gradients = torch.autograd.grad(
-            terms["deformable_pca"], [z, guidance.basis.weight, *guidance.gains.values()]
-        )
-        assert terms["deformable_pca"].isfinite()
-        assert all(gradient.isfinite().all() for gradient in gradients)
+        term = losses(guidance, images, z.requires_grad_())["deformable_pca"]
+        parameters = [z, guidance.basis.weight, *guidance.gains.values()]
+        gradients = torch.autograd.grad(term, parameters)
+        assert all(value.isfinite().all() for value in (term, *gradients))
 
 
 def test_an_untrained_encoder_asks_for_no_deformation_and_learns_from_the_first_step(build_model):
@@ -219,8 +211,7 @@ def test_components_come_by_norm_each_stretched():
 def test_pictures_are_of_the_light_decoder(build_model, make_images, sheet, row_labels):
     model, images = build_model(DeformablePCA()), make_images(9)
     (guidance,) = model.strategies
-    with torch.no_grad():
-        guidance.basis.weight.mul_(torch.tensor([1.0, 3.0, 2.0, 6.0, 5.0, 4.0]))
+    guidance.basis.weight.data *= torch.tensor([1.0, 3.0, 2.0, 6.0, 5.0, 4.0])
     figures, unit = guidance.figures(model.vae, images), spread(model.vae, images)
     code = model.vae.encoder(images[4:5]).detach()
     code[0, 0] = 3 * unit[0]
@@ -228,11 +219,10 @@ def test_pictures_are_of_the_light_decoder(build_model, make_images, sheet, row_
     found = sheet(figures["traversals_light_decoder"])[:16, -16:]
     np.testing.assert_allclose(found, expected, atol=1e-6)
     # From the basis' mean: no deformation, no other component.
-    basis = sheet(figures["traversals_basis"])
     labels = row_labels(figures["traversals_basis"])
     assert labels[:4] == ["content 3", "content 4", "content 5", "content 1"]
-    weight, mean = guidance.basis.weight.detach(), guidance.basis.bias.detach()
-    parts = basis.reshape(-1, 16, 9, 16).swapaxes(1, 2)
+    weight, mean = (p.detach() for p in guidance.basis.parameters())
+    parts = sheet(figures["traversals_basis"]).reshape(-1, 16, 9, 16).swapaxes(1, 2)
     for row, component in enumerate([3, 4, 5, 1]):
         steps = torch.tensor([-3.0, 0, 3])[:, None] * unit[2 + component]
         expected = (mean + steps * weight[:, component]).view(3, 16, 16).clamp(0, 1)

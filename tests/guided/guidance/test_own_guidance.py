@@ -65,8 +65,7 @@ def test_a_guidance_of_ones_own_trains_draws_and_is_measured(make_images, tmp_pa
     assert "inkiest" in traversal_figures(trained.model, images.images)
     trained.encoder.save(tmp_path / "encoder.safetensors")
     encoder = guided.Encoder.load(tmp_path / "encoder.safetensors")
-    assert encoder.layout.with_role("ink") == {"ink": (1, 2)}
-    assert encoder.layout.with_role("deformation") == {"scale": (0, 1)}
+    assert encoder.layout.roles == {"ink": "ink", "scale": "deformation"}
     (measure,) = guided.Guidance.all_measures()["ink"]
     (entry,) = measure(HeldOut(encoder, images.images), encoder.layout.with_role("ink"))
     assert entry["measure"] == "error of ink"
