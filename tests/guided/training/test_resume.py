@@ -33,11 +33,8 @@ CONFIG = guided.PretrainConfig(
     validate_every=3,
     log_every=2,
 )
-
-
-IMAGES = torch.randint(
-    0, 256, (26, 1, 16, 16), generator=torch.Generator().manual_seed(0), dtype=torch.uint8
-)
+RNG = torch.Generator().manual_seed(0)
+IMAGES = torch.randint(0, 256, (26, 1, 16, 16), generator=RNG, dtype=torch.uint8)
 
 
 def spread(encoder):
