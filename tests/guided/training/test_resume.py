@@ -106,6 +106,7 @@ def test_a_finished_run_is_only_read(tmp_path):
     content = (tmp_path / "state").read_bytes()
     again = run(tmp_path / "state", SHORT, score=crash(1))  # never called
     assert_same_result(first, again)
+    assert not first.model.training and not again.model.training
     assert (tmp_path / "state").read_bytes() == content
 
 
