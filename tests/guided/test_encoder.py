@@ -162,6 +162,7 @@ DAMAGE = {
     "header": lambda path: path.write_bytes(path.read_bytes().replace(b"F32", b"\0\0\0")),
     "html": lambda path: path.write_text("<!DOCTYPE html>\n<html>404 Not found</html>\n" * 20),
     "pickle": lambda path: torch.save({"a": torch.zeros(2)}, path),
+    "other safetensors": lambda path: save_file({"a": torch.zeros(2)}, path),
     "no description": lambda path: save_file({"a": torch.zeros(2)}, path, {"format": FORMAT}),
     "not json": lambda path: save_raw(path, encoder="{half"),
     "a list": lambda path: save_raw(path, encoder="[1, 2]"),

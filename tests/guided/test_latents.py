@@ -43,8 +43,7 @@ def test_indices_and_their_complement():
     assert LAYOUT.latent_dim == 6
     assert LAYOUT.indices("content", "rotation") == [4, 5, 0]
     assert LAYOUT.complement("content", "rotation") == [1, 2, 3]
-    assert LAYOUT.indices("all") == [0, 1, 2, 3, 4, 5]
-    assert LAYOUT.complement("all") == []
+    assert LAYOUT.indices("all") == [0, 1, 2, 3, 4, 5] and LAYOUT.complement("all") == []
     with pytest.raises(InputError, match=r"'shear'.*all, rotation, class, content"):
         LAYOUT.indices("shear")
 

@@ -26,21 +26,18 @@ def ink_error(held_out, slices):
 class Ink(guided.Guidance):
     """One latent is the amount of ink."""
 
-    weight: float = 1000.0
     measures: ClassVar[Measures] = {"ink": (ink_error,)}
 
     def build(self, context):
-        return InkModule(self.weight, context.latents.take("ink", role="ink")[0])
+        return InkModule(context.latents.take("ink", role="ink")[0])
 
 
 class InkModule(guided.GuidanceModule):
-    def __init__(self, weight, latent):
-        super().__init__()
-        self.weight, self.latent = weight, latent
+    weights = {"ink": 1000.0}  # noqa: RUF012
 
-    @property
-    def weights(self):
-        return {"ink": self.weight}
+    def __init__(self, latent):
+        super().__init__()
+        self.latent = latent
 
     def losses(self, images, posterior, z, targets):
         return {"ink": (posterior.mean[:, self.latent] - ink(images)).square().mean()}

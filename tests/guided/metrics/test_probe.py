@@ -40,9 +40,8 @@ def test_at_most_so_many_categories_are_drawn():
     rng = np.random.default_rng(0)
     labels = np.arange(8000) % 40
     features = rng.normal(size=(8000, 2))
-    errors = [
-        linear_probe_error(features, labels, seed=seed, max_categories=2) for seed in range(3)
-    ]
+    how = {"max_categories": 2}
+    errors = [linear_probe_error(features, labels, seed=seed, **how) for seed in range(3)]
     assert np.mean(errors) == pytest.approx(50, abs=9)  # 3 × 100 held-out rows
     assert linear_probe_error(features, labels, seed=0) > 90
 

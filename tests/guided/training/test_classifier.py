@@ -26,16 +26,14 @@ def test_it_learns_what_can_be_learned():
     classifier = train_classifier(config(steps=80), quadrants(64))
     assert not classifier.training
     test = quadrants(80, 1)
-    assert classifier.error(test.images, test.labels["class"]) < 5
-
-
-def test_error_is_the_share_of_wrong_answers():
-    data = quadrants(32)
-    classifier = train_classifier(config(steps=1), data)
-    wrong = classifier(data.images).argmax(1) != data.labels["class"]
+    images, labels = test.images, test.labels["class"]
+    assert classifier.error(images, labels) < 5
+    # The error is the share of wrong answers.
+    untrained = train_classifier(config(steps=1), quadrants(64))
+    wrong = untrained(images).argmax(1) != labels
     for batch_size in (7, 1000):
-        error = classifier.error(data.images, data.labels["class"], batch_size)
-        assert error == pytest.approx(100 * sum(wrong.tolist()) / 32)
+        error = untrained.error(images, labels, batch_size)
+        assert error == pytest.approx(100 * sum(wrong.tolist()) / 80)
 
 
 def test_it_is_a_function_of_its_seed():

@@ -61,13 +61,11 @@ class Poison(guided.Guidance):
 
 
 class PoisonModule(guided.GuidanceModule):
+    weights = {"poison": 1.0}  # noqa: RUF012
+
     def __init__(self, settings):
         super().__init__()
         self.step, self.gradient, self.calls = settings.step, settings.gradient, 0
-
-    @property
-    def weights(self):
-        return {"poison": 1.0}
 
     def losses(self, images, posterior, z, targets):
         self.calls += 1

@@ -33,11 +33,8 @@ CONFIG = guided.PretrainConfig(
     validate_every=3,
     log_every=2,
 )
-
-
-IMAGES = torch.randint(
-    0, 256, (26, 1, 16, 16), generator=torch.Generator().manual_seed(0), dtype=torch.uint8
-)
+RNG = torch.Generator().manual_seed(0)
+IMAGES = torch.randint(0, 256, (26, 1, 16, 16), generator=RNG, dtype=torch.uint8)
 
 
 def spread(encoder):
@@ -109,6 +106,7 @@ def test_a_finished_run_is_only_read(tmp_path):
     content = (tmp_path / "state").read_bytes()
     again = run(tmp_path / "state", SHORT, score=crash(1))  # never called
     assert_same_result(first, again)
+    assert not first.model.training and not again.model.training
     assert (tmp_path / "state").read_bytes() == content
 
 
