@@ -57,6 +57,8 @@ def complete():
         yield
 
 
+EXCITATION = {"attributes": {"class": 4}, "excitation": 10}
+SHAPE = {"n_way": 3, "n_shot": 1, "n_query": 1}
 STUDY = {
     "study": "tiny",
     "dataset": {
@@ -67,12 +69,7 @@ STUDY = {
         "pixels": {"encoder": "pixels"},
         "vae": {},
         "guided": {
-            "guidance": [
-                {
-                    "class_path": "ExcitationInhibition",
-                    "init_args": {"attributes": {"class": 4}, "excitation": 10},
-                }
-            ],
+            "guidance": [{"class_path": "ExcitationInhibition", "init_args": EXCITATION}],
             "latents": ["all", "class"],
         },
     },
@@ -82,8 +79,8 @@ STUDY = {
             "learner": {"class_path": "MAML", "init_args": {"n_way": 3}},
             "train": {
                 "steps": 1,
-                "setting": {"n_way": 3, "n_shot": 1, "n_query": 1},
-                "validation": {"n_way": 3, "n_shot": 1, "n_query": 1},
+                "setting": SHAPE,
+                "validation": SHAPE,
                 "validation_episodes": 2,
                 "validate_every": 1,
             },
@@ -97,7 +94,6 @@ STUDY = {
         "steps": 6,
         "batch_size": 16,
         "validate_every": 3,
-        "log_every": 3,
     },
     "settings": [{"n_way": 3, "n_shot": 1, "n_query": 2}],
     "seeds": [0, 1],
@@ -105,6 +101,7 @@ STUDY = {
     "selection_episodes": 5,
     "resamples": 100,
 }
+PROTOTYPICAL = {"prototypical": STUDY["learners"]["prototypical"]}
 CONDITIONS = [("pixels", "all"), ("vae", "all"), ("guided", "all"), ("guided", "class")]
 
 
@@ -151,17 +148,16 @@ def splits(data, cache):
     return Omniglot(data, **options).splits()
 
 
-def test_what_is_drawn_is_said(done):
+def test_rows_print_files_and_log_agree(done):
+    results, rows = done.results, done.results["rows"]
     title = "runs drawn like Lake's from the evaluation characters; not his: 6 runs, 120 trials"
     assert done.printed.count(title) == 2
-    results = done.results
     assert (results["source"], results["trials"], len(results["run_names"])) == ("drawn", 120, 6)
     assert all(name.startswith(("Angelic", "Tengwar")) for name in results["run_names"])
     assert "five: left out, MAML.n_way is 3, Lake's task is 20-way" in done.printed
-
-
-def test_every_condition_but_the_other_ways_has_a_row(done):
-    rows = done.results["rows"]
+    table = (done.run / "lake.md").read_text()
+    assert table in done.printed
+    assert "| people | 4.5 | Lake et al. 2015 |" in table
     expected = {(*c, learner) for c in CONDITIONS for learner in ("prototypical", "ridge")}
     assert {(row["arm"], row["latents"], row["learner"]) for row in rows} == expected
     assert len(rows) == len(expected)
@@ -171,6 +167,19 @@ def test_every_condition_but_the_other_ways_has_a_row(done):
         low, high = row["error_ci95_binomial"]
         assert low < row["error"] < high
         assert row["paired_with"] == (None if row["arm"] == "vae" else "vae")
+        assert f"| {row['learner']} | {row['error']:.2f} | {low:.2f} … {high:.2f} |" in table
+    assert results["published"] == [figures.to_json() for figures in PUBLISHED]
+    assert results["versions"]["torch"]
+    assert results["hardware"]["processor"]
+    assert results["seconds"] > 0
+    assert results["config"]["runs"] == 6
+    pictures = {"lake", "lake/pixels", "lake/vae", "lake/guided"}
+    for name in pictures:
+        with Image.open(done.run / f"{name}.png") as picture:
+            assert picture.width > 500
+    log = EventAccumulator(str(done.run / "tensorboard" / "lake")).Reload()
+    assert set(log.Tags()["images"]) == pictures
+    assert len(list((done.run / "tensorboard" / "lake").iterdir())) == 1
 
 
 @pytest.mark.parametrize(("arm", "latents"), CONDITIONS)
@@ -196,35 +205,13 @@ def test_errors_are_those_of_the_saved_encoders(done, splits, arm, latents):
     assert arm != "pixels" or row["error"] < 80, "better than chance"
 
 
-def test_files_and_the_log(done):
-    results = done.results
-    assert results["published"] == [figures.to_json() for figures in PUBLISHED]
-    assert results["versions"]["torch"]
-    assert results["hardware"]["processor"]
-    assert results["seconds"] > 0
-    assert results["config"]["runs"] == 6
-    table = (done.run / "lake.md").read_text()
-    assert table in done.printed
-    for row in results["rows"]:
-        low, high = row["error_ci95_binomial"]
-        assert f"| {row['learner']} | {row['error']:.2f} | {low:.2f} … {high:.2f} |" in table
-    assert "| people | 4.5 | Lake et al. 2015 |" in table
-    pictures = {"lake", "lake/pixels", "lake/vae", "lake/guided"}
-    for name in pictures:
-        with Image.open(done.run / f"{name}.png") as picture:
-            assert picture.width > 500
-    log = EventAccumulator(str(done.run / "tensorboard" / "lake")).Reload()
-    assert set(log.Tags()["images"]) == pictures
-    assert len(list((done.run / "tensorboard" / "lake").iterdir())) == 1
-
-
 @pytest.mark.usefixtures("cache")
 @pytest.mark.parametrize("where", ["found", "named"])
 def test_lakes_own_runs(data, lake_folder, tmp_path, write, where):
     """Pixels tell the archive's characters apart; random networks do not always."""
     config = STUDY | {
         "arms": {"pixels": {"encoder": "pixels"}, "random": {"encoder": "random"}},
-        "learners": {"prototypical": STUDY["learners"]["prototypical"]},
+        "learners": PROTOTYPICAL,
         "baseline": "pixels",
         "seeds": [0],
     }
@@ -263,52 +250,34 @@ def refused(fails, write, data, tmp_path):
     return run
 
 
+def omniglot_with(**init_args):
+    return {"dataset": {"class_path": "Omniglot", "init_args": init_args}}
+
+
 @pytest.mark.parametrize(
-    ("dataset", "message"),
+    ("config", "message"),
     [
-        ({"class_path": "Glyphs"}, "dataset: Lake's task needs Omniglot, got Glyphs"),
-        (
-            {"class_path": "Omniglot", "init_args": {"split": "random"}},
-            "Omniglot.split: random trains on some of the characters that Lake's task tests",
-        ),
-        (
-            {"class_path": "Omniglot", "init_args": {"split": "vinyals"}},
-            "Omniglot.split: vinyals trains on",
-        ),
-        (
-            {"class_path": "Omniglot", "init_args": {"rotations": "all"}},
-            "Omniglot.rotations: all turns test characters",
-        ),
+        ({"dataset": {"class_path": "Glyphs"}}, "dataset: Lake's task needs Omniglot, got Glyphs"),
+        (omniglot_with(split="random"), "Omniglot.split: random trains on some of the characters"),
+        (omniglot_with(split="vinyals"), "Omniglot.split: vinyals trains on"),
+        (omniglot_with(rotations="all"), "Omniglot.rotations: all turns test characters"),
+        ({"learners": {"five": STUDY["learners"]["five"]}}, "learners: none answers 20-way"),
+        ({"runs": 0}, "runs: expected at least 1, got 0"),
+        ({"run_seed": -1}, "run_seed: expected >= 0, got -1"),
+        ({"archive": "nowhere.zip"}, "archive: nowhere.zip not found"),
+        ({"archive": "x.zip", "draw": True}, "draw: either runs are drawn or they are those"),
+        ({"archive": "lake", "runs": 40}, "expected 20 and 0, or draw: true"),
+        ({"archive": "lake", "run_seed": 1}, "expected 20 and 0, or draw: true"),
     ],
 )
-def test_data_whose_test_characters_could_have_been_seen(refused, dataset, message, monkeypatch):
+def test_impossible_settings_before_anything_is_read(
+    refused, lake_folder, monkeypatch, config, message
+):
+    """Also data whose test characters could have been seen in training."""
     monkeypatch.setattr(Omniglot, "splits", None)
-    assert message in refused({"dataset": dataset})
-
-
-def test_learners_of_other_ways_alone(refused):
-    learners = {"five": STUDY["learners"]["five"]}
-    assert "learners: none answers 20-way episodes" in refused({"learners": learners})
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (("--runs", "0"), "runs: expected at least 1, got 0"),
-        (("--run_seed", "-1"), "run_seed: expected >= 0, got -1"),
-        (("--archive", "nowhere.zip"), "archive: nowhere.zip not found"),
-        (("--archive", "x.zip", "--draw", "true"), "draw: either runs are drawn or they are those"),
-    ],
-)
-def test_impossible_settings(refused, arguments, message):
-    assert message in refused({}, *arguments)
-
-
-@pytest.mark.parametrize("option", [("--runs", "40"), ("--run_seed", "1")])
-def test_lakes_own_runs_are_fixed(refused, lake_folder, option):
-    line = refused({}, "--archive", lake_folder, *option)
-    assert "runs, run_seed: for drawn runs" in line
-    assert "expected 20 and 0, or draw: true" in line
+    if config.get("archive") == "lake":
+        config = config | {"archive": str(lake_folder)}
+    assert message in refused(config)
 
 
 @pytest.mark.usefixtures("cache")
@@ -323,11 +292,9 @@ def test_a_damaged_archive_before_anything_is_trained(refused, lake_folder, tmp_
 def test_too_few_characters_for_runs(refused, tmp_path, data, monkeypatch):
     root = tmp_path / "data" / "omniglot"
     shutil.copytree(data / "omniglot", root)
-    for alphabet in ("Angelic", "Tengwar"):
-        shutil.rmtree(root / "images_evaluation" / alphabet / "character05")
-        shutil.rmtree(root / "images_evaluation" / alphabet / "character06")
-        shutil.rmtree(root / "images_evaluation" / alphabet / "character07")
-    monkeypatch.setitem(omniglot.PARTS, "images_evaluation", DRAWERS * 39)
+    for character in ("Angelic/character05", *(f"Tengwar/character0{c}" for c in (5, 6, 7))):
+        shutil.rmtree(root / "images_evaluation" / character)
+    monkeypatch.setitem(omniglot.PARTS, "images_evaluation", DRAWERS * 41)
     line = refused({}, "--data_root", root.parent)
     assert "runs: no alphabet of the test set has 20 characters" in line
 
@@ -344,7 +311,7 @@ def from_file(tmp_path):
         Encoder(Pixels((1, 16, 16)), None).save(path, **trained_on)
         return {
             "arms": {"mine": {"encoder": "checkpoint", "checkpoint": str(path)}},
-            "learners": {"prototypical": STUDY["learners"]["prototypical"]},
+            "learners": PROTOTYPICAL,
             "baseline": "mine",
             "seeds": [0],
         }
