@@ -1,5 +1,6 @@
 """Run folders: finished runs, superseded results, trainings that go on."""
 
+import contextlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,6 @@ import pytest
 import torch
 import yaml
 from PIL import Image
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import fewshot.runs
 from fewshot.runs import LAKE, keep_configuration, open_run
@@ -25,16 +25,6 @@ def _same_versions(monkeypatch):
     monkeypatch.setattr(fewshot.runs, "versions", lambda: {"torch": "2"})
 
 
-@pytest.fixture
-def configs(small_configs):
-    return small_configs
-
-
-@pytest.fixture
-def run(run_small):
-    return run_small
-
-
 def computed(*_, **__):
     raise AssertionError("computed again")
 
@@ -43,12 +33,12 @@ def computed(*_, **__):
 
 
 @pytest.mark.parametrize("command", ["evaluate", "pretrain", "train", "probe", "compare"])
-def test_a_finished_run_says_so_and_computes_nothing(run, command, monkeypatch, tmp_path):
-    first = run(command)
+def test_a_finished_run_says_so_and_computes_nothing(run_small, command, monkeypatch, tmp_path):
+    first = run_small(command)
     assert "finished before" not in first
     with monkeypatch.context() as patch:
         patch.setattr(f"fewshot.commands.{command}.open_run", computed)
-        again = run(command)
+        again = run_small(command)
     *words, last = again.splitlines()
     assert last == f"finished before; results in {tmp_path / 'run'}"
     assert words
@@ -79,8 +69,7 @@ def another_version(_, monkeypatch):
 
 
 def another_encoder(tmp_path, _):
-    torch.manual_seed(1)
-    (file,) = (tmp_path / "trained").glob("encoder.safetensors")
+    file = tmp_path / "trained" / "encoder.safetensors"
     encoder = Encoder.load(file)
     with torch.no_grad():
         next(encoder.parameters()).add_(1)
@@ -99,30 +88,30 @@ def no_mark(tmp_path, _):
     "change", [another_image, another_version, another_encoder, no_results, no_mark]
 )
 def test_what_results_depend_on_has_changed(
-    run, configs, folder_of_images, tmp_path, monkeypatch, change
+    run_small, small_configs, folder_of_images, tmp_path, monkeypatch, change
 ):
     for command in ("pretrain", "evaluate"):
-        configs[command]["dataset"] = folder_of_images
-    configs["pretrain"]["pretrain"] |= {"batch_size": 8}
-    run("pretrain", output=tmp_path / "trained")
-    configs["evaluate"]["encoder"] = str(tmp_path / "trained" / "encoder.safetensors")
-    run("evaluate")
-    assert "finished before" in run("evaluate")
+        small_configs[command]["dataset"] = folder_of_images
+    small_configs["pretrain"]["pretrain"] |= {"batch_size": 8}
+    run_small("pretrain", output=tmp_path / "trained")
+    small_configs["evaluate"]["encoder"] = str(tmp_path / "trained" / "encoder.safetensors")
+    run_small("evaluate")
+    assert "finished before" in run_small("evaluate")
     change(tmp_path, monkeypatch)
-    assert "finished before" not in run("evaluate")
-    assert "finished before" in run("evaluate")
+    assert "finished before" not in run_small("evaluate")
+    assert "finished before" in run_small("evaluate")
 
 
-def test_checkpoints_of_a_study_count_by_their_content(run, configs, tmp_path):
+def test_checkpoints_of_a_study_count_by_their_content(run_small, small_configs, tmp_path):
     """``{seed}`` in a path stands for any seed, also in the name of a folder."""
-    run("pretrain", output=tmp_path / "seed0")
+    run_small("pretrain", output=tmp_path / "seed0")
     file = tmp_path / "seed0" / "encoder.safetensors"
     pattern = str(tmp_path / "seed{seed}" / file.name)
-    configs["compare"]["arms"] = {"vae": {"encoder": "checkpoint", "checkpoint": pattern}}
-    run("compare")
-    assert "finished before" in run("compare")
+    small_configs["compare"]["arms"] = {"vae": {"encoder": "checkpoint", "checkpoint": pattern}}
+    run_small("compare")
+    assert "finished before" in run_small("compare")
     Encoder.load(file).save(file, note="the same weights in another file")
-    assert "finished before" not in run("compare")
+    assert "finished before" not in run_small("compare")
 
 
 # Superseded results.
@@ -143,9 +132,6 @@ def test_a_run_folder_says_what_was_asked_for_and_where(tmp_path):
     facts = json.loads((tmp_path / "a" / "b" / "environment.json").read_text())
     assert facts["hardware"]["threads"] == torch.get_num_threads()
     assert facts["versions"]["torch"]
-
-
-def test_a_run_folder_that_cannot_be(tmp_path):
     (tmp_path / "file").write_text("")
     for output in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(InputError, match=r"^output: .*file.* cannot be created"):
@@ -153,14 +139,8 @@ def test_a_run_folder_that_cannot_be(tmp_path):
 
 
 REPORTS = ["results.json", "table.md", "episodes.npz", "errors.png", "encoder.safetensors"]
-REPORTS += [
-    "episodes/vae.png",
-    "lake.yaml",
-    "lake.json",
-    "lake/vae.png",
-    "tensorboard/report/events",
-    "finished.json",
-]
+REPORTS += ["episodes/vae.png", "lake.yaml", "lake.json", "lake/vae.png", "finished.json"]
+REPORTS += ["tensorboard/report/events"]
 SHARED = ["cells/encoder-0123456789abcdef/cell.json", "notes.txt", "figures/mine.png"]
 SHARED += ["tensorboard/encoder-0123456789abcdef/events"]
 
@@ -191,10 +171,8 @@ def generation(folder, n):
 def test_results_of_another_configuration_are_kept(used, capsys):
     open_run(used, Config(steps=4, seeds=(0,)), "cpu")
     printed = capsys.readouterr().out
-    assert printed == (
-        "earlier results, of another configuration (seeds, steps), moved to "
-        f"{used / 'superseded' / '1'}\n"
-    )
+    assert "of another configuration (seeds, steps), moved to" in printed
+    assert str(used / "superseded" / "1") in printed
     fill(used, "second")
     open_run(used, Config(), "cpu")
     for n, (text, steps) in {1: ("first", 3), 2: ("second", 4)}.items():
@@ -208,14 +186,12 @@ def test_results_of_another_configuration_are_kept(used, capsys):
 
 
 def test_the_same_configuration_elsewhere_supersedes_nothing(used, capsys):
+    """A place counts for nothing; a file that cannot be read is another configuration."""
     open_run(used, Config(output=used, device="cpu"), "cpu")
     assert not (used / "superseded").exists()
     assert (used / "results.json").read_text() == "first"
     assert not (used / "finished.json").exists(), "the results are about to be written over"
     assert capsys.readouterr().out == ""
-
-
-def test_a_configuration_that_cannot_be_read_is_another(used):
     (used / "config.yaml").write_text("steps: [")
     open_run(used, Config(), "cpu")
     assert (generation(used, 1) / "config.yaml").read_text() == "steps: ["
@@ -234,14 +210,9 @@ def test_a_move_that_was_interrupted_goes_on(used, monkeypatch, moves):
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "rename", interrupted)
-        try:
+        with pytest.raises(KeyboardInterrupt) if moves < 14 else contextlib.nullcontext():
             open_run(used, Config(steps=4), "cpu")
-        except KeyboardInterrupt:
-            open_interrupted = True
-        else:
-            open_interrupted = False
     open_run(used, Config(steps=4), "cpu")
-    assert open_interrupted == (moves < 14)
     assert [folder.name for folder in (used / "superseded").iterdir()] == ["1"]
     assert all((generation(used, 1) / name).read_text() == "first" for name in REPORTS)
     assert yaml.safe_load((generation(used, 1) / "config.yaml").read_text())["steps"] == 3
@@ -254,9 +225,9 @@ def test_lakes_own_keys_supersede_its_own_files(used):
     assert (used / "results.json").read_text() == "first"
 
 
-def test_evaluate_keeps_the_results_of_other_settings(run, tmp_path):
-    run("evaluate")
-    printed = run("evaluate", "--episodes", "7")
+def test_evaluate_keeps_the_results_of_other_settings(run_small, tmp_path):
+    run_small("evaluate")
+    printed = run_small("evaluate", "--episodes", "7")
     assert "of another configuration (episodes), moved to" in printed
     for folder, episodes in ((generation(tmp_path / "run", 1), 6), (tmp_path / "run", 7)):
         rows = json.loads((folder / "results.json").read_text())["rows"]
@@ -265,17 +236,17 @@ def test_evaluate_keeps_the_results_of_other_settings(run, tmp_path):
             assert all(len(array) == episodes for array in arrays.values())
 
 
-def test_a_study_shares_cells_and_tensorboard_shows_one_report(run, configs, tmp_path, monkeypatch):
-    configs["compare"]["arms"]["vae"] = {"encoder": "random"}
-    run("compare")
+def test_a_study_shares_cells_and_tensorboard_shows_one_report(
+    run_small, small_configs, tmp_path, monkeypatch
+):
+    small_configs["compare"]["arms"]["vae"] = {"encoder": "random"}
+    run_small("compare")
     monkeypatch.setattr("fewshot.study.arms.Arms.untrained", computed)
     with pytest.raises(AssertionError, match="computed again"):
-        run("compare", "--arms.pixels.encoder=pixels")
+        run_small("compare", "--arms.pixels.encoder=pixels")
     monkeypatch.undo()
     before = {p.name for p in (tmp_path / "run" / "cells").iterdir()}
-    printed = run("compare", "--arms.pixels.encoder=pixels")
+    printed = run_small("compare", "--arms.pixels.encoder=pixels")
     assert "(arms.pixels)" in printed
     assert before < {p.name for p in (tmp_path / "run" / "cells").iterdir()}
     assert len(list((tmp_path / "run" / "tensorboard" / "report").iterdir())) == 1
-    log = EventAccumulator(str(tmp_path / "run" / "tensorboard" / "report")).Reload()
-    assert "verdicts/text_summary" in log.Tags()["tensors"]
