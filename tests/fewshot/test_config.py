@@ -224,6 +224,8 @@ def test_a_class_and_its_settings_by_arguments_alone():
     config = parsed("evaluate", *arguments)
     assert describe(config.dataset)["init_args"] == {"n_drawers": 12}
     assert config.episodes == 7
+    whole = parsed("evaluate", "--dataset=Glyphs", "--dataset.init_args={n_drawers: 12}")
+    assert describe(whole.dataset) == describe(config.dataset)
     assert describe(parsed("evaluate", "--dataset=Glyphs", "--encoder=null")) == {
         "dataset": {"class_path": "Glyphs"}
     }

@@ -39,11 +39,11 @@ def test_bins_of_factors(pretrained, study):
         "content": (2, 8),
     }
     measures = {entry["measure"]: entry for entry in results["diagnostics"]}
-    assert set(measures) == {
-        *(f"rank correlation of a latent with the factor {name}" for name in ("slant", "scale")),
-        *(f"linear probe of {name}, error in percent" for name in ("slant", "scale")),
-    }
-    assert measures["rank correlation of a latent with the factor slant"]["latents"] == [1, 2]
+    correlation = "rank correlation of a latent with the factor"
+    names = {f"{correlation} slant", f"{correlation} scale"}
+    names |= {f"linear probe of {name}, error in percent" for name in ("slant", "scale")}
+    assert set(measures) == names
+    assert measures[f"{correlation} slant"]["latents"] == [1, 2]
     with Image.open(folder / "attribute_traversals.png") as figure:
         assert figure.height > 6 * 30
 
@@ -69,12 +69,10 @@ def test_a_vae_without_guidance_is_measured_at_the_same_latents(pretrained, stud
 def test_drawers_within_alphabets(pretrained, study):
     study["dataset"]["init_args"] |= {"test_alphabets": 2}
     _, results = pretrained(study["dataset"], {"alphabet": 2, "drawer within alphabet": 2})
-    measured = [entry["measure"] for entry in results["diagnostics"]]
     # The test alphabets are others than those that were learned.
-    assert measured == [
-        "linear probe of alphabet, error in percent",
-        "linear probe of drawer within alphabet, error in percent",
-    ]
+    names = ["alphabet", "drawer within alphabet"]
+    measured = [entry["measure"] for entry in results["diagnostics"]]
+    assert measured == [f"linear probe of {name}, error in percent" for name in names]
 
 
 def test_faces(pretrained, tmp_path):
@@ -82,20 +80,17 @@ def test_faces(pretrained, tmp_path):
     folder.mkdir(parents=True)
     rng = np.random.default_rng(0)
     smiling = rng.choice([-1, 1], 60)
-    lists = {
-        "identity_CelebA": [],
-        "list_eval_partition": [],
-        "list_attr_celeba": ["60", "Smiling"],
-    }
+    identities, partitions, attributes = [], [], ["60", "Smiling"]
     for i, smile in enumerate(smiling):
         name, buffer = f"{i + 1:06}.jpg", io.BytesIO()
         pixels = rng.integers(0, 128, (218, 178, 3)) + 60 * (smile + 1)
         Image.fromarray(pixels.astype(np.uint8)).save(buffer, "jpeg")
         (folder / name).write_bytes(buffer.getvalue())
-        lists["identity_CelebA"].append(f"{name} {i // 5}")
-        lists["list_eval_partition"].append(f"{name} {max(0, i // 20)}")
-        lists["list_attr_celeba"].append(f"{name} {smile}")
-    for name, lines in lists.items():
+        identities.append(f"{name} {i // 5}")
+        partitions.append(f"{name} {i // 20}")
+        attributes.append(f"{name} {smile}")
+    lists = {"identity_CelebA": identities, "list_eval_partition": partitions}
+    for name, lines in (lists | {"list_attr_celeba": attributes}).items():
         (folder.parent / f"{name}.txt").write_text("\n".join(lines) + "\n")
     dataset = {"class_path": "CelebA", "init_args": {"size": 16}}
     run, results = pretrained(

@@ -95,24 +95,24 @@ def test_another_starting_point_is_another_training(run, config, finished, tmp_p
     assert not same(trained[0], trained[1])
 
 
-def test_a_frozen_encoder_needs_a_projection(fails, write, config):
-    config["train"] |= {"freeze_encoder": True}
-    line = fails("train", write(config))
-    assert "train: nothing is left to train; set projection" in line
-
-
-def test_more_ways_than_classes_before_anything_is_read(fails, write, config, monkeypatch):
-    def splits(_):
-        raise AssertionError("read")
-
-    monkeypatch.setattr(Glyphs, "splits", splits)
-    config["train"]["setting"]["n_way"] = 11
-    line = fails("train", write(config))
-    assert "n_way: 11 classes asked for, the train set of glyphs has 10" in line
-    config["train"]["setting"]["n_way"] = 5
-    config["train"]["validation"]["n_way"] = 6
-    line = fails("train", write(config))
-    assert "n_way: 6 classes asked for, the validation set of glyphs has 5" in line
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--train.freeze_encoder=true"], "train: nothing is left to train; set projection"),
+        (["--train.setting.n_way=11"], "n_way: 11 classes asked for, the train set of glyphs has"),
+        (["--train.validation.n_way=6"], "n_way: 6 classes asked for, the validation set of"),
+        (
+            ["--learner=ANIL", "--learner.init_args.n_way=4"],
+            "ANIL.n_way: made for 4-way episodes, these are 5-way",
+        ),
+    ],
+)
+def test_impossible_trainings_before_anything_is_read(
+    fails, write, config, monkeypatch, arguments, message
+):
+    if "ANIL" not in message:
+        monkeypatch.setattr(Glyphs, "splits", None)
+    assert message in fails("train", write(config), *arguments)
 
 
 def test_a_loss_that_explodes_is_one_line(fails, write, config):
@@ -125,11 +125,10 @@ def test_a_learners_own_weights_go_on_to_evaluate(run, write, config, tmp_path, 
     config["learner"] = {"class_path": "MAML", "init_args": {"n_way": 3}}
     config["train"]["setting"]["n_way"] = 3
     run()
-    learner = {"maml": config["learner"]}
     evaluate = {
         "dataset": config["dataset"],
         "encoder": str(tmp_path / "run" / "encoder.safetensors"),
-        "learners": learner,
+        "learners": {"maml": config["learner"]},
         "split": "validation",
         "settings": [config["train"]["validation"]],
         "episodes": 10,
@@ -144,9 +143,3 @@ def test_a_learners_own_weights_go_on_to_evaluate(run, write, config, tmp_path, 
     assert "MAML.n_way: made for 3-way episodes, these are 4-way" in message
     evaluate["weights"] = {"other": evaluate["weights"]["maml"]}
     assert "no learner is called 'other'" in fails("evaluate", write(evaluate, "names.yaml"))
-
-
-def test_training_for_other_ways_than_the_learners_is_refused(write, config, fails):
-    config["learner"] = {"class_path": "ANIL", "init_args": {"n_way": 4}}
-    message = fails("train", write(config))
-    assert "ANIL.n_way: made for 4-way episodes, these are 5-way" in message

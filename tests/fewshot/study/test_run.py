@@ -19,6 +19,7 @@ import fewshot.study.run
 from fewshot.cli import main
 from fewshot.commands.compare import CompareConfig
 from fewshot.config import load
+from fewshot.config.load import override
 from fewshot.data.bank import ImageBank
 from fewshot.data.dataset import Splits
 from fewshot.episodes import Setting
@@ -184,7 +185,7 @@ def test_diagnostics_compare_all_encoders_at_the_same_latents(finished):
 
 def test_the_episode_shown_is_answered_by_the_saved_encoder(finished, splits):
     images = EpisodeSampler(splits.test, SETTING, SEED)[0].gather(splits.test.images)
-    answers = Answers.load(cell_of(finished, "answers-vae-seed0-all-proto") / "answers.npz")
+    answers = Answers.load(cell_of(finished, "answers-vae-seed0-all-prototypical") / "answers.npz")
     assert np.array_equal(answers.support, images.support[0])
     assert np.array_equal(answers.query, images.query[0])
     with torch.no_grad():
@@ -468,8 +469,9 @@ IMPOSSIBLE = [
 
 @pytest.mark.parametrize(("key", "value", "message"), IMPOSSIBLE)
 def test_impossible_studies_fail_before_any_training(
-    finished, tmp_path, fails, key, value, message
+    finished, write, tmp_path, fails, key, value, message
 ):
-    line = fails("compare", str(finished.file), f"--{key}={json.dumps(value)}", writes=True)
-    assert message in line
+    values = copy.deepcopy(finished.config)
+    override(values, key, value)
+    assert message in fails("compare", write(values), writes=True)
     assert not (tmp_path / "must-not-exist" / "cells").exists()
