@@ -46,22 +46,25 @@ def test_a_finished_run_says_so_and_computes_nothing(run_small, command, monkeyp
 
 
 @pytest.fixture
-def folder_of_images(tmp_path):
-    """A dataset of class folders; noise."""
+def tested(tmp_path, small_configs, encoder):
+    """The configuration of an evaluation of an encoder, on a folder of images that are noise."""
     rng = np.random.default_rng(0)
-    for split in ("train", "val", "test"):
-        for name in "abc":
-            folder = tmp_path / "images" / split / f"{split}{name}"
-            folder.mkdir(parents=True)
-            for i in range(6):
-                Image.fromarray(rng.integers(0, 256, (16, 16), np.uint8)).save(folder / f"{i}.png")
-    arguments = {"path": str(tmp_path / "images"), "size": 16}
-    return {"class_path": "ImageFolder", "init_args": arguments}
+    for name in ("train/a", "val/b", "test/c", "test/d", "test/e"):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for i in range(6):
+            pixels = rng.integers(0, 256, (16, 16), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "images" / name / f"{i}.png")
+    encoder.save(tmp_path / "encoder.safetensors")
+    images = {"path": str(tmp_path / "images"), "size": 16}
+    small_configs["evaluate"] |= {
+        "dataset": {"class_path": "ImageFolder", "init_args": images},
+        "encoder": str(tmp_path / "encoder.safetensors"),
+    }
 
 
 def another_image(tmp_path, _):
-    file = tmp_path / "images" / "test" / "testa" / "0.png"
-    Image.fromarray(np.zeros((16, 16), np.uint8)).save(file)
+    image = tmp_path / "images" / "test" / "c" / "0.png"
+    Image.fromarray(np.zeros((16, 16), np.uint8)).save(image)
 
 
 def another_version(_, monkeypatch):
@@ -69,11 +72,10 @@ def another_version(_, monkeypatch):
 
 
 def another_encoder(tmp_path, _):
-    file = tmp_path / "trained" / "encoder.safetensors"
-    encoder = Encoder.load(file)
+    encoder = Encoder.load(tmp_path / "encoder.safetensors")
     with torch.no_grad():
         next(encoder.parameters()).add_(1)
-    encoder.save(file)
+    encoder.save(tmp_path / "encoder.safetensors")
 
 
 def no_results(tmp_path, _):
@@ -84,17 +86,11 @@ def no_mark(tmp_path, _):
     (tmp_path / "run" / "finished.json").write_text("{")
 
 
-@pytest.mark.parametrize(
-    "change", [another_image, another_version, another_encoder, no_results, no_mark]
-)
-def test_what_results_depend_on_has_changed(
-    run_small, small_configs, folder_of_images, tmp_path, monkeypatch, change
-):
-    for command in ("pretrain", "evaluate"):
-        small_configs[command]["dataset"] = folder_of_images
-    small_configs["pretrain"]["pretrain"] |= {"batch_size": 8}
-    run_small("pretrain", output=tmp_path / "trained")
-    small_configs["evaluate"]["encoder"] = str(tmp_path / "trained" / "encoder.safetensors")
+CHANGES = [another_image, another_version, another_encoder, no_results, no_mark]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_run_is_not_finished_after(run_small, tested, tmp_path, monkeypatch, change):
     run_small("evaluate")
     assert "finished before" in run_small("evaluate")
     change(tmp_path, monkeypatch)
@@ -102,15 +98,15 @@ def test_what_results_depend_on_has_changed(
     assert "finished before" in run_small("evaluate")
 
 
-def test_checkpoints_of_a_study_count_by_their_content(run_small, small_configs, tmp_path):
+def test_checkpoints_of_a_study_count_by_their_content(run_small, small_configs, tmp_path, encoder):
     """``{seed}`` in a path stands for any seed, also in the name of a folder."""
-    run_small("pretrain", output=tmp_path / "seed0")
-    file = tmp_path / "seed0" / "encoder.safetensors"
-    pattern = str(tmp_path / "seed{seed}" / file.name)
+    (tmp_path / "seed0").mkdir()
+    encoder.save(tmp_path / "seed0" / "e.safetensors")
+    pattern = str(tmp_path / "seed{seed}" / "e.safetensors")
     small_configs["compare"]["arms"] = {"vae": {"encoder": "checkpoint", "checkpoint": pattern}}
     run_small("compare")
     assert "finished before" in run_small("compare")
-    Encoder.load(file).save(file, note="the same weights in another file")
+    encoder.save(tmp_path / "seed0" / "e.safetensors", note="the same weights in another file")
     assert "finished before" not in run_small("compare")
 
 

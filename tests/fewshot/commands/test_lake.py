@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import re
 import shutil
 from types import SimpleNamespace
 
@@ -57,52 +58,42 @@ def complete():
         yield
 
 
-EXCITATION = {"attributes": {"class": 4}, "excitation": 10}
-SHAPE = {"n_way": 3, "n_shot": 1, "n_query": 1}
-STUDY = {
-    "study": "tiny",
-    "dataset": {
-        "class_path": "Omniglot",
-        "init_args": {"split": "lake", "size": 16, "validation_alphabets": 1},
-    },
-    "arms": {
-        "pixels": {"encoder": "pixels"},
-        "vae": {},
-        "guided": {
-            "guidance": [{"class_path": "ExcitationInhibition", "init_args": EXCITATION}],
-            "latents": ["all", "class"],
-        },
-    },
-    "learners": {
-        "prototypical": {"learner": {"class_path": "Prototypical"}},
-        "five": {
-            "learner": {"class_path": "MAML", "init_args": {"n_way": 3}},
-            "train": {
-                "steps": 1,
-                "setting": SHAPE,
-                "validation": SHAPE,
-                "validation_episodes": 2,
-                "validate_every": 1,
-            },
-        },
-        "ridge": {"learner": {"class_path": "Ridge"}},
-    },
-    "pretrain": {
-        "backbone": {"class_path": "Conv4", "init_args": {"width": 8}},
-        "latent_dim": 8,
-        "kl_warmup": 2,
-        "steps": 6,
-        "batch_size": 16,
-        "validate_every": 3,
-    },
-    "settings": [{"n_way": 3, "n_shot": 1, "n_query": 2}],
-    "seeds": [0, 1],
-    "episodes": 5,
-    "selection_episodes": 5,
-    "resamples": 100,
-}
-PROTOTYPICAL = {"prototypical": STUDY["learners"]["prototypical"]}
+STUDY = yaml.safe_load("""
+study: tiny
+dataset: {class_path: Omniglot, init_args: {split: lake, size: 16, validation_alphabets: 1}}
+arms:
+  pixels: {encoder: pixels}
+  vae: {}
+  guided:
+    guidance:
+    - {class_path: ExcitationInhibition, init_args: {attributes: {class: 4}, excitation: 10}}
+    latents: [all, class]
+learners:
+  prototypical: {learner: {class_path: Prototypical}}
+  five:
+    learner: {class_path: MAML, init_args: {n_way: 3}}
+    train:
+      setting: &shape {n_way: 3, n_shot: 1, n_query: 1}
+      steps: 1
+      validation: *shape
+      validation_episodes: 2
+      validate_every: 1
+  ridge: {learner: {class_path: Ridge}}
+pretrain:
+  backbone: {class_path: Conv4, init_args: {width: 8}}
+  latent_dim: 8
+  kl_warmup: 2
+  steps: 6
+  batch_size: 16
+  validate_every: 3
+settings: [{n_way: 3, n_shot: 1, n_query: 2}]
+seeds: [0, 1]
+episodes: 5
+selection_episodes: 5
+resamples: 100
+""")
 CONDITIONS = [("pixels", "all"), ("vae", "all"), ("guided", "all"), ("guided", "class")]
+PROTOTYPICAL = {"prototypical": STUDY["learners"]["prototypical"]}
 
 
 def quiet(*arguments):
@@ -126,20 +117,19 @@ def done(data, shared_cache, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FEWSHOT_CACHE", str(shared_cache))
         quiet("compare", *arguments)
-        config = (run / "config.yaml").read_text()
-        before = cells()
+        config, before = (run / "config.yaml").read_text(), cells()
         printed = quiet("lake", *arguments, "--draw", "true", "--runs", "6", "--run_seed", "4")
         assert (run / "config.yaml").read_text() == config, "compare can go on from it"
         classified = cells()
         assert before.items() <= classified.items(), "the study was not computed again"
         assert all(name.startswith("lake-") for name in classified.keys() - before.keys())
-        first = (run / "lake.json").read_text()
+        first = json.loads((run / "lake.json").read_text())
         (run / "lake.finished.json").unlink()
         quiet("lake", run / "lake.yaml")
         assert cells() == classified
     results = json.loads((run / "lake.json").read_text())
-    assert results["rows"] == json.loads(first)["rows"]
-    return SimpleNamespace(file=file, run=run, printed=printed, results=results)
+    assert results["rows"] == first["rows"]
+    return SimpleNamespace(run=run, printed=printed, results=results)
 
 
 @pytest.fixture
@@ -182,27 +172,20 @@ def test_rows_print_files_and_log_agree(done):
     assert len(list((done.run / "tensorboard" / "lake").iterdir())) == 1
 
 
-@pytest.mark.parametrize(("arm", "latents"), CONDITIONS)
-def test_errors_are_those_of_the_saved_encoders(done, splits, arm, latents):
+def test_errors_are_those_of_the_saved_encoders(done, splits):
     """Recomputed from the checkpoints alone: the nearest training image, run by run."""
     runs = draw_runs(splits.test, 6, 4).episodes
-    (row,) = (
-        row
-        for row in done.results["rows"]
-        if (row["arm"], row["latents"], row["learner"]) == (arm, latents, "prototypical")
-    )
-    for seed in (0, 1):
-        (folder,) = (done.run / "cells").glob(f"encoder-{arm}-seed{seed}-*")
-        encoder = Encoder.load(folder / "encoder.safetensors", latents)
+    rows = [row for row in done.results["rows"] if row["learner"] == "prototypical"]
+    for row, seed in ((row, seed) for row in rows for seed in (0, 1)):
+        (folder,) = (done.run / "cells").glob(f"encoder-{row['arm']}-seed{seed}-*")
+        encoder = Encoder.load(folder / "encoder.safetensors", row["latents"])
         wrong = 0
         with torch.no_grad():
-            for support, query in zip(runs.support, runs.query, strict=True):
-                distances = torch.cdist(
-                    encoder(query.flatten(0, 1)), encoder(support.flatten(0, 1))
-                )
-                wrong += int((distances.argmin(1) != torch.arange(20)).sum())
+            for images in zip(runs.query, runs.support, strict=True):
+                nearest = torch.cdist(*(encoder(part.flatten(0, 1)) for part in images)).argmin(1)
+                wrong += int((nearest != torch.arange(20)).sum())
         assert row["error_by_seed"][seed] == pytest.approx(100 * wrong / 120, abs=1e-3)
-    assert arm != "pixels" or row["error"] < 80, "better than chance"
+        assert row["arm"] != "pixels" or row["error"] < 80, "better than chance"
 
 
 @pytest.mark.usefixtures("cache")
@@ -281,15 +264,13 @@ def test_impossible_settings_before_anything_is_read(
 
 
 @pytest.mark.usefixtures("cache")
-def test_a_damaged_archive_before_anything_is_trained(refused, lake_folder, tmp_path):
+def test_images_without_runs_before_anything_is_trained(
+    refused, lake_folder, tmp_path, data, monkeypatch
+):
     broken = shutil.copytree(lake_folder, tmp_path / "broken")
     (broken / "run05" / "test" / "item11.png").unlink()
     line = refused({}, "--archive", broken)
     assert "broken/run05/test/item11.png: missing" in line
-
-
-@pytest.mark.usefixtures("cache")
-def test_too_few_characters_for_runs(refused, tmp_path, data, monkeypatch):
     root = tmp_path / "data" / "omniglot"
     shutil.copytree(data / "omniglot", root)
     for character in ("Angelic/character05", *(f"Tengwar/character0{c}" for c in (5, 6, 7))):
@@ -329,8 +310,7 @@ RANDOM_SPLIT = {"class_path": "Omniglot", "init_args": {"split": "random"}}
 def test_an_encoder_that_may_have_seen_the_characters(refused, from_file, facts):
     """As ``fewshot pretrain`` writes it, and as ``fewshot train`` does."""
     line = refused(from_file(**facts))
-    assert "arms.mine.checkpoint: " in line
-    assert "was trained on Omniglot's split random" in line
+    assert re.search("arms.mine.checkpoint: .* was trained on Omniglot's split random", line)
 
 
 @pytest.mark.usefixtures("cache")

@@ -30,14 +30,20 @@ def pretrained(tmp_path, write, study):
     return run
 
 
-def test_bins_of_factors(pretrained, study):
+def test_attributes_within_others_and_bins_of_factors(pretrained, study):
+    # The test alphabets are others than those that were learned.
+    names = ["alphabet", "drawer within alphabet"]
+    glyphs = {
+        "class_path": "Glyphs",
+        "init_args": study["dataset"]["init_args"] | {"test_alphabets": 2},
+    }
+    _, results = pretrained(glyphs, dict.fromkeys(names, 2))
+    measured = [entry["measure"] for entry in results["diagnostics"]]
+    assert measured == [f"linear probe of {name}, error in percent" for name in names]
     study["dataset"]["init_args"] |= {"split": "drawers", "factor_bins": 2}
     folder, results = pretrained(study["dataset"], {"scale": 1, "slant": 1})
-    assert Encoder.load(folder / "encoder.safetensors").layout.slices == {
-        "scale": (0, 1),
-        "slant": (1, 2),
-        "content": (2, 8),
-    }
+    slices = Encoder.load(folder / "encoder.safetensors").layout.slices
+    assert slices == {"scale": (0, 1), "slant": (1, 2), "content": (2, 8)}
     measures = {entry["measure"]: entry for entry in results["diagnostics"]}
     correlation = "rank correlation of a latent with the factor"
     names = {f"{correlation} slant", f"{correlation} scale"}
@@ -64,15 +70,6 @@ def test_a_vae_without_guidance_is_measured_at_the_same_latents(pretrained, stud
     assert plain != guided
     # Without guidance there is nothing to set beside.
     assert pretrained(study["dataset"], None, beside=True)[1]["diagnostics"] == []
-
-
-def test_drawers_within_alphabets(pretrained, study):
-    study["dataset"]["init_args"] |= {"test_alphabets": 2}
-    _, results = pretrained(study["dataset"], {"alphabet": 2, "drawer within alphabet": 2})
-    # The test alphabets are others than those that were learned.
-    names = ["alphabet", "drawer within alphabet"]
-    measured = [entry["measure"] for entry in results["diagnostics"]]
-    assert measured == [f"linear probe of {name}, error in percent" for name in names]
 
 
 def test_faces(pretrained, tmp_path):

@@ -65,10 +65,8 @@ def same(one, other):
 def test_fresh_weights_are_the_seeds(run):
     _, first = run("a", "--seed=0")
     torch.manual_seed(5)
-    _, again = run("b", "--seed=0")
-    _, other = run("c", "--seed=1")
-    assert same(first, again)
-    assert not same(first, other)
+    assert same(first, run("b", "--seed=0")[1])
+    assert not same(first, run("c", "--seed=1")[1])
 
 
 def test_from_a_studys_encoder_with_a_projection(run, config, finished, tmp_path):
@@ -101,16 +99,13 @@ def test_another_starting_point_is_another_training(run, config, finished, tmp_p
         (["--train.freeze_encoder=true"], "train: nothing is left to train; set projection"),
         (["--train.setting.n_way=11"], "n_way: 11 classes asked for, the train set of glyphs has"),
         (["--train.validation.n_way=6"], "n_way: 6 classes asked for, the validation set of"),
-        (
-            ["--learner=ANIL", "--learner.init_args.n_way=4"],
-            "ANIL.n_way: made for 4-way episodes, these are 5-way",
-        ),
+        (["--learner=ANIL", "--learner.init_args.n_way=4"], "ANIL.n_way: made for 4-way episodes"),
     ],
 )
 def test_impossible_trainings_before_anything_is_read(
     fails, write, config, monkeypatch, arguments, message
 ):
-    if "ANIL" not in message:
+    if message.startswith("n_way"):
         monkeypatch.setattr(Glyphs, "splits", None)
     assert message in fails("train", write(config), *arguments)
 

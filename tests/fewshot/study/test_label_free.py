@@ -1,48 +1,45 @@
 """The label-free pipeline from end to end: guided VAE, tasks, learner, error."""
 
+import copy
 import json
 
 import numpy as np
 import pytest
+import yaml
 
 from fewshot.cli import main
 from fewshot.config.load import override
 
 pytestmark = pytest.mark.usefixtures("cache")
 
-AUGMENTATION = {"rotation": 20, "scale": 0.2, "views": 2}
-KNOWN = {"class_path": "KnownDeformation", "init_args": {"deformations": ["rotation", "scale"]}}
-LIGHT = {
-    "class_path": "DeformablePCA",
-    "init_args": {"deformations": ["rotation", "scale"], "exchange": True},
-}
+ARMS = yaml.safe_load("""
+vae: {}
+contrastive:
+  guidance: [{class_path: KnownDeformation, init_args: {deformations: []}}]
+  elbo: false
+known:
+  guidance:
+  - {class_path: DeformablePCA, init_args: {deformations: [rotation, scale], exchange: true}}
+  - {class_path: KnownDeformation, init_args: {deformations: [rotation, scale]}}
+  latents: [all, content]
+""")
 
 
 def tasks(class_path, **init_args):
+    setting = {"n_way": 4, "n_shot": 1, "n_query": 2}
+    validation = {"n_way": 3, "n_shot": 1, "n_query": 4}
+    train = {"setting": setting, "validation": validation, "validation_episodes": 4, "steps": 3}
+    chosen = {"class_path": class_path, "init_args": init_args}
     return {
         "learner": {"class_path": "Prototypical"},
-        "train": {
-            "setting": {"n_way": 4, "n_shot": 1, "n_query": 2},
-            "steps": 3,
-            "validation": {"n_way": 3, "n_shot": 1, "n_query": 4},
-            "validation_episodes": 4,
-            "validate_every": 3,
-            "tasks": {"class_path": class_path, "init_args": init_args},
-        },
+        "train": train | {"validate_every": 3, "tasks": chosen},
     }
 
 
 @pytest.fixture
 def label_free(study):
-    study["pretrain"]["augmentation"] = dict(AUGMENTATION)
-    study["arms"] = {
-        "vae": {},
-        "contrastive": {
-            "guidance": [{"class_path": "KnownDeformation", "init_args": {"deformations": []}}],
-            "elbo": False,
-        },
-        "known": {"guidance": [LIGHT, KNOWN], "latents": ["all", "content"]},
-    }
+    study["pretrain"]["augmentation"] = {"rotation": 20, "scale": 0.2, "views": 2}
+    study["arms"] = copy.deepcopy(ARMS)
     study["learners"] = {
         "nearest": {"learner": {"class_path": "Prototypical"}},
         "refined": {"learner": {"class_path": "RefinedPrototypical"}},
@@ -50,8 +47,7 @@ def label_free(study):
         "clusters": tasks("ClusterTasks", n_clusters=6, n_partitions=2),
         "partitions": tasks("PartitionTasks", n_ranges=5),
     }
-    study["seeds"] = [0]
-    return study
+    return study | {"seeds": [0]}
 
 
 @pytest.fixture

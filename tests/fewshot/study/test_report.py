@@ -142,26 +142,25 @@ def config():
     )
 
 
-def errors(arm, latents, setting, values):
-    return [
-        EpisodeErrors(Key(arm, seed, "a", latents), setting, torch.tensor(row))
-        for seed, row in zip([7, 3], values, strict=True)
-    ]
+KNOWN = [
+    ("vae", "all", PLAIN, [[10.0, 20.0], [30.0, 40.0]]),
+    ("vae", "features", PLAIN, [[50.0, 50.0], [50.0, 50.0]]),
+    ("vae", "all", OTHER, [[0.0, 0.0], [0.0, 0.0]]),
+    ("guided", "all", PLAIN, [[8.0, 18.0], [27.0, 37.0]]),
+    ("guided", "features", PLAIN, [[60.0, 60.0], [60.0, 60.0]]),
+    ("guided", "content", PLAIN, [[10.0, 20.0], [30.0, 40.0]]),
+    ("guided", "all", OTHER, [[1.0, 0.0], [0.0, 0.0]]),
+]
 
 
 @pytest.fixture
 def known():
     """Seed by seed, as a study runs: each list holds (seed 7, seed 3)."""
-    conditions = [
-        errors("vae", "all", PLAIN, [[10.0, 20.0], [30.0, 40.0]]),
-        errors("vae", "features", PLAIN, [[50.0, 50.0], [50.0, 50.0]]),
-        errors("vae", "all", OTHER, [[0.0, 0.0], [0.0, 0.0]]),
-        errors("guided", "all", PLAIN, [[8.0, 18.0], [27.0, 37.0]]),
-        errors("guided", "features", PLAIN, [[60.0, 60.0], [60.0, 60.0]]),
-        errors("guided", "content", PLAIN, [[10.0, 20.0], [30.0, 40.0]]),
-        errors("guided", "all", OTHER, [[1.0, 0.0], [0.0, 0.0]]),
+    return [
+        EpisodeErrors(Key(arm, seed, "a", latents), setting, torch.tensor(values[i]))
+        for i, seed in enumerate((7, 3))
+        for arm, latents, setting, values in KNOWN
     ]
-    return [entry for seed in (0, 1) for entry in (pair[seed] for pair in conditions)]
 
 
 def find(rows, arm, latents, setting=PLAIN):
@@ -169,21 +168,17 @@ def find(rows, arm, latents, setting=PLAIN):
     return row
 
 
-@pytest.mark.parametrize(
-    ("latents", "setting", "difference", "reduction"),
-    [
+def test_each_arm_is_paired_with_the_baseline(config, known):
+    rows = result_rows(config, known)
+    for latents, setting, difference, reduction in (
         ("all", PLAIN, -2.5, 10.0),
         ("features", PLAIN, 10.0, -20.0),
         ("content", PLAIN, 0.0, 0.0),  # the baseline has none: its first choice
         ("all", OTHER, 0.25, None),  # the baseline makes no error
-    ],
-)
-def test_each_arm_is_paired_with_the_baseline(
-    config, known, latents, setting, difference, reduction
-):
-    row = find(result_rows(config, known), "guided", latents, setting)
-    assert (row.paired_difference, row.relative_reduction) == (difference, reduction)
-    assert row.paired_difference_ci95[0] <= difference <= row.paired_difference_ci95[1]
+    ):
+        row = find(rows, "guided", latents, setting)
+        assert (row.paired_difference, row.relative_reduction) == (difference, reduction)
+        assert row.paired_difference_ci95[0] <= difference <= row.paired_difference_ci95[1]
 
 
 def test_one_seed_has_no_interval_over_seeds(config, known):
@@ -227,20 +222,19 @@ def test_a_tables_numbers(config, known):
     assert study_table(rows, published[1:]) == study_table(rows)
 
 
-@pytest.mark.parametrize(
-    ("interval", "verb"),
-    [((-3, -1), "lowers"), ((1, 2), "raises"), ((-1, 2), "does not clearly change")],
-)
-def test_verdicts_read_the_interval(config, known, interval, verb):
+def test_verdicts_read_the_interval(config, known):
     rows = result_rows(config, known)
-    rows = [
-        replace(row, paired_difference_ci95=interval) if row is find(rows, "guided", "all") else row
-        for row in rows
-    ]
-    lines = verdicts(rows)
-    assert len(lines) == 3, "each latents of the guided arm, on the first setting"
-    assert lines[0].startswith(f"guided (all) {verb} the error of vae: -2.50 points")
-    assert "2 seeds × 2 episodes" in lines[0]
+    place = rows.index(find(rows, "guided", "all"))
+    for interval, verb in (
+        ((-3, -1), "lowers"),
+        ((1, 2), "raises"),
+        ((-1, 2), "does not clearly change"),
+    ):
+        rows[place] = replace(rows[place], paired_difference_ci95=interval)
+        lines = verdicts(rows)
+        assert len(lines) == 3, "each latents of the guided arm, on the first setting"
+        assert lines[0].startswith(f"guided (all) {verb} the error of vae: -2.50 points")
+        assert "2 seeds × 2 episodes" in lines[0]
     rows = result_rows(replace(config, baseline="guided"), known)
     assert verdicts(rows) == [], "a guided baseline has no verdict on itself"
     assert "minus guided" in study_table(rows)

@@ -11,7 +11,6 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-import yaml
 
 import fewshot.meta_train
 import fewshot.study.arms
@@ -175,9 +174,7 @@ def test_what_finished_cells_hold(finished):
     total = sum(json.loads(file.read_text())["seconds"] for file in cells)
     assert finished.results["seconds"] == pytest.approx(total)
     assert finished.results["seconds_reused"] == 0
-
-
-def test_diagnostics_compare_all_encoders_at_the_same_latents(finished):
+    # Diagnostics compare all encoders at the same latents.
     entries = finished.results["diagnostics"]
     assert Counter(entry["arm"] for entry in entries) == {"random": 2, "vae": 2, "guided": 2}
     assert all(entry["latents"] == [0, 4] for entry in entries)
@@ -194,6 +191,11 @@ def test_the_episode_shown_is_answered_by_the_saved_encoder(finished, splits):
 
 
 # What a later run finds.
+
+
+def arrays_of(folder):
+    with np.load(folder / "episodes.npz") as stored:
+        return {key: stored[key] for key in stored}
 
 
 def mtimes(folder):
@@ -317,24 +319,16 @@ def test_other_images_under_the_same_name_are_noticed(rerun, splits):
 # A killed study.
 
 
-def started(arguments):
-    """The command in a process of its own, forked from one that has imported everything."""
+PRELOAD = ["fewshot.commands.compare", "matplotlib.backends.backend_agg", "sklearn.linear_model"]
+PRELOAD += ["torch._dynamo", "torch.utils.tensorboard.writer"]
+
+
+def kill_when(arguments, happened):
+    """Run the command in a process, forked from one that has imported everything; kill it."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(
-        [
-            "fewshot.commands.compare",
-            "matplotlib.backends.backend_agg",
-            "sklearn.linear_model",
-            "torch._dynamo",
-            "torch.utils.tensorboard.writer",
-        ]
-    )
+    context.set_forkserver_preload(PRELOAD)
     process = context.Process(target=main, args=(arguments,))
     process.start()
-    return process
-
-
-def kill_when(process, happened):
     deadline = time.monotonic() + 300
     while not happened():
         assert process.is_alive(), "it ended before it could be killed"
@@ -345,19 +339,15 @@ def kill_when(process, happened):
     assert process.exitcode == -signal.SIGKILL
 
 
-def test_killed_again_and_again_it_ends_with_the_same_bits(finished, tmp_path, monkeypatch, capsys):
+def test_killed_again_and_again_it_ends_with_the_same_bits(finished, tmp_path, monkeypatch):
     """Killed in a pretraining, in a meta-training and in the second seed, then left to finish."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     run = tmp_path / "run"
     arguments = ["compare", str(finished.file), "--output", str(run)]
-    for moment in (
-        "encoder-vae-seed0-*/state.pt",
-        "train-*/state.pt",
-        "encoder-*-seed1-*/state.pt",
-    ):
-        kill_when(started(arguments), lambda m=moment: any((run / "cells").glob(m)))
+    for moment in ("encoder-vae-seed0-*", "train-*", "encoder-*-seed1-*"):
+        kill_when(arguments, lambda m=moment: any((run / "cells").glob(f"{m}/state.pt")))
     assert not (run / "results.json").exists()
-    done = [path for path in mtimes(run).items() if path[0].name == "cell.json"]
+    done = {path: time for path, time in mtimes(run).items() if path.name == "cell.json"}
     assert len(done) > 5
     restored = []
     restore = ResumableState.restore
@@ -365,17 +355,16 @@ def test_killed_again_and_again_it_ends_with_the_same_bits(finished, tmp_path, m
         ResumableState, "restore", lambda self, path: (restored.append(path), restore(self, path))
     )
     assert main(arguments) == 0
-    capsys.readouterr()
     assert len(restored) == 1, "the training that was killed last went on from its state"
-    assert set(done) <= set(mtimes(run).items()), "what was done was not done again"
+    assert done.items() <= mtimes(run).items(), "what was done was not done again"
     assert json.loads((run / "results.json").read_text())["rows"] == finished.results["rows"]
-    with np.load(run / "episodes.npz") as stored:
-        assert set(stored) == set(finished.arrays)
-        for key, errors in finished.arrays.items():
-            assert stored[key].tobytes() == errors.tobytes(), key
+    arrays = arrays_of(run)
+    assert set(arrays) == set(finished.arrays)
+    for key, errors in finished.arrays.items():
+        assert arrays[key].tobytes() == errors.tobytes(), key
 
 
-def test_a_longer_training_goes_on_from_a_shorter_one(finished, tmp_path, monkeypatch):
+def test_a_longer_training_goes_on_from_a_shorter_one(finished, write, tmp_path, monkeypatch):
     """To the bit what it would have been alone, without doing the shared steps twice."""
     config = copy.deepcopy(finished.config)
     config["arms"] = {name: config["arms"][name] for name in ("random", "vae")}
@@ -386,11 +375,9 @@ def test_a_longer_training_goes_on_from_a_shorter_one(finished, tmp_path, monkey
     monkeypatch.setattr(Prototypical, "loss", lambda self, e: (steps.append(1), loss(self, e))[1])
 
     def run(name, **learners):
-        file = tmp_path / f"{name}.yaml"
-        file.write_text(yaml.safe_dump(config | {"learners": config["learners"] | learners}))
-        assert main(["compare", str(file), "--output", str(tmp_path / name)]) == 0
-        with np.load(tmp_path / name / "episodes.npz") as stored:
-            return {key: stored[key] for key in stored}
+        values = config | {"learners": config["learners"] | learners}
+        assert main(["compare", write(values), "--output", str(tmp_path / name)]) == 0
+        return arrays_of(tmp_path / name)
 
     whole = config["learners"].pop("trained")
     parts = {f"trained_{n}": whole | {"train": whole["train"] | {"steps": n}} for n in (8, 2, 3, 4)}
@@ -398,15 +385,11 @@ def test_a_longer_training_goes_on_from_a_shorter_one(finished, tmp_path, monkey
     assert len(steps) == 2 * 8
     steps.clear()
     together = run("together", **parts)
-    assert len(steps) == 2 * (8 + 3 - 2), (
-        "three is no moment of validation: nothing goes on from it"
-    )
+    # Three is no moment of validation: nothing goes on from it.
+    assert len(steps) == 2 * (8 + 3 - 2)
     assert not list((tmp_path / "together").rglob("state.pt"))
     for key, errors in alone.items():
-        for name in {key, key.replace("trained", "trained_8")}:
-            if name in together:
-                assert together[name].tobytes() == errors.tobytes(), name
-    assert any("trained_8" in key for key in together)
+        assert together[key.replace("trained", "trained_8")].tobytes() == errors.tobytes(), key
 
 
 def test_test_augmentation_changes_the_test_and_not_the_training(
@@ -414,15 +397,10 @@ def test_test_augmentation_changes_the_test_and_not_the_training(
 ):
     learner = finished.config["learners"]["trained"]
     views = {"rotation": 20, "views": 3}
-    config = load(
-        CompareConfig,
-        finished.config,
-        {
-            "arms": {name: finished.config["arms"][name] for name in ("random", "vae")},
-            "seeds": [0],
-            "learners": {"trained": learner, "averaged": learner | {"test_augmentation": views}},
-        },
-    )
+    arms = {name: finished.config["arms"][name] for name in ("random", "vae")}
+    learners = {"trained": learner, "averaged": learner | {"test_augmentation": views}}
+    changes = {"arms": arms, "seeds": [0], "learners": learners}
+    config = load(CompareConfig, finished.config, changes)
     trainings = []
     train = fewshot.study.run.meta_train
     monkeypatch.setattr(

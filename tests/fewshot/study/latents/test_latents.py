@@ -2,7 +2,6 @@
 
 import contextlib
 import copy
-import gzip
 import io
 import json
 import shutil
@@ -21,12 +20,12 @@ from fewshot.cli import main
 from fewshot.commands.probe import ProbeConfig
 from fewshot.config import load
 from fewshot.config.load import override
-from fewshot.data import mnist
+from fewshot.data.dataset import Splits
 from fewshot.data.glyphs.dataset import Glyphs
 from fewshot.data.labels import labelled
 from fewshot.evaluation import embed_bank
 from fewshot.statistics import paired_difference
-from fewshot.study.latents import LatentsResult
+from fewshot.study.latents import LatentsResult, ProbeStudy
 from fewshot.study.latents.report import latents_figure
 from guided.decoder import Decoder
 from guided.encoder import Encoder
@@ -36,38 +35,28 @@ from guided.training.pretrain import build_model, pretrain
 
 pytestmark = pytest.mark.usefixtures("cache")
 
-DATASET = {
-    "n_alphabets": 3,
-    "n_characters": 2,
-    "n_drawers": 30,
-    "size": 16,
-    "validation_alphabets": 1,
-    "test_alphabets": 1,
-    "split": "drawers",
-}
-DEFORM = {"class_path": "DeformablePCA", "init_args": {"deformations": ["rotation"]}}
-STUDY = {
-    "study": "latents",
-    "dataset": {"class_path": "Glyphs", "init_args": DATASET},
-    "arms": {"vae": {}, "guided": {"guidance": [DEFORM]}, "random": {"encoder": "random"}},
-    "latent_dims": [3, 6],
-    "pretrain": {
-        "backbone": {"class_path": "Conv4", "init_args": {"width": 4}},
-        "kl_warmup": 2,
-        "steps": 4,
-        "batch_size": 16,
-        "validate_every": 4,
-    },
-    "features": {
-        "backbone": {"class_path": "Conv4", "init_args": {"width": 4}},
-        "steps": 5,
-        "batch_size": 16,
-    },
-    "seeds": [0, 1],
-    "samples": 50,
-    "resamples": 200,
-    "published": [{"name": "others", "source": "A et al.", "errors": {"3": 9.5, "6": 8.25}}],
-}
+STUDY = yaml.safe_load("""
+study: latents
+dataset:
+  class_path: Glyphs
+  init_args:
+    {n_alphabets: 3, n_characters: 2, n_drawers: 30, size: 16, validation_alphabets: 1,
+     test_alphabets: 1, split: drawers}
+arms:
+  vae: {}
+  guided: {guidance: [{class_path: DeformablePCA, init_args: {deformations: [rotation]}}]}
+  random: {encoder: random}
+latent_dims: [3, 6]
+pretrain:
+  {backbone: {class_path: Conv4, init_args: {width: 4}}, kl_warmup: 2, steps: 4, batch_size: 16,
+   validate_every: 4}
+features: {backbone: {class_path: Conv4, init_args: {width: 4}}, steps: 5, batch_size: 16}
+seeds: [0, 1]
+samples: 50
+resamples: 200
+published: [{name: others, source: A et al., errors: {"3": 9.5, "6": 8.25}}]
+""")
+DEFORM = STUDY["arms"]["guided"]["guidance"][0]
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +68,7 @@ def finished(shared_cache, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
         patch.setenv("FEWSHOT_CACHE", str(shared_cache))
         assert main(["probe", str(base / "config.yaml"), "--output", str(base / "run")]) == 0
-        splits = Glyphs(None, **DATASET).splits()
+        splits = Glyphs(None, **STUDY["dataset"]["init_args"]).splits()
     with np.load(base / "run" / "wrong.npz") as stored:
         wrong = {key: stored[key] for key in stored}
     return SimpleNamespace(
@@ -163,39 +152,17 @@ def test_samples_are_measured_by_the_stored_classifier(finished):
     )
 
 
-def idx(values):
-    header = bytes([0, 0, 8, values.ndim])
-    return header + np.array(values.shape, ">i4").tobytes() + values.tobytes()
-
-
-def test_what_a_line_can_tell_apart_has_no_error(tmp_path, write, capsys):
-    """A small MNIST in which a digit is the place of a bright square: even a random network."""
-    rng = np.random.default_rng(0)
-    labels = (np.arange(100) % 10).astype(np.uint8)
-    images = rng.integers(0, 40, (100, 28, 28)).astype(np.uint8)
-    for image, label in zip(images, labels, strict=True):
-        image[7 * (label // 4) :, 7 * (label % 4) :][:7, :7] += 200
-    (tmp_path / "mnist").mkdir()
-    for name, values in zip(
-        mnist.FILES, (images[:70], labels[:70], images[70:], labels[70:]), strict=True
-    ):
-        (tmp_path / "mnist" / f"{name}.gz").write_bytes(gzip.compress(idx(values)))
-    values = copy.deepcopy(STUDY) | {
-        "dataset": {"class_path": "MNIST", "init_args": {"validation": 10}},
-        "arms": {"vae": {}, "random": {"encoder": "random"}},
-        "latent_dims": [32],
-        "seeds": [0],
-        "published": [],
-        "data_root": str(tmp_path),
-    }
-    assert main(["probe", write(values), "--output", str(tmp_path / "run")]) == 0
-    capsys.readouterr()
-    results = json.loads((tmp_path / "run" / "results.json").read_text())
-    row = row_of(results, "random", 32)
-    assert (row["error"], row["images"]) == (0, 30)
-    assert row["error_ci95_seeds"] is row["fid"] is None
-    assert row_of(results, "vae", 32)["fid"] > 0
-    assert "published" not in LatentsResult.load(tmp_path / "run").table
+def test_what_a_line_can_tell_apart_has_no_error(make_bank, tmp_path):
+    """Even behind a random network; the classes are patterns with hardly any noise."""
+    banks = (make_bank(5, size, noise=5, shuffled=True) for size in (20, 6, 6))
+    small = {"arms": {"vae": {}, "random": {"encoder": "random"}}, "latent_dims": [32]}
+    config = load(ProbeConfig, STUDY | small | {"seeds": [0], "published": []})
+    result = ProbeStudy(config, Splits(*banks), tmp_path).result()
+    vae, random = result.rows
+    assert (random.arm, random.error, random.images) == ("random", 0, 30)
+    assert random.error_ci95_seeds is random.fid is None
+    assert vae.fid > 0
+    assert "published" not in result.table
 
 
 # Its report.
