@@ -29,15 +29,8 @@ from guided.training.config import PretrainConfig
 
 CONFIGS = sorted(Path(__file__).parents[2].glob("configs/**/*.yaml"))
 assert CONFIGS
-COMMANDS = {
-    "compare": CompareConfig,
-    "data": DataCommand,
-    "evaluate": EvaluateCommand,
-    "lake": LakeConfig,
-    "pretrain": PretrainCommand,
-    "probe": ProbeConfig,
-    "train": TrainCommand,
-}
+COMMANDS = (CompareConfig, DataCommand, EvaluateCommand, LakeConfig, PretrainCommand, ProbeConfig)
+COMMANDS = {cls.__module__.rpartition(".")[2]: cls for cls in (*COMMANDS, TrainCommand)}
 
 
 def command_of(path):
@@ -83,22 +76,17 @@ def test_a_printed_configuration_is_read_again(write, study, capsys, command, fl
 # Descriptions.
 
 
-@pytest.mark.parametrize(
-    ("by_hand", "written"),
-    [
-        (partial(Prototypical), {"class_path": "Prototypical"}),
-        (Prototypical, {"class_path": "Prototypical"}),
-        (partial(Prototypical, metric="squared_euclidean"), {"class_path": "Prototypical"}),
-        (
-            partial(Prototypical, metric="cosine"),
-            {"class_path": "Prototypical", "init_args": {"metric": "cosine"}},
-        ),
+def test_a_class_is_described_alike_in_python_and_in_yaml(write):
+    ours = {"class_path": "Prototypical"}
+    for by_hand, written in (
+        (partial(Prototypical), ours),
+        (Prototypical, ours),
+        (partial(Prototypical, metric="squared_euclidean"), ours),
+        (partial(Prototypical, metric="cosine"), ours | {"init_args": {"metric": "cosine"}}),
         (partial(Ridge, penalty=2.5), {"class_path": "Ridge", "init_args": {"penalty": 2.5}}),
-    ],
-)
-def test_a_class_is_described_alike_in_python_and_in_yaml(write, by_hand, written):
-    file = write({"dataset": {"class_path": "Glyphs"}, "learners": {"x": written}})
-    assert describe(by_hand) == describe(parsed("evaluate", file).learners["x"]) == written
+    ):
+        file = write({"dataset": {"class_path": "Glyphs"}, "learners": {"x": written}})
+        assert describe(by_hand) == describe(parsed("evaluate", file).learners["x"]) == written
 
 
 def test_defaults_are_omitted_and_spelled_out_in_full():
@@ -162,18 +150,15 @@ def test_a_class_beside_the_configuration(write, tmp_path):
 
 
 @pytest.mark.usefixtures("mine")
-@pytest.mark.parametrize(
-    ("learner", "message"),
-    [
+def test_foreign_classes_that_are_not_there():
+    for learner, message in (
         ("mine.Proto", "module mine has no class 'Proto'"),
         ("mine.deep.Proto", "no module is called 'mine.deep'"),
         ("yours.Proto", "no module is called 'yours'; searched the installed packages and "),
         ("pathlib.Path", "pathlib.Path is not a class that implements Learner"),
-    ],
-)
-def test_foreign_classes_that_are_not_there(learner, message):
-    with pytest.raises(InputError, match=re.escape(message)):
-        parsed("train", "--dataset", "Glyphs", "--learner", learner)
+    ):
+        with pytest.raises(InputError, match=re.escape(message)):
+            parsed("train", "--dataset", "Glyphs", "--learner", learner)
 
 
 # Arguments.
@@ -182,21 +167,14 @@ def test_foreign_classes_that_are_not_there(learner, message):
 def test_arguments_override_the_file(write, study):
     """Dashes in names of one's own are kept."""
     study["arms"]["my-arm"] = {"encoder": "random"}
-    config = parsed(
-        "compare",
-        "--pretrain.steps=3",
-        write(study),
-        "--pretrain.learning-rate=1e-4",
-        "--seeds=[4,5]",
-        "--settings=[{n_way: 2, n_query: 3}]",
-        "--dataset.init_args.size=12",
-        "--baseline=random",
-        "--arms.guided.guidance.0.init_args.excitation=5",
-        "--study=7",
-        "--arms.my-arm.encoder=pixels",
-        "--arms.my-other.encoder",
-        "random",
+    arguments = (
+        "--pretrain.learning-rate=1e-4 --seeds=[4,5] --dataset.init_args.size=12 --baseline=random "
+        "--arms.guided.guidance.0.init_args.excitation=5 --study=7 --arms.my-arm.encoder=pixels "
+        "--arms.my-other.encoder random"
     )
+    settings = "--settings=[{n_way: 2, n_query: 3}]"
+    file = write(study)
+    config = parsed("compare", "--pretrain.steps=3", file, settings, *arguments.split())
     assert (config.pretrain.steps, config.pretrain.learning_rate) == (3, 1e-4)
     assert config.pretrain.batch_size == 32, "what is not overridden stays the file's"
     assert config.seeds == [4, 5]
@@ -226,9 +204,8 @@ def test_a_class_and_its_settings_by_arguments_alone():
     assert config.episodes == 7
     whole = parsed("evaluate", "--dataset=Glyphs", "--dataset.init_args={n_drawers: 12}")
     assert describe(whole.dataset) == describe(config.dataset)
-    assert describe(parsed("evaluate", "--dataset=Glyphs", "--encoder=null")) == {
-        "dataset": {"class_path": "Glyphs"}
-    }
+    nothing = describe(parsed("evaluate", "--dataset=Glyphs", "--encoder=null"))
+    assert nothing == {"dataset": {"class_path": "Glyphs"}}
 
 
 def test_overrides_in_python(study):

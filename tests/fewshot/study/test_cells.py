@@ -41,6 +41,10 @@ def test_other_dependencies_are_another_cell(cells):
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
 def test_interrupted_work_does_not_count_and_keeps_its_state(cells, tmp_path, error):
+    with pytest.raises(ValueError, match="JSON"):  # facts that JSON cannot hold
+        cells.compute("nan", {}, lambda cell: {"error": float("nan")})
+    assert not list(tmp_path.rglob("*.json"))
+
     def work(cell):
         cell.folder.mkdir(parents=True)
         cell.state_file.write_bytes(b"state")
@@ -53,12 +57,6 @@ def test_interrupted_work_does_not_count_and_keeps_its_state(cells, tmp_path, er
     assert cell.state_file.read_bytes() == b"state"
     assert cells.compute("c", DEPENDS, lambda cell: None).done
     assert not cell.state_file.exists()
-
-
-def test_facts_that_json_cannot_hold_do_not_count_as_done(cells, tmp_path):
-    with pytest.raises(ValueError, match="JSON"):
-        cells.compute("c", DEPENDS, lambda cell: {"error": float("nan")})
-    assert not list(tmp_path.rglob("*.json"))
 
 
 def test_a_longer_training_starts_from_the_state_of_a_shorter_one(cells):

@@ -53,9 +53,8 @@ def label_free(study):
 @pytest.fixture
 def run_study(write, tmp_path):
     def run(config):
-        folder = tmp_path / "run"
-        assert main(["compare", write(config), "--output", str(folder)]) == 0
-        return folder
+        assert main(["compare", write(config), "--output", str(tmp_path / "run")]) == 0
+        return tmp_path / "run"
 
     return run
 
@@ -81,14 +80,13 @@ def test_from_images_to_errors(run_study, label_free):
 
 def test_decoded_tasks_need_a_decoder(run_study, fails, write, label_free, tmp_path):
     label_free["learners"] = {"decoded": tasks("DecodedTasks")}
-    label_free["arms"].pop("contrastive")
-    folder = run_study(label_free)
-    assert json.loads((folder / "results.json").read_text())["rows"]
-    label_free["arms"] = {"random": {"encoder": "random"}}
-    label_free["baseline"] = "random"
-    line = fails("compare", write(label_free), writes=True)
-    assert "learners.decoded.train.tasks: DecodedTasks needs a decoder" in line
-    assert not list((tmp_path / "must-not-exist").glob("cells/*")), "before anything is trained"
+    for arm in (ARMS["contrastive"], {"encoder": "random"}):
+        label_free["arms"] = {"vae": {}, "other": arm}
+        line = fails("compare", write(label_free), writes=True)
+        assert "learners.decoded.train.tasks: DecodedTasks needs a decoder" in line
+        assert not list((tmp_path / "must-not-exist").glob("cells/*")), "before training"
+    label_free["arms"] = {"vae": {}}
+    assert json.loads((run_study(label_free) / "results.json").read_text())["rows"]
 
 
 def test_an_arm_may_have_an_augmentation_of_its_own(run_study, label_free):
