@@ -15,18 +15,11 @@ from fewshot.cli import main
 from fewshot.commands.common import Command
 from fewshot.commands.help import KEYS, PURPOSES
 
-HEAVY = ["torch", "numpy", "yaml", "matplotlib"]
-
 
 def config_class(command):
     module = import_module(f"fewshot.commands.{command}")
-    (found,) = (
-        item
-        for item in vars(module).values()
-        if isinstance(item, type)
-        and issubclass(item, Command)
-        and item.__module__ == module.__name__
-    )
+    classes = [item for item in vars(module).values() if isinstance(item, type)]
+    (found,) = (c for c in classes if issubclass(c, Command) and c.__module__ == module.__name__)
     return found
 
 
@@ -43,16 +36,27 @@ def test_help_lists_the_commands(capsys, arguments):
     assert max(map(len, printed.out.splitlines())) <= 80
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["compare", "x.yaml", "--help"]])
-def test_help_imports_nothing_heavy(python, arguments):
-    printed = python(
-        "import sys, json\n"
-        "from fewshot.cli import main\n"
-        f"main({arguments})\n"
-        "print(json.dumps([name for name in sys.argv[1:] if name in sys.modules]))",
-        *HEAVY,
-    )
-    assert printed.startswith("usage: fewshot ")
+HELP = "from fewshot.cli import main; main({})"
+LAZY = "import fewshot, guided, fewshot.data, fewshot.learners, fewshot.tasks, guided.guidance"
+SLOW = ["learn2learn", "torchvision", "sklearn", "matplotlib", "pandas", "scipy.stats"]
+SLOW += ["tensorboard", "torchmetrics"]
+HEAVY = [*SLOW, "torch", "numpy", "yaml"]
+
+
+@pytest.mark.parametrize(
+    ("program", "heavy"),
+    [
+        (HELP.format(["--help"]), HEAVY),
+        (HELP.format(["compare", "x.yaml", "--help"]), HEAVY),
+        (LAZY, HEAVY),
+        ("import fewshot.commands.compare", SLOW),
+        ("from fewshot.learners import MAML, NeuralStatistician", SLOW),
+    ],
+)
+def test_nothing_heavy_is_imported_before_it_is_needed(python, program, heavy):
+    found = "[name for name in sys.argv[1:] if name in sys.modules]"
+    printed = python(f"{program}\nimport sys, json\nprint(json.dumps({found}))", *heavy)
+    assert printed.startswith("usage: fewshot ") == ("main" in program)
     assert json.loads(printed.splitlines()[-1]) == []
 
 

@@ -192,12 +192,8 @@ def test_errors_are_those_of_the_saved_encoders(done, splits):
 @pytest.mark.parametrize("where", ["found", "named"])
 def test_lakes_own_runs(data, lake_folder, tmp_path, write, where):
     """Pixels tell the archive's characters apart; random networks do not always."""
-    config = STUDY | {
-        "arms": {"pixels": {"encoder": "pixels"}, "random": {"encoder": "random"}},
-        "learners": PROTOTYPICAL,
-        "baseline": "pixels",
-        "seeds": [0],
-    }
+    arms = {"pixels": {"encoder": "pixels"}, "random": {"encoder": "random"}}
+    config = STUDY | {"arms": arms, "baseline": "pixels", "seeds": [0], "learners": PROTOTYPICAL}
     root = tmp_path / "data"
     root.mkdir()
     (root / "omniglot").symlink_to(data / "omniglot")
@@ -290,12 +286,8 @@ def from_file(tmp_path):
     def make(**trained_on):
         path = tmp_path / "encoder.safetensors"
         Encoder(Pixels((1, 16, 16)), None).save(path, **trained_on)
-        return {
-            "arms": {"mine": {"encoder": "checkpoint", "checkpoint": str(path)}},
-            "learners": PROTOTYPICAL,
-            "baseline": "mine",
-            "seeds": [0],
-        }
+        arms = {"mine": {"encoder": "checkpoint", "checkpoint": str(path)}}
+        return {"arms": arms, "baseline": "mine", "seeds": [0], "learners": PROTOTYPICAL}
 
     return make
 
@@ -304,12 +296,11 @@ RANDOM_SPLIT = {"class_path": "Omniglot", "init_args": {"split": "random"}}
 
 
 @pytest.mark.usefixtures("cache")
-@pytest.mark.parametrize(
-    "facts", [{"dataset": RANDOM_SPLIT}, {"config": {"dataset": RANDOM_SPLIT}}]
-)
-def test_an_encoder_that_may_have_seen_the_characters(refused, from_file, facts):
-    """As ``fewshot pretrain`` writes it, and as ``fewshot train`` does."""
-    line = refused(from_file(**facts))
+@pytest.mark.parametrize("command", ["pretrain", "train"])
+def test_an_encoder_that_may_have_seen_the_characters(refused, from_file, command):
+    """As each command writes it."""
+    facts = {"dataset": RANDOM_SPLIT}
+    line = refused(from_file(**(facts if command == "pretrain" else {"config": facts})))
     assert re.search("arms.mine.checkpoint: .* was trained on Omniglot's split random", line)
 
 

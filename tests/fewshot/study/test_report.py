@@ -1,8 +1,10 @@
 """A study's report: every number recomputed from the per-episode errors beside it."""
 
+import json
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,10 +19,13 @@ from fewshot.learners.base import Learner
 from fewshot.learners.prototypical import Prototypical
 from fewshot.statistics import paired_difference
 from fewshot.study import ArmConfig, LearnerConfig, Published, StudyConfig, StudyResult
-from fewshot.study.rows import EpisodeErrors, Key
+from fewshot.study.lake import LakeResult
+from fewshot.study.latents import LatentsResult
+from fewshot.study.rows import EpisodeErrors, Key, LakeRow, Measurement, ResultRow
 from fewshot.study.scores import result_rows
 from fewshot.study.tables import study_table, verdicts
 from guided.augment import Augmentation
+from guided.errors import InputError
 from guided.guidance.deformable_pca import DeformablePCA
 from guided.seeds import derive_seed
 
@@ -269,3 +274,44 @@ def test_a_learner_may_be_paired_with_another_on_the_same_arm():
     ]
     untrained = {"paired_difference": 0.0, "paired_difference_ci95": (0.0, 0.0)}
     assert len(verdicts([rows["vae", "b"], replace(rows["raw", "b"], **untrained)])) == 1
+
+
+# Rows in JSON and back.
+
+FILES = sorted((Path(__file__).parents[3] / "runs" / "published").glob("*.json"))
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_published_files_survive_the_round_trip(file):
+    content = json.loads(file.read_text())
+    if "rows" not in content:
+        entries = content["diagnostics"]
+        assert [Measurement.from_json(entry).to_json() for entry in entries] == entries
+        return
+    row = content["rows"][0]
+    kind = LakeResult if "trials" in row else LatentsResult if "fid" in row else StudyResult
+    back = json.loads(json.dumps(kind.from_json(content).to_json()))
+    added = {"diagnostics": [], "published": [], "seconds_reused": 0.0}
+    assert back == added | content
+
+
+def test_rows_are_identified_by_their_first_columns():
+    content = json.loads((FILES[0].parent / "omniglot_compare.json").read_text())
+    result = StudyResult.from_json(content)
+    columns = ["arm", "learner", "latents", "n_way", "n_shot", "n_query"]
+    assert list(result.to_frame().columns[:6]) == columns
+    assert len({tuple(map(row.to_json().get, columns)) for row in result.rows}) == len(result.rows)
+    assert isinstance(result.rows[0].seeds, tuple)
+
+
+@pytest.mark.parametrize("kind", [ResultRow, LakeRow])
+def test_an_unknown_or_missing_column_is_refused(kind):
+    with pytest.raises(TypeError, match="colour"):
+        kind.from_json({"colour": "red"})
+    with pytest.raises(TypeError, match="missing"):
+        kind.from_json({"arm": "vae"})
+
+
+def test_a_folder_without_a_finished_run_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"results\.json: not the result of a finished run"):
+        StudyResult.load(tmp_path)

@@ -252,11 +252,6 @@ def test_wilsons_interval_is_scipys():
     assert binomial_ci95((12.25 + 13.0) / 2, 400) == binomial_ci95(100 * 50 / 400, 400)
 
 
-def study(**options):
-    arms, learners = {"vae": ArmConfig(), "guided": ArmConfig()}, {"proto": PROTO}
-    return StudyConfig("s", lambda root: None, arms, learners, seeds=[0, 1, 2], **options)
-
-
 PROTO = LearnerConfig(partial(Prototypical))
 REMEMBERED = Published("RCN", {"20w1s within alphabet": 7.3})
 
@@ -264,14 +259,12 @@ REMEMBERED = Published("RCN", {"20w1s within alphabet": 7.3})
 def test_rows_are_recomputed_from_the_errors_of_each_run():
     rng = np.random.default_rng(0)
     errors = {arm: 5.0 * rng.integers(0, 20, (3, 30)).astype(np.float32) for arm in "vg"}
-    entries = [
-        EpisodeErrors(
-            Key(arm, seed, "proto", "all"), SETTING, torch.from_numpy(errors[arm[0]][seed])
-        )
-        for seed in range(3)
-        for arm in ("vae", "guided")
-    ]
-    rows = vae, guided = lake_rows(study(resamples=300), entries)
+    keys = [Key(arm, seed, "proto", "all") for seed in range(3) for arm in ("vae", "guided")]
+    values = [torch.from_numpy(errors[key.arm[0]][key.seed]) for key in keys]
+    arms, learners = {"vae": ArmConfig(), "guided": ArmConfig()}, {"proto": PROTO}
+    study = StudyConfig("s", lambda _: None, arms, learners, seeds=[0, 1, 2], resamples=300)
+    entries = [EpisodeErrors(key, SETTING, v) for key, v in zip(keys, values, strict=True)]
+    rows = vae, guided = lake_rows(study, entries)
     assert (vae.arm, vae.paired_with, guided.paired_with) == ("vae", None, "vae")
     for row, values in ((vae, errors["v"]), (guided, errors["g"])):
         assert (row.runs, row.trials, row.seeds) == (30, 600, (0, 1, 2))
@@ -281,9 +274,8 @@ def test_rows_are_recomputed_from_the_errors_of_each_run():
         assert row.error_ci95_binomial == pytest.approx(binomial_ci95(row.error, 600), abs=1e-3)
         assert row.error_ci95_seeds == pytest.approx(ci95_over_seeds(values), abs=1e-3)
         assert row.error_ci95_runs == pytest.approx(t_interval(values.mean(0)), abs=1e-3)
-    paired = paired_difference(
-        errors["g"], errors["v"], seed=derive_seed(0, "bootstrap"), resamples=300
-    )
+    seed = derive_seed(0, "bootstrap")
+    paired = paired_difference(errors["g"], errors["v"], seed=seed, resamples=300)
     assert guided.paired_difference == pytest.approx(paired.difference, abs=1e-4)
     assert guided.paired_difference_ci95 == pytest.approx(paired.ci95, abs=1e-4)
     table = lake_table(rows, PUBLISHED, "Lake's own runs", 600)
@@ -297,9 +289,6 @@ def test_rows_are_recomputed_from_the_errors_of_each_run():
     assert np.allclose(intervals, [row.error_ci95_binomial for row in rows])
     levels = {line.get_ydata()[0] for line in axes.lines if line.get_linestyle() == "--"}
     assert levels == {3.3, 4.5, 13.5, 38.8}, "remembered figures are not shown"
-
-
-# The contact sheet.
 
 
 def test_the_contact_sheet_marks_what_is_wrong(runs):
