@@ -223,33 +223,6 @@ def test_lakes_own_keys_supersede_its_own_files(used):
     assert (used / "results.json").read_text() == "first"
 
 
-def test_evaluate_keeps_the_results_of_other_settings(run_small, tmp_path):
-    run_small("evaluate")
-    printed = run_small("evaluate", "--episodes", "7")
-    assert "of another configuration (episodes), moved to" in printed
-    for folder, episodes in ((generation(tmp_path / "run", 1), 6), (tmp_path / "run", 7)):
-        rows = json.loads((folder / "results.json").read_text())["rows"]
-        assert rows[0]["episodes"] == episodes
-        with np.load(folder / "episodes.npz") as arrays:
-            assert all(len(array) == episodes for array in arrays.values())
-
-
-def test_a_study_shares_cells_and_tensorboard_shows_one_report(
-    run_small, small_configs, tmp_path, monkeypatch
-):
-    small_configs["compare"]["arms"]["vae"] = {"encoder": "random"}
-    run_small("compare")
-    monkeypatch.setattr("fewshot.study.arms.Arms.untrained", computed)
-    with pytest.raises(AssertionError, match="computed again"):
-        run_small("compare", "--arms.pixels.encoder=pixels")
-    monkeypatch.undo()
-    before = {p.name for p in (tmp_path / "run" / "cells").iterdir()}
-    printed = run_small("compare", "--arms.pixels.encoder=pixels")
-    assert "(arms.pixels)" in printed
-    assert before < {p.name for p in (tmp_path / "run" / "cells").iterdir()}
-    assert len(list((tmp_path / "run" / "tensorboard" / "report").iterdir())) == 1
-
-
 # Longer trainings.
 
 

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("cache")
 def config(study):
     """Of pixels, on the tiny study's dataset."""
     cosine = {"class_path": "Prototypical", "init_args": {"metric": "cosine"}}
-    shapes = ((3, 1, 4), (4, 3, 2))
+    shapes = [(3, 1, 4), (4, 3, 2)]
     return {
         "dataset": study["dataset"],
         "learners": {"cosine": cosine, "nearest": {"class_path": "NearestNeighbour"}},
@@ -90,29 +90,18 @@ def test_an_encoder_of_a_study_has_the_errors_of_the_study(finished, run, latent
     assert np.array_equal(arrays["p|3w1s"], expected)
 
 
-@pytest.fixture
-def image_folder(tmp_path):
-    """Make ``<split>/<class>/<i>.png``, noise; ``sizes``: the number of images of test classes."""
-
-    def make(*sizes):
-        rng = np.random.default_rng(0)
-        root = tmp_path / "images"
-        for split, counts in (("train", [6] * 3), ("val", [6] * 3), ("test", sizes)):
-            for c, n in enumerate(counts):
-                folder = root / split / f"{split}{c}"
-                folder.mkdir(parents=True)
-                for i in range(n):
-                    pixels = rng.integers(0, 256, (16, 16), np.uint8)
-                    Image.fromarray(pixels).save(folder / f"{i}.png")
-        return {"class_path": "ImageFolder", "init_args": {"path": str(root), "size": 16}}
-
-    return make
-
-
-def test_images_of_ones_own(run, fails, write, config, image_folder):
-    config["dataset"] = image_folder(6, 6, 3, 6)
+def test_images_of_ones_own(run, fails, write, config, tmp_path):
+    rng = np.random.default_rng(0)
+    sizes = {"train/a": 6, "val/b": 6, "test/c": 6, "test/d": 6, "test/few": 3, "test/e": 6}
+    for name, n in sizes.items():
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for i in range(n):
+            pixels = rng.integers(0, 256, (16, 16), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "images" / name / f"{i}.png")
+    images = {"path": str(tmp_path / "images"), "size": 16}
+    config["dataset"] = {"class_path": "ImageFolder", "init_args": images}
     line = fails("evaluate", write(config), writes=True)
-    assert "class 'test2' has 3 images; n_shot + n_query needs 5" in line
+    assert "class 'few' has 3 images; n_shot + n_query needs 5" in line
     config["settings"] = [{"n_way": 3, "n_shot": 1, "n_query": 2}]
     _, rows, _ = run("--episodes", "40")
     # Noise has no classes: chance is two thirds.

@@ -89,26 +89,6 @@ def test_decoded_tasks_need_a_decoder(run_study, fails, write, label_free, tmp_p
     assert json.loads((run_study(label_free) / "results.json").read_text())["rows"]
 
 
-def test_an_arm_may_have_an_augmentation_of_its_own(run_study, label_free):
-    """Its encoder is that of a study in which all arms have it; the others' are not."""
-    own = {"rotation": 5, "views": 2}
-    contrastive = label_free["arms"]["contrastive"]
-    label_free["arms"] = {"vae": {}, "contrastive": contrastive | {"augmentation": own}}
-    label_free["learners"] = {"nearest": label_free["learners"]["nearest"]}
-    cells = run_study(label_free) / "cells"
-
-    def encoders():
-        return {f.parent.name: f.read_bytes() for f in cells.glob("*/encoder.safetensors")}
-
-    before = encoders()
-    assert len(before) == 2
-    label_free["pretrain"]["augmentation"] = own
-    label_free["arms"]["contrastive"] = contrastive
-    run_study(label_free)
-    added = set(encoders()) - set(before)
-    assert {name.split("-")[1] for name in added} == {"vae"}
-
-
 RANDOM = {"encoder": "random", "augmentation": {"rotation": 5}}
 NO_SCALE = {"rotation": 20, "views": 2}
 

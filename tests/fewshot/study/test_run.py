@@ -264,7 +264,9 @@ def rerun(finished, shallow, shallow_cells, tmp_path):
     """Run the study after a change, where the unchanged one ran; returns what was trained."""
 
     def run(changes, splits=None):
-        folder = shutil.copytree(shallow_cells, tmp_path / "run")
+        folder = tmp_path / "run"
+        folder.exists() or shutil.copytree(shallow_cells, folder)
+        shallow.clear()
         run_study(load(CompareConfig, finished.config, changes), folder, splits)
         return set(shallow)
 
@@ -306,6 +308,12 @@ CHANGES = [
 @pytest.mark.parametrize(("key", "value", "expected"), CHANGES, ids=[key for key, *_ in CHANGES])
 def test_a_change_retrains_what_depends_on_it_and_nothing_else(rerun, key, value, expected):
     assert rerun({key: value}) == expected
+
+
+def test_an_arms_own_augmentation_is_as_good_as_the_studys(rerun):
+    own = {"rotation": 5}
+    assert rerun({"arms.vae.augmentation": own}) == VAE | TRAINED["vae"]
+    assert rerun({"pretrain.augmentation": own}) == GUIDED | TRAINED["guided"]
 
 
 def test_other_images_under_the_same_name_are_noticed(rerun, splits):

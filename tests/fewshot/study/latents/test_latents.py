@@ -182,9 +182,8 @@ def test_rows_are_the_errors_of_the_cells(finished):
         if name == "vae":
             assert row["paired_with"] is row["paired_difference"] is None
             continue
-        paired = paired_difference(
-            errors, baseline[dim], seed=derive_seed(0, "bootstrap"), resamples=200
-        )
+        seed = derive_seed(0, "bootstrap")
+        paired = paired_difference(errors, baseline[dim], seed=seed, resamples=200)
         assert row["paired_with"] == "vae"
         assert row["paired_difference"] == pytest.approx(paired.difference, abs=1e-3)
         assert row["paired_difference_ci95"] == pytest.approx(paired.ci95, abs=1e-3)
