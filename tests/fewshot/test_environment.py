@@ -33,15 +33,11 @@ def test_no_git_is_no_revision(monkeypatch, failure):
     assert versions()["git"] is None
 
 
-def test_hardware():
+def test_hardware_and_devices(monkeypatch):
     facts = hardware("cpu")
-    assert facts["device"] == "cpu"
+    assert (facts["device"], facts["threads"]) == ("cpu", torch.get_num_threads())
     assert facts["cores"] >= 1
-    assert facts["threads"] == torch.get_num_threads()
     assert "accelerator" not in facts
-
-
-def test_devices(monkeypatch):
     for available, device in ((True, "cuda"), (False, "cpu")):
         monkeypatch.setattr(torch.cuda, "is_available", lambda found=available: found)
         assert (choose_device("auto"), choose_device("cpu")) == (device, "cpu")

@@ -124,10 +124,11 @@ class Config:
 
 
 def test_a_run_folder_says_what_was_asked_for_and_where(tmp_path):
-    open_run(tmp_path / "a" / "b", Config(5), "cpu")
-    written = yaml.safe_load((tmp_path / "a" / "b" / "config.yaml").read_text())
+    folder = tmp_path / "a" / "b"
+    open_run(folder, Config(5), "cpu")
+    written = yaml.safe_load((folder / "config.yaml").read_text())
     assert written == {"steps": 5, "seeds": [0, 1], "output": None, "device": "auto"}
-    facts = json.loads((tmp_path / "a" / "b" / "environment.json").read_text())
+    facts = json.loads((folder / "environment.json").read_text())
     assert facts["hardware"]["threads"] == torch.get_num_threads()
     assert facts["versions"]["torch"]
     (tmp_path / "file").write_text("")
@@ -143,23 +144,19 @@ SHARED = ["cells/encoder-0123456789abcdef/cell.json", "notes.txt", "figures/mine
 SHARED += ["tensorboard/encoder-0123456789abcdef/events"]
 
 
-def fill(folder, text):
-    for name in REPORTS:
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+def fill(folder, text, names=REPORTS):
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
 
 
 @pytest.fixture
-def used(tmp_path, capsys):
+def used(tmp_path):
     """A run folder with results of a configuration, and with what belongs to none."""
-    folder = tmp_path / "run"
-    open_run(folder, Config(), "cpu")
-    fill(folder, "first")
-    for name in SHARED:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text("shared")
-    return folder
+    open_run(tmp_path / "run", Config(), "cpu")
+    fill(tmp_path / "run", "first")
+    fill(tmp_path / "run", "shared", SHARED)
+    return tmp_path / "run"
 
 
 def generation(folder, n):
@@ -273,8 +270,7 @@ def test_a_longer_training_goes_on_to_the_same_bits(
     assert same(weights(tmp_path / "run"), short)
 
 
-def test_a_schedule_that_knows_its_end_starts_anew(run_small, tmp_path, steps_taken):
-    run_small("pretrain", "--pretrain.schedule=cosine", "--pretrain.steps=4")
-    steps_taken.clear()
-    run_small("pretrain", "--pretrain.schedule=cosine", "--pretrain.steps=8")
-    assert steps_taken == list(range(8))
+def test_a_schedule_that_knows_its_end_starts_anew(run_small, steps_taken):
+    for steps in (4, 8):
+        run_small("pretrain", "--pretrain.schedule=cosine", f"--pretrain.steps={steps}")
+    assert steps_taken == [*range(4), *range(8)]

@@ -31,10 +31,9 @@ def config(finished, study, tmp_path):
 
 
 @pytest.fixture
-def compare(tmp_path, write, config, capsys):
+def compare(tmp_path, write, config):
     def run():
         assert main(["compare", write(config), "--output", str(tmp_path / "run")]) == 0
-        capsys.readouterr()
         with np.load(tmp_path / "run" / "episodes.npz") as stored:
             return {key: stored[key] for key in stored}
 

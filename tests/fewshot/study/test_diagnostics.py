@@ -107,9 +107,8 @@ def test_a_latent_that_measures_a_factor():
     ink = torch.rand(200, generator=rng)
     images = (255 * torch.rand(200, 1, 16, 16, generator=rng)).byte()
     images[:, 0, :8] = (255 * ink).byte()[:, None, None]
-    bank = ImageBank(
-        images, torch.arange(200) % 2, ("a", "b"), {"ink": (ink > 0.5).long()}, {"ink": ink.exp()}
-    )
+    known = {"ink": (ink > 0.5).long()}, {"ink": ink.exp()}
+    bank = ImageBank(images, torch.arange(200) % 2, ("a", "b"), *known)
     top = torch.zeros(16, 16)
     top[:8] = -1
     readers = torch.stack([top.flatten(), *torch.randn(2, 256, generator=rng)])
@@ -165,8 +164,6 @@ def test_a_table_has_errors_in_tenths_and_correlations_in_hundredths():
         Measurement("guided", probe, "%", 7.26, 48.0, seed=0),
         Measurement("guided", probe, "%", 8.46, 46.0, seed=1),
     ]
-    table = measurements_table(entries)
-    assert table.splitlines()[2:] == [
-        "| rank correlation with ink | guided | 0.91 | 0.10 |",
-        "| linear probe of ink, error in percent | guided | 7.9 | 47.0 |",
-    ]
+    correlation, error = measurements_table(entries).splitlines()[2:]
+    assert correlation.endswith("| guided | 0.91 | 0.10 |")
+    assert error.endswith("| guided | 7.9 | 47.0 |")

@@ -87,49 +87,42 @@ def test_archives_are_found_in_this_order(tmp_path):
         assert find_archive(tmp_path) == tmp_path / place
 
 
-def edit(folder, old, new):
-    labels = folder / "run07" / "class_labels.txt"
-    text = labels.read_text()
-    assert old in text
-    labels.write_text(text.replace(old, new))
-
-
-def remove(name):
-    return lambda folder: (folder / name).unlink()
-
-
-def write(name, content):
-    return lambda folder: (folder / name).write_bytes(content)
-
-
-def replace(old, new):
-    return lambda folder: edit(folder, old, new)
-
-
 LABELS, ITEM = "run07/class_labels.txt", "run07/test/item04.png"
-ONE_LINE = b"run07/test/item01.png run07/training/class01.png\n"
+# A file, what is replaced in it (all of it) by what (the file goes), the message.
 DAMAGES = [
-    (lambda f: shutil.rmtree(f / "run01"), "has 0 files run01/training/class01.png"),
-    (lambda f: shutil.copytree(f / "run01", f / "copy" / "run01"), "has 2 files run01/training/cl"),
-    (remove("run07/training/class13.png"), "run07/training/class13.png: missing"),
-    (remove("run07/test/item20.png"), "run07/test/item20.png: missing"),
-    (remove(LABELS), f"{LABELS}: missing"),
-    (write(LABELS, b"\xff\xfe\x00"), f"{LABELS}: cannot be read"),
-    (write(LABELS, ONE_LINE), f"{LABELS}: has 1 lines, expected 20"),
-    (replace("item04", "item21"), f"{LABELS}: has the line 'run07/test/item21.png run07/training"),
-    (replace("item04", "item05"), "has the line 'run07/test/item05.png run07/training/class"),
-    (replace("class04.png", "class05.png"), "each named once"),
-    (replace(f"{ITEM} ", ""), "has the line 'run07/"),
-    (write(ITEM, b"<html>"), f"{ITEM}: cannot be decoded"),
+    ("run07/training/class13.png", None, None, "run07/training/class13.png: missing"),
+    ("run07/test/item20.png", None, None, "run07/test/item20.png: missing"),
+    (LABELS, None, None, f"{LABELS}: missing"),
+    (LABELS, None, b"\xff\xfe\x00", f"{LABELS}: cannot be read"),
+    (LABELS, None, b"one line", f"{LABELS}: has 1 lines, expected 20"),
+    (LABELS, b"item04", b"item21", f"{LABELS}: has the line 'run07/test/item21.png run07/train"),
+    (LABELS, b"item04", b"item05", "has the line 'run07/test/item05.png run07/training/class"),
+    (LABELS, b"class04.png", b"class05.png", "each named once"),
+    (LABELS, b"run07/test/item04.png ", b"", "has the line 'run07/"),
+    (ITEM, None, b"<html>", f"{ITEM}: cannot be decoded"),
 ]
 
 
-@pytest.mark.parametrize(("damage", "message"), DAMAGES, ids=[message for _, message in DAMAGES])
-def test_a_damaged_archive_is_refused_in_one_line(copied, damage, message):
-    damage(copied)
+@pytest.mark.parametrize(("name", "old", "new", "message"), DAMAGES)
+def test_a_damaged_archive_is_refused_in_one_line(copied, name, old, new, message):
+    content = (copied / name).read_bytes()
+    assert old is None or old in content
+    (copied / name).unlink()
+    if new is not None:
+        (copied / name).write_bytes(content.replace(old, new) if old else new)
     with pytest.raises(InputError, match=re.escape(message)) as caught:
         read_runs(copied, 28)
     assert "\n" not in str(caught.value)
+
+
+def test_none_or_two_archives(copied):
+    shutil.copytree(copied / "run01", copied / "copy" / "run01")
+    with pytest.raises(InputError, match=r"has 2 files run01/training/class01\.png"):
+        read_runs(copied, 28)
+    shutil.rmtree(copied / "copy")
+    shutil.rmtree(copied / "run01")
+    with pytest.raises(InputError, match=r"has 0 files run01/training/class01\.png"):
+        read_runs(copied, 28)
 
 
 def test_a_damaged_zip(copied, tmp_path):
@@ -152,15 +145,8 @@ def test_a_damaged_zip(copied, tmp_path):
 def labelled_bank(sizes=(20, 5, 23, 31), drawers=4, missing=(), seed=0):
     """Every image says whose it is: its pixels are its alphabet, character and drawer."""
     names = [f"A{a}/character{c:02}" for a, n in enumerate(sizes) for c in range(n)]
-    marks = torch.tensor(
-        [
-            (a, c, d)
-            for a, n in enumerate(sizes)
-            for c in range(n)
-            for d in range(drawers)
-            if (a, d) not in missing
-        ]
-    )
+    rows = [(a, c, d) for a, n in enumerate(sizes) for c in range(n) for d in range(drawers)]
+    marks = torch.tensor([(a, c, d) for a, c, d in rows if (a, d) not in missing])
     marks = marks[torch.randperm(len(marks), generator=generator(seed, "rows"))]
     first = torch.tensor([0, *sizes[:-1]]).cumsum(0)
     images = torch.zeros(len(marks), 1, 4, 4, dtype=torch.uint8)
