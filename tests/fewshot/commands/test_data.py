@@ -40,9 +40,6 @@ def test_downloads_by_name(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(Omniglot, "download", lambda self: downloaded.append(self.root))
     listed(capsys, "--download", "omniglot", "--data-root", str(tmp_path))
     assert downloaded == [tmp_path]
-
-
-def test_unknown_download(capsys):
     assert main(["data", "--download", "imagenet"]) == 2
     printed = capsys.readouterr()
     assert "download: no dataset is called 'imagenet'; did you mean mini_im" in printed.err

@@ -72,19 +72,12 @@ learners:
   five:
     learner: {class_path: MAML, init_args: {n_way: 3}}
     train:
-      setting: &shape {n_way: 3, n_shot: 1, n_query: 1}
-      steps: 1
-      validation: *shape
-      validation_episodes: 2
-      validate_every: 1
+      {setting: &shape {n_way: 3, n_shot: 1, n_query: 1}, validation: *shape, steps: 1,
+       validation_episodes: 2, validate_every: 1}
   ridge: {learner: {class_path: Ridge}}
 pretrain:
-  backbone: {class_path: Conv4, init_args: {width: 8}}
-  latent_dim: 8
-  kl_warmup: 2
-  steps: 6
-  batch_size: 16
-  validate_every: 3
+  {backbone: {class_path: Conv4, init_args: {width: 8}}, latent_dim: 8, kl_warmup: 2, steps: 6,
+   batch_size: 16, validate_every: 3}
 settings: [{n_way: 3, n_shot: 1, n_query: 2}]
 seeds: [0, 1]
 episodes: 5
