@@ -90,7 +90,7 @@ NO_SCALE = {"rotation": 20, "views": 2}
     [
         ("arms.random", RANDOM, "arms.random.augmentation: a random encoder is not trained here"),
         ("arms.contrastive.guidance", [], "arms.contrastive.elbo: without it the arm needs"),
-        ("pretrain.augmentation", None, "KnownDeformation: needs augmentation.views 2, got 1"),
+        ("pretrain.augmentation", {}, "KnownDeformation: needs augmentation.views 2, got 1"),
         ("pretrain.augmentation", NO_SCALE, "augmentation draws no 'scale'; it draws rotation"),
         ("pretrain.elbo", False, "pretrain.elbo: belongs to the arms of a study"),
     ],
