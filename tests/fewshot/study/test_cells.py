@@ -77,6 +77,7 @@ def test_seconds_count_each_cell_once_and_tell_new_from_reused(tmp_path):
     first = Cells(tmp_path)
     names = ("vae", "the same under another name", "vae")
     (cell, *_) = [first.compute(name, DEPENDS, lambda cell: None) for name in names]
+    assert first.seconds == Seconds(computed=cell.facts["seconds"], reused=0)
     marker = cell.folder / "cell.json"
     marker.write_text(json.dumps(json.loads(marker.read_text()) | {"seconds": 7.5}))
     second = Cells(tmp_path)

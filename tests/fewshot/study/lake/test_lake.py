@@ -88,13 +88,14 @@ def test_archives_are_found_in_this_order(tmp_path):
 
 
 LABELS, ITEM = "run07/class_labels.txt", "run07/test/item04.png"
+ONE_LINE = b"run07/test/item01.png run07/training/class01.png\n"
 # A file, what is replaced in it (all of it) by what (the file goes), the message.
 DAMAGES = [
     ("run07/training/class13.png", None, None, "run07/training/class13.png: missing"),
     ("run07/test/item20.png", None, None, "run07/test/item20.png: missing"),
     (LABELS, None, None, f"{LABELS}: missing"),
     (LABELS, None, b"\xff\xfe\x00", f"{LABELS}: cannot be read"),
-    (LABELS, None, b"one line", f"{LABELS}: has 1 lines, expected 20"),
+    (LABELS, None, ONE_LINE, f"{LABELS}: has 1 lines, expected 20"),
     (LABELS, b"item04", b"item21", f"{LABELS}: has the line 'run07/test/item21.png run07/train"),
     (LABELS, b"item04", b"item05", "has the line 'run07/test/item05.png run07/training/class"),
     (LABELS, b"class04.png", b"class05.png", "each named once"),
