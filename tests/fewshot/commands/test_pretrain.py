@@ -58,7 +58,10 @@ def test_pictures_of_deformable_pca(run, config, tmp_path, capsys):
     config["pretrain"] |= {"guidance": [deform], "shuffle": False}
     assert run("run") == 0
     assert "correlation of a latent with an applied rotation" in capsys.readouterr().out
-    heights = {path.stem: Image.open(path).height for path in (tmp_path / "run").glob("*.png")}
+    heights = {}
+    for path in (tmp_path / "run").glob("*.png"):
+        with Image.open(path) as picture:
+            heights[path.stem] = picture.height
     assert heights.keys() > {"traversals_light_decoder", "samples", "reconstructions"}
     assert heights["traversals"] > heights["traversals_basis"] > heights["principal_components"]
     config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
