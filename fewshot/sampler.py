@@ -39,7 +39,8 @@ class EpisodeSampler:
         needed = setting.n_shot + setting.n_query
         if bank.n_classes < setting.n_way:
             raise InputError(
-                f"n_way: {setting.n_way} classes asked for, the set has {bank.n_classes}"
+                f"n_way: {setting.n_way} classes asked for, the set has {bank.n_classes}; "
+                "choose a smaller n_way"
             )
         smallest = int(bank.class_sizes.argmin())
         if int(bank.class_sizes[smallest]) < needed:

@@ -65,5 +65,5 @@ def check_ways(dataset: Dataset, **settings: Sequence[Setting]) -> None:
             if shape.n_way > counts.get(split, shape.n_way):
                 raise InputError(
                     f"n_way: {shape.n_way} classes asked for, the {split} set of "
-                    f"{dataset.name} has {counts[split]}"
+                    f"{dataset.name} has {counts[split]}; choose a smaller n_way"
                 )

@@ -55,7 +55,7 @@ class LakeConfig(CompareConfig):
         return CompareConfig(**{name: getattr(self, name) for name in names})
 
     def find_runs(self, root: Path) -> Path | None:
-        """Where Lake's own runs are; None if runs are to be drawn.
+        """Find Lake's own runs; None if runs are to be drawn.
 
         Raises:
             InputError: no file where ``archive`` says; his runs with settings of drawn ones.

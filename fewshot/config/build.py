@@ -138,8 +138,9 @@ def _build_choice(base: type, value: Any, key: str, skip: int = 0) -> tuple[type
     except InputError as error:
         raise KeyFault(key, str(error)) from error
     inside = f"{key}.init_args"
-    given = _mapping(choice.get("init_args") or {}, inside)
-    return target, _build_settings(target, given, inside, skip)
+    given = choice.get("init_args") or {}
+    given = read_yaml(given, inside) if isinstance(given, Argument) else given
+    return target, _build_settings(target, _mapping(given, inside), inside, skip)
 
 
 def _build_settings(

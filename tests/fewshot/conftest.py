@@ -258,7 +258,7 @@ def finished(shared_cache, tmp_path_factory):
 
 
 @pytest.fixture
-def small_configs(study: dict[str, Any]) -> dict[str, Any]:
+def small_configs(study):
     """A small configuration of each command that trains or tests."""
     shape = {"n_way": 3, "n_shot": 1, "n_query": 2}
     train = {"steps": 4, "setting": shape, "validation": shape, "validation_episodes": 3}

@@ -1,4 +1,4 @@
-"""Where a result was computed."""
+"""Versions, revision and hardware of a result."""
 
 import platform
 import subprocess
@@ -12,11 +12,13 @@ from fewshot.environment import choose_device, hardware, versions
 from guided.errors import InputError
 
 
-def test_versions_are_the_installed_ones():
+def test_versions_are_the_installed_ones(monkeypatch):
+    monkeypatch.setattr(environment, "PACKAGES", (*environment.PACKAGES, "no-such-package"))
     found = versions()
     assert found["torch"] == version("torch")
     assert found["guided-fewshot"] == version("guided-fewshot")
     assert found["python"] == platform.python_version()
+    assert found["no-such-package"] is None
     assert "git" in found
 
 
@@ -31,33 +33,16 @@ def test_no_git_is_no_revision(monkeypatch, failure):
     assert versions()["git"] is None
 
 
-def test_a_package_that_is_not_installed_has_no_version(monkeypatch):
-    monkeypatch.setattr(environment, "PACKAGES", ("no-such-package-at-all",))
-    assert versions()["no-such-package-at-all"] is None
-
-
-def test_hardware():
+def test_hardware_and_devices(monkeypatch):
     facts = hardware("cpu")
-    assert facts["device"] == "cpu"
+    assert (facts["device"], facts["threads"]) == ("cpu", torch.get_num_threads())
     assert facts["cores"] >= 1
-    assert facts["threads"] == torch.get_num_threads()
     assert "accelerator" not in facts
-
-
-@pytest.mark.parametrize(("available", "device"), [(True, "cuda"), (False, "cpu")])
-def test_auto_takes_the_accelerator_if_there_is_one(monkeypatch, available, device):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: available)
-    assert choose_device("auto") == device
-    assert choose_device("cpu") == "cpu"
-
-
-def test_cuda_where_there_is_none(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for available, device in ((True, "cuda"), (False, "cpu")):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda found=available: found)
+        assert (choose_device("auto"), choose_device("cpu")) == (device, "cpu")
     with pytest.raises(InputError, match=r"^device: cuda:1 is not available on this machine"):
         choose_device("cuda:1")
-
-
-@pytest.mark.parametrize("name", ["tpu", "cudas", "cpu:x", ""])
-def test_unknown_device(name):
-    with pytest.raises(InputError, match=r"^device: expected auto, cpu or cuda, got"):
-        choose_device(name)
+    for name in ("tpu", "cudas", "cpu:x", ""):
+        with pytest.raises(InputError, match=r"^device: expected auto, cpu or cuda, got"):
+            choose_device(name)

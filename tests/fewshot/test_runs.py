@@ -1,5 +1,6 @@
 """Run folders: finished runs, superseded results, trainings that go on."""
 
+import contextlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,12 +10,13 @@ import pytest
 import torch
 import yaml
 from PIL import Image
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+import fewshot.meta_train
 import fewshot.runs
 from fewshot.runs import LAKE, keep_configuration, open_run
 from guided.encoder import Encoder
 from guided.errors import InputError
+from guided.training.step import Trainer
 
 pytestmark = pytest.mark.usefixtures("cache")
 
@@ -25,16 +27,6 @@ def _same_versions(monkeypatch):
     monkeypatch.setattr(fewshot.runs, "versions", lambda: {"torch": "2"})
 
 
-@pytest.fixture
-def configs(small_configs):
-    return small_configs
-
-
-@pytest.fixture
-def run(run_small):
-    return run_small
-
-
 def computed(*_, **__):
     raise AssertionError("computed again")
 
@@ -43,12 +35,12 @@ def computed(*_, **__):
 
 
 @pytest.mark.parametrize("command", ["evaluate", "pretrain", "train", "probe", "compare"])
-def test_a_finished_run_says_so_and_computes_nothing(run, command, monkeypatch, tmp_path):
-    first = run(command)
+def test_a_finished_run_says_so_and_computes_nothing(run_small, command, monkeypatch, tmp_path):
+    first = run_small(command)
     assert "finished before" not in first
     with monkeypatch.context() as patch:
         patch.setattr(f"fewshot.commands.{command}.open_run", computed)
-        again = run(command)
+        again = run_small(command)
     *words, last = again.splitlines()
     assert last == f"finished before; results in {tmp_path / 'run'}"
     assert words
@@ -56,22 +48,25 @@ def test_a_finished_run_says_so_and_computes_nothing(run, command, monkeypatch, 
 
 
 @pytest.fixture
-def folder_of_images(tmp_path):
-    """A dataset of class folders; noise."""
+def tested(tmp_path, small_configs, encoder):
+    """The configuration of an evaluation of an encoder, on a folder of images that are noise."""
     rng = np.random.default_rng(0)
-    for split in ("train", "val", "test"):
-        for name in "abc":
-            folder = tmp_path / "images" / split / f"{split}{name}"
-            folder.mkdir(parents=True)
-            for i in range(6):
-                Image.fromarray(rng.integers(0, 256, (16, 16), np.uint8)).save(folder / f"{i}.png")
-    arguments = {"path": str(tmp_path / "images"), "size": 16}
-    return {"class_path": "ImageFolder", "init_args": arguments}
+    for name in ("train/a", "val/b", "test/c", "test/d", "test/e"):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for i in range(6):
+            pixels = rng.integers(0, 256, (16, 16), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "images" / name / f"{i}.png")
+    encoder.save(tmp_path / "encoder.safetensors")
+    images = {"path": str(tmp_path / "images"), "size": 16}
+    small_configs["evaluate"] |= {
+        "dataset": {"class_path": "ImageFolder", "init_args": images},
+        "encoder": str(tmp_path / "encoder.safetensors"),
+    }
 
 
 def another_image(tmp_path, _):
-    file = tmp_path / "images" / "test" / "testa" / "0.png"
-    Image.fromarray(np.zeros((16, 16), np.uint8)).save(file)
+    image = tmp_path / "images" / "test" / "c" / "0.png"
+    Image.fromarray(np.zeros((16, 16), np.uint8)).save(image)
 
 
 def another_version(_, monkeypatch):
@@ -79,12 +74,10 @@ def another_version(_, monkeypatch):
 
 
 def another_encoder(tmp_path, _):
-    torch.manual_seed(1)
-    (file,) = (tmp_path / "trained").glob("encoder.safetensors")
-    encoder = Encoder.load(file)
+    encoder = Encoder.load(tmp_path / "encoder.safetensors")
     with torch.no_grad():
         next(encoder.parameters()).add_(1)
-    encoder.save(file)
+    encoder.save(tmp_path / "encoder.safetensors")
 
 
 def no_results(tmp_path, _):
@@ -95,34 +88,28 @@ def no_mark(tmp_path, _):
     (tmp_path / "run" / "finished.json").write_text("{")
 
 
-@pytest.mark.parametrize(
-    "change", [another_image, another_version, another_encoder, no_results, no_mark]
-)
-def test_what_results_depend_on_has_changed(
-    run, configs, folder_of_images, tmp_path, monkeypatch, change
-):
-    for command in ("pretrain", "evaluate"):
-        configs[command]["dataset"] = folder_of_images
-    configs["pretrain"]["pretrain"] |= {"batch_size": 8}
-    run("pretrain", output=tmp_path / "trained")
-    configs["evaluate"]["encoder"] = str(tmp_path / "trained" / "encoder.safetensors")
-    run("evaluate")
-    assert "finished before" in run("evaluate")
+CHANGES = [another_image, another_version, another_encoder, no_results, no_mark]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_run_is_not_finished_after(run_small, tested, tmp_path, monkeypatch, change):
+    run_small("evaluate")
+    assert "finished before" in run_small("evaluate")
     change(tmp_path, monkeypatch)
-    assert "finished before" not in run("evaluate")
-    assert "finished before" in run("evaluate")
+    assert "finished before" not in run_small("evaluate")
+    assert "finished before" in run_small("evaluate")
 
 
-def test_checkpoints_of_a_study_count_by_their_content(run, configs, tmp_path):
+def test_checkpoints_of_a_study_count_by_their_content(run_small, small_configs, tmp_path, encoder):
     """``{seed}`` in a path stands for any seed, also in the name of a folder."""
-    run("pretrain", output=tmp_path / "seed0")
-    file = tmp_path / "seed0" / "encoder.safetensors"
-    pattern = str(tmp_path / "seed{seed}" / file.name)
-    configs["compare"]["arms"] = {"vae": {"encoder": "checkpoint", "checkpoint": pattern}}
-    run("compare")
-    assert "finished before" in run("compare")
-    Encoder.load(file).save(file, note="the same weights in another file")
-    assert "finished before" not in run("compare")
+    (tmp_path / "seed0").mkdir()
+    encoder.save(tmp_path / "seed0" / "e.safetensors")
+    pattern = str(tmp_path / "seed{seed}" / "e.safetensors")
+    small_configs["compare"]["arms"] = {"vae": {"encoder": "checkpoint", "checkpoint": pattern}}
+    run_small("compare")
+    assert "finished before" in run_small("compare")
+    encoder.save(tmp_path / "seed0" / "e.safetensors", note="the same weights in another file")
+    assert "finished before" not in run_small("compare")
 
 
 # Superseded results.
@@ -137,15 +124,13 @@ class Config:
 
 
 def test_a_run_folder_says_what_was_asked_for_and_where(tmp_path):
-    open_run(tmp_path / "a" / "b", Config(5), "cpu")
-    written = yaml.safe_load((tmp_path / "a" / "b" / "config.yaml").read_text())
+    folder = tmp_path / "a" / "b"
+    open_run(folder, Config(5), "cpu")
+    written = yaml.safe_load((folder / "config.yaml").read_text())
     assert written == {"steps": 5, "seeds": [0, 1], "output": None, "device": "auto"}
-    facts = json.loads((tmp_path / "a" / "b" / "environment.json").read_text())
+    facts = json.loads((folder / "environment.json").read_text())
     assert facts["hardware"]["threads"] == torch.get_num_threads()
     assert facts["versions"]["torch"]
-
-
-def test_a_run_folder_that_cannot_be(tmp_path):
     (tmp_path / "file").write_text("")
     for output in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(InputError, match=r"^output: .*file.* cannot be created"):
@@ -153,35 +138,25 @@ def test_a_run_folder_that_cannot_be(tmp_path):
 
 
 REPORTS = ["results.json", "table.md", "episodes.npz", "errors.png", "encoder.safetensors"]
-REPORTS += [
-    "episodes/vae.png",
-    "lake.yaml",
-    "lake.json",
-    "lake/vae.png",
-    "tensorboard/report/events",
-    "finished.json",
-]
+REPORTS += ["episodes/vae.png", "lake.yaml", "lake.json", "lake/vae.png", "finished.json"]
+REPORTS += ["tensorboard/report/events"]
 SHARED = ["cells/encoder-0123456789abcdef/cell.json", "notes.txt", "figures/mine.png"]
 SHARED += ["tensorboard/encoder-0123456789abcdef/events"]
 
 
-def fill(folder, text):
-    for name in REPORTS:
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+def fill(folder, text, names=REPORTS):
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
 
 
 @pytest.fixture
-def used(tmp_path, capsys):
+def used(tmp_path):
     """A run folder with results of a configuration, and with what belongs to none."""
-    folder = tmp_path / "run"
-    open_run(folder, Config(), "cpu")
-    fill(folder, "first")
-    for name in SHARED:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text("shared")
-    return folder
+    open_run(tmp_path / "run", Config(), "cpu")
+    fill(tmp_path / "run", "first")
+    fill(tmp_path / "run", "shared", SHARED)
+    return tmp_path / "run"
 
 
 def generation(folder, n):
@@ -191,10 +166,8 @@ def generation(folder, n):
 def test_results_of_another_configuration_are_kept(used, capsys):
     open_run(used, Config(steps=4, seeds=(0,)), "cpu")
     printed = capsys.readouterr().out
-    assert printed == (
-        "earlier results, of another configuration (seeds, steps), moved to "
-        f"{used / 'superseded' / '1'}\n"
-    )
+    assert "of another configuration (seeds, steps), moved to" in printed
+    assert str(used / "superseded" / "1") in printed
     fill(used, "second")
     open_run(used, Config(), "cpu")
     for n, (text, steps) in {1: ("first", 3), 2: ("second", 4)}.items():
@@ -208,14 +181,12 @@ def test_results_of_another_configuration_are_kept(used, capsys):
 
 
 def test_the_same_configuration_elsewhere_supersedes_nothing(used, capsys):
+    """A place counts for nothing; a file that cannot be read is another configuration."""
     open_run(used, Config(output=used, device="cpu"), "cpu")
     assert not (used / "superseded").exists()
     assert (used / "results.json").read_text() == "first"
     assert not (used / "finished.json").exists(), "the results are about to be written over"
     assert capsys.readouterr().out == ""
-
-
-def test_a_configuration_that_cannot_be_read_is_another(used):
     (used / "config.yaml").write_text("steps: [")
     open_run(used, Config(), "cpu")
     assert (generation(used, 1) / "config.yaml").read_text() == "steps: ["
@@ -234,14 +205,9 @@ def test_a_move_that_was_interrupted_goes_on(used, monkeypatch, moves):
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "rename", interrupted)
-        try:
+        with pytest.raises(KeyboardInterrupt) if moves < 14 else contextlib.nullcontext():
             open_run(used, Config(steps=4), "cpu")
-        except KeyboardInterrupt:
-            open_interrupted = True
-        else:
-            open_interrupted = False
     open_run(used, Config(steps=4), "cpu")
-    assert open_interrupted == (moves < 14)
     assert [folder.name for folder in (used / "superseded").iterdir()] == ["1"]
     assert all((generation(used, 1) / name).read_text() == "first" for name in REPORTS)
     assert yaml.safe_load((generation(used, 1) / "config.yaml").read_text())["steps"] == 3
@@ -254,28 +220,57 @@ def test_lakes_own_keys_supersede_its_own_files(used):
     assert (used / "results.json").read_text() == "first"
 
 
-def test_evaluate_keeps_the_results_of_other_settings(run, tmp_path):
-    run("evaluate")
-    printed = run("evaluate", "--episodes", "7")
-    assert "of another configuration (episodes), moved to" in printed
-    for folder, episodes in ((generation(tmp_path / "run", 1), 6), (tmp_path / "run", 7)):
-        rows = json.loads((folder / "results.json").read_text())["rows"]
-        assert rows[0]["episodes"] == episodes
-        with np.load(folder / "episodes.npz") as arrays:
-            assert all(len(array) == episodes for array in arrays.values())
+# Longer trainings.
 
 
-def test_a_study_shares_cells_and_tensorboard_shows_one_report(run, configs, tmp_path, monkeypatch):
-    configs["compare"]["arms"]["vae"] = {"encoder": "random"}
-    run("compare")
-    monkeypatch.setattr("fewshot.study.arms.Arms.untrained", computed)
-    with pytest.raises(AssertionError, match="computed again"):
-        run("compare", "--arms.pixels.encoder=pixels")
-    monkeypatch.undo()
-    before = {p.name for p in (tmp_path / "run" / "cells").iterdir()}
-    printed = run("compare", "--arms.pixels.encoder=pixels")
-    assert "(arms.pixels)" in printed
-    assert before < {p.name for p in (tmp_path / "run" / "cells").iterdir()}
-    assert len(list((tmp_path / "run" / "tensorboard" / "report").iterdir())) == 1
-    log = EventAccumulator(str(tmp_path / "run" / "tensorboard" / "report")).Reload()
-    assert "verdicts/text_summary" in log.Tags()["tensors"]
+def weights(folder):
+    return Encoder.load(folder / "encoder.safetensors").state_dict()
+
+
+def same(one, other):
+    return all(torch.equal(one[key], other[key]) for key in other)
+
+
+@pytest.fixture
+def steps_taken(monkeypatch):
+    """The numbers of the optimizer steps that are taken, in pretraining and meta-training."""
+    taken = []
+    for owner in (Trainer, fewshot.meta_train._Trainer):
+        step = owner.step
+
+        def counted(self, number, step=step):
+            taken.append(number)
+            return step(self, number)
+
+        monkeypatch.setattr(owner, "step", counted)
+    return taken
+
+
+@pytest.mark.parametrize(("steps", "resumed"), [(4, 4), (5, 4), (1, 0)])
+@pytest.mark.parametrize("command", ["pretrain", "train"])
+def test_a_longer_training_goes_on_to_the_same_bits(
+    run_small, tmp_path, steps_taken, command, steps, resumed
+):
+    """Also from a length that is no multiple of validate_every: its last validation is ignored."""
+    key = f"--{command}.steps"
+    run_small(command, key, "8", "--seed=2", output=tmp_path / "whole")
+    run_small(command, key, str(steps), "--seed=2")
+    short = weights(tmp_path / "run")
+    steps_taken.clear()
+    printed = run_small(command, key, "8", "--seed=2")
+    assert f"({command}.steps)" in printed
+    assert steps_taken == list(range(resumed, 8))
+    assert same(weights(tmp_path / "run"), weights(tmp_path / "whole"))
+    assert same(weights(tmp_path / "run" / "superseded" / "1"), short)
+    if command == "pretrain":
+        history = json.loads((tmp_path / "run" / "results.json").read_text())["history"]
+        assert [entry["step"] for entry in history] == [2, 4, 6, 8]
+    # A shorter one does not come from the longer one.
+    run_small(command, key, str(steps), "--seed=2")
+    assert same(weights(tmp_path / "run"), short)
+
+
+def test_a_schedule_that_knows_its_end_starts_anew(run_small, steps_taken):
+    for steps in (4, 8):
+        run_small("pretrain", "--pretrain.schedule=cosine", f"--pretrain.steps={steps}")
+    assert steps_taken == [*range(4), *range(8)]

@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 
 from fewshot.cli import main
@@ -23,23 +24,19 @@ pytestmark = pytest.mark.usefixtures("cache")
 @pytest.fixture
 def config(study):
     """Of pixels, on the tiny study's dataset."""
+    cosine = {"class_path": "Prototypical", "init_args": {"metric": "cosine"}}
+    shapes = [(3, 1, 4), (4, 3, 2)]
     return {
         "dataset": study["dataset"],
-        "learners": {
-            "cosine": {"class_path": "Prototypical", "init_args": {"metric": "cosine"}},
-            "nearest": {"class_path": "NearestNeighbour"},
-        },
-        "settings": [
-            {"n_way": 3, "n_shot": 1, "n_query": 4},
-            {"n_way": 4, "n_shot": 3, "n_query": 2},
-        ],
+        "learners": {"cosine": cosine, "nearest": {"class_path": "NearestNeighbour"}},
+        "settings": [dict(zip(("n_way", "n_shot", "n_query"), s, strict=True)) for s in shapes],
         "episodes": 15,
     }
 
 
 @pytest.fixture
 def run(tmp_path, write, config, capsys):
-    """Run the command; returns what it printed, its rows and its per-episode errors."""
+    """Run the command; returns its print, its rows and its per-episode errors."""
 
     def evaluate(*arguments):
         output = tmp_path / "run"
@@ -67,6 +64,9 @@ def test_print_rows_and_episodes_agree(run):
         )
         assert line in printed
         assert (row["split"], row["episodes"]) == ("test", 15)
+    printed, rows, _ = run("--episodes", "1")
+    assert rows[0]["error_ci95_episodes"] is None
+    assert "±" not in printed
 
 
 @pytest.mark.parametrize("split", ["test", "validation", "train"])
@@ -84,50 +84,28 @@ def test_pixels_of_any_split_by_a_plain_loop(run, config, split):
 @pytest.mark.parametrize("latents", ["all", "class"])
 def test_an_encoder_of_a_study_has_the_errors_of_the_study(finished, run, latents):
     (folder,) = (finished.folder / "cells").glob("encoder-guided-seed1-*")
-    _, _, arrays = run(
-        "--encoder",
-        str(folder / "encoder.safetensors"),
-        "--latents",
-        latents,
-        "--episodes",
-        "20",
-        "--learners",
-        "{p: {class_path: Prototypical}}",
-    )
+    encoder = ("--encoder", str(folder / "encoder.safetensors"), "--latents", latents)
+    _, _, arrays = run(*encoder, "--episodes=20", "--learners", "{p: {class_path: Prototypical}}")
     expected = finished.arrays[f"guided|prototypical|{latents}|3w1s"][1]
     assert np.array_equal(arrays["p|3w1s"], expected)
 
 
-def test_one_episode_has_no_interval(run):
-    printed, rows, _ = run("--episodes", "1")
-    assert rows[0]["error_ci95_episodes"] is None
-    assert "±" not in printed
-
-
-def test_images_of_ones_own(run, config, image_folder):
-    config["dataset"] = image_folder([6, 6, 6, 6])
+def test_images_of_ones_own(run, fails, write, config, tmp_path):
+    rng = np.random.default_rng(0)
+    sizes = {"train/a": 6, "val/b": 6, "test/c": 6, "test/d": 6, "test/few": 3, "test/e": 6}
+    for name, n in sizes.items():
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for i in range(n):
+            pixels = rng.integers(0, 256, (16, 16), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "images" / name / f"{i}.png")
+    images = {"path": str(tmp_path / "images"), "size": 16}
+    config["dataset"] = {"class_path": "ImageFolder", "init_args": images}
+    line = fails("evaluate", write(config), writes=True)
+    assert "class 'few' has 3 images; n_shot + n_query needs 5" in line
+    config["settings"] = [{"n_way": 3, "n_shot": 1, "n_query": 2}]
     _, rows, _ = run("--episodes", "40")
     # Noise has no classes: chance is two thirds.
     assert rows[0]["error"] == pytest.approx(200 / 3, abs=12)
-
-
-def refused(fails, write, config, *arguments, **options):
-    return fails("evaluate", write(config), *arguments, **options)
-
-
-def test_a_class_with_too_few_images(fails, write, config, image_folder):
-    config["dataset"] = image_folder([6, 6, 3, 6])
-    line = refused(fails, write, config, writes=True)
-    assert "class 's2' has 3 images; n_shot + n_query needs 5" in line
-
-
-def test_more_ways_than_classes_before_anything_is_read(fails, write, config, monkeypatch):
-    def splits(_):
-        raise AssertionError("read")
-
-    monkeypatch.setattr(Glyphs, "splits", splits)
-    line = refused(fails, write, config, "--settings", "[{n_way: 6}]")
-    assert "n_way: 6 classes asked for, the test set of glyphs has 5" in line
 
 
 @pytest.fixture
@@ -137,74 +115,53 @@ def checkpoint(tmp_path):
     return path
 
 
-def test_a_missing_checkpoint(fails, write, config):
-    line = refused(fails, write, config, "--encoder", "nowhere.safetensors")
-    assert "nowhere.safetensors: no such encoder checkpoint" in line
-
-
-def break_header(path):
-    content = path.read_bytes()
-    path.write_bytes(content[: len(content) // 2])
-
-
-def web_page(path):
-    path.write_text("<!DOCTYPE html><html>404</html>" * 20)
-
-
-def other_tensors(path):
-    save_file({"weight": torch.zeros(2)}, path)
-
-
-def bad_description(path):
-    save_file(
-        {}, path, metadata={"format": "guided-fewshot encoder 1", "encoder": "{", "provenance": ""}
-    )
-
-
-@pytest.mark.parametrize("damage", [break_header, web_page, other_tensors, bad_description])
-def test_a_damaged_checkpoint(fails, write, config, checkpoint, damage):
-    damage(checkpoint)
-    line = refused(fails, write, config, "--encoder", str(checkpoint))
-    assert re.search(r"encoder\.safetensors: (damaged|is not an) encoder checkpoint", line)
-
-
-def test_a_checkpoint_of_another_input_shape(fails, write, config, checkpoint):
-    config["dataset"]["init_args"]["size"] = 12
-    line = refused(fails, write, config, "--encoder", str(checkpoint), writes=True)
-    assert "images of shape (1, 12, 12) given to an encoder made for (1, 16, 16)" in line
-
-
-def test_latents_that_the_encoder_has_not(fails, write, config, checkpoint):
-    line = refused(fails, write, config, "--encoder", str(checkpoint), "--latents", "content")
-    assert "latents: 'content', but this encoder has none" in line
-
-
-def test_output_below_a_file(fails, write, config, tmp_path):
-    (tmp_path / "file").write_text("")
-    line = refused(fails, write, config, "--output", str(tmp_path / "file" / "run"))
-    assert "output: " in line
-    assert "cannot be created (Not a directory)" in line
+def test_a_damaged_checkpoint(fails, write, config, checkpoint):
+    whole = checkpoint.read_bytes()
+    metadata = {"format": "guided-fewshot encoder 1", "encoder": "{", "provenance": ""}
+    for damage in (
+        lambda path: path.write_bytes(whole[: len(whole) // 2]),
+        lambda path: path.write_text("<!DOCTYPE html><html>404</html>" * 20),
+        lambda path: save_file({"weight": torch.zeros(2)}, path),
+        lambda path: save_file({}, path, metadata=metadata),
+    ):
+        damage(checkpoint)
+        line = fails("evaluate", write(config), "--encoder", str(checkpoint))
+        assert re.search(r"encoder\.safetensors: (damaged|is not an) encoder checkpoint", line)
 
 
 @pytest.mark.parametrize(
-    ("argument", "message"),
+    ("arguments", "message"),
     [
-        ("--episodes=0", "episodes: expected at least 1, got 0"),
-        ("--learners={}", "learners: at least one is needed"),
-        ("--settings=[]", "settings: at least one is needed"),
-        ("--split=tests", "split: expected one of"),
+        (["--episodes=0"], "episodes: expected at least 1, got 0"),
+        (["--learners={}"], "learners: at least one is needed"),
+        (["--settings=[]"], "settings: at least one is needed"),
+        (["--split=tests"], "split: expected one of"),
+        (["--settings=[{n_way: 6}]"], "n_way: 6 classes asked for, the test set of glyphs has 5"),
+        (["--encoder=nowhere.safetensors"], "nowhere.safetensors: no such encoder checkpoint"),
+        (["--encoder={file}", "--latents=content"], "latents: 'content', but this encoder has"),
+        (["--output", "{file}/run"], "encoder.safetensors/run cannot be created (Not a directory)"),
     ],
 )
-def test_impossible_settings(fails, write, config, argument, message):
-    assert message in refused(fails, write, config, argument)
+def test_impossible_settings_before_anything_is_read(
+    fails, write, config, checkpoint, monkeypatch, arguments, message
+):
+    if not message.endswith("(Not a directory)"):
+        monkeypatch.setattr(Glyphs, "splits", None)
+    arguments = [argument.replace("{file}", str(checkpoint)) for argument in arguments]
+    assert message in fails("evaluate", write(config), *arguments)
 
 
 @pytest.mark.parametrize(
-    ("argument", "message"),
+    ("arguments", "message"),
     [
-        ("--seed=-1", "seed: expected >= 0, got -1"),
-        ("--learners={x: {class_path: Ridge, init_args: {penalty: 0}}}", "Ridge.penalty: expected"),
+        (["--seed=-1"], "seed: expected >= 0, got -1"),
+        (["--learners={x: {class_path: Ridge, init_args: {penalty: 0}}}"], "Ridge.penalty: expect"),
+        (["--dataset.init_args.size=12", "--encoder"], "shape (1, 12, 12) given to an encoder"),
     ],
 )
-def test_settings_that_only_their_user_finds_impossible(fails, write, config, argument, message):
-    assert message in refused(fails, write, config, argument, writes=True)
+def test_settings_that_only_their_user_finds_impossible(
+    fails, write, config, checkpoint, arguments, message
+):
+    if arguments[-1] == "--encoder":
+        arguments = [*arguments, str(checkpoint)]
+    assert message in fails("evaluate", write(config), *arguments, writes=True)

@@ -31,28 +31,22 @@ def config(finished, study, tmp_path):
 
 
 @pytest.fixture
-def compare(tmp_path, write, config, capsys):
+def compare(tmp_path, write, config):
     def run():
         assert main(["compare", write(config), "--output", str(tmp_path / "run")]) == 0
-        capsys.readouterr()
         with np.load(tmp_path / "run" / "episodes.npz") as stored:
             return {key: stored[key] for key in stored}
 
     return run
 
 
-def test_errors_are_those_of_the_files_encoders(finished, compare):
+def test_errors_are_those_of_the_encoders_in_the_files(finished, compare, config, tmp_path):
     """Also after meta-training, which starts from them."""
-    arrays = compare()
+    before = compare()
     for learner in ("prototypical", "trained"):
         for latents in ("all", "class"):
             expected = finished.arrays[f"guided|{learner}|{latents}|3w1s"]
-            assert np.array_equal(arrays[f"mine|{learner}|{latents}|3w1s"], expected)
-
-
-def test_a_file_that_changed_is_another_encoder(finished, compare, config, tmp_path):
-    config["arms"]["mine"]["latents"] = ["all"]
-    before = compare()
+            assert np.array_equal(before[f"mine|{learner}|{latents}|3w1s"], expected)
     cells = set((tmp_path / "run" / "cells").iterdir())
     # It is the content that counts, not the place.
     for seed in (0, 1):
@@ -61,6 +55,8 @@ def test_a_file_that_changed_is_another_encoder(finished, compare, config, tmp_p
     again = compare()
     assert all(np.array_equal(again[key], errors) for key, errors in before.items())
     assert set((tmp_path / "run" / "cells").iterdir()) == cells, "nothing was computed"
+    # A file that changed is another encoder.
+    config["arms"]["mine"]["latents"] = ["all"]
     for seed in (0, 1):
         shutil.copy(encoder_of(finished, "vae", seed), tmp_path / f"moved{seed}.safetensors")
     expected = finished.arrays["vae|prototypical|all|3w1s"]
@@ -76,36 +72,17 @@ def test_one_file_serves_all_seeds(finished, compare, config):
     assert not np.array_equal(*trained), "meta-training has the study's seeds"
 
 
-def test_an_encoder_with_few_latents_beside_an_arm_that_excites(
-    finished, compare, config, tmp_path
-):
+def small(path):
+    Encoder(Conv4((1, 16, 16), width=4), LatentLayout({"content": (0, 2)})).save(path)
+
+
+def test_an_encoder_with_few_latents_beside_an_arm_that_excites(compare, config, tmp_path):
     """It has no latents where the other arm's slice is: nothing of it is probed."""
-    Encoder(Conv4((1, 16, 16), width=4), LatentLayout({"content": (0, 2)})).save(
-        tmp_path / "small.safetensors"
-    )
-    small = {"encoder": "checkpoint", "checkpoint": str(tmp_path / "small.safetensors")}
-    config["arms"]["small"] = small
+    small(tmp_path / "small.safetensors")
+    file = str(tmp_path / "small.safetensors")
+    config["arms"]["small"] = {"encoder": "checkpoint", "checkpoint": file}
     config["learners"].pop("trained")
     assert compare()["small|prototypical|all|3w1s"].shape == (2, 20)
-
-
-@pytest.fixture
-def refused(fails, write, config, tmp_path):
-    """Run a study that must be refused before it computes anything; returns the line."""
-
-    def run():
-        line = fails("compare", write(config), writes=True)
-        assert not (tmp_path / "must-not-exist" / "cells").exists()
-        return line
-
-    return run
-
-
-def test_a_missing_file_before_anything_is_trained(refused, tmp_path):
-    """The second seed's: what the first seed needs is there."""
-    (tmp_path / "e1.safetensors").unlink()
-    line = refused()
-    assert "e1.safetensors: no such encoder checkpoint" in line
 
 
 def another_shape(path):
@@ -116,43 +93,34 @@ def projection(path):
     Encoder(Pixels((1, 16, 16)), None).with_projection(3).save(path)
 
 
-def no_class(path):
-    Encoder(Conv4((1, 16, 16), width=4), LatentLayout({"content": (0, 2)})).save(path)
-
-
 @pytest.mark.parametrize(
-    ("make", "message"),
+    ("seed", "change", "message"),
     [
-        (another_shape, "e0.safetensors: made for images (1, 12, 12), the dataset's are (1, 16"),
-        (projection, "e0.safetensors: ends in a projection"),
-        (no_class, "no slice is called 'class'; there are: all, content"),
-        (lambda path: path.write_text("<html>"), "e0.safetensors: damaged encoder checkpoint"),
+        (0, another_shape, "made for images (1, 12, 12), the dataset's are (1, 16, 16)"),
+        (0, projection, "e0.safetensors: ends in a projection"),
+        (0, small, "no slice is called 'class'; there are: all, content"),
+        (0, lambda path: path.write_text("<html>"), "e0.safetensors: damaged encoder checkpoint"),
+        # What the first seed needs is there.
+        (1, lambda path: path.unlink(), "e1.safetensors: no such encoder checkpoint"),
     ],
 )
-def test_a_file_that_cannot_be_used(refused, tmp_path, make, message):
-    make(tmp_path / "e0.safetensors")
-    assert message in refused()
+def test_unusable_files_before_anything_is_computed(
+    fails, write, config, tmp_path, seed, change, message
+):
+    change(tmp_path / f"e{seed}.safetensors")
+    assert message in fails("compare", write(config), writes=True)
+    assert not (tmp_path / "must-not-exist" / "cells").exists()
 
 
-@pytest.mark.parametrize(
-    ("arm", "message"),
-    [
+def test_settings_that_contradict_each_other(fails, write, config):
+    for arm, message in (
         ({"encoder": "checkpoint"}, "checkpoint: missing; name the encoder's file"),
-        ({"checkpoint": "e.safetensors"}, "checkpoint: a pretrained encoder is not read from"),
+        ({"checkpoint": "e"}, "checkpoint: a pretrained encoder is not read from a file"),
+        ({"checkpoint": "e", "encoder": "random"}, "checkpoint: a random encoder is not read"),
         (
-            {"encoder": "random", "checkpoint": "e.safetensors"},
-            "checkpoint: a random encoder is not read from a file",
-        ),
-        (
-            {
-                "encoder": "checkpoint",
-                "checkpoint": "e.safetensors",
-                "guidance": [{"class_path": "DeformablePCA"}],
-            },
+            {"checkpoint": "e", "encoder": "checkpoint", "guidance": ["DeformablePCA"]},
             "guidance: a checkpoint encoder cannot be guided",
         ),
-    ],
-)
-def test_settings_that_contradict_each_other(fails, write, config, arm, message):
-    config["arms"]["mine"] = arm
-    assert message in fails("compare", write(config))
+    ):
+        config["arms"]["mine"] = arm
+        assert message in fails("compare", write(config))

@@ -1,6 +1,5 @@
 """Diagnostics of encoders whose latents are known to hold what is measured."""
 
-import pytest
 import torch
 
 from fewshot.data.bank import ImageBank
@@ -15,13 +14,13 @@ from guided.latents import ATTRIBUTE, DEFORMATION, LatentLayout
 SHAPE = (1, 16, 16)
 
 
-def layout_of(slices: dict[str, tuple[int, int]]) -> LatentLayout:
+def layout_of(**slices):
     """Slices in the roles that their names have among guidances."""
     roles = {name: DEFORMATION if name in AFFINE else ATTRIBUTE for name in slices}
     return LatentLayout(slices, {k: role for k, role in roles.items() if k != "content"})
 
 
-def linear_encoder(readers: torch.Tensor, layout: LatentLayout) -> Encoder:
+def linear_encoder(readers, layout):
     """Latent i is the inner product of the pixels with row i of ``readers``."""
     encoder = Encoder(Pixels(SHAPE), layout)
     with torch.no_grad():
@@ -36,7 +35,7 @@ def test_probes_find_the_class_where_it_is(make_bank):
     means = torch.stack([bank.images[bank.labels == c].float().mean(0).flatten() for c in range(6)])
     # What tells the classes apart, and six directions with none of it.
     patterns = torch.linalg.svd((means - means.mean(0)) / 255, full_matrices=True).Vh
-    layout = layout_of({"class": (0, 5), "content": (5, 11)})
+    layout = layout_of(**{"class": (0, 5)}, content=(5, 11))
     encoder = linear_encoder(torch.cat([patterns[:5], patterns[-6:]]), layout)
     (entry,) = diagnose(encoder, bank, {"class": (0, 5)})
     assert entry["measure"] == "linear probe of class, error in percent"
@@ -56,7 +55,7 @@ def test_a_latent_that_measures_a_translation():
     bank = ImageBank(images, torch.arange(10) % 2, ("a", "b"))
     x = torch.linspace(-1, 1, 16).repeat(16)
     y = torch.linspace(-1, 1, 16).repeat_interleave(16)
-    layout = layout_of({"translation_x": (0, 1), "content": (1, 3)})
+    layout = layout_of(translation_x=(0, 1), content=(1, 3))
     entry, found = diagnose(linear_encoder(torch.stack([x, y, x * 0 + 1]), layout), bank, {})
     assert entry["measure"] == "correlation of a latent with an applied translation_x"
     assert entry["latent"] == "translation_x"
@@ -70,50 +69,36 @@ def test_a_latent_that_measures_a_translation():
     assert found["target"] < found["other"]
 
 
-def test_each_latent_is_measured_by_its_own_deformation():
-    bank = ImageBank(
-        torch.randint(0, 256, (6, 1, 16, 16), generator=torch.Generator().manual_seed(0)).byte(),
-        torch.zeros(6, dtype=torch.int64),
-        ("a",),
-    )
-    layout = layout_of({"scale": (0, 1), "rotation": (1, 2), "content": (2, 4)})
+def test_each_latent_is_measured_by_its_own_deformation(bank):
     readers = torch.randn(4, 256, generator=torch.Generator().manual_seed(1))
-    measured = diagnose(linear_encoder(readers, layout), bank, {})
+    encoder = linear_encoder(readers, layout_of(scale=(0, 1), rotation=(1, 2), content=(2, 4)))
+    measured = diagnose(encoder, bank.rows(torch.arange(6)), {})
     assert [entry.get("latent") for entry in measured] == ["rotation", "scale", None]
     assert measured[2]["deformations"] == ["rotation", "scale"]
 
 
-def test_without_latents_there_is_nothing_to_diagnose(bank):
-    assert diagnose(Encoder(Pixels(SHAPE), None), bank, {"class": (0, 3)}) == []
-
-
-@pytest.mark.parametrize(
-    ("labels", "place"),
-    [
+def test_what_cannot_be_measured_is_left_out(bank):
+    assert diagnose(Encoder(Pixels(SHAPE), None), bank, {"class": (0, 3)}) == [], "no latents"
+    alone = linear_encoder(torch.ones(1, 256), layout_of(rotation=(0, 1)))
+    assert diagnose(alone, bank, {}) == [], "no other latents"
+    readers = torch.randn(4, 256, generator=torch.Generator().manual_seed(1))
+    encoder = linear_encoder(readers, layout_of(content=(0, 4)))
+    for labels, place in (
         ([0] * 12, (0, 2)),  # one category among the held-out classes
         ([0] * 11 + [1], (0, 2)),  # a category with one image
         ([0, 1] * 6, (0, 4)),  # no latents left to compare with
-    ],
-)
-def test_what_cannot_be_measured_is_left_out(labels, place):
-    images = torch.randint(0, 256, (12, 1, 16, 16), generator=torch.Generator().manual_seed(0))
-    bank = ImageBank(
-        images.byte(), torch.arange(12) % 3, ("a", "b", "c"), {"kind": torch.tensor(labels)}
-    )
-    readers = torch.randn(4, 256, generator=torch.Generator().manual_seed(1))
-    encoder = linear_encoder(readers, layout_of({"content": (0, 4)}))
-    assert diagnose(encoder, bank, {"kind": place}) == []
-
-
-def test_a_single_latent_has_no_others(bank):
-    encoder = linear_encoder(torch.ones(1, 256), layout_of({"rotation": (0, 1)}))
-    assert diagnose(encoder, bank, {}) == []
+    ):
+        kinds = {"kind": torch.tensor(labels)}
+        few = ImageBank(bank.images[:12], torch.arange(12) % 3, ("a", "b", "c"), kinds)
+        assert diagnose(encoder, few, {"kind": place}) == []
 
 
 def test_excited_slices_are_those_named_after_an_attribute(bank):
-    layout = layout_of({"rotation": (0, 1), "class": (1, 3), "content": (3, 5)})
+    layout = layout_of(rotation=(0, 1), **{"class": (1, 3)}, content=(3, 5))
     assert excited_slices(Encoder(Pixels(SHAPE), layout), bank) == {"class": (1, 3)}
     assert excited_slices(Encoder(Pixels(SHAPE), None), bank) == {}
+    within_unknown = layout_of(**{"class within group": (0, 2)}, content=(2, 4))
+    assert excited_slices(Encoder(Pixels(SHAPE), within_unknown), bank) == {}
 
 
 def test_a_latent_that_measures_a_factor():
@@ -122,14 +107,13 @@ def test_a_latent_that_measures_a_factor():
     ink = torch.rand(200, generator=rng)
     images = (255 * torch.rand(200, 1, 16, 16, generator=rng)).byte()
     images[:, 0, :8] = (255 * ink).byte()[:, None, None]
-    bank = ImageBank(
-        images, torch.arange(200) % 2, ("a", "b"), {"ink": (ink > 0.5).long()}, {"ink": ink.exp()}
-    )
+    known = {"ink": (ink > 0.5).long()}, {"ink": ink.exp()}
+    bank = ImageBank(images, torch.arange(200) % 2, ("a", "b"), *known)
     top = torch.zeros(16, 16)
     top[:8] = -1
     readers = torch.stack([top.flatten(), *torch.randn(2, 256, generator=rng)])
     readers[1:].view(2, 16, 16)[:, :8] = 0
-    layout = layout_of({"ink": (0, 1), "content": (1, 3)})
+    layout = layout_of(ink=(0, 1), content=(1, 3))
     encoder = linear_encoder(readers, layout)
     slices = excited_slices(encoder, bank)
     assert slices == {"ink": (0, 1)}
@@ -155,7 +139,7 @@ def test_an_attribute_within_another_is_probed_within_it(make_bank):
     # One direction along which hand 1 lies above hand 0 in each group, at places that overlap.
     steps = (means[1::2] - means[::2]) / 255
     reader = torch.linalg.lstsq(steps, torch.tensor([[5.0], [-5.0], [5.0]])).solution.T
-    layout = layout_of({"hand within group": (0, 1), "content": (1, 2)})
+    layout = layout_of(**{"hand within group": (0, 1), "content": (1, 2)})
     encoder = linear_encoder(torch.cat([reader, 0 * reader]), layout)
     slices = excited_slices(encoder, bank)
     assert slices == {"hand within group": (0, 1)}
@@ -173,11 +157,6 @@ def test_an_attribute_within_another_is_probed_within_it(make_bank):
     assert pooled["target"] > 15, "over all groups, no threshold tells the hands apart"
 
 
-def test_a_slice_within_what_the_bank_lacks_is_not_excited(bank):
-    layout = layout_of({"class within group": (0, 2), "content": (2, 4)})
-    assert excited_slices(Encoder(Pixels(SHAPE), layout), bank) == {}
-
-
 def test_a_table_has_errors_in_tenths_and_correlations_in_hundredths():
     probe = "linear probe of ink, error in percent"
     entries = [
@@ -185,8 +164,6 @@ def test_a_table_has_errors_in_tenths_and_correlations_in_hundredths():
         Measurement("guided", probe, "%", 7.26, 48.0, seed=0),
         Measurement("guided", probe, "%", 8.46, 46.0, seed=1),
     ]
-    table = measurements_table(entries)
-    assert table.splitlines()[2:] == [
-        "| rank correlation with ink | guided | 0.91 | 0.10 |",
-        "| linear probe of ink, error in percent | guided | 7.9 | 47.0 |",
-    ]
+    correlation, error = measurements_table(entries).splitlines()[2:]
+    assert correlation.endswith("| guided | 0.91 | 0.10 |")
+    assert error.endswith("| guided | 7.9 | 47.0 |")

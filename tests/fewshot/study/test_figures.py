@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 from matplotlib.colors import to_rgba
 
 from fewshot.study import StudyResult
@@ -35,58 +34,42 @@ def in_panel(rows, n_way):
     return [row for row in rows if row.n_way == n_way]
 
 
-def test_errors_are_drawn_with_their_interval_over_seeds(rows):
-    figure = errors_figure("tiny", rows)
+def test_errors_and_differences_are_drawn_with_their_intervals(rows):
+    figure, differences = errors_figure("tiny", rows), differences_figure("tiny", rows)
     assert "tiny: error in %, 95 % over seeds" in figure.get_suptitle()
-    for axes, n_way in zip(figure.axes, (3, 2), strict=True):
+    assert "error minus vae on the same episodes" in differences.get_suptitle()
+    for i, n_way in enumerate((3, 2)):
         panel = in_panel(rows, n_way)
-        assert markers(axes) == [row.error for row in panel]
-        assert bars(axes) == [row.error_ci95_seeds for row in panel]
-        assert axes.get_title() == f"{n_way}-way {1 if n_way == 3 else 3}-shot"
+        assert figure.axes[i].get_title().startswith(f"{n_way}-way")
+        assert markers(figure.axes[i]) == [row.error for row in panel]
+        assert bars(figure.axes[i]) == [row.error_ci95_seeds for row in panel]
+        paired = [row for row in panel if row.arm != "vae"]
+        assert markers(differences.axes[i]) == [row.paired_difference for row in paired]
+        assert bars(differences.axes[i]) == [row.paired_difference_ci95 for row in paired]
     labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert {"guided (class) · trained", "vae · prototypical"} < set(labels)
-
-
-def test_one_seed_is_drawn_with_its_interval_over_episodes(rows):
-    figure = errors_figure("tiny", [replace(r, seeds=(0,), error_ci95_seeds=None) for r in rows])
-    assert "over episodes" in figure.get_suptitle()
-    assert bars(figure.axes[0]) == [row.error_ci95_episodes for row in in_panel(rows, 3)]
-
-
-def test_differences_are_drawn_without_the_baseline(rows):
-    figure = differences_figure("tiny", rows)
-    assert "error minus vae on the same episodes" in figure.get_suptitle()
-    for axes, n_way in zip(figure.axes, (3, 2), strict=True):
-        panel = [row for row in in_panel(rows, n_way) if row.arm != "vae"]
-        assert markers(axes) == [row.paired_difference for row in panel]
-        assert bars(axes) == [row.paired_difference_ci95 for row in panel]
     assert differences_figure("tiny", [row for row in rows if row.arm == "vae"]) is None
+    # One seed is drawn with its interval over episodes.
+    one = errors_figure("tiny", [replace(r, seeds=(0,), error_ci95_seeds=None) for r in rows])
+    assert "over episodes" in one.get_suptitle()
+    assert bars(one.axes[0]) == [row.error_ci95_episodes for row in in_panel(rows, 3)]
 
 
 def test_errors_and_differences_of_many_sizes_have_logarithmic_axes(rows):
-    rows = [
-        replace(r, paired_difference=-4.0, paired_difference_ci95=(-5.0, -3.0))
-        for r in rows
-        if r.paired_with
-    ]
-    few = errors_figure("tiny", rows), differences_figure("tiny", rows)
-    rows[0] = replace(
-        rows[0],
-        error=0.3,
-        error_ci95_seeds=(0.2, 0.4),
-        paired_difference=-44.0,
-        paired_difference_ci95=(-46.0, -43.0),
-    )
+    few = {"paired_difference": -4.0, "paired_difference_ci95": (-5.0, -3.0)}
+    rows = [replace(row, **few) for row in rows if row.paired_with]
+    figures = errors_figure("tiny", rows), differences_figure("tiny", rows)
+    assert [figure.axes[0].get_xscale() for figure in figures] == ["linear", "linear"]
+    large = {"paired_difference": -44.0, "paired_difference_ci95": (-46.0, -43.0)}
+    rows[0] = replace(rows[0], error=0.3, error_ci95_seeds=(0.2, 0.4), **large)
     rows[1] = replace(rows[1], paired_difference=0.01, paired_difference_ci95=(-0.1, 0.12))
-    many = errors_figure("tiny", rows), differences_figure("tiny", rows)
-    assert [figure.axes[0].get_xscale() for figure in few] == ["linear", "linear"]
-    assert [figure.axes[0].get_xscale() for figure in many] == ["log", "symlog"]
-    for figure in many:
+    figures = errors_figure("tiny", rows), differences_figure("tiny", rows)
+    assert [figure.axes[0].get_xscale() for figure in figures] == ["log", "symlog"]
+    for figure in figures:
         for axes in figure.axes:
             low, high = axes.get_xlim()
-            drawable = [x for bar in bars(axes) for x in bar if figure is many[1] or x > 0]
-            assert all(low < x < high for x in drawable)
-            assert len(axes.get_xticks()) >= 3
+            ends = [x for bar in bars(axes) for x in bar]
+            assert all(low < x < high for x in ends if x > 0 or axes.get_xscale() == "symlog")
     zero = [replace(rows[0], error=0.0), *rows[1:]]
     assert errors_figure("tiny", zero).axes[0].get_xscale() == "linear", "0 has no logarithm"
 
@@ -107,32 +90,27 @@ def test_budgets_are_curves_of_one_group_of_learners(rows):
     assert budgets_figure(rows) is None, "no group has two budgets"
     grouped = [replace(row, learner_group="one", arm_group=row.arm[:6]) for row in rows]
     figure = budgets_figure(grouped)
-    assert [axes.get_title()[:15] for axes in figure.axes] == ["one, 2-way 3-sh", "one, 3-way 1-sh"]
     axes = figure.axes[1]
     curve = next(line for line in axes.lines if line.get_label() == "vae")
     of_vae = [r for r in in_panel(rows, 3) if r.arm == "vae"]
     assert list(curve.get_xdata()) == [0, 3]
     assert list(curve.get_ydata()) == [r.error for r in sorted(of_vae, key=lambda r: r.learner)]
-    labels = {line.get_label() for line in axes.lines}
-    assert labels == {"vae", "random", "guided", "guided (class)"}
+    assert "guided (class)" in {line.get_label() for line in axes.lines}
     assert len(axes.collections) == len(axes.lines), "a band for each"
 
 
 @pytest.mark.parametrize(("n_query", "channels"), [(3, 1), (12, 3)])
 def test_wrong_queries_are_framed_in_red(n_query, channels):
     generator = np.random.default_rng(0)
-    shape = (4, 2 + n_query, channels, 16, 16)
-    images = generator.integers(0, 256, shape, dtype=np.uint8)
+    images = generator.integers(0, 256, (4, 2 + n_query, channels, 16, 16), dtype=np.uint8)
     predicted = generator.integers(0, 4, (4, n_query))
     figure = episode_figure(Answers(images[:, :2], images[:, 2:], predicted))
     shown = min(n_query, 8)
     grid = np.array(figure.axes).reshape(4, 2 + shown)
-    for way in range(4):
-        for query in range(shown):
-            axes, guess = grid[way, 2 + query], int(predicted[way, query])
-            colour = to_rgba("tab:green" if guess == way else "tab:red")
-            assert axes.spines["left"].get_edgecolor() == colour
-            assert axes.get_xlabel() == ("" if guess == way else str(guess))
-    drawn = torch.from_numpy(np.array(grid[1, 4].images[0].get_array()))
-    expected = torch.from_numpy(images[1, 4]).permute(1, 2, 0)
-    assert torch.equal(drawn.view(16, 16, channels), expected)
+    for way, query in np.ndindex(4, shown):
+        axes, guess = grid[way, 2 + query], int(predicted[way, query])
+        colour = to_rgba("tab:green" if guess == way else "tab:red")
+        assert axes.spines["left"].get_edgecolor() == colour
+        assert axes.get_xlabel() == ("" if guess == way else str(guess))
+    drawn = np.asarray(grid[1, 4].images[0].get_array()).reshape(16, 16, channels)
+    assert np.array_equal(drawn, images[1, 4].transpose(1, 2, 0))

@@ -1,47 +1,45 @@
 """The label-free pipeline from end to end: guided VAE, tasks, learner, error."""
 
+import copy
 import json
 
 import numpy as np
 import pytest
+import yaml
 
 from fewshot.cli import main
+from fewshot.config.load import override
 
 pytestmark = pytest.mark.usefixtures("cache")
 
-AUGMENTATION = {"rotation": 20, "scale": 0.2, "views": 2}
-KNOWN = {"class_path": "KnownDeformation", "init_args": {"deformations": ["rotation", "scale"]}}
-LIGHT = {
-    "class_path": "DeformablePCA",
-    "init_args": {"deformations": ["rotation", "scale"], "exchange": True},
-}
+ARMS = yaml.safe_load("""
+vae: {}
+contrastive:
+  guidance: [{class_path: KnownDeformation, init_args: {deformations: []}}]
+  elbo: false
+known:
+  guidance:
+  - {class_path: DeformablePCA, init_args: {deformations: [rotation, scale], exchange: true}}
+  - {class_path: KnownDeformation, init_args: {deformations: [rotation, scale]}}
+  latents: [all, content]
+""")
 
 
 def tasks(class_path, **init_args):
+    setting = {"n_way": 4, "n_shot": 1, "n_query": 2}
+    validation = {"n_way": 3, "n_shot": 1, "n_query": 4}
+    train = {"setting": setting, "validation": validation, "validation_episodes": 4, "steps": 3}
+    chosen = {"class_path": class_path, "init_args": init_args}
     return {
         "learner": {"class_path": "Prototypical"},
-        "train": {
-            "setting": {"n_way": 4, "n_shot": 1, "n_query": 2},
-            "steps": 3,
-            "validation": {"n_way": 3, "n_shot": 1, "n_query": 4},
-            "validation_episodes": 4,
-            "validate_every": 3,
-            "tasks": {"class_path": class_path, "init_args": init_args},
-        },
+        "train": train | {"validate_every": 3, "tasks": chosen},
     }
 
 
 @pytest.fixture
 def label_free(study):
-    study["pretrain"]["augmentation"] = dict(AUGMENTATION)
-    study["arms"] = {
-        "vae": {},
-        "contrastive": {
-            "guidance": [{"class_path": "KnownDeformation", "init_args": {"deformations": []}}],
-            "elbo": False,
-        },
-        "known": {"guidance": [LIGHT, KNOWN], "latents": ["all", "content"]},
-    }
+    study["pretrain"]["augmentation"] = {"rotation": 20, "scale": 0.2, "views": 2}
+    study["arms"] = copy.deepcopy(ARMS)
     study["learners"] = {
         "nearest": {"learner": {"class_path": "Prototypical"}},
         "refined": {"learner": {"class_path": "RefinedPrototypical"}},
@@ -49,29 +47,17 @@ def label_free(study):
         "clusters": tasks("ClusterTasks", n_clusters=6, n_partitions=2),
         "partitions": tasks("PartitionTasks", n_ranges=5),
     }
-    study["seeds"] = [0]
-    return study
+    return study | {"seeds": [0]}
 
 
-@pytest.fixture
-def run_study(write, tmp_path):
-    def run(config):
-        folder = tmp_path / "run"
-        assert main(["compare", write(config), "--output", str(folder)]) == 0
-        return folder
-
-    return run
-
-
-def test_from_images_to_errors(run_study, label_free):
-    folder = run_study(label_free)
+def test_from_images_to_errors(label_free, write, tmp_path):
+    folder = tmp_path / "run"
+    assert main(["compare", write(label_free), "--output", str(folder)]) == 0
     rows = json.loads((folder / "results.json").read_text())["rows"]
     assert {row["learner"] for row in rows} == set(label_free["learners"])
     assert all(row["transductive"] == (row["learner"] == "refined") for row in rows)
-    assert {(r["arm"], r["latents"]) for r in rows} >= {
-        ("known", "content"),
-        ("contrastive", "all"),
-    }
+    conditions = {(row["arm"], row["latents"]) for row in rows}
+    assert conditions >= {("known", "content"), ("contrastive", "all")}
     with np.load(folder / "episodes.npz") as errors:
         start = errors["known|nearest|content|3w1s"]
         for learner in ("views", "clusters", "partitions"):
@@ -84,65 +70,31 @@ def test_from_images_to_errors(run_study, label_free):
     assert not (alone / "decoder.safetensors").exists()
 
 
-def test_decoded_tasks_need_a_decoder(run_study, fails, write, label_free, tmp_path):
+def test_decoded_tasks_need_a_decoder(fails, write, label_free, tmp_path):
     label_free["learners"] = {"decoded": tasks("DecodedTasks")}
-    label_free["arms"].pop("contrastive")
-    folder = run_study(label_free)
-    assert json.loads((folder / "results.json").read_text())["rows"]
-    label_free["arms"] = {"random": {"encoder": "random"}}
-    label_free["baseline"] = "random"
-    line = fails("compare", write(label_free), writes=True)
-    assert "learners.decoded.train.tasks: DecodedTasks needs a decoder" in line
-    assert not list((tmp_path / "must-not-exist").glob("cells/*")), "before anything is trained"
+    for arm in (ARMS["contrastive"], {"encoder": "random"}):
+        label_free["arms"] = {"vae": {}, "other": arm}
+        line = fails("compare", write(label_free), writes=True)
+        assert "learners.decoded.train.tasks: DecodedTasks needs a decoder" in line
+        assert not list((tmp_path / "must-not-exist").glob("cells/*")), "before training"
+    label_free["arms"] = {"vae": {}}
+    assert main(["compare", write(label_free), "--output", str(tmp_path / "run")]) == 0
 
 
-def test_an_arm_may_have_an_augmentation_of_its_own(run_study, label_free):
-    """Its encoder is that of a study in which all arms have it; the others' are not."""
-    own = {"rotation": 5, "views": 2}
-    contrastive = label_free["arms"]["contrastive"]
-    label_free["arms"] = {"vae": {}, "contrastive": contrastive | {"augmentation": own}}
-    label_free["learners"] = {"nearest": label_free["learners"]["nearest"]}
-    cells = run_study(label_free) / "cells"
-
-    def encoders():
-        return {f.parent.name: f.read_bytes() for f in cells.glob("*/encoder.safetensors")}
-
-    before = encoders()
-    assert len(before) == 2
-    label_free["pretrain"]["augmentation"] = own
-    label_free["arms"]["contrastive"] = contrastive
-    run_study(label_free)
-    added = set(encoders()) - set(before)
-    assert {name.split("-")[1] for name in added} == {"vae"}
+RANDOM = {"encoder": "random", "augmentation": {"rotation": 5}}
+NO_SCALE = {"rotation": 20, "views": 2}
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("key", "value", "message"),
     [
-        (
-            lambda c: c["arms"].update(
-                random={"encoder": "random", "augmentation": {"rotation": 5}}
-            ),
-            "arms.random.augmentation: a random encoder is not trained here",
-        ),
-        (
-            lambda c: c["pretrain"].pop("augmentation"),
-            "KnownDeformation: needs augmentation.views 2, got 1",
-        ),
-        (
-            lambda c: c["arms"]["contrastive"].update(guidance=[]),
-            "arms.contrastive.elbo: without it the arm needs guidance",
-        ),
-        (
-            lambda c: c["pretrain"].update(elbo=False),
-            "pretrain.elbo: belongs to the arms of a study",
-        ),
-        (
-            lambda c: c["pretrain"]["augmentation"].pop("scale"),
-            "KnownDeformation.deformations: augmentation draws no 'scale'; it draws rotation",
-        ),
+        ("arms.random", RANDOM, "arms.random.augmentation: a random encoder is not trained here"),
+        ("arms.contrastive.guidance", [], "arms.contrastive.elbo: without it the arm needs"),
+        ("pretrain.augmentation", {}, "KnownDeformation: needs augmentation.views 2, got 1"),
+        ("pretrain.augmentation", NO_SCALE, "augmentation draws no 'scale'; it draws rotation"),
+        ("pretrain.elbo", False, "pretrain.elbo: belongs to the arms of a study"),
     ],
 )
-def test_impossible_studies_are_refused(fails, write, label_free, change, message):
-    change(label_free)
+def test_impossible_studies_are_refused(fails, write, label_free, key, value, message):
+    override(label_free, key, value)
     assert message in fails("compare", write(label_free), writes=True)

@@ -1,8 +1,10 @@
 """A study's report: every number recomputed from the per-episode errors beside it."""
 
+import json
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,8 +19,10 @@ from fewshot.learners.base import Learner
 from fewshot.learners.prototypical import Prototypical
 from fewshot.statistics import paired_difference
 from fewshot.study import ArmConfig, LearnerConfig, Published, StudyConfig, StudyResult
-from fewshot.study.rows import EpisodeErrors, Key
-from fewshot.study.scores import result_rows, stack
+from fewshot.study.lake import LakeResult
+from fewshot.study.latents import LatentsResult
+from fewshot.study.rows import EpisodeErrors, Key, LakeRow, Measurement, ResultRow
+from fewshot.study.scores import result_rows
 from fewshot.study.tables import study_table, verdicts
 from guided.augment import Augmentation
 from guided.errors import InputError
@@ -72,34 +76,26 @@ def test_differences_are_paired_episode_by_episode(finished, result):
         assert row.paired_difference_ci95 == pytest.approx(again.ci95, abs=1e-3)
 
 
-def test_results_record_how_they_were_made(finished):
-    results = finished.results
+def test_files_print_and_log_agree(finished, result):
+    results, folder = finished.results, finished.folder
     assert (results["study"], results["baseline"]) == ("tiny", "vae")
     assert results["classes"] == {"train": 10, "validation": 5, "test": 5}
     assert results["versions"]["torch"] == version("torch")
     assert results["hardware"]["device"] == "cpu"
-    assert yaml.safe_load((finished.folder / "config.yaml").read_text()) == results["config"]
-
-
-def test_the_table_is_printed_and_written(finished, result):
-    assert (finished.folder / "table.md").read_text() == result.table
+    assert yaml.safe_load((folder / "config.yaml").read_text()) == results["config"]
+    assert (folder / "table.md").read_text() == result.table
     assert result.table in finished.printed
     assert all(line in finished.printed for line in result.verdicts)
-    assert result.table.count("\n") == 2 + len(result.rows)
-
-
-def test_pictures_are_written_and_shown_in_tensorboard(finished):
     names = {"errors", "paired_differences", "learning_curves"}
     names |= {f"episodes/{arm}" for arm in ("pixels", "random", "vae", "guided")}
     for name in names:
-        with Image.open(finished.folder / f"{name}.png") as image:
+        with Image.open(folder / f"{name}.png") as image:
             assert min(image.size) > 80
             assert len(np.unique(np.asarray(image.convert("L")))) > 10, name
-    shown = events(finished.folder / "tensorboard" / "report")
+    shown = events(folder / "tensorboard" / "report")
     assert set(shown.Tags()["images"]) == names
     (event,) = shown.Tensors("table/text_summary")
-    table = event.tensor_proto.string_val[0].decode()
-    assert table == (finished.folder / "table.md").read_text()
+    assert event.tensor_proto.string_val[0].decode() == result.table
     assert "verdicts/text_summary" in shown.Tags()["tensors"]
 
 
@@ -112,13 +108,8 @@ def events(folder):
 def test_tensorboard_shows_the_trainings(finished):
     (folder,) = (finished.folder / "tensorboard").glob("encoder-guided-seed0-*")
     shown = events(folder)
-    assert set(shown.Tags()["scalars"]) >= {
-        "loss/reconstruction",
-        "loss/kl",
-        "loss/excitation/class",
-        "loss_weighted/total",
-        "validation/negative_elbo",
-    }
+    losses = {"loss/reconstruction", "loss/kl", "loss/excitation/class", "loss_weighted/total"}
+    assert set(shown.Tags()["scalars"]) >= losses | {"validation/negative_elbo"}
     assert [event.step for event in shown.Scalars("validation/score")] == [2, 4, 6, 8]
     assert "traversals" in shown.Tags()["images"]
     (folder,) = (finished.folder / "tensorboard").glob("train-vae-seed0-all-trained-*")
@@ -156,26 +147,25 @@ def config():
     )
 
 
-def errors(arm, latents, setting, values):
-    return [
-        EpisodeErrors(Key(arm, seed, "a", latents), setting, torch.tensor(row))
-        for seed, row in zip([7, 3], values, strict=True)
-    ]
+KNOWN = [
+    ("vae", "all", PLAIN, [[10.0, 20.0], [30.0, 40.0]]),
+    ("vae", "features", PLAIN, [[50.0, 50.0], [50.0, 50.0]]),
+    ("vae", "all", OTHER, [[0.0, 0.0], [0.0, 0.0]]),
+    ("guided", "all", PLAIN, [[8.0, 18.0], [27.0, 37.0]]),
+    ("guided", "features", PLAIN, [[60.0, 60.0], [60.0, 60.0]]),
+    ("guided", "content", PLAIN, [[10.0, 20.0], [30.0, 40.0]]),
+    ("guided", "all", OTHER, [[1.0, 0.0], [0.0, 0.0]]),
+]
 
 
 @pytest.fixture
 def known():
     """Seed by seed, as a study runs: each list holds (seed 7, seed 3)."""
-    conditions = [
-        errors("vae", "all", PLAIN, [[10.0, 20.0], [30.0, 40.0]]),
-        errors("vae", "features", PLAIN, [[50.0, 50.0], [50.0, 50.0]]),
-        errors("vae", "all", OTHER, [[0.0, 0.0], [0.0, 0.0]]),
-        errors("guided", "all", PLAIN, [[8.0, 18.0], [27.0, 37.0]]),
-        errors("guided", "features", PLAIN, [[60.0, 60.0], [60.0, 60.0]]),
-        errors("guided", "content", PLAIN, [[10.0, 20.0], [30.0, 40.0]]),
-        errors("guided", "all", OTHER, [[1.0, 0.0], [0.0, 0.0]]),
+    return [
+        EpisodeErrors(Key(arm, seed, "a", latents), setting, torch.tensor(values[i]))
+        for i, seed in enumerate((7, 3))
+        for arm, latents, setting, values in KNOWN
     ]
-    return [entry for seed in (0, 1) for entry in (pair[seed] for pair in conditions)]
 
 
 def find(rows, arm, latents, setting=PLAIN):
@@ -183,35 +173,24 @@ def find(rows, arm, latents, setting=PLAIN):
     return row
 
 
-def test_seeds_are_stacked_in_their_order(known):
-    table = stack(known)
-    assert table["vae", "a", "all", PLAIN].tolist() == [[10, 20], [30, 40]]
-    assert len(table) == 7
-
-
-@pytest.mark.parametrize(
-    ("latents", "setting", "difference", "reduction"),
-    [
+def test_each_arm_is_paired_with_the_baseline(config, known):
+    rows = result_rows(config, known)
+    for latents, setting, difference, reduction in (
         ("all", PLAIN, -2.5, 10.0),
         ("features", PLAIN, 10.0, -20.0),
         ("content", PLAIN, 0.0, 0.0),  # the baseline has none: its first choice
         ("all", OTHER, 0.25, None),  # the baseline makes no error
-    ],
-)
-def test_each_arm_is_paired_with_the_baseline(
-    config, known, latents, setting, difference, reduction
-):
-    row = find(result_rows(config, known), "guided", latents, setting)
-    assert (row.paired_difference, row.relative_reduction) == (difference, reduction)
-    assert row.paired_difference_ci95[0] <= difference <= row.paired_difference_ci95[1]
-    if reduction is None:
-        assert study_table([row]).endswith("| – |\n")
+    ):
+        row = find(rows, "guided", latents, setting)
+        assert (row.paired_difference, row.relative_reduction) == (difference, reduction)
+        assert row.paired_difference_ci95[0] <= difference <= row.paired_difference_ci95[1]
 
 
 def test_one_seed_has_no_interval_over_seeds(config, known):
     rows = result_rows(config, [entry for entry in known if entry.key.seed == 7])
-    assert find(rows, "vae", "all").error_ci95_seeds is None
-    assert find(rows, "vae", "all").error_ci95_episodes is not None
+    row = find(rows, "vae", "all")
+    assert (row.error, row.error_ci95_seeds) == (15, None), "seeds are stacked in their order"
+    assert row.error_ci95_episodes is not None
 
 
 def test_rows_tell_transduction_views_and_groups(config, known):
@@ -226,62 +205,40 @@ def test_rows_tell_transduction_views_and_groups(config, known):
     assert find(result_rows(config, known), "guided", "all").arm_group == "guided"
 
 
-def test_published_errors_with_a_source_are_a_table_of_their_own(config, known):
-    rows = result_rows(config, known)
-    published = [
-        Published("UFLST", {"5w1s": 3.0}, "Ji et al. 2019"),
-        Published("remembered", {"5w1s": 3.6}),
-    ]
-    ours = study_table(rows)
-    table = study_table(rows, published)
-    assert table.startswith(ours)
-    lines = table[len(ours) :].splitlines()
-    assert lines[1] == "| published, error % | 5-way 1-shot | 5-way 5-shot | source |"
-    assert lines[3:] == ["| UFLST | 3.0 | – | Ji et al. 2019 |"]
-    assert study_table(rows, published[1:]) == ours
-
-
-def test_table_groups_by_setting_and_keeps_the_arms_order(config, known):
+def test_a_tables_numbers(config, known):
     rows = result_rows(config, known)
     lines = study_table(rows).splitlines()
     assert "minus vae" in lines[0]
-    assert lines[2].startswith("| vae | all | a | 5-way 1-shot | 25.00 |")
     row = find(rows, "guided", "all")
     seeds, episodes, paired = (
         "{:.2f} … {:.2f}".format(*interval)
-        for interval in (
-            row.error_ci95_seeds,
-            row.error_ci95_episodes,
-            row.paired_difference_ci95,
-        )
+        for interval in (row.error_ci95_seeds, row.error_ci95_episodes, row.paired_difference_ci95)
     )
-    assert lines[4] == (
-        f"| guided | all | a | 5-way 1-shot | 22.50 | {seeds} | {episodes} | -2.50 | {paired} "
-        "| 10.0 |"
-    )
+    numbers = f"22.50 | {seeds} | {episodes} | -2.50 | {paired} | 10.0"
+    assert lines[4] == f"| guided | all | a | 5-way 1-shot | {numbers} |"
+    assert study_table([find(rows, "guided", "all", OTHER)]).endswith("| – |\n")
     settings = [line.split(" | ")[3] for line in lines[2:]]
     assert settings == ["5-way 1-shot"] * 5 + ["5-way 5-shot"] * 2
+    # Published errors with a source are a table of their own.
+    published = [Published("UFLST", {"5w1s": 3.0}, "Ji et al. 2019"), Published("x", {"5w1s": 3.6})]
+    table = study_table(rows, published)
+    assert table.startswith(study_table(rows))
+    assert table.endswith("| UFLST | 3.0 | – | Ji et al. 2019 |\n")
+    assert study_table(rows, published[1:]) == study_table(rows)
 
 
-@pytest.mark.parametrize(
-    ("interval", "verb"),
-    [((-3, -1), "lowers"), ((1, 2), "raises"), ((-1, 2), "does not clearly change")],
-)
-def test_verdicts_read_the_interval(config, known, interval, verb):
+def test_verdicts_read_the_interval(config, known):
     rows = result_rows(config, known)
-    rows = [
-        replace(row, paired_difference_ci95=interval) if row is find(rows, "guided", "all") else row
-        for row in rows
-    ]
-    lines = verdicts(rows)
-    assert len(lines) == 3, "each latents of the guided arm, on the first setting"
-    assert lines[0].startswith(f"guided (all) {verb} the error of vae: -2.50 points")
-    assert "2 seeds × 2 episodes" in lines[0]
-
-
-def test_a_guided_baseline_has_no_verdict_on_itself(config, known):
+    place = rows.index(find(rows, "guided", "all"))
+    verbs = {(-3, -1): "lowers", (1, 2): "raises", (-1, 2): "does not clearly change"}
+    for interval, verb in verbs.items():
+        rows[place] = replace(rows[place], paired_difference_ci95=interval)
+        lines = verdicts(rows)
+        assert len(lines) == 3, "each latents of the guided arm, on the first setting"
+        assert lines[0].startswith(f"guided (all) {verb} the error of vae: -2.50 points")
+        assert "2 seeds × 2 episodes" in lines[0]
     rows = result_rows(replace(config, baseline="guided"), known)
-    assert verdicts(rows) == []
+    assert verdicts(rows) == [], "a guided baseline has no verdict on itself"
     assert "minus guided" in study_table(rows)
 
 
@@ -291,9 +248,8 @@ def test_a_learner_may_be_paired_with_another_on_the_same_arm():
         "a": LearnerConfig(partial(Prototypical)),
         "b": LearnerConfig(partial(Prototypical, metric="cosine"), baseline="a"),
     }
-    config = StudyConfig(
-        "any", partial(dict), {"vae": ArmConfig(), "raw": ArmConfig("pixels")}, learners, seeds=[0]
-    )
+    arms = {"vae": ArmConfig(), "raw": ArmConfig("pixels")}
+    config = StudyConfig("any", partial(dict), arms, learners, seeds=[0])
     values = {("vae", "a"): 10.0, ("vae", "b"): 7.0, ("raw", "a"): 30.0, ("raw", "b"): 31.0}
     errors = [
         EpisodeErrors(Key(arm, 0, learner, "all"), Setting(), torch.tensor([v, v + 2]))
@@ -307,12 +263,46 @@ def test_a_learner_may_be_paired_with_another_on_the_same_arm():
         ("raw", "a"): ("arm", "vae", 20.0),
         ("raw", "b"): ("learner", "a", 1.0),
     }
-    lines = verdicts(list(rows.values()))
-    assert [line.split(":")[0] for line in lines] == [
-        "b on vae (all) lowers the error of a",
-        "b on raw (all) raises the error of a",
-    ]
+    lower, higher = verdicts(list(rows.values()))
+    assert lower.startswith("b on vae (all) lowers the error of a:")
+    assert higher.startswith("b on raw (all) raises the error of a:")
     untrained = {"paired_difference": 0.0, "paired_difference_ci95": (0.0, 0.0)}
     assert len(verdicts([rows["vae", "b"], replace(rows["raw", "b"], **untrained)])) == 1
-    with pytest.raises(InputError, match=r"^learners\.b\.baseline: no learner is called 'c'"):
-        replace(config, learners={"b": LearnerConfig(partial(Prototypical), baseline="c")})
+
+
+# Rows in JSON and back.
+
+FILES = sorted((Path(__file__).parents[3] / "runs" / "published").glob("*.json"))
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_published_files_survive_the_round_trip(file):
+    content = json.loads(file.read_text())
+    if "rows" not in content:
+        entries = content["diagnostics"]
+        assert [Measurement.from_json(entry).to_json() for entry in entries] == entries
+        return
+    row = content["rows"][0]
+    kind = LakeResult if "trials" in row else LatentsResult if "fid" in row else StudyResult
+    back = json.loads(json.dumps(kind.from_json(content).to_json()))
+    added = {"diagnostics": [], "published": [], "seconds_reused": 0.0}
+    assert back == added | content
+
+
+def test_rows_are_identified_by_their_first_columns():
+    content = json.loads((FILES[0].parent / "omniglot_compare.json").read_text())
+    result = StudyResult.from_json(content)
+    columns = ["arm", "learner", "latents", "n_way", "n_shot", "n_query"]
+    assert list(result.to_frame().columns[:6]) == columns
+    assert len({tuple(map(row.to_json().get, columns)) for row in result.rows}) == len(result.rows)
+    assert isinstance(result.rows[0].seeds, tuple)
+
+
+def test_other_columns_and_folders_are_refused(tmp_path):
+    for kind in (ResultRow, LakeRow):
+        with pytest.raises(TypeError, match="colour"):
+            kind.from_json({"colour": "red"})
+        with pytest.raises(TypeError, match="missing"):
+            kind.from_json({"arm": "vae"})
+    with pytest.raises(InputError, match=r"results\.json: not the result of a finished run"):
+        StudyResult.load(tmp_path)

@@ -11,14 +11,14 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-import yaml
 
 import fewshot.meta_train
 import fewshot.study.arms
 import fewshot.study.run
 from fewshot.cli import main
 from fewshot.commands.compare import CompareConfig
-from fewshot.config import parse
+from fewshot.config import load
+from fewshot.config.load import override
 from fewshot.data.bank import ImageBank
 from fewshot.data.dataset import Splits
 from fewshot.episodes import Setting
@@ -35,21 +35,41 @@ from guided.training.state import Progress, ResumableState
 
 pytestmark = pytest.mark.usefixtures("cache")
 
-CONDITIONS = [
-    ("pixels", "all"),
-    ("random", "all"),
-    ("vae", "all"),
-    ("guided", "all"),
-    ("guided", "class"),
-]
+SETTING = Setting(3, 1, 4)
+SEED = derive_seed(0, "test", "3w1s")
+CONDITIONS = [("pixels", "all"), ("random", "all"), ("vae", "all")]
+CONDITIONS += [("guided", "all"), ("guided", "class")]
 
 
-def parsed(file):
-    return parse(CompareConfig, [str(file)], "compare")
+@pytest.fixture(scope="module")
+def parsed(finished):
+    return load(CompareConfig, finished.config)
 
 
-def splits_of(config):
-    return config.dataset(None).splits()
+@pytest.fixture(scope="module")
+def splits(parsed, shared_cache):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FEWSHOT_CACHE", str(shared_cache))
+        return parsed.dataset(None).splits()
+
+
+def run_study(config, folder, splits=None):
+    return Study(config, splits or config.dataset(None).splits(), folder, say=str).run()
+
+
+def cell_of(finished, stem):
+    (folder,) = (finished.folder / "cells").glob(f"{stem}-*")
+    return folder
+
+
+def encoder_of(finished, stem, latents="all"):
+    return Encoder.load(cell_of(finished, stem) / "encoder.safetensors", latents)
+
+
+def percent_wrong(logits):
+    n_way, n_query = logits.shape[-1], logits.shape[-2] // logits.shape[-1]
+    wrong = logits.argmax(-1) != torch.arange(n_way).repeat_interleave(n_query)
+    return 100 * float(wrong.float().mean())
 
 
 # What a finished study has computed.
@@ -57,39 +77,29 @@ def splits_of(config):
 
 @pytest.mark.parametrize("learner", ["prototypical", "trained"])
 @pytest.mark.parametrize(("arm", "latents"), CONDITIONS)
-def test_errors_are_those_of_the_saved_encoders(finished, arm, latents, learner):
+def test_errors_are_those_of_the_saved_encoders(finished, splits, arm, latents, learner):
     """Recomputed from the checkpoints alone, with a plain loop over the episodes."""
-    test = splits_of(parsed(finished.file)).test
-    setting = Setting(3, 1, 4)
-    seed = derive_seed(0, "test", "3w1s")
-    sampler = EpisodeSampler(test, setting, seed)
+    sampler = EpisodeSampler(splits.test, SETTING, SEED)
     metric = "cosine" if learner == "trained" else "squared_euclidean"
     meta_trained = learner == "trained" and arm != "pixels"
-    for row, pretraining_seed in enumerate([0, 1]):
-        stem = f"train-{arm}-seed{pretraining_seed}-{latents}-trained"
-        stem = stem if meta_trained else f"encoder-{arm}-seed{pretraining_seed}"
-        (folder,) = (finished.folder / "cells").glob(f"{stem}-*")
-        encoder = Encoder.load(folder / "encoder.safetensors", None if meta_trained else latents)
+    for row, seed in enumerate([0, 1]):
+        stem = f"train-{arm}-seed{seed}-{latents}-trained"
+        stem = stem if meta_trained else f"encoder-{arm}-seed{seed}"
+        encoder = encoder_of(finished, stem, None if meta_trained else latents)
         assert encoder.latents == latents
         model = Prototypical(encoder, metric=metric)
-        errors = []
-        for i in range(20):
-            with torch.no_grad():
-                logits = model.logits(sampler[i].gather(test.images))[0]
-            wrong = logits.argmax(1) != torch.arange(3).repeat_interleave(4)
-            errors.append(100 * float(wrong.float().mean()))
+        with torch.no_grad():
+            batches = (sampler[i].gather(splits.test.images) for i in range(20))
+            errors = [percent_wrong(model.logits(batch)[0]) for batch in batches]
         stored = finished.arrays[f"{arm}|{learner}|{latents}|3w1s"][row]
         np.testing.assert_allclose(stored, errors, rtol=1e-6)
 
 
-def test_each_latents_have_embeddings_of_their_own(write, study, shallow, monkeypatch, tmp_path):
+def test_each_latents_have_embeddings_of_their_own(study, shallow, splits, tmp_path):
     """With one learner, the latents of an arm follow one another, and embeddings are kept."""
-    shallow(monkeypatch)
     study["learners"]["nearest"] = {"learner": {"class_path": "NearestNeighbour"}}
-    config = parsed(write(study))
-    splits = splits_of(config)
-    outcome = Study(config, splits, tmp_path / "run", say=str).run()
-    sampler = EpisodeSampler(splits.test, Setting(3, 1, 4), derive_seed(0, "test", "3w1s"))
+    outcome = run_study(load(CompareConfig, study), tmp_path / "run", splits)
+    sampler = EpisodeSampler(splits.test, SETTING, SEED)
     guided = [entry for entry in outcome.errors if entry.key.arm == "guided"]
     assert len(guided) == 2 * 2 * 2
     for entry in guided:
@@ -102,7 +112,7 @@ def test_each_latents_have_embeddings_of_their_own(write, study, shallow, monkey
     assert len({tuple(entry.errors.tolist()) for entry in guided}) == 4
 
 
-def test_every_condition_is_there(finished):
+def test_conditions_are_complete_and_differ_where_they_should(finished):
     assert set(finished.arrays) == {
         f"{arm}|{learner}|{latents}|{setting}"
         for arm, latents in CONDITIONS
@@ -110,17 +120,11 @@ def test_every_condition_is_there(finished):
         for setting in ("3w1s", "2w3s")
     }
     assert all(array.shape == (2, 20) for array in finished.arrays.values())
-
-
-def test_pixels_are_the_same_for_every_seed_and_are_not_trained(finished):
-    for setting in ("3w1s", "2w3s"):
-        for learner in ("prototypical", "trained"):
-            zero, one = finished.arrays[f"pixels|{learner}|all|{setting}"]
-            assert np.array_equal(zero, one)
+    for key, (zero, one) in finished.arrays.items():
+        if key.startswith("pixels"):
+            assert np.array_equal(zero, one), "the same for every seed"
     assert not list((finished.folder / "cells").glob("train-pixels*"))
 
-
-def test_seeds_arms_latents_and_training_make_a_difference(finished):
     def errors(arm, latents="all", learner="prototypical"):
         return finished.arrays[f"{arm}|{learner}|{latents}|3w1s"]
 
@@ -132,57 +136,66 @@ def test_seeds_arms_latents_and_training_make_a_difference(finished):
     assert not np.array_equal(errors("guided"), errors("guided", "class"))
 
 
-def test_the_kept_state_is_the_one_that_validated_best(finished):
+def test_the_kept_state_is_the_one_that_validated_best(finished, splits):
     """Few-shot error of the saved encoder on the validation classes, by the study's own rule."""
-    validation = splits_of(parsed(finished.file)).validation
-    judge = EpisodeSampler(validation, Setting(3, 1, 4), derive_seed(0, "selection"))
+    judge = EpisodeSampler(splits.validation, SETTING, derive_seed(0, "selection"))
     for arm in ("vae", "guided"):
-        (folder,) = (finished.folder / "cells").glob(f"encoder-{arm}-seed1-*")
-        history = json.loads((folder / "cell.json").read_text())["history"]
+        cell = cell_of(finished, f"encoder-{arm}-seed1") / "cell.json"
+        history = json.loads(cell.read_text())["history"]
         assert [entry["step"] for entry in history] == [2, 4, 6, 8]
-        model = Prototypical(Encoder.load(folder / "encoder.safetensors"))
+        model = Prototypical(encoder_of(finished, f"encoder-{arm}-seed1"))
         with torch.no_grad():
-            logits = model.logits(judge.batch(0, 10).gather(validation.images))
-        wrong = logits.argmax(2) != torch.arange(3).repeat_interleave(4)
+            logits = model.logits(judge.batch(0, 10).gather(splits.validation.images))
         best = min(entry["score"] for entry in history)
-        assert 100 * float(wrong.float().mean()) == pytest.approx(best, rel=1e-5)
+        assert percent_wrong(logits) == pytest.approx(best, rel=1e-5)
 
 
-def test_arms_of_a_seed_start_from_the_same_backbone(finished):
+def test_arms_of_a_seed_start_from_the_same_backbone(finished, parsed, splits):
     """So that a difference is the guidance's: the random arm is what the others start from."""
-    config = parsed(finished.file)
-    study = Study(config, splits_of(config), finished.folder, say=str)
+    study = Study(parsed, splits, finished.folder, say=str)
     for seed in (0, 1):
-        (folder,) = (finished.folder / "cells").glob(f"encoder-random-seed{seed}-*")
-        saved = Encoder.load(folder / "encoder.safetensors").backbone.state_dict()
+        saved = encoder_of(finished, f"encoder-random-seed{seed}").backbone.state_dict()
         for name in ("vae", "guided"):
-            start = study.arms.untrained(config.arms[name], seed).backbone.state_dict()
+            start = study.arms.untrained(parsed.arms[name], seed).backbone.state_dict()
             assert all(torch.equal(start[key], saved[key]) for key in saved)
 
 
-def test_checkpoints_say_where_they_come_from(finished):
-    (folder,) = (finished.folder / "cells").glob("encoder-guided-seed1-*")
+def test_what_finished_cells_hold(finished):
+    folder = cell_of(finished, "encoder-guided-seed1")
     facts = provenance(folder / "encoder.safetensors")
-    assert facts["seed"] == 1
+    assert (facts["seed"], facts["pretrain"]["steps"]) == (1, 8)
     assert facts["guidance"][0]["class_path"] == "ExcitationInhibition"
     assert facts["guidance"][0]["init_args"]["excitation"] == 10
-    assert facts["pretrain"]["steps"] == 8
     assert set(facts["images"]) == {"train", "validation", "test"}
     assert (folder / "traversals.png").stat().st_size > 1000
-
-
-def test_finished_cells_keep_no_training_state(finished):
     assert not list(finished.folder.rglob("state.pt"))
     assert not list(finished.folder.rglob("*.tmp"))
-
-
-def test_diagnostics_compare_all_encoders_at_the_same_latents(finished):
+    cells = (finished.folder / "cells").glob("*/cell.json")
+    total = sum(json.loads(file.read_text())["seconds"] for file in cells)
+    assert finished.results["seconds"] == pytest.approx(total)
+    assert finished.results["seconds_reused"] == 0
+    # Diagnostics compare all encoders at the same latents.
     entries = finished.results["diagnostics"]
     assert Counter(entry["arm"] for entry in entries) == {"random": 2, "vae": 2, "guided": 2}
     assert all(entry["latents"] == [0, 4] for entry in entries)
 
 
+def test_the_episode_shown_is_answered_by_the_saved_encoder(finished, splits):
+    images = EpisodeSampler(splits.test, SETTING, SEED)[0].gather(splits.test.images)
+    answers = Answers.load(cell_of(finished, "answers-vae-seed0-all-prototypical") / "answers.npz")
+    assert np.array_equal(answers.support, images.support[0])
+    assert np.array_equal(answers.query, images.query[0])
+    with torch.no_grad():
+        logits = Prototypical(encoder_of(finished, "encoder-vae-seed0")).logits(images)
+    assert np.array_equal(answers.predicted, logits[0].argmax(1).view(3, 4))
+
+
 # What a later run finds.
+
+
+def arrays_of(folder):
+    with np.load(folder / "episodes.npz") as stored:
+        return {key: stored[key] for key in stored}
 
 
 def mtimes(folder):
@@ -198,7 +211,6 @@ def test_a_second_run_computes_nothing(finished, capsys, tmp_path):
     before = mtimes(run)
     # The configuration that the run wrote is the one that finds its cells.
     assert main(["compare", str(run / "config.yaml"), "--output", str(run)]) == 0
-    capsys.readouterr()
     assert mtimes(run) == before
     again = StudyResult.load(run)
     assert again.rows == StudyResult.load(finished.folder).rows
@@ -211,85 +223,52 @@ def test_a_second_run_computes_nothing(finished, capsys, tmp_path):
     assert len(list((run / "tensorboard" / "report").glob("events.*"))) == 1
 
 
-def test_seconds_are_those_of_the_cells(finished):
-    cells = (finished.folder / "cells").glob("*/cell.json")
-    total = sum(json.loads(file.read_text())["seconds"] for file in cells)
-    assert finished.results["seconds"] == pytest.approx(total)
-    assert finished.results["seconds_reused"] == 0
+def patch_training(monkeypatch):
+    """Replace training by a note of what would have been trained."""
+    trained = []
+
+    def pretrain(train, validation, config, *, seed, description, score, **__):
+        trained.append(description if score else f"{description}, by ELBO")
+        model = build_model(config, train, seed)
+        return Pretrained(model.vae.eval(), model, Progress(best_score=1.0))
+
+    def meta_train(config, learner, encoder, *_, description, **__):
+        trained.append(description)
+        return fewshot.meta_train.MetaTrained(learner(encoder), Progress(best_score=1.0))
+
+    monkeypatch.setattr(fewshot.study.arms, "pretrain", pretrain)
+    monkeypatch.setattr(fewshot.study.run, "meta_train", meta_train)
+    monkeypatch.setattr(fewshot.study.arms, "traversal_figures", lambda *_: {})
+    monkeypatch.setattr(fewshot.study.run, "diagnose", lambda *_: [])
+    return trained
 
 
-def test_the_episode_shown_is_answered_by_the_saved_encoder(finished):
-    test = splits_of(parsed(finished.file)).test
-    episode = EpisodeSampler(test, Setting(3, 1, 4), derive_seed(0, "test", "3w1s"))[0]
-    (folder,) = (finished.folder / "cells").glob("answers-vae-seed0-all-prototypical-*")
-    answers = Answers.load(folder / "answers.npz")
-    images = episode.gather(test.images)
-    assert np.array_equal(answers.support, images.support[0])
-    assert np.array_equal(answers.query, images.query[0])
-    (folder,) = (finished.folder / "cells").glob("encoder-vae-seed0-*")
-    with torch.no_grad():
-        logits = Prototypical(Encoder.load(folder / "encoder.safetensors")).logits(images)
-    assert np.array_equal(answers.predicted, logits[0].argmax(1).view(3, 4))
-
-
-def put(config, path, value):
-    *parents, last = path.split(".")
-    for key in parents:
-        config = config[int(key) if key.isdigit() else key]
-    config[int(last) if last.isdigit() else last] = value
+@pytest.fixture
+def shallow(monkeypatch):
+    return patch_training(monkeypatch)
 
 
 @pytest.fixture(scope="module")
-def shallow():
-    """Studies whose training is replaced by a note of what would have been trained."""
-
-    def patch(monkeypatch):
-        trained = []
-
-        def pretrain(train, validation, config, *, seed, description, **__):
-            trained.append(description)
-            model = build_model(config, train, seed)
-            return Pretrained(model.vae.eval(), model, Progress(best_score=1.0))
-
-        def meta_train(config, learner, encoder, *_, description, **__):
-            trained.append(description)
-            return fewshot.meta_train.MetaTrained(learner(encoder), Progress(best_score=1.0))
-
-        monkeypatch.setattr(fewshot.study.arms, "pretrain", pretrain)
-        monkeypatch.setattr(fewshot.study.run, "meta_train", meta_train)
-        monkeypatch.setattr(fewshot.study.arms, "traversal_figures", lambda *_: {})
-        monkeypatch.setattr(fewshot.study.run, "diagnose", lambda *_: [])
-        return trained
-
-    return patch
-
-
-@pytest.fixture(scope="module")
-def shallow_cells(finished, shallow, tmp_path_factory):
+def shallow_cells(parsed, splits, tmp_path_factory):
     """The cells of the unchanged study."""
     folder = tmp_path_factory.mktemp("shallow")
     with pytest.MonkeyPatch.context() as patch:
-        trained = shallow(patch)
-        config = parsed(finished.file)
-        Study(config, splits_of(config), folder, say=str).run()
+        trained = patch_training(patch)
+        run_study(parsed, folder, splits)
     assert len(trained) == 4 + 8
     return folder
 
 
 @pytest.fixture
-def rerun(finished, shallow, shallow_cells, tmp_path, monkeypatch):
-    """Run the study after a change, where the unchanged one ran; says what was trained."""
+def rerun(finished, shallow, shallow_cells, tmp_path):
+    """Run the study after a change, where the unchanged one ran; returns what was trained."""
 
-    def run(change=lambda config: None, splits=None):
-        values = copy.deepcopy(finished.config)
-        change(values)
-        file = tmp_path / "changed.yaml"
-        file.write_text(yaml.safe_dump(values, sort_keys=False))
-        folder = shutil.copytree(shallow_cells, tmp_path / "run")
-        trained = shallow(monkeypatch)
-        config = parsed(file)
-        Study(config, splits or splits_of(config), folder, say=str).run()
-        return set(trained)
+    def run(changes, splits=None):
+        folder = tmp_path / "run"
+        folder.exists() or shutil.copytree(shallow_cells, folder)
+        shallow.clear()
+        run_study(load(CompareConfig, finished.config, changes), folder, splits)
+        return set(shallow)
 
     return run
 
@@ -300,116 +279,64 @@ def both(*texts):
 
 VAE, GUIDED = both("pretrain vae, seed {}"), both("pretrain guided, seed {}")
 TRAINED = {arm: both(f"train trained on {arm}, seed {{}}") for arm in ("random", "vae", "guided")}
-ALL_TRAINED = set().union(*TRAINED.values())
+OF_PRETRAINED = TRAINED["vae"] | TRAINED["guided"]
+ALL = VAE | GUIDED | OF_PRETRAINED | TRAINED["random"]
+RIDGE = {"class_path": "Ridge"}
 OTHER_ARM = {"guidance": [{"class_path": "DeformablePCA", "init_args": {}}]}
 
-CHANGES = {
-    "nothing": ("study", "tiny", set()),
-    "the study's name": ("study", "other", set()),
-    "the number of episodes": ("episodes", 25, set()),
-    "the baseline": ("baseline", "random", set()),
-    "a setting that selects nothing": ("settings.1.n_query", 3, set()),
-    "a learner that selects nothing": (
-        "learners.ridge",
-        {"learner": {"class_path": "Ridge"}},
-        set(),
-    ),
-    "one more set of latents": ("arms.vae.latents", ["all", "features"], TRAINED["vae"]),
-    "excitation": (
-        "arms.guided.guidance.0.init_args.excitation",
-        11,
-        GUIDED | TRAINED["guided"],
-    ),
-    "one more arm": (
-        "arms.other",
-        OTHER_ARM,
-        both("pretrain other, seed {}", "train trained on other, seed {}"),
-    ),
-    "the precision": ("precision", "bfloat16", VAE | GUIDED | ALL_TRAINED),
-    "one more seed": (
-        "seeds",
-        [0, 1, 2],
-        {
-            "pretrain vae, seed 2",
-            "pretrain guided, seed 2",
-            *(f"train trained on {arm}, seed 2" for arm in TRAINED),
-        },
-    ),
-    "steps of pretraining": ("pretrain.steps", 9, VAE | GUIDED | ALL_TRAINED),
-    "steps of meta-training": ("learners.trained.train.steps", 4, ALL_TRAINED),
-    "the setting that selects": (
-        "settings.0.n_query",
-        3,
-        VAE | GUIDED | TRAINED["vae"] | TRAINED["guided"],
-    ),
-    "the learner that selects": (
-        "learners.prototypical.learner",
-        {"class_path": "Ridge"},
-        VAE | GUIDED | TRAINED["vae"] | TRAINED["guided"],
-    ),
-    "the rule that selects": (
-        "select_by",
-        "negative_elbo",
-        VAE | GUIDED | TRAINED["vae"] | TRAINED["guided"],
-    ),
-    "the images": ("dataset.init_args.seed", 1, VAE | GUIDED | ALL_TRAINED),
-}
+CHANGES = [
+    ("study", "other", set()),
+    ("episodes", 25, set()),
+    ("baseline", "random", set()),
+    ("settings.1.n_query", 3, set()),
+    ("learners.ridge", {"learner": RIDGE}, set()),
+    ("arms.vae.latents", ["all", "features"], TRAINED["vae"]),
+    ("arms.guided.guidance.0.init_args.excitation", 11, GUIDED | TRAINED["guided"]),
+    ("arms.other", OTHER_ARM, both("pretrain other, seed {}", "train trained on other, seed {}")),
+    ("seeds", [0, 1, 2], {text.replace("seed 0", "seed 2") for text in ALL if "seed 0" in text}),
+    ("learners.trained.train.steps", 4, OF_PRETRAINED | TRAINED["random"]),
+    # What selects a state of the pretraining.
+    ("settings.0.n_query", 3, VAE | GUIDED | OF_PRETRAINED),
+    ("learners.prototypical.learner", RIDGE, VAE | GUIDED | OF_PRETRAINED),
+    ("select_by", "negative_elbo", {f"{t}, by ELBO" for t in VAE | GUIDED} | OF_PRETRAINED),
+    ("precision", "bfloat16", ALL),
+    ("pretrain.steps", 9, ALL),
+    ("dataset.init_args.seed", 1, ALL),
+]
 
 
-@pytest.mark.parametrize("change", CHANGES)
-def test_a_change_retrains_what_depends_on_it_and_nothing_else(rerun, change):
-    path, value, expected = CHANGES[change]
-    assert rerun(lambda config: put(config, path, value)) == expected
+@pytest.mark.parametrize(("key", "value", "expected"), CHANGES, ids=[key for key, *_ in CHANGES])
+def test_a_change_retrains_what_depends_on_it_and_nothing_else(rerun, key, value, expected):
+    assert rerun({key: value}) == expected
 
 
-def test_other_images_under_the_same_name_are_noticed(rerun, finished):
+def test_an_arms_own_augmentation_is_as_good_as_the_studys(rerun):
+    own = {"rotation": 5}
+    assert rerun({"arms.vae.augmentation": own}) == VAE | TRAINED["vae"]
+    assert rerun({"pretrain.augmentation": own}) == ALL - VAE - TRAINED["vae"]
+
+
+def test_other_images_under_the_same_name_are_noticed(rerun, splits):
     """A file was replaced: the configuration is the same, one pixel of one test image is not."""
-    splits = splits_of(parsed(finished.file))
     images = splits.test.images.clone()
     images[3, 0, 2, 2] ^= 1
     test = ImageBank(images, splits.test.labels, splits.test.class_names)
-    assert rerun(splits=Splits(splits.train, splits.validation, test)) >= VAE
-
-
-def test_the_rule_that_selects_is_passed_on(finished, tmp_path, monkeypatch, shallow):
-    """By negative ELBO, pretraining judges itself."""
-    seen = []
-    shallow(monkeypatch)
-    fake = fewshot.study.arms.pretrain
-
-    def pretrain(*arguments, score, **others):
-        seen.append(score)
-        return fake(*arguments, **others)
-
-    monkeypatch.setattr(fewshot.study.arms, "pretrain", pretrain)
-    values = copy.deepcopy(finished.config) | {"select_by": "negative_elbo"}
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump(values))
-    config = parsed(tmp_path / "config.yaml")
-    Study(config, splits_of(config), tmp_path, say=str).run()
-    assert seen == [None] * 4
+    assert rerun({}, Splits(splits.train, splits.validation, test)) >= VAE
 
 
 # A killed study.
 
 
-def started(arguments):
-    """The command in a process of its own, forked from one that has imported everything."""
+PRELOAD = ["fewshot.commands.compare", "matplotlib.backends.backend_agg", "sklearn.linear_model"]
+PRELOAD += ["torch._dynamo", "torch.utils.tensorboard.writer"]
+
+
+def kill_when(arguments, happened):
+    """Run the command in a process, forked from one that has imported everything; kill it."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(
-        [
-            "fewshot.commands.compare",
-            "matplotlib.backends.backend_agg",
-            "sklearn.linear_model",
-            "torch._dynamo",
-            "torch.utils.tensorboard.writer",
-        ]
-    )
+    context.set_forkserver_preload(PRELOAD)
     process = context.Process(target=main, args=(arguments,))
     process.start()
-    return process
-
-
-def kill_when(process, happened):
     deadline = time.monotonic() + 300
     while not happened():
         assert process.is_alive(), "it ended before it could be killed"
@@ -420,19 +347,15 @@ def kill_when(process, happened):
     assert process.exitcode == -signal.SIGKILL
 
 
-def test_killed_again_and_again_it_ends_with_the_same_bits(finished, tmp_path, monkeypatch, capsys):
+def test_killed_again_and_again_it_ends_with_the_same_bits(finished, tmp_path, monkeypatch):
     """Killed in a pretraining, in a meta-training and in the second seed, then left to finish."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     run = tmp_path / "run"
     arguments = ["compare", str(finished.file), "--output", str(run)]
-    for moment in (
-        "encoder-vae-seed0-*/state.pt",
-        "train-*/state.pt",
-        "encoder-*-seed1-*/state.pt",
-    ):
-        kill_when(started(arguments), lambda m=moment: any((run / "cells").glob(m)))
+    for moment in ("encoder-vae-seed0-*", "train-*", "encoder-*-seed1-*"):
+        kill_when(arguments, lambda m=moment: any((run / "cells").glob(f"{m}/state.pt")))
     assert not (run / "results.json").exists()
-    done = [path for path in mtimes(run).items() if path[0].name == "cell.json"]
+    done = {path: time for path, time in mtimes(run).items() if path.name == "cell.json"}
     assert len(done) > 5
     restored = []
     restore = ResumableState.restore
@@ -440,17 +363,16 @@ def test_killed_again_and_again_it_ends_with_the_same_bits(finished, tmp_path, m
         ResumableState, "restore", lambda self, path: (restored.append(path), restore(self, path))
     )
     assert main(arguments) == 0
-    capsys.readouterr()
     assert len(restored) == 1, "the training that was killed last went on from its state"
-    assert set(done) <= set(mtimes(run).items()), "what was done was not done again"
+    assert done.items() <= mtimes(run).items(), "what was done was not done again"
     assert json.loads((run / "results.json").read_text())["rows"] == finished.results["rows"]
-    with np.load(run / "episodes.npz") as stored:
-        assert set(stored) == set(finished.arrays)
-        for key, errors in finished.arrays.items():
-            assert stored[key].tobytes() == errors.tobytes(), key
+    arrays = arrays_of(run)
+    assert set(arrays) == set(finished.arrays)
+    for key, errors in finished.arrays.items():
+        assert arrays[key].tobytes() == errors.tobytes(), key
 
 
-def test_a_longer_training_goes_on_from_a_shorter_one(finished, tmp_path, monkeypatch):
+def test_a_longer_training_goes_on_from_a_shorter_one(finished, write, tmp_path, monkeypatch):
     """To the bit what it would have been alone, without doing the shared steps twice."""
     config = copy.deepcopy(finished.config)
     config["arms"] = {name: config["arms"][name] for name in ("random", "vae")}
@@ -461,11 +383,9 @@ def test_a_longer_training_goes_on_from_a_shorter_one(finished, tmp_path, monkey
     monkeypatch.setattr(Prototypical, "loss", lambda self, e: (steps.append(1), loss(self, e))[1])
 
     def run(name, **learners):
-        file = tmp_path / f"{name}.yaml"
-        file.write_text(yaml.safe_dump(config | {"learners": config["learners"] | learners}))
-        assert main(["compare", str(file), "--output", str(tmp_path / name)]) == 0
-        with np.load(tmp_path / name / "episodes.npz") as stored:
-            return {key: stored[key] for key in stored}
+        values = config | {"learners": config["learners"] | learners}
+        assert main(["compare", write(values), "--output", str(tmp_path / name)]) == 0
+        return arrays_of(tmp_path / name)
 
     whole = config["learners"].pop("trained")
     parts = {f"trained_{n}": whole | {"train": whole["train"] | {"steps": n}} for n in (8, 2, 3, 4)}
@@ -473,92 +393,68 @@ def test_a_longer_training_goes_on_from_a_shorter_one(finished, tmp_path, monkey
     assert len(steps) == 2 * 8
     steps.clear()
     together = run("together", **parts)
-    assert len(steps) == 2 * (8 + 3 - 2), (
-        "three is no moment of validation: nothing goes on from it"
-    )
+    # Three is no moment of validation: nothing goes on from it.
+    assert len(steps) == 2 * (8 + 3 - 2)
     assert not list((tmp_path / "together").rglob("state.pt"))
     for key, errors in alone.items():
-        for name in {key, key.replace("trained", "trained_8")}:
-            if name in together:
-                assert together[name].tobytes() == errors.tobytes(), name
-    assert any("trained_8" in key for key in together)
+        assert together[key.replace("trained", "trained_8")].tobytes() == errors.tobytes(), key
 
 
-def test_test_augmentation_changes_the_test_and_not_the_training(finished, tmp_path, monkeypatch):
-    config = copy.deepcopy(finished.config)
-    config["arms"] = {name: config["arms"][name] for name in ("random", "vae")}
-    config["seeds"] = [0]
-    config["learners"] = {"trained": config["learners"]["trained"]}
+def test_test_augmentation_changes_the_test_and_not_the_training(
+    finished, splits, tmp_path, monkeypatch
+):
+    learner = finished.config["learners"]["trained"]
     views = {"rotation": 20, "views": 3}
-    config["learners"]["averaged"] = config["learners"]["trained"] | {"test_augmentation": views}
+    arms = {name: finished.config["arms"][name] for name in ("random", "vae")}
+    learners = {"trained": learner, "averaged": learner | {"test_augmentation": views}}
+    changes = {"arms": arms, "seeds": [0], "learners": learners}
+    config = load(CompareConfig, finished.config, changes)
     trainings = []
     train = fewshot.study.run.meta_train
     monkeypatch.setattr(
         fewshot.study.run, "meta_train", lambda *a, **k: (trainings.append(1), train(*a, **k))[1]
     )
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
-    study = parsed(tmp_path / "config.yaml")
-    splits = splits_of(study)
-    outcome = Study(study, splits, tmp_path / "run", say=str).run()
+    outcome = run_study(config, tmp_path / "run", splits)
     assert len(trainings) == 2, "once for each arm"
-    test = splits.test
-    sampler = EpisodeSampler(test, Setting(3, 1, 4), derive_seed(0, "test", "3w1s"))
-    for entry in outcome.errors:
-        cell = outcome.learners[entry.key]
-        model = Prototypical(Encoder.load(cell.encoder_file), metric="cosine")
+    sampler = EpisodeSampler(splits.test, SETTING, SEED)
+    errors = {"trained": [], "averaged": []}
+    for entry in (entry for entry in outcome.errors if entry.setting == SETTING):
+        errors[entry.key.learner].append(entry.errors)
+        encoder = Encoder.load(outcome.learners[entry.key].encoder_file)
+        table = embed_bank(encoder, splits.test)
         if entry.key.learner == "averaged":
             with torch.no_grad():
-                table = model.encoder.averaged(test.images, Augmentation(**views))
-        else:
-            table = embed_bank(model.encoder, test)
-        if entry.setting.label == "3w1s":
-            expected = episode_errors(model, table, sampler, study.episodes)
-            torch.testing.assert_close(entry.errors, expected)
-    plain, averaged = (
-        torch.cat([e.errors for e in outcome.errors if e.key.learner == name])
-        for name in ("trained", "averaged")
-    )
-    assert not torch.equal(plain, averaged)
+                table = encoder.averaged(splits.test.images, Augmentation(**views))
+        expected = episode_errors(Prototypical(encoder, metric="cosine"), table, sampler, 20)
+        torch.testing.assert_close(entry.errors, expected)
+    assert not torch.equal(torch.cat(errors["trained"]), torch.cat(errors["averaged"]))
 
 
-# What is refused before anything is trained.
+FINE_TUNE = {"learner": {"class_path": "FineTune"}, "test_augmentation": {"rotation": 9}}
+IMPOSSIBLE = [
+    ("arms.guided.latents", ["all", "klass"], "no slice is called 'klass'; there are: all,"),
+    ("arms.pixels.latents", ["content"], "this encoder has none"),
+    ("arms.vae.labelled", 1.5, "arms.vae.labelled: expected a share in (0, 1]"),
+    ("arms.vae.baseline", "nobody", "baseline: no arm is called 'nobody'"),
+    ("learners.prototypical.baseline", "c", "learners.prototypical.baseline: no learner is"),
+    ("learners.prototypical.learner.init_args", {"temperature": -1}, "temperature: expected"),
+    ("learners.trained.test_augmentation", {"views": 4}, "test_augmentation: deforms nothing"),
+    ("learners.prototypical", FINE_TUNE, "test_augmentation: FineTune computes no embedding"),
+    ("learners.trained.train.setting.n_way", 11, "n_way: 11 classes asked for, the set has 10"),
+    ("learners.trained.train.validation.n_way", 6, "n_way: 6 classes asked for"),
+    ("settings.0.n_way", 6, "n_way: 6 classes asked for"),
+    ("settings.1.n_query", 6, "has 8 images; n_shot + n_query needs 9"),
+    ("published", [{"name": "U", "errors": {"5w1s": 3.0}}], "published.U.errors: '5w1s' is no"),
+    ("pretrain.latent_dim", 3, "'class' asks for 4 latents, 3 of latent_dim 3 are left"),
+    ("arms.guided.guidance.0.init_args.attributes", {"colour": 2}, "the data have no 'colour'"),
+]
 
 
-@pytest.mark.parametrize(
-    ("path", "value", "message"),
-    [
-        ("arms.guided.latents", ["all", "klass"], "no slice is called 'klass'; there are: all,"),
-        ("arms.pixels.latents", ["content"], "this encoder has none"),
-        ("learners.prototypical.learner.init_args", {"temperature": -1}, "temperature: expected"),
-        ("learners.trained.test_augmentation", {"views": 4}, "test_augmentation: deforms nothing"),
-        (
-            "learners.prototypical",
-            {"learner": {"class_path": "FineTune"}, "test_augmentation": {"rotation": 9}},
-            "learners.prototypical.test_augmentation: FineTune computes no embedding",
-        ),
-        ("learners.trained.train.setting.n_way", 11, "n_way: 11 classes asked for, the set has 10"),
-        ("learners.trained.train.validation.n_way", 6, "n_way: 6 classes asked for"),
-        ("settings.0.n_way", 6, "n_way: 6 classes asked for"),
-        (
-            "published",
-            [{"name": "UFLST", "errors": {"5w1s": 3.0}}],
-            "published.UFLST.errors: '5w1s' is no setting of this study, expected some of 3w1s",
-        ),
-        ("settings.1.n_query", 6, "has 8 images; n_shot + n_query needs 9"),
-        ("pretrain.latent_dim", 3, "'class' asks for 4 latents, 3 of latent_dim 3 are left"),
-        (
-            "arms.guided.guidance.0.init_args.attributes",
-            {"colour": 2},
-            "the data have no 'colour'",
-        ),
-    ],
-)
+@pytest.mark.parametrize(("key", "value", "message"), IMPOSSIBLE)
 def test_impossible_studies_fail_before_any_training(
-    finished, tmp_path, fails, path, value, message
+    finished, write, tmp_path, fails, key, value, message
 ):
     values = copy.deepcopy(finished.config)
-    put(values, path, value)
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
-    line = fails("compare", str(tmp_path / "config.yaml"), writes=True)
-    assert message in line
+    override(values, key, value)
+    assert message in fails("compare", write(values), writes=True)
     assert not (tmp_path / "must-not-exist" / "cells").exists()

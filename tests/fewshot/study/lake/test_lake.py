@@ -1,5 +1,6 @@
-"""Lake's task: his archive, runs drawn like his, what is counted and how surely."""
+"""Lake's task: his archive, runs drawn like his, errors and their intervals."""
 
+import re
 import shutil
 import zipfile
 from functools import partial
@@ -12,14 +13,11 @@ from PIL import Image
 from scipy.stats import binomtest
 
 from fewshot.data import ImageBank
-from fewshot.episodes import Episodes
 from fewshot.learners.base import Learner
-from fewshot.learners.gradient.maml import MAML
 from fewshot.learners.prototypical import Prototypical
-from fewshot.meta_train import TrainConfig
 from fewshot.statistics import ci95_over_seeds, paired_difference, t_interval
 from fewshot.study import ArmConfig, LearnerConfig, Published, StudyConfig
-from fewshot.study.lake.classify import SETTING, Classified, predicted_classes, twenty_way
+from fewshot.study.lake.classify import SETTING, Classified, predicted_classes
 from fewshot.study.lake.figures import lake_figure, run_figure
 from fewshot.study.lake.report import PUBLISHED, binomial_ci95, lake_rows
 from fewshot.study.lake.runs import draw_runs, find_archive, read_runs
@@ -49,27 +47,20 @@ def pillows(path_or_file, size):
     return 255 - np.asarray(image)
 
 
-def answers(folder, run):
-    """Training file -> test file, straight from the labels."""
-    lines = (folder / run / "class_labels.txt").read_text().splitlines()
-    return dict(reversed(line.split()) for line in lines)
-
-
 @pytest.mark.parametrize("size", [28, 105])
 def test_images_are_the_archives_in_the_order_of_its_labels(lake_folder, size):
     runs = read_runs(lake_folder, size)
-    assert runs.episodes.support.shape == runs.episodes.query.shape == (20, 20, 1, 1, size, size)
-    assert runs.episodes.support.dtype == torch.uint8
+    support, query = runs.episodes.support, runs.episodes.query
+    assert support.shape == query.shape == (20, 20, 1, 1, size, size)
     assert (runs.source, runs.title, runs.trials) == ("all_runs.zip", "Lake's own runs", 400)
     assert runs.names == tuple(f"run{i:02}" for i in range(1, 21))
     for r in (0, 11, 19):
-        test_of = answers(lake_folder, runs.names[r])
+        lines = (lake_folder / runs.names[r] / "class_labels.txt").read_text().splitlines()
+        test_of = dict(reversed(line.split()) for line in lines)
         for c in range(20):
             training = f"{runs.names[r]}/training/class{c + 1:02}.png"
-            expected = pillows(lake_folder / training, size)
-            assert np.array_equal(runs.episodes.support[r, c, 0, 0], expected)
-            expected = pillows(lake_folder / test_of[training], size)
-            assert np.array_equal(runs.episodes.query[r, c, 0, 0], expected)
+            for found, file in ((support, training), (query, test_of[training])):
+                assert np.array_equal(found[r, c, 0, 0], pillows(lake_folder / file, size))
 
 
 @pytest.mark.parametrize("below", ["", "all_runs", "copy/all_runs"])
@@ -96,78 +87,49 @@ def test_archives_are_found_in_this_order(tmp_path):
         assert find_archive(tmp_path) == tmp_path / place
 
 
-def edit(folder, old, new):
-    labels = folder / "run07" / "class_labels.txt"
-    text = labels.read_text()
-    assert old in text
-    labels.write_text(text.replace(old, new))
+LABELS, ITEM = "run07/class_labels.txt", "run07/test/item04.png"
+ONE_LINE = b"run07/test/item01.png run07/training/class01.png\n"
+# A file, what is replaced in it (all of it) by what (the file goes), the message.
+DAMAGES = [
+    ("run07/training/class13.png", None, None, "run07/training/class13.png: missing"),
+    ("run07/test/item20.png", None, None, "run07/test/item20.png: missing"),
+    (LABELS, None, None, f"{LABELS}: missing"),
+    (LABELS, None, b"\xff\xfe\x00", f"{LABELS}: cannot be read"),
+    (LABELS, None, ONE_LINE, f"{LABELS}: has 1 lines, expected 20"),
+    (LABELS, b"item04", b"item21", f"{LABELS}: has the line 'run07/test/item21.png run07/train"),
+    (LABELS, b"item04", b"item05", "has the line 'run07/test/item05.png run07/training/class"),
+    (LABELS, b"class04.png", b"class05.png", "each named once"),
+    (LABELS, b"run07/test/item04.png ", b"", "has the line 'run07/"),
+    (ITEM, None, b"<html>", f"{ITEM}: cannot be decoded"),
+]
 
 
-DAMAGES = {
-    "no run": (lambda f: shutil.rmtree(f / "run01"), "has 0 files run01/training/class01.png"),
-    "two archives": (
-        lambda f: shutil.copytree(f / "run01", f / "copy" / "run01"),
-        "has 2 files run01/training/class01.png",
-    ),
-    "a missing training image": (
-        lambda f: (f / "run07/training/class13.png").unlink(),
-        "run07/training/class13.png: missing",
-    ),
-    "a missing test image": (
-        lambda f: (f / "run07/test/item20.png").unlink(),
-        "run07/test/item20.png: missing",
-    ),
-    "missing labels": (
-        lambda f: (f / "run07/class_labels.txt").unlink(),
-        "run07/class_labels.txt: missing",
-    ),
-    "labels that are no text": (
-        lambda f: (f / "run07/class_labels.txt").write_bytes(b"\xff\xfe\x00"),
-        "run07/class_labels.txt: cannot be read",
-    ),
-    "labels of another file": (
-        lambda f: edit(f, "run07/test/item04.png", "run07/test/item21.png"),
-        "run07/class_labels.txt: has the line 'run07/test/item21.png run07/training/class",
-    ),
-    "a test image twice": (
-        lambda f: edit(f, "run07/test/item04.png", "run07/test/item05.png"),
-        "has the line 'run07/test/item05.png run07/training/class",
-    ),
-    "a training image twice": (
-        lambda f: edit(f, "class04.png", "class05.png"),
-        "each named once",
-    ),
-    "a line of one word": (lambda f: edit(f, "run07/test/item04.png ", ""), "has the line 'run07/"),
-    "too few lines": (
-        lambda f: (f / "run07/class_labels.txt").write_text(
-            "run07/test/item01.png run07/training/class01.png\n"
-        ),
-        "run07/class_labels.txt: has 1 lines, expected 20",
-    ),
-    "an image that is none": (
-        lambda f: (f / "run07/test/item04.png").write_text("<html>"),
-        "run07/test/item04.png: cannot be decoded",
-    ),
-}
-
-
-@pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_archive_is_refused_in_one_line(copied, damage):
-    change, message = DAMAGES[damage]
-    change(copied)
-    with pytest.raises(InputError) as caught:
+@pytest.mark.parametrize(("name", "old", "new", "message"), DAMAGES)
+def test_a_damaged_archive_is_refused_in_one_line(copied, name, old, new, message):
+    content = (copied / name).read_bytes()
+    assert old is None or old in content
+    (copied / name).unlink()
+    if new is not None:
+        (copied / name).write_bytes(content.replace(old, new) if old else new)
+    with pytest.raises(InputError, match=re.escape(message)) as caught:
         read_runs(copied, 28)
-    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_a_page_instead_of_the_archive(tmp_path):
-    (tmp_path / "all_runs.zip").write_text("<html>404</html>")
-    with pytest.raises(InputError, match=r"all_runs\.zip: not a complete zip archive"):
-        read_runs(tmp_path / "all_runs.zip", 28)
+def test_none_or_two_archives(copied):
+    shutil.copytree(copied / "run01", copied / "copy" / "run01")
+    with pytest.raises(InputError, match=r"has 2 files run01/training/class01\.png"):
+        read_runs(copied, 28)
+    shutil.rmtree(copied / "copy")
+    shutil.rmtree(copied / "run01")
+    with pytest.raises(InputError, match=r"has 0 files run01/training/class01\.png"):
+        read_runs(copied, 28)
 
 
-def test_damaged_labels_inside_an_archive(copied, tmp_path):
+def test_a_damaged_zip(copied, tmp_path):
+    (tmp_path / "page.zip").write_text("<html>404</html>")
+    with pytest.raises(InputError, match=r"page\.zip: not a complete zip archive"):
+        read_runs(tmp_path / "page.zip", 28)
     path = Path(shutil.make_archive(str(tmp_path / "damaged"), "zip", copied))
     with zipfile.ZipFile(path) as archive:
         entry = archive.getinfo("run03/class_labels.txt")
@@ -184,15 +146,8 @@ def test_damaged_labels_inside_an_archive(copied, tmp_path):
 def labelled_bank(sizes=(20, 5, 23, 31), drawers=4, missing=(), seed=0):
     """Every image says whose it is: its pixels are its alphabet, character and drawer."""
     names = [f"A{a}/character{c:02}" for a, n in enumerate(sizes) for c in range(n)]
-    marks = torch.tensor(
-        [
-            (a, c, d)
-            for a, n in enumerate(sizes)
-            for c in range(n)
-            for d in range(drawers)
-            if (a, d) not in missing
-        ]
-    )
+    rows = [(a, c, d) for a, n in enumerate(sizes) for c in range(n) for d in range(drawers)]
+    marks = torch.tensor([(a, c, d) for a, c, d in rows if (a, d) not in missing])
     marks = marks[torch.randperm(len(marks), generator=generator(seed, "rows"))]
     first = torch.tensor([0, *sizes[:-1]]).cumsum(0)
     images = torch.zeros(len(marks), 1, 4, 4, dtype=torch.uint8)
@@ -209,8 +164,7 @@ def marks_of(runs):
 def test_drawn_runs_follow_the_protocol():
     runs = draw_runs(labelled_bank(), 30, seed=5)
     support, query = marks_of(runs)
-    assert support.shape == (30, 20, 3)
-    assert (runs.source, runs.trials) == ("drawn", 600)
+    assert (support.shape, runs.source, runs.trials) == ((30, 20, 3), "drawn", 600)
     assert "not his" in runs.title
     for r in range(30):
         (alphabet,) = support[r, :, 0].unique().tolist()
@@ -234,7 +188,6 @@ def test_drawn_runs_depend_on_the_seed_and_their_number_alone():
     assert few.names == many.names[:7]
     assert torch.equal(few.episodes.support, many.episodes.support[:7])
     assert torch.equal(few.episodes.query, many.episodes.query[:7])
-    assert few.digest == draw_runs(bank, 7, seed=2).digest
     # The order in which the bank holds its rows is no part of it.
     assert few.digest == draw_runs(labelled_bank(seed=1), 7, seed=2).digest
     assert few.digest != draw_runs(bank, 7, seed=3).digest
@@ -242,23 +195,15 @@ def test_drawn_runs_depend_on_the_seed_and_their_number_alone():
 
 def test_only_drawers_of_all_characters_are_drawn():
     support, query = marks_of(draw_runs(labelled_bank(missing={(2, 0), (2, 3)}), 30))
-    of_two = support[:, 0, 0] == 2
-    drawers = {
-        (int(s[0, 2]), int(q[0, 2])) for s, q in zip(support[of_two], query[of_two], strict=True)
-    }
-    assert drawers == {(1, 2), (2, 1)}
+    drawers = torch.stack([support[:, 0, 2], query[:, 0, 2]], 1)[support[:, 0, 0] == 2]
+    assert {tuple(pair) for pair in drawers.tolist()} == {(1, 2), (2, 1)}
 
 
-@pytest.mark.parametrize(
-    ("bank", "message"),
-    [
-        ({"sizes": (19, 5)}, "runs: no alphabet of the test set has 20 characters"),
-        ({"sizes": (20,), "drawers": 1}, "1 drawers drew all 20 characters that were chosen of A0"),
-    ],
-)
-def test_a_set_that_has_no_runs(bank, message):
-    with pytest.raises(InputError, match=message):
-        draw_runs(labelled_bank(**bank))
+def test_a_set_that_has_no_runs():
+    with pytest.raises(InputError, match="runs: no alphabet of the test set has 20 characters"):
+        draw_runs(labelled_bank((19, 5)))
+    with pytest.raises(InputError, match="1 drawers drew all 20 characters that were chosen of A0"):
+        draw_runs(labelled_bank((20,), drawers=1))
 
 
 # What is counted.
@@ -267,7 +212,7 @@ def test_a_set_that_has_no_runs(bank, message):
 class Chance(Learner):
     """Answers that have nothing to do with the images."""
 
-    def logits(self, episodes: Episodes) -> torch.Tensor:
+    def logits(self, episodes):
         shape = (len(episodes), 20, 20)
         return torch.rand(shape, generator=generator(0, "chance", len(episodes)))
 
@@ -286,108 +231,51 @@ def test_who_knows_the_answer_makes_no_error_and_chance_makes_95_percent(runs, m
     assert np.array_equal(predicted_classes(Prototypical(pixels), runs.episodes), oracle)
 
 
-def test_labels_that_are_shuffled_are_honoured(copied, runs):
-    """Two items of a run change places in its labels: these two answers become wrong."""
-    pixels = Encoder(Pixels((1, 28, 28)), None)
-    test_of = answers(copied, "run07")
-    one, other = (test_of[f"run07/training/class{c:02}.png"] for c in (3, 9))
-    edit(copied, one, "first")
-    edit(copied, other, one)
-    edit(copied, "first", other)
-    predicted = predicted_classes(Prototypical(pixels), read_runs(copied, 28).episodes)
-    wrong = predicted != np.arange(20)
-    assert np.argwhere(wrong).tolist() == [[6, 2], [6, 8]]
-    assert predicted[6, [2, 8]].tolist() == [8, 2]
-
-
-@pytest.mark.parametrize("wrong", [0, 1, 20, 133, 400])
-def test_wilsons_interval(wrong):
-    """Its closed form (Wilson 1927)."""
-    n, z, p = 400, 1.959963984540054, wrong / 400
-    centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
-    half = z / (1 + z**2 / n) * (p * (1 - p) / n + z**2 / (4 * n**2)) ** 0.5
-    interval = binomial_ci95(100 * p, n)
-    assert interval == pytest.approx((100 * (centre - half), 100 * (centre + half)), abs=1e-9)
-
-
-def test_a_mean_over_seeds_has_the_interval_of_one_seeds_trials():
+def test_wilsons_interval_is_scipys():
+    for wrong in (0, 1, 20, 133, 400):
+        expected = binomtest(wrong, 400).proportion_ci(method="wilson")
+        assert binomial_ci95(wrong / 4, 400) == pytest.approx([100 * end for end in expected])
+    # A mean over seeds has the interval of one seed's trials.
     assert binomial_ci95((12.25 + 13.0) / 2, 400) == binomial_ci95(100 * 50 / 400, 400)
 
 
-LEARNERS = {
-    "proto": LearnerConfig(partial(Prototypical)),
-    "maml": LearnerConfig(partial(MAML, n_way=5), train=TrainConfig()),
-    "maml20": LearnerConfig(partial(MAML, n_way=20), train=TrainConfig()),
-}
-
-
-def study(learners=LEARNERS, **options):
-    arms = {"vae": ArmConfig(), "guided": ArmConfig()}
-    return StudyConfig("s", lambda root: None, arms, learners, seeds=[0, 1, 2], **options)
-
-
-def test_learners_for_other_ways_are_left_out():
-    said = []
-    assert twenty_way(study(), said.append) == ["proto", "maml20"]
-    assert said == ["maml: left out, MAML.n_way is 5, Lake's task is 20-way"]
-
-
-def test_a_study_without_any_learner_for_20_ways():
-    config = study(learners={"maml": LearnerConfig(partial(MAML), train=TrainConfig())})
-    with pytest.raises(InputError, match="learners: none answers 20-way episodes"):
-        twenty_way(config, lambda line: None)
-
-
+PROTO = LearnerConfig(partial(Prototypical))
 REMEMBERED = Published("RCN", {"20w1s within alphabet": 7.3})
 
 
 def test_rows_are_recomputed_from_the_errors_of_each_run():
     rng = np.random.default_rng(0)
     errors = {arm: 5.0 * rng.integers(0, 20, (3, 30)).astype(np.float32) for arm in "vg"}
-    entries = [
-        EpisodeErrors(
-            Key(arm, seed, "proto", "all"), SETTING, torch.from_numpy(errors[arm[0]][seed])
-        )
-        for seed in range(3)
-        for arm in ("vae", "guided")
-    ]
-    rows = vae, guided = lake_rows(study(resamples=300), entries)
+    keys = [Key(arm, seed, "proto", "all") for seed in range(3) for arm in ("vae", "guided")]
+    values = [torch.from_numpy(errors[key.arm[0]][key.seed]) for key in keys]
+    arms, learners = {"vae": ArmConfig(), "guided": ArmConfig()}, {"proto": PROTO}
+    study = StudyConfig("s", lambda _: None, arms, learners, seeds=[0, 1, 2], resamples=300)
+    entries = [EpisodeErrors(key, SETTING, v) for key, v in zip(keys, values, strict=True)]
+    rows = vae, guided = lake_rows(study, entries)
     assert (vae.arm, vae.paired_with, guided.paired_with) == ("vae", None, "vae")
     for row, values in ((vae, errors["v"]), (guided, errors["g"])):
         assert (row.runs, row.trials, row.seeds) == (30, 600, (0, 1, 2))
         assert row.setting == (20, 1, 1)
         assert row.error == pytest.approx(values.mean(), abs=1e-4)
         assert row.error_by_seed == pytest.approx(values.mean(1), abs=1e-3)
-        wrong = round(600 * float(values.mean()) / 100)
-        interval = binomtest(wrong, 600).proportion_ci(method="wilson")
-        expected = (100 * interval.low, 100 * interval.high)
-        assert row.error_ci95_binomial == pytest.approx(expected, abs=1e-3)
+        assert row.error_ci95_binomial == pytest.approx(binomial_ci95(row.error, 600), abs=1e-3)
         assert row.error_ci95_seeds == pytest.approx(ci95_over_seeds(values), abs=1e-3)
         assert row.error_ci95_runs == pytest.approx(t_interval(values.mean(0)), abs=1e-3)
-    paired = paired_difference(
-        errors["g"], errors["v"], seed=derive_seed(0, "bootstrap"), resamples=300
-    )
+    seed = derive_seed(0, "bootstrap")
+    paired = paired_difference(errors["g"], errors["v"], seed=seed, resamples=300)
     assert guided.paired_difference == pytest.approx(paired.difference, abs=1e-4)
     assert guided.paired_difference_ci95 == pytest.approx(paired.ci95, abs=1e-4)
     table = lake_table(rows, PUBLISHED, "Lake's own runs", 600)
-    assert table.startswith("Lake's own runs: 30 runs, 600 trials, 20-way one-shot")
     assert f"| guided | all | proto | {guided.error:.2f} | " in table
     assert "| people | 4.5 | Lake et al. 2015 |" in table
     figure = lake_figure(rows, [*PUBLISHED, REMEMBERED], "Lake's own runs", 600)
     axes = figure.axes[0]
     assert "Lake's own runs" in figure.get_suptitle()
     assert [bar.get_height() for bar in axes.patches] == [row.error for row in rows]
-    labels = [label.get_text() for label in axes.get_xticklabels()]
-    assert labels == ["vae · proto", "guided · proto"]
     intervals = [segment[:, 1].tolist() for segment in axes.collections[0].get_segments()]
     assert np.allclose(intervals, [row.error_ci95_binomial for row in rows])
     levels = {line.get_ydata()[0] for line in axes.lines if line.get_linestyle() == "--"}
     assert levels == {3.3, 4.5, 13.5, 38.8}, "remembered figures are not shown"
-    assert "ConvNet 13.5" in [text.get_text() for text in axes.texts]
-    assert min(np.diff([text.xyann[1] for text in axes.texts])) > 0.04, "names do not touch"
-
-
-# The contact sheet.
 
 
 def test_the_contact_sheet_marks_what_is_wrong(runs):
@@ -396,10 +284,7 @@ def test_the_contact_sheet_marks_what_is_wrong(runs):
     axes = run_figure(runs, predicted, "mine", 4).axes[0]
     assert "mine: 2 of 20 wrong" in axes.get_title()
     colours = ["tab:red" if i in (2, 7) else "tab:green" for i in range(20)]
-    labels = axes.get_xticklabels()
-    assert [label.get_color() for label in labels] == colours
-    assert [label.get_text() for label in labels] == [str(i + 1) for i in predicted[4]]
-    assert [text.get_text() for text in axes.texts] == [str(i + 1) for i in range(20)]
+    assert [label.get_color() for label in axes.get_xticklabels()] == colours
     sheet = axes.images[0].get_array().reshape(3, 31, 20, 31).transpose(0, 2, 1, 3)[..., :28, :28]
     assert np.array_equal(sheet[0], runs.episodes.support[4, :, 0, 0])
     assert np.array_equal(sheet[1], runs.episodes.query[4, :, 0, 0])
