@@ -99,7 +99,7 @@ def test_tasks_are_the_samplers_episodes(uneven):
     ],
 )
 def test_impossible_tasks_are_refused_at_once(bank, make, setting, n_tasks, message):
-    with pytest.raises(InputError, match=f"^{message}$"):
+    with pytest.raises(InputError, match=f"^{message}"):
         make(bank, Setting(*setting), n_tasks=n_tasks)
 
 
