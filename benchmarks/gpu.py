@@ -1,8 +1,8 @@
 """What one GPU makes of the training loops, each against its peer, in one process tree.
 
 Runs, one after the other, the scripts beside this one on a GPU: pretraining at 28×28 and 84×84
-(``pretrain.py``: images a second, share of the rate of a large float32 matrix product, in float32,
-in bfloat16 and compiled), MAML (``maml.py``: seconds of a meta-iteration, both engines and
+(``pretrain.py``: images a second, share of the rate of a large float32 matrix product, in float32
+and in bfloat16), MAML (``maml.py``: seconds of a meta-iteration, both engines and
 learn2learn's loop) and prototypical networks (``protonet.py``: episodes a second). Their last
 lines are the ratios; they are repeated at the end.
 

@@ -7,8 +7,6 @@ learn2learn's prototypical example: ``TaskDataset`` with ``NWays``, ``KShots``, 
 network written in torch's layers, in the default memory layout. All take turns; the rates are
 medians of wall-clock time.
 
-With ``--compile``, ours is compiled by ``torch.compile`` in a round that is not timed.
-
 Given the same weights and images, both must have the same loss and gradients.
 
 The last line is the ratio of the rates.
@@ -108,7 +106,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Prototypical networks, against learn2learn.")
     add_dataset_argument(parser, fallback="glyphs")
     parser.add_argument("--width", type=int, default=64)
-    parser.add_argument("--compile", action="store_true", help="ours translated by torch.compile")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--steps", type=int, default=60, help="of one run")
     parser.add_argument("--threads", type=int, default=2)
@@ -133,7 +130,6 @@ def main() -> None:
         validation=Setting(2, 1, 1),
         validation_episodes=1,
         log_every=steps,
-        compile=arguments.compile,
     )
     few = (bank.labels < 2).nonzero().flatten()
     small = ImageBank(bank.images[few], bank.labels[few], bank.class_names[:2])

@@ -3,7 +3,6 @@
 import copy
 import difflib
 from collections.abc import Iterator, Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fewshot.compiled import as_written, compile_networks, translating
 from fewshot.data.bank import ImageBank
 from fewshot.episodes import Setting
 from fewshot.evaluation import episode_errors, table_for
@@ -49,9 +47,6 @@ class TrainConfig:
         augmentation: random deformations of the episodes' images, each image by its own.
         tasks: source of training episodes that needs no labels; null: classes are the labels'.
             Validation classes are always the labels'.
-        compile: compile the encoder by ``torch.compile``, for a learner of embeddings. It needs a
-            C++ compiler and some seconds before the first step; the results are the same up to
-            rounding.
     """
 
     setting: Setting = field(default_factory=lambda: Setting(20, 1, 5))
@@ -68,7 +63,6 @@ class TrainConfig:
     log_every: int = 20
     augmentation: Augmentation = field(default_factory=Augmentation)
     tasks: TaskFactory | None = None
-    compile: bool = False
 
     def __post_init__(self) -> None:
         positive = ("steps", "episodes_per_step", "validation_episodes", "validate_every")
@@ -197,8 +191,6 @@ def meta_train(
     state = ResumableState({"learner": model, "best": best, "optimizer": trainer.optimizer})
     if state_file and state_file.exists():
         state.restore(state_file)
-    if config.compile:
-        compile_networks(model.encoder.backbone)
     bar = progress_bar(description, config.steps, state.progress.step, "step")
     with bar, RunLog(log_folder, state.progress.step) as log:
         for _ in _steps(trainer, judge, state, best, log, state_file):
@@ -254,11 +246,10 @@ class _Trainer:
             factor = 0.5 ** (number // config.halve_every)
             self.optimizer.param_groups[0]["lr"] = config.learning_rate * factor
         episodes = self.source.episodes(number * size, (number + 1) * size)
-        with translating() if config.compile else nullcontext():
-            with autocast(self.precision, self.device):
-                loss = self.model.loss(episodes)
-            self.optimizer.zero_grad()
-            loss.backward()
+        with autocast(self.precision, self.device):
+            loss = self.model.loss(episodes)
+        self.optimizer.zero_grad()
+        loss.backward()
         self.optimizer.step()
         return loss.detach()
 
@@ -274,10 +265,8 @@ class _Judge:
 
     def error(self, model: Learner) -> float:
         """Mean error in percent."""
-        # Not compiled: these batches have other sizes, each of which would be compiled anew.
-        with as_written() if self.config.compile else nullcontext():
-            table = table_for(model, self.bank, self.device)
-            errors = episode_errors(model, table, self.sampler, self.config.validation_episodes)
+        table = table_for(model, self.bank, self.device)
+        errors = episode_errors(model, table, self.sampler, self.config.validation_episodes)
         return float(errors.mean())
 
 
@@ -296,8 +285,6 @@ def starting_learner(
         model = learner(start)
     for setting in (config.setting, config.validation):
         model.check_ways(setting.n_way)
-    if config.compile and (model.reads_images or config.freeze_encoder):
-        raise InputError("compile: needs a learner of embeddings whose encoder is trained")
     if config.freeze_encoder:
         _check_frozen(config, model)
         model.encoder.requires_grad_(False)

@@ -154,29 +154,6 @@ def test_resumes_bit_for_bit(tmp_path, trained, at, frozen):
     assert not identical(trained(seed=2, **settings).encoder, whole.encoder)
 
 
-def test_a_compiled_training_is_the_same_training(banks, trained, monkeypatch):
-    compiled = []
-
-    def counting(graph, inputs):
-        return lambda *values: compiled.append(1) or graph.forward(*values)
-
-    def broken(graph, inputs):
-        raise RuntimeError("no\ncompiler")
-
-    plain, compile_ = trained(), torch.compile
-    # Without torch's own code generator, which takes long and a C++ compiler.
-    monkeypatch.setattr(torch, "compile", partial(compile_, backend=counting))
-    found = trained(compile=True).encoder
-    found(banks[1].images)
-    assert len(compiled) == SHORT.steps, "neither validation nor the result is compiled"
-    for name, value in plain.encoder.state_dict().items():
-        torch.testing.assert_close(found.state_dict()[name], value, msg=name)
-    monkeypatch.setattr(torch, "compile", partial(compile_, backend=broken))
-    with pytest.raises(InputError, match=r"^compile: .*torch\.compile failed: .*") as caught:
-        trained(compile=True)
-    assert "\n" not in str(caught.value)
-
-
 @pytest.mark.parametrize("tasks", [None, partial(ClusterTasks, n_clusters=6, n_partitions=2)])
 def test_images_of_episodes_can_be_deformed(trained, tasks):
     """Each image by its own, as its episode's number says; nothing else changes."""
@@ -218,8 +195,6 @@ POSITIVE = ["steps", "episodes_per_step", "validation_episodes", "validate_every
         (FROZEN, "train: nothing is left to train; set projection"),
         (PIXELS, "train: nothing is left to train; set projection"),
         (FROZEN | READS_IMAGES, "freeze_encoder: needs a learner of embeddings"),
-        (FROZEN | {"compile": True}, "compile: needs a learner of embeddings whose encoder"),
-        (READS_IMAGES | {"compile": True}, "compile: needs a learner of embeddings whose encoder"),
         (FROZEN | {"augmentation": Augmentation(rotation=3)}, "augmentation: changes images"),
         (FROZEN | {"tasks": partial(ClusterTasks)}, "tasks: are of images; freeze_encoder"),
         ({"setting": Setting(15, 1, 1)}, "n_way: 15 classes asked for, the set has 14"),
