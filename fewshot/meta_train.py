@@ -66,7 +66,10 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         positive = ("steps", "episodes_per_step", "validation_episodes", "validate_every")
-        for name, least in (*((name, 1) for name in (*positive, "log_every")), ("projection", 0)):
+        for name, least in (
+            *((name, 1) for name in (*positive, "log_every")),
+            *((name, 0) for name in ("projection", "patience", "halve_every")),
+        ):
             if getattr(self, name) < least:
                 raise InputError(f"{name}: expected at least {least}, got {getattr(self, name)}")
         if self.augmentation.views > 1:

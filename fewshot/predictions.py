@@ -129,14 +129,17 @@ class Evaluation:
         wrong = true != predicted
         cells, counts = (true * n_classes + predicted)[wrong].unique(return_counts=True)
         order = counts.argsort(descending=True, stable=True)[:k]
-        rows = []
-        for cell, count in zip(cells[order].tolist(), counts[order].tolist(), strict=True):
-            of, given = divmod(cell, n_classes)
-            together = (self.classes == of).any(1) & (self.classes == given).any(1)
-            asked = int(together.sum()) * self.setting.n_query
-            names = self.class_names[of], self.class_names[given]
-            rows.append(Confusion(*names, count, 100 * count / asked))
-        return rows
+        cells, counts = cells[order], counts[order]
+        present = torch.zeros(len(self), n_classes).scatter_(1, self.classes, 1.0)
+        together = (present.T @ present).flatten()[cells]  # episodes with both classes
+        shares = 100 * counts / (together * self.setting.n_query)
+        names = self.class_names
+        return [
+            Confusion(names[cell // n_classes], names[cell % n_classes], count, share)
+            for cell, count, share in zip(
+                cells.tolist(), counts.tolist(), shares.tolist(), strict=True
+            )
+        ]
 
     def to_frame(self) -> "DataFrame":
         """A pandas frame with one row an episode: its number, error, setting and class names.

@@ -5,9 +5,11 @@ on, so different configurations share them. Everything else in a run folder belo
 configuration, ``config.yaml``.
 """
 
+import functools
 import hashlib
 import json
 import re
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from itertools import takewhile
@@ -16,7 +18,6 @@ from typing import Any
 
 from fewshot.config import describe, write_yaml
 from fewshot.config.files import read_file
-from fewshot.data.bank import ImageBank
 from fewshot.data.dataset import Splits
 from fewshot.environment import hardware, versions
 from guided.errors import InputError
@@ -80,7 +81,7 @@ def keep_configuration(output: Path, name: str, config: object, files: Sequence[
     if partial.exists() and not path.exists():  # the move was interrupted at its very end
         partial.rename(_next(output))
     if path.exists() and (keys := differing_keys(path, config)):
-        folder = _supersede(output, files)
+        folder = _supersede(output, files, set(_named_files(config)))
         print(f"earlier results, of another configuration ({_some(keys)}), moved to {folder}")
     write_yaml(path, config)
 
@@ -104,14 +105,19 @@ def _differences(old: Any, new: Any, key: str) -> Iterator[str]:
         yield key
 
 
-def _supersede(output: Path, files: Sequence[str]) -> Path:
+def _supersede(output: Path, files: Sequence[str], needed: set[Path]) -> Path:
+    """Move the files that match the patterns, but for those that the new run reads."""
+    kept = {path.resolve() for path in needed}
     partial = output / "superseded" / "partial"
     for pattern in files:
         for path in sorted(output.glob(pattern)):
-            if path.parent.name == "tensorboard" and is_cell(path.name):
+            is_log = path.parent.name == "tensorboard" and is_cell(path.name)
+            if is_log or path.resolve() in kept:
                 continue
             target = partial / path.relative_to(output)
             target.parent.mkdir(parents=True, exist_ok=True)
+            if target.is_dir():  # an interrupted move of results that were then made again
+                shutil.rmtree(target)
             path.rename(target)
     return partial.rename(_next(output))
 
@@ -185,7 +191,7 @@ class Finish:
         described = {k: v for k, v in describe(config).items() if k not in PLACES}
         facts = {
             "config": described,
-            "images": {name: _bank_digest(bank) for name, bank in vars(splits).items()},
+            "images": {name: bank.digest for name, bank in vars(splits).items()},
             "files": {str(path): file_digest(path) for path in sorted(set(_named_files(config)))},
             "versions": versions(),
             "device": device,
@@ -229,20 +235,12 @@ def _named_files(value: Any) -> Iterator[Path]:
     elif isinstance(value, list | tuple):
         for item in value:
             yield from _named_files(item)
+    elif isinstance(value, functools.partial):
+        yield from _named_files(value.keywords)
     elif is_dataclass(value):
         for field in fields(value):
             if field.name not in PLACES:
                 yield from _named_files(getattr(value, field.name))
-
-
-def _bank_digest(bank: ImageBank) -> str:
-    """The digest of images and labels, and of all else that is known about the images."""
-    facts = {**bank.attributes, **bank.factors}
-    hashed = hashlib.blake2b(bank.digest.encode(), digest_size=8)
-    for name in sorted(facts):
-        hashed.update(name.encode())
-        hashed.update(facts[name].contiguous().numpy().data)
-    return hashed.hexdigest()
 
 
 def file_digest(path: Path) -> str:

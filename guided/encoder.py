@@ -17,7 +17,7 @@ from guided.errors import InputError
 from guided.files import write_bytes
 from guided.latents import LatentLayout
 
-FORMAT = "guided-fewshot encoder 1"
+FORMAT = "guided-fewshot encoder 2"
 
 
 class Encoder(nn.Module):

@@ -50,15 +50,14 @@ def compare(
     Raises:
         InputError: a key, class or value is unknown or impossible, or images are missing.
     """
-    source = describe(config) if isinstance(config, StudyConfig) else config
+    source = describe(config, full=True) if isinstance(config, StudyConfig) else config
     chosen = load(CompareConfig, source, overrides or {})
     if output is not None:
         chosen = replace(chosen, output=Path(output).expanduser())
     if device != "auto":
         chosen = replace(chosen, device=device)
     prepared = _Prepared.from_config(chosen, data_root)
-    open_run(prepared.output, chosen, prepared.device)
-    return prepared.study.result()
+    return prepared.result(chosen)
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -67,17 +66,14 @@ def main(arguments: Sequence[str]) -> None:
     config = parse(CompareConfig, arguments, "fewshot compare")
     prepared = _Prepared.from_config(config)
     output = prepared.output
-    finish = Finish.from_run(output, config, prepared.study.splits, prepared.device)
-    if finish.said_before():
+    if prepared.finish.said_before():
         return
-    open_run(output, config, prepared.device)
-    result = prepared.study.result()
+    result = prepared.result(config)
     print(f"\n{result}")
     print(
         f"\n{time.perf_counter() - start:.0f} s; results, figures and logs in {output}; "
         f"tensorboard --logdir {output}/tensorboard"
     )
-    finish.write("\n".join(result.verdicts), ("results.json", "table.md", "episodes.npz"))
 
 
 @dataclass(frozen=True)
@@ -87,6 +83,7 @@ class _Prepared:
     study: Study
     output: Path
     device: str
+    finish: Finish
 
     @classmethod
     def from_config(cls, config: CompareConfig, data_root: Roots | None = None) -> "_Prepared":
@@ -94,4 +91,12 @@ class _Prepared:
         dataset = config.dataset(data_roots(data_root or config.data_root))
         check_ways(dataset, test=config.settings, validation=config.settings[:1])
         output = config.output or Path("runs") / config.study
-        return cls(Study(config, dataset.splits(), output, device=device), output, device)
+        splits = dataset.splits()
+        finish = Finish.from_run(output, config, splits, device)
+        return cls(Study(config, splits, output, device=device), output, device, finish)
+
+    def result(self, config: CompareConfig) -> StudyResult:
+        open_run(self.output, config, self.device)
+        result = self.study.result()
+        self.finish.write("\n".join(result.verdicts), ("results.json", "table.md", "episodes.npz"))
+        return result

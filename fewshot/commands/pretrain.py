@@ -18,7 +18,7 @@ from guided.encoder import Encoder
 from guided.figures import augmentation_figure, picture_figures
 from guided.files import write_figure, write_json
 from guided.training.config import PretrainConfig
-from guided.training.pretrain import Pretrained, pretrain
+from guided.training.pretrain import Pretrained, check_pretraining, pretrain
 
 FILES = ("encoder.safetensors", "decoder.safetensors", "results.json")
 
@@ -59,6 +59,7 @@ def main(arguments: Sequence[str]) -> None:
     finish = Finish.from_run(config.output, config, splits, device)
     if finish.said_before():
         return
+    check_pretraining(config.pretrain, splits.train, splits.validation, seed=config.seed)
     open_run(config.output, config, device)
     trained, depends = _pretrained(config, config.pretrain, splits, device)
     strategies = [entry["class_path"] for entry in describe(config.pretrain.guidance)]
@@ -66,7 +67,7 @@ def main(arguments: Sequence[str]) -> None:
     if config.beside_unguided and strategies:
         plain = replace(config.pretrain, guidance=[])
         encoders["unguided"] = _pretrained(config, plain, splits, device)[0].encoder
-    trained.encoder.save(config.output / FILES[0], **depends, versions=versions())
+    trained.encoder.save(config.output / FILES[0], **depends | {"versions": versions()})
     Decoder.from_vae(trained.vae).save(config.output / FILES[1])
     _draw(config, trained, splits.test, device)
     measured = _measured(encoders, splits.test, device)
@@ -148,6 +149,7 @@ def _pretrained(
         "seed": config.seed,
         "device": device,
         "precision": config.precision,
+        "versions": {name: versions()[name] for name in ("guided-fewshot", "torch")},
     }
     output = config.output
     # A constant schedule is the same for any number of steps: a longer training goes on.

@@ -14,6 +14,7 @@ from fewshot.learners.base import LearnerFactory
 from fewshot.learners.prototypical import Prototypical
 from fewshot.meta_train import MetaTrained, TrainConfig, meta_train, starting_learner
 from fewshot.runs import PLACES, Finish, file_digest, open_run, state_to_continue
+from fewshot.sampler import EpisodeSampler
 from fewshot.study.cells import Cell
 from guided.backbones import BackboneFactory, Conv4, ImageShape
 from guided.decoder import Decoder
@@ -72,10 +73,13 @@ def main(arguments: Sequence[str]) -> None:
     finish = Finish.from_run(config.output, config, splits, device, start=start)
     if finish.said_before():
         return
+    if config.train.tasks is None:
+        EpisodeSampler(splits.train, config.train.setting, seed=0)
+    EpisodeSampler(splits.validation, config.train.validation, seed=0)
     open_run(config.output, config, device)
     trained, depends = _trained(config, encoder, decoder, splits, start, device)
     file = config.output / FILES[0]
-    trained.encoder.save(file, **depends, versions=versions())
+    trained.encoder.save(file, **depends | {"versions": versions()})
     written = [FILES[0]]
     if trained.learner.own_state():
         trained.learner.save(config.output / FILES[1])
@@ -104,6 +108,7 @@ def _trained(
         "config": described | {"device": device},
         **start,
         "images": [splits.train.digest, splits.validation.digest],
+        "versions": {name: versions()[name] for name in ("guided-fewshot", "torch")},
     }
     # Nothing in a training depends on its number of steps: a longer one goes on.
     shared = describe(replace(config.train, steps=1))

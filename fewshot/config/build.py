@@ -157,8 +157,9 @@ def _build_settings(
     for name in given:
         if name not in known:
             meant = nearest(name, known, _joined(key, ""))
-            listed = f"; expected one of {', '.join(known)}" if known else "; there are none"
-            raise KeyFault(_joined(key, name), f"no such key{meant or listed}")
+            listed = ", ".join(known) or "none"
+            listed = f"{meant} Keys: {listed}" if meant else f"; expected one of {listed}"
+            raise KeyFault(_joined(key, name), f"no such key{listed}")
     for name, parameter in known.items():
         if parameter.default is parameter.empty and name not in given:
             raise KeyFault(_joined(key, name), "missing")

@@ -1,5 +1,6 @@
 """Classes by name: ours by bare name, those of other packages by import path."""
 
+import hashlib
 import importlib
 import inspect
 import sys
@@ -24,9 +25,23 @@ PACKAGES = (
 
 def class_name(target: Callable[..., Any]) -> str:
     """The name under which a configuration finds a class again."""
-    package = target.__module__.partition(".")[0]
-    ours = package in ("guided", "fewshot")
-    return target.__name__ if ours else f"{target.__module__}.{target.__qualname__}"
+    return target.__name__ if is_own(target) else f"{target.__module__}.{target.__qualname__}"
+
+
+def is_own(target: Callable[..., Any]) -> bool:
+    """True for a class of this package."""
+    return target.__module__.partition(".")[0] in ("guided", "fewshot")
+
+
+def source_digest(target: Callable[..., Any]) -> str | None:
+    """A digest of the file that defines a class; None where there is no file."""
+    try:
+        file = inspect.getsourcefile(target)
+    except TypeError:
+        return None
+    if file is None or not Path(file).is_file():
+        return None
+    return hashlib.blake2b(Path(file).read_bytes(), digest_size=8).hexdigest()
 
 
 def is_chosen(kind: type) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from fewshot.config.classes import class_name, is_chosen
+from fewshot.config.classes import class_name, is_chosen, is_own, source_digest
 
 
 def describe(value: Any, *, full: bool = False) -> Any:
@@ -44,7 +44,9 @@ def describe(value: Any, *, full: bool = False) -> Any:
 
 def _choice(target: Callable[..., Any], given: Mapping[str, Any], full: bool) -> dict[str, Any]:
     settings = _settings(target, given, full)
-    return {"class_path": class_name(target), **({"init_args": settings} if settings else {})}
+    choice = {"class_path": class_name(target), **({"init_args": settings} if settings else {})}
+    # A class from outside is known by its code too: an edited one is another.
+    return choice if full or is_own(target) else {**choice, "source": source_digest(target)}
 
 
 def _settings(target: Callable[..., Any], given: Mapping[str, Any], full: bool) -> dict[str, Any]:

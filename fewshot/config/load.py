@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 from fewshot.config.build import Argument, build
 from fewshot.config.classes import import_module
+from fewshot.config.description import describe
 from fewshot.config.files import KeyFault, read_file, read_yaml
 from guided.errors import InputError
 
@@ -33,7 +34,7 @@ def load(
     file = Path(source).expanduser() if isinstance(source, Path | str) else None
     tree = read_file(file) if file else _copied(source or {})
     for key, value in (overrides or {}).items():
-        override(tree, key, value)
+        override(tree, key, value if isinstance(value, Argument) else describe(value, full=True))
     try:
         _import(build(list[str], tree.get("imports", []), "imports"))
         config: T = build(config_class, tree)

@@ -73,9 +73,12 @@ class ImageBank:
 
     @cached_property
     def digest(self) -> str:
-        """Short digest of images and labels, by which banks are told apart."""
+        """Short digest of images, labels, attributes and factors; equal for equal banks."""
         hashed = hashlib.blake2b(self.images.contiguous().numpy().data, digest_size=8)
         hashed.update(self.labels.contiguous().numpy().data)
+        for name, column in sorted({**self.factors, **self.attributes}.items()):
+            hashed.update(name.encode())
+            hashed.update(column.contiguous().numpy().data)
         return hashed.hexdigest()
 
     def targets(self) -> dict[str, Tensor]:

@@ -138,10 +138,6 @@ class Learner(nn.Module, ABC):
         )
         return embedded
 
-    def own_parameters(self) -> list[nn.Parameter]:
-        """Parameters outside the encoder: a classifier, a scale, learning rates …"""
-        return [p for name, p in self.named_parameters() if not name.startswith("encoder.")]
-
     def own_state(self) -> dict[str, Tensor]:
         """Weights and buffers outside the encoder."""
         return {k: v for k, v in self.state_dict().items() if not k.startswith("encoder.")}
@@ -191,7 +187,12 @@ LearnerFactory = Callable[[Encoder], Learner]
 
 def _signature(cls: type, fixed: Collection[str]) -> inspect.Signature:
     """The constructor's parameters; those of the base class in the place of ``**settings``."""
-    _, *parameters = inspect.signature(cls.__init__).parameters.values()  # type: ignore[misc]
+    constructor = cls.__init__  # type: ignore[misc]
+    try:
+        found = inspect.signature(constructor, eval_str=True)
+    except NameError:  # an annotation that exists for type checkers alone
+        found = inspect.signature(constructor)
+    _, *parameters = found.parameters.values()
     if parameters[-1].kind is not inspect.Parameter.VAR_KEYWORD:
         return inspect.Signature(parameters)
     known = {p.name for p in parameters} | set(fixed)

@@ -222,8 +222,15 @@ class StudyConfig:
             raise InputError("pretrain.elbo: belongs to the arms of a study")
         for figures in self.published:
             figures.check(f"published.{figures.name}", labels)
-        if self.episodes < 2 or self.selection_episodes < 1:
-            raise InputError(f"episodes: expected at least 2, got {self.episodes}")
+        for name, least in (("episodes", 2), ("selection_episodes", 1), ("resamples", 1)):
+            if getattr(self, name) < least:
+                raise InputError(f"{name}: expected at least {least}, got {getattr(self, name)}")
+        for name, arm in self.arms.items():
+            if self.select_by == "negative_elbo" and not arm.elbo:
+                raise InputError(
+                    f"arms.{name}.elbo: a state without it cannot be chosen by select_by: "
+                    "negative_elbo; use few_shot_error"
+                )
 
     def trained_as(self, learner: str) -> str:
         """The first learner with the same training: its weights are this learner's too."""

@@ -50,5 +50,6 @@ class HeldOut:
 
 
 Measure = Callable[[HeldOut, Slices], list[dict[str, Any]]]
-"""Measures some slices of latents. Each entry of the result names its ``measure``; the others
-are JSON-able values: ``slice`` and ``rest`` compare the slice's latents with all others."""
+"""Measures some slices of latents. Each entry of the result has its ``measure`` in words, its
+``unit`` (``%`` or empty), and the values of the ``target`` and of the ``other`` latents; further
+entries are JSON-able details."""

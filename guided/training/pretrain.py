@@ -170,6 +170,28 @@ def _configured(config: PretrainConfig, settings: Mapping[str, Any]) -> Pretrain
     return replace(config, **settings)
 
 
+def check_pretraining(
+    config: PretrainConfig,
+    train: Images,
+    validation: Images | None = None,
+    *,
+    seed: int = 0,
+    score: Score | None = None,
+) -> None:
+    """Build the model once, so that what cannot be trained is refused before anything is written.
+
+    Args:
+        config, train, validation, seed, score: as for :func:`pretrain`.
+
+    Raises:
+        InputError: a setting does not fit the images.
+    """
+    data = LabelledImages.from_images(train, "train")
+    held_out = None if validation is None else LabelledImages.from_images(validation, "validation")
+    _check(config, data, held_out, score)
+    build_model(config, data, seed)
+
+
 def _check(
     config: PretrainConfig,
     train: LabelledImages,

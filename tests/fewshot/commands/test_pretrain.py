@@ -108,6 +108,19 @@ def test_failures_are_one_line(fails, write, config, settings, message):
 # Attributes: bins of factors, drawers within alphabets, faces.
 
 
+def test_results_stay_where_the_next_command_needs_them_or_is_refused(run, write, config, tmp_path):
+    run("run")
+    folder = tmp_path / "run"
+    config["pretrain"]["batch_size"] = 10_000
+    assert main(["pretrain", write(config), "--output", str(folder)]) == 2
+    assert not (folder / "superseded").exists()
+    test = {"dataset": config["dataset"], "settings": [{"n_way": 3, "n_query": 2}], "episodes": 2}
+    file = str(folder / "encoder.safetensors")
+    for _ in range(2):
+        command = ["evaluate", write(test), "--encoder", file, "--output", str(folder)]
+        assert main(command) == 0
+
+
 @pytest.fixture
 def pretrained(tmp_path, write, study):
     """Run the command for a dataset and attributes; returns its folder and its results."""

@@ -10,6 +10,8 @@ import torch
 
 import fewshot
 from fewshot.cli import main
+from fewshot.commands.evaluate import EvaluateCommand
+from fewshot.config import describe, load
 from fewshot.learners import Prototypical
 from guided.errors import InputError
 
@@ -73,3 +75,17 @@ def test_a_study_names_it_by_import_path(study, write, tmp_path):
     rows = json.loads((output / "results.json").read_text())["rows"]
     assert {row["learner"] for row in rows} == {"own"}
     assert all(0 < row["error"] < 100 for row in rows)
+
+
+def test_an_edited_class_is_another(own, tmp_path):
+    before = describe(functools.partial(own, scale=0.1))
+    (tmp_path / "mine.py").write_text("from __future__ import annotations\n" + OWN)
+    del sys.modules["mine"]
+    edited = importlib.import_module("mine").Manhattan
+    after = describe(functools.partial(edited, scale=0.1))
+    assert after["source"] != before["source"]
+    assert {**after, "source": None} == {**before, "source": None}
+    # Annotations as text are read like others.
+    choice = {"class_path": "mine.Manhattan", "init_args": {"scale": 2}}
+    config = load(EvaluateCommand, {"dataset": "Glyphs", "learners": {"a": choice}})
+    assert config.learners["a"].keywords == {"scale": 2.0}
