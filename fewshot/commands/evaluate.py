@@ -72,7 +72,10 @@ class EvaluateCommand(Command):
                 raise InputError(f"weights: no learner is called {name!r}")
         for name, learner in self.learners.items():
             if made_by(learner).needs_training and name not in self.weights:
-                raise InputError(f"weights: {name!r} answers at random without them")
+                raise InputError(
+                    f"weights: learner {name!r} must be meta-trained first: run fewshot train, "
+                    f"then add --weights.{name} FOLDER/learner.safetensors"
+                )
         if self.episodes < 1:
             raise InputError(f"episodes: expected at least 1, got {self.episodes}")
         labels = [setting.label for setting in self.settings]

@@ -29,7 +29,7 @@ STUDY = {
 
 KEYS: Mapping[str, Mapping[str, str]] = {
     "data": {
-        "download": "name of a dataset to fetch below the data root",
+        "download": "a name that `fewshot data` lists, e.g. omniglot",
         "data_root": COMMON["data_root"],
     },
     "pretrain": {
@@ -40,6 +40,7 @@ KEYS: Mapping[str, Mapping[str, str]] = {
         "pretrain.steps": "optimizer steps (default: 2000)",
         "seed": "of weights, batches and noise (default: 0)",
         **COMMON,
+        "output": "run folder (default: runs/pretrain)",
     },
     "train": {
         "dataset": "class and settings, e.g. Omniglot",
@@ -49,6 +50,7 @@ KEYS: Mapping[str, Mapping[str, str]] = {
         "train.setting": "shape of the training episodes (default: 20-way 1-shot)",
         "seed": "of fresh weights and of the episodes (default: 0)",
         **COMMON,
+        "output": "run folder (default: runs/train)",
     },
     "evaluate": {
         "dataset": "class and settings, e.g. Omniglot",
@@ -58,6 +60,7 @@ KEYS: Mapping[str, Mapping[str, str]] = {
         "episodes": "number for each shape (default: 1000)",
         "split": "train, validation or test (default: test)",
         **COMMON,
+        "output": "run folder (default: runs/evaluate)",
     },
     "compare": {
         **STUDY,
@@ -65,20 +68,23 @@ KEYS: Mapping[str, Mapping[str, str]] = {
         "settings": "shapes of the test episodes (default: 5-way 1-shot)",
         "episodes": "test episodes for each shape (default: 1000)",
         **COMMON,
+        "output": "run folder (default: runs/ and the study's name)",
     },
     "probe": {
         **STUDY,
         "latent_dims": "numbers of latents to compare",
         "samples": "images drawn from each model to judge its samples",
         **COMMON,
+        "output": "run folder (default: runs/ and the study's name)",
     },
     "lake": {
         **STUDY,
         "learners": "name -> few-shot learner",
         "archive": "Lake's all_runs.zip, or the folder that it holds",
-        "draw": "draw runs like Lake's instead (default: false)",
+        "draw": "draw runs even if Lake's are found (default: false)",
         "runs": "number of drawn runs (default: 20)",
         **COMMON,
+        "output": "run folder (default: runs/ and the study's name)",
     },
 }
 """Command -> main key -> its meaning, in at most 55 characters."""

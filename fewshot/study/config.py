@@ -123,7 +123,10 @@ class LearnerConfig:
     def check(self, key: str) -> None:
         """As :meth:`ArmConfig.check`."""
         if made_by(self.learner).needs_training and self.train is None:
-            raise InputError(f"{key}.train: missing; untrained, this learner answers at random")
+            raise InputError(
+                f"{key}.train: missing; this learner must be meta-trained before it is tested, "
+                "e.g. train: {steps: 1000}"
+            )
         if self.test_augmentation and not self.test_augmentation.active:
             raise InputError(
                 f"{key}.test_augmentation: deforms nothing; set rotation, scale or another limit"

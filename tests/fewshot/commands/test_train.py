@@ -120,7 +120,9 @@ def test_a_learners_own_weights_go_on_to_evaluate(run, write, config, tmp_path, 
         "settings": [config["train"]["validation"]],
         "episodes": 10,
     }
-    assert "weights: 'maml' answers at random" in fails("evaluate", write(evaluate, "bare.yaml"))
+    assert "weights: learner 'maml' must be meta-trained first" in fails(
+        "evaluate", write(evaluate, "bare.yaml")
+    )
     evaluate["weights"] = {"maml": str(tmp_path / "run" / "learner.safetensors")}
     file = write(evaluate, "evaluate.yaml")
     assert main(["evaluate", file, "--output", str(tmp_path / "evaluated")]) == 0
