@@ -1,9 +1,8 @@
 """Episodic meta-training: the training loop of this half."""
 
 import copy
-import difflib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from guided.augment import Augmentation
 from guided.encoder import Encoder
 from guided.errors import InputError
 from guided.seeds import derive_seed, seeded_initialisation
+from guided.training.config import with_settings
 from guided.training.log import RunLog
 from guided.training.precision import Precision, autocast
 from guided.training.state import Progress, ResumableState, check_finite, progress_bar
@@ -132,17 +132,8 @@ def train(
         raise InputError(
             f"learner: expected a class, got a {name}; pass {name} or functools.partial({name}, …)"
         )
-    chosen = _configured(config or TrainConfig(), settings)
+    chosen = with_settings(config or TrainConfig(), settings, "train")
     return meta_train(chosen, learner, encoder, train, validation, seed=seed, device=device)
-
-
-def _configured(config: TrainConfig, settings: Mapping[str, Any]) -> TrainConfig:
-    known = [entry.name for entry in fields(config)]
-    for name in settings:
-        if name not in known:
-            nearest = difflib.get_close_matches(name, known, n=1, cutoff=0)[0]
-            raise InputError(f"train: no setting is called {name!r}; did you mean {nearest!r}?")
-    return replace(config, **settings)
 
 
 def meta_train(

@@ -1,7 +1,7 @@
 from .config import ArmConfig, LearnerConfig, StudyConfig
 from .result import StudyResult
 from .rows import Measurement, Published, ResultRow
-from .run import Study, run_study
+from .run import Study
 
 __all__ = [
     "ArmConfig",
@@ -12,5 +12,4 @@ __all__ = [
     "Study",
     "StudyConfig",
     "StudyResult",
-    "run_study",
 ]

@@ -303,30 +303,3 @@ def _decoder(encoder: Cell) -> Decoder | None:
     if not encoder.decoder_file.exists():
         return None
     return Decoder.load(encoder.decoder_file, Encoder.load(encoder.encoder_file))
-
-
-def run_study(
-    config: StudyConfig,
-    splits: Splits,
-    output: Path,
-    *,
-    device: str = "cpu",
-    say: Callable[[str], object] = tqdm.write,
-) -> StudyResult:
-    """Compute a study, or what is missing of it, and write its report.
-
-    Args:
-        config: what to compare.
-        splits: the dataset's banks.
-        output: the run folder. A second call with the same folder and configuration computes
-            nothing; after an interruption it resumes.
-        device: ``cpu`` or ``cuda``.
-        say: receives one line after each training.
-
-    Returns:
-        Rows, verdicts and table; the same as ``StudyResult.load(output)`` gives later.
-
-    Raises:
-        InputError: impossible episodes or settings, or latents that an arm will not have.
-    """
-    return Study(config, splits, output, device=device, say=say).result()

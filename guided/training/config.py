@@ -1,9 +1,10 @@
 """The settings of pretraining."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 from guided.augment import Augmentation
 from guided.backbones import BackboneFactory, Conv4
@@ -69,3 +70,28 @@ class PretrainConfig:
         for name in ("learning_rate", "adversary_learning_rate"):
             if not getattr(self, name) > 0:
                 raise InputError(f"{name}: expected > 0, got {getattr(self, name)}")
+
+
+C = TypeVar("C")
+
+
+def with_settings(config: C, settings: Mapping[str, Any], owner: str) -> C:
+    """A configuration with some of its fields replaced.
+
+    Args:
+        config: a dataclass.
+        settings: field -> value.
+        owner: the function that the settings were given to, for the message.
+
+    Raises:
+        InputError: a setting is no field; names the nearest one and all others.
+    """
+    known = [field.name for field in fields(config)]  # type: ignore[arg-type]
+    for name in settings:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            meant = f"; did you mean {close[0]!r}?" if close else "."
+            raise InputError(
+                f"{owner}: no setting is called {name!r}{meant} Settings: {', '.join(known)}"
+            )
+    return replace(config, **settings)  # type: ignore[type-var]

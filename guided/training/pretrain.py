@@ -5,9 +5,7 @@ therefore ends with the same bits as one that was not.
 """
 
 import copy
-import difflib
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +17,7 @@ from guided.errors import InputError
 from guided.figures import augmentation_figure, log_pictures
 from guided.guided_vae import GuidedVAE
 from guided.seeds import generator, seeded_initialisation
-from guided.training.config import PretrainConfig
+from guided.training.config import PretrainConfig, with_settings
 from guided.training.data import Images, LabelledImages
 from guided.training.log import RunLog
 from guided.training.precision import Precision
@@ -102,7 +100,7 @@ def pretrain(
         InputError: a setting is unknown or does not fit the images; a loss is not finite (the
             state before it stays on disk).
     """
-    config = _configured(config or PretrainConfig(), settings)
+    config = with_settings(config or PretrainConfig(), settings, "pretrain")
     device = torch.device(device)
     data = LabelledImages.from_images(train, "train").to(device)
     held_out = None
@@ -159,15 +157,6 @@ def _train(
                     best.load_state_dict(model.vae.state_dict())
                 if state_file and regular:  # a longer training passes through this state too
                     state.save(state_file)
-
-
-def _configured(config: PretrainConfig, settings: Mapping[str, Any]) -> PretrainConfig:
-    known = [field.name for field in fields(PretrainConfig)]
-    for name in settings:
-        if name not in known:
-            nearest = difflib.get_close_matches(name, known, n=1, cutoff=0)[0]
-            raise InputError(f"pretrain: no setting is called {name!r}; did you mean {nearest!r}?")
-    return replace(config, **settings)
 
 
 def check_pretraining(

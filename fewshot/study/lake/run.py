@@ -58,19 +58,3 @@ class LakeStudy:
             seconds=cells.seconds,
             device=self.device,
         )
-
-
-def run_lake(
-    config: StudyConfig,
-    splits: Splits,
-    runs: LakeRuns,
-    output: Path,
-    *,
-    device: str = "cpu",
-    say: Callable[[str], object] = tqdm.write,
-) -> LakeResult:
-    """Compute a study, or what is missing of it, and classify Lake's runs with its learners.
-
-    For arguments and errors see :class:`LakeStudy`.
-    """
-    return LakeStudy(config, splits, runs, output, device=device, say=say).result()

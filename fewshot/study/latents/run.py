@@ -208,27 +208,3 @@ class ProbeStudy:
     def _distance(self) -> FrechetDistance:
         encoder = Encoder.load(self._features.encoder_file).to(self.device)
         return FrechetDistance(encoder, self.splits.test.images.to(self.device))
-
-
-def run_latents(
-    config: ProbeStudyConfig,
-    splits: Splits,
-    output: Path,
-    *,
-    device: str = "cpu",
-    say: Callable[[str], object] = tqdm.write,
-) -> LatentsResult:
-    """Compute a study of latents, or what is missing of it, and write its report.
-
-    Args:
-        config: what to compare.
-        splits: the dataset's banks.
-        output: the run folder. A second call with the same folder and configuration computes
-            nothing; after an interruption it resumes.
-        device: ``cpu`` or ``cuda``.
-        say: receives one line after each training.
-
-    Raises:
-        InputError: training and test classes differ, or an arm needs more latents than it gets.
-    """
-    return ProbeStudy(config, splits, output, device=device, say=say).result()
