@@ -49,11 +49,6 @@ class LatentLayout:
                 )
         return [i for name in names for i in range(*self.slices[name])]
 
-    def complement(self, *names: str) -> list[int]:
-        """The latents outside some slices, ascending."""
-        inside = set(self.indices(*names))
-        return [i for i in range(self.latent_dim) if i not in inside]
-
     def with_role(self, role: str) -> dict[str, tuple[int, int]]:
         """The slices of a role, name -> (start, stop), in order."""
         return {k: place for k, place in self.slices.items() if self.roles.get(k) == role}

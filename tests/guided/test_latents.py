@@ -39,11 +39,10 @@ def test_allocator_refuses_a_taken_or_reserved_name(name):
         allocator.take(name)
 
 
-def test_indices_and_their_complement():
+def test_indices():
     assert LAYOUT.latent_dim == 6
     assert LAYOUT.indices("content", "rotation") == [4, 5, 0]
-    assert LAYOUT.complement("content", "rotation") == [1, 2, 3]
-    assert LAYOUT.indices("all") == [0, 1, 2, 3, 4, 5] and LAYOUT.complement("all") == []
+    assert LAYOUT.indices("all") == [0, 1, 2, 3, 4, 5]
     with pytest.raises(InputError, match=r"'shear'.*all, rotation, class, content"):
         LAYOUT.indices("shear")
 
