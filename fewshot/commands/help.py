@@ -148,7 +148,7 @@ def command_help(name: str) -> str:
     options = {f"--{key}": meaning for key, meaning in KEYS[name].items()}
     if file:
         options = {"FILE": "YAML file with any of the keys; arguments override it"} | options
-    width = max(map(len, options))
+    width = max(map(len, [*options, "--print-config"]))
     return "\n".join(
         [
             f"usage: fewshot {name}{file} [--key value ...]",
