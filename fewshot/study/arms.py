@@ -57,7 +57,11 @@ class Arms:
     def _shared_config(self, arm: ArmConfig) -> PretrainConfig:
         """The settings of the arm's pretraining, except its guidance."""
         shared = self.config.pretrain
-        return dataclasses.replace(shared, augmentation=arm.augmentation or shared.augmentation)
+        return dataclasses.replace(
+            shared,
+            augmentation=arm.augmentation or shared.augmentation,
+            steps=arm.steps or shared.steps,
+        )
 
     def _pretrain_config(self, arm: ArmConfig) -> PretrainConfig:
         return dataclasses.replace(self._shared_config(arm), guidance=arm.guidance, elbo=arm.elbo)

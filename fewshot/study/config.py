@@ -29,13 +29,14 @@ class ArmConfig:
         guidance: strategies that shape a pretrained encoder's latents; none: a plain VAE.
         labelled: share of the training classes whose labels guidance and meta-training may use;
             pretraining sees all images. The classes depend on the seed, not on the arm.
-        baseline: the arm that it is paired with, if not the study's.
+        baseline: the arms that it is paired with, if not the study's: a name, or several.
         latents: what the learners are fed, one after the other: all, a slice's name, features.
             The first one is what the arm's best state is chosen by.
         checkpoint: the file of an encoder that was trained elsewhere; ``{seed}`` in its path stands
             for the study's seed, without it one encoder serves all seeds.
         elbo: false: trained by its guidance alone, without the VAE's own terms.
         augmentation: of its pretraining, in place of the study's; null: the study's.
+        steps: of its pretraining, in place of the study's; null: the study's.
         group: a name shared by arms that differ only in ``labelled``: one line of a figure, one
             name in a table; null: the arm's own.
     """
@@ -43,11 +44,12 @@ class ArmConfig:
     encoder: Literal["pretrained", "random", "pixels", "checkpoint"] = "pretrained"
     guidance: list[Guidance] = field(default_factory=list)
     labelled: float = 1.0
-    baseline: str | None = None
+    baseline: str | list[str] | None = None
     latents: list[str] = field(default_factory=lambda: ["all"])
     checkpoint: Path | None = None
     elbo: bool = True
     augmentation: Augmentation | None = None
+    steps: int | None = None
     group: str | None = None
 
     def check(self, key: str) -> None:
@@ -70,8 +72,11 @@ class ArmConfig:
             raise InputError(
                 f"{key}.elbo: without it the arm needs guidance, or nothing is trained"
             )
-        if self.augmentation and self.encoder != "pretrained":
-            raise InputError(f"{key}.augmentation: {kind} is not trained here")
+        for name in ("augmentation", "steps"):
+            if getattr(self, name) is not None and self.encoder != "pretrained":
+                raise InputError(f"{key}.{name}: {kind} is not trained here")
+        if self.steps is not None and self.steps < 1:
+            raise InputError(f"{key}.steps: expected at least 1, got {self.steps}")
         if self.checkpoint is None and self.encoder == "checkpoint":
             raise InputError(f"{key}.checkpoint: missing; name the encoder's file")
         if self.checkpoint is not None and self.encoder != "checkpoint":
@@ -164,7 +169,8 @@ class StudyConfig:
         settings: shapes of the test episodes.
         seeds: one pretraining each.
         episodes: test episodes for each setting, the same for all.
-        baseline: the arm that the others are paired with.
+        baseline: the arm, or the arms, that the others are paired with; null: only arms that name
+            their own are paired.
         select_by: which state of a pretraining is kept: lowest few-shot error on the validation
             classes (first learner and setting), or lowest negative ELBO on them.
         selection_episodes: validation episodes for the former.
@@ -183,7 +189,7 @@ class StudyConfig:
     settings: list[Setting] = field(default_factory=lambda: [Setting()])
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
     episodes: int = 1000
-    baseline: str = "vae"
+    baseline: str | list[str] | None = "vae"
     select_by: Literal["few_shot_error", "negative_elbo"] = "few_shot_error"
     selection_episodes: int = 300
     episode_seed: int = 0
@@ -192,9 +198,11 @@ class StudyConfig:
     published: list[Published] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        for name in (self.baseline, *(arm.baseline for arm in self.arms.values())):
-            if name is not None and name not in self.arms:
-                raise InputError(f"baseline: no arm is called {name!r}")
+        named = {f"arms.{name}.": arm.baseline for name, arm in self.arms.items()}
+        for key, baseline in {"": self.baseline, **named}.items():
+            for name in _names(baseline):
+                if name not in self.arms:
+                    raise InputError(f"{key}baseline: no arm is called {name!r}")
         for name, learner in self.learners.items():
             if learner.baseline is not None and learner.baseline not in self.learners:
                 raise InputError(
@@ -258,14 +266,18 @@ class StudyConfig:
                 found[name] = part.steps
         return max(found, key=found.__getitem__, default=None)
 
-    def baseline_of(self, arm: str) -> str:
-        """The arm that an arm is paired with; the arm itself if it is the baseline."""
-        return self.arms[arm].baseline or (self.baseline if arm != self.baseline else arm)
-
-    def partner_of(self, arm: str, learner: str) -> tuple[str, str] | None:
-        """The arm and learner that an arm with a learner is paired with; None for a baseline."""
+    def partners_of(self, arm: str, learner: str) -> list[tuple[str, str]]:
+        """The arms and learners that an arm with a learner is paired with; none for a baseline."""
         other = self.learners[learner].baseline
         if other is not None:
-            return None if other == learner else (arm, other)
-        baseline = self.baseline_of(arm)
-        return None if baseline == arm else (baseline, learner)
+            return [] if other == learner else [(arm, other)]
+        of_arm = self.arms[arm].baseline
+        names = _names(self.baseline if of_arm is None else of_arm)
+        # A study's baseline is compared with none of the others.
+        if of_arm is None and arm in names:
+            return []
+        return [(name, learner) for name in names if name != arm]
+
+
+def _names(baseline: str | list[str] | None) -> list[str]:
+    return [baseline] if isinstance(baseline, str) else list(baseline or ())

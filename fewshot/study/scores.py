@@ -88,9 +88,10 @@ def _pairing(
     config: StudyConfig, table: dict[Condition, Errors], condition: Condition
 ) -> dict[str, Any]:
     name, learner, latents, setting = condition
-    partner = config.partner_of(name, learner)
-    if partner is None:
+    partners = config.partners_of(name, learner)
+    if not partners:
         return {}
+    partner = partners[0]
     offered = config.arms[partner[0]].latents
     of_partner = (*partner, latents if latents in offered else offered[0], setting)
     if of_partner not in table:  # a learner that was left out
