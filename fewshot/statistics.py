@@ -1,103 +1,235 @@
-"""Intervals and paired comparisons: pure functions of arrays of per-episode errors.
+"""Intervals and paired comparisons: pure functions of errors ``[seeds, episodes]``.
 
-Everywhere ``errors`` is ``[seeds, episodes]``, in percent, and the episodes are the same list for
-every seed and every arm.
+Every seed is tested on the same list of episodes, so the design is crossed: an error is a mean, an
+effect of its seed, an effect of its episode, and a rest. ``docs/statistics.md`` derives the interval
+and shows its coverage.
 """
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from guided.errors import InputError
+
 Errors = NDArray[np.floating]
 Interval = tuple[float, float]
 
-
-def ci95_over_seeds(errors: Errors) -> Interval | None:
-    """Student's t interval for the mean error of a new seed; None for fewer than two seeds."""
-    return t_interval(errors.mean(1))
+CONFIDENCE = 0.95
+MOST_SEEDS = 10_000
 
 
-def ci95_over_episodes(errors: Errors) -> Interval | None:
-    """Student's t interval over episodes, each averaged over the seeds that were run.
+@dataclass(frozen=True)
+class Crossed:
+    """The mean of crossed data ``y[s, e]``, its components of variance, and its interval.
 
-    It tells how well the episodes determine the error of these encoders, and nothing about other
+    Source: the mean squares of the two-way layout with one observation a cell (Searle, Casella &
+    McCulloch 1992, *Variance Components*, §4.3); the interval joins the two margins' Student
+    intervals by the root of their sum of squares, as Howe (1974), JASA 69, 789-794, and the MOVER
+    of Zou & Donner (2008), Statistics in Medicine 27, 1693-1702, do.
+
+    ``half² = (t²(S-1) MS_seed + t²(E-1) max(MS_episode - MS_rest, 0)) / (S E)``
+
+    With one seed only episodes vary: Student's t over episodes, which says nothing about other
     seeds.
+
+    Attributes:
+        mean: of all values.
+        n_seeds, n_episodes: S, E.
+        ms_seed, ms_episode, ms_rest: mean squares; those that need several seeds are 0 for one.
     """
-    return t_interval(errors.mean(0))
+
+    mean: float
+    n_seeds: int
+    n_episodes: int
+    ms_seed: float
+    ms_episode: float
+    ms_rest: float
+
+    @classmethod
+    def of(cls, values: Errors) -> "Crossed":
+        """The components of values ``[seeds, episodes]``.
+
+        Raises:
+            InputError: fewer than two episodes.
+        """
+        values = np.asarray(values, np.float64)
+        n_seeds, n_episodes = values.shape
+        if n_episodes < 2:
+            raise InputError(f"an interval needs at least 2 episodes, got {n_episodes}")
+        mean = values.mean()
+        # Not about 0: squares of errors around 50 % would cancel against the square of the mean.
+        centred = values - mean
+        of_seed, of_episode = centred.mean(1), centred.mean(0)
+        ms_episode = n_seeds * (of_episode @ of_episode) / (n_episodes - 1)
+        ms_seed = ms_rest = 0.0
+        if n_seeds > 1:
+            ms_seed = n_episodes * (of_seed @ of_seed) / (n_seeds - 1)
+            rest = centred - of_seed[:, None] - of_episode
+            ms_rest = np.square(rest).sum() / ((n_seeds - 1) * (n_episodes - 1))
+        return cls(
+            float(mean), n_seeds, n_episodes, float(ms_seed), float(ms_episode), float(ms_rest)
+        )
+
+    @property
+    def episode_variance(self) -> float:
+        """Variance of the effect that all seeds share; with one seed, of single values."""
+        return max(self.ms_episode - self.ms_rest, 0.0) / self.n_seeds
+
+    def half_width(self, confidence: float = CONFIDENCE, n_seeds: int | None = None) -> float:
+        """Half of the interval's width.
+
+        Args:
+            confidence: in (0, 1).
+            n_seeds: predict the width for another number of seeds with the same components.
+        """
+        n_seeds = n_seeds or self.n_seeds
+        squared = _t(confidence, self.n_episodes - 1) ** 2 * self.episode_variance
+        if n_seeds > 1:
+            squared += _t(confidence, n_seeds - 1) ** 2 * self.ms_seed / n_seeds
+        return math.sqrt(squared / self.n_episodes)
+
+    @property
+    def interval(self) -> Interval:
+        """The 95 % interval of the mean."""
+        return around(self.mean, self.half_width())
+
+    @cached_property
+    def p_value(self) -> float:
+        """Two-sided, of a mean of 0: 1 less the confidence at which the interval touches 0."""
+        from scipy.optimize import brentq
+
+        if self.mean == 0:
+            return 1.0
+
+        def excess(log_p: float) -> float:
+            return self.half_width(1 - math.exp(log_p)) - abs(self.mean)
+
+        lowest = math.log(1e-15)
+        if excess(lowest) < 0:  # all values are (nearly) the same
+            return 0.0
+        return math.exp(brentq(excess, lowest, -1e-12))
+
+    def seeds_for(self, half_width: float) -> int | None:
+        """The number of seeds at which the interval would be that narrow; None: at none.
+
+        The share of the episodes does not shrink with more seeds.
+        """
+        if self.n_seeds < 2 or self.half_width(n_seeds=MOST_SEEDS) > half_width:
+            return None
+        low, high = 1, MOST_SEEDS  # too wide at low, or one seed; narrow enough at high
+        while high - low > 1:
+            middle = (low + high) // 2
+            wide = self.half_width(n_seeds=middle) > half_width
+            low, high = (middle, high) if wide else (low, middle)
+        return high
 
 
-def t_interval(values: NDArray[np.floating], confidence: float = 0.95) -> Interval | None:
+def _t(confidence: float, freedom: int) -> float:
+    from scipy.special import stdtrit
+
+    return float(-stdtrit(freedom, (1 - confidence) / 2))
+
+
+def around(centre: float, half: float) -> Interval:
+    """The interval of a centre and half a width."""
+    return centre - half, centre + half
+
+
+def t_interval(values: NDArray[np.floating], confidence: float = CONFIDENCE) -> Interval | None:
     """Student's t interval for the mean of independent values ``[n]``; None when n < 2."""
     if len(values) < 2:
         return None
-    from scipy.stats import sem, t
+    spread = float(np.std(values, ddof=1, dtype=np.float64)) / math.sqrt(len(values))
+    return around(float(values.mean()), _t(confidence, len(values) - 1) * spread)
 
-    # Not t.interval, which is NaN for values that are all the same.
-    half = float(t.ppf(0.5 + confidence / 2, len(values) - 1) * sem(values))
-    centre = float(values.mean())
-    return centre - half, centre + half
+
+def class_variance(values: Errors, classes: NDArray[np.integer], n_classes: int) -> float | None:
+    """Variance of the mean that is due to which C classes the episodes are drawn from.
+
+    Source: the delete-one-class jackknife (Efron & Stein 1981, Annals of Statistics 9, 586-596) of
+    the mean over the episodes without that class, less its Monte-Carlo noise
+    ``(C-1) var(episode means) / E · p / (1-p)``, p = n_way / C; 0 if the noise is larger.
+
+    Args:
+        values: ``[seeds, episodes]``.
+        classes: of each episode, ``[episodes, n_way]``, in [0, n_classes).
+        n_classes: C, that the episodes are drawn from.
+
+    Returns:
+        None if every episode holds some class, or there are no more classes than ways.
+    """
+    means = np.asarray(values, np.float64).mean(0)
+    means = means - means.mean()
+    n_episodes, n_way = classes.shape
+    flat = classes.reshape(-1)
+    without = n_episodes - np.bincount(flat, minlength=n_classes)
+    if n_way >= n_classes or not without.all():
+        return None
+    deleted = -np.bincount(flat, np.repeat(means, n_way), n_classes) / without
+    jackknife = (n_classes - 1) * deleted.var()
+    share = n_way / n_classes
+    noise = (n_classes - 1) * means.var(ddof=1) / n_episodes * share / (1 - share)
+    return max(float(jackknife - noise), 0.0)
+
+
+def new_classes_interval(
+    crossed: Crossed, values: Errors, classes: NDArray[np.integer], n_classes: int
+) -> Interval | None:
+    """The 95 % interval of the mean for other test classes from where these came.
+
+    ``half²_new = half² + t²(C-1) V``, V of :func:`class_variance`, which has the arguments.
+    """
+    variance = class_variance(values, classes, n_classes)
+    if variance is None:
+        return None
+    further = _t(CONFIDENCE, n_classes - 1) ** 2 * variance
+    return around(crossed.mean, math.sqrt(crossed.half_width() ** 2 + further))
 
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """The difference between the errors of two arms on the same episodes.
+    """The difference between the errors of two arms with the same seeds on the same episodes.
 
     Attributes:
-        difference: mean of (arm - baseline), percentage points; negative if the arm is better.
-        ci95: bootstrap interval, over seeds and then over episodes within a seed.
+        crossed: of the differences arm - baseline, percentage points; negative if the arm is better.
         relative_reduction: (baseline - arm) / baseline, in percent; None if the baseline makes
             no error.
     """
 
-    difference: float
-    ci95: Interval
+    crossed: Crossed
     relative_reduction: float | None
 
 
-def paired_difference(
-    arm: Errors, baseline: Errors, *, seed: int, resamples: int = 2000
-) -> PairedDifference:
+def paired_difference(arm: Errors, baseline: Errors) -> PairedDifference:
     """Compare two arms seed by seed and episode by episode.
-
-    Source: the two-stage bootstrap for nested data, Davison & Hinkley (1997), §3.8; percentile
-    interval. The outer resampling knows only the seeds that were run: with few of them the
-    interval is too narrow, so reports state their number.
 
     Args:
         arm, baseline: ``[seeds, episodes]``, the same seeds and episodes in the same order.
-        seed: of the resampling.
-        resamples: number of bootstrap draws.
 
     Raises:
         ValueError: the shapes differ.
+        InputError: fewer than two episodes.
     """
     if arm.shape != baseline.shape:
         raise ValueError(f"cannot pair errors {arm.shape} with {baseline.shape}")
-    differences = arm.astype(np.float64) - baseline
-    means = two_stage_bootstrap(differences, seed=seed, resamples=resamples)
-    low, high = np.percentile(means, [2.5, 97.5])
-    base = float(baseline.mean())
-    change = float(differences.mean())
-    return PairedDifference(
-        change, (float(low), float(high)), -100 * change / base if base > 0 else None
-    )
+    crossed = Crossed.of(arm.astype(np.float64) - baseline)
+    base = float(baseline.mean(dtype=np.float64))
+    return PairedDifference(crossed, -100 * crossed.mean / base if base > 0 else None)
 
 
-def two_stage_bootstrap(
-    values: NDArray[np.float64], *, seed: int, resamples: int
-) -> NDArray[np.float64]:
-    """Means ``[resamples]`` of bootstrap draws from nested values ``[seeds, episodes]``.
+def stand_after_holm(p_values: Sequence[float], level: float = 1 - CONFIDENCE) -> list[bool]:
+    """True for each hypothesis that is rejected when all are tested together.
 
-    The number of times that each episode is drawn with replacement is multinomial. Drawing these
-    counts makes the mean one product, without an index array of resamples × seeds × episodes.
+    Source: Holm (1979), Scandinavian Journal of Statistics 6, 65-70: the chance that any true one
+    is among the rejected is at most ``level``.
     """
-    rng = np.random.default_rng(seed)
-    n_seeds, n_episodes = values.shape
-    uniform = np.full(n_episodes, 1 / n_episodes)
-    means = np.empty(resamples)
-    for i in range(resamples):
-        chosen = rng.integers(n_seeds, size=n_seeds)
-        counts = rng.multinomial(n_episodes, uniform, size=n_seeds)
-        means[i] = (values[chosen] * counts).sum() / (n_seeds * n_episodes)
-    return means
+    order = np.argsort(p_values, kind="stable")
+    limits = level / np.arange(len(order), 0, -1)
+    passed = np.logical_and.accumulate(np.asarray(p_values, float)[order] <= limits)
+    stand = np.zeros(len(order), bool)
+    stand[order] = passed
+    return stand.tolist()
