@@ -9,7 +9,7 @@ from tqdm import tqdm
 from fewshot.data.bank import ImageBank
 from fewshot.episodes import Episodes, Setting
 from fewshot.learners.base import Learner
-from fewshot.predictions import Evaluation, error_percent
+from fewshot.predictions import Evaluation
 from fewshot.sampler import EpisodeSampler
 from guided.encoder import Encoder
 from guided.errors import InputError
@@ -127,6 +127,17 @@ def episode_errors(
 ) -> Tensor:
     """Share of wrong queries in each of the first episodes, in percent.
 
+    As :func:`wrong_queries`, float32 ``[n_episodes]``.
+    """
+    queries = sampler.setting.n_way * sampler.setting.n_query
+    return 100 * (wrong_queries(learner, table, sampler, n_episodes) / queries)
+
+
+def wrong_queries(
+    learner: Learner, table: Tensor, sampler: EpisodeSampler, n_episodes: int
+) -> Tensor:
+    """Number of wrong queries in each of the first episodes.
+
     Args:
         learner: put into evaluation mode.
         table: result of :func:`table_for` for the sampler's bank, ``[N, …]``.
@@ -134,13 +145,13 @@ def episode_errors(
         n_episodes: number of episodes.
 
     Returns:
-        float32 ``[n_episodes]`` on the CPU.
+        int64 ``[n_episodes]`` on the CPU.
     """
-    errors = [
-        error_percent(positions, rows.query_labels().to(table.device))
+    wrong = [
+        (positions != rows.query_labels().to(table.device)).sum(1)
         for rows, positions in _predicted(learner, table, sampler, n_episodes)
     ]
-    return torch.cat(errors).cpu()
+    return torch.cat(wrong).cpu()
 
 
 @torch.no_grad()

@@ -66,7 +66,7 @@ class EpisodeSampler:
         """
         way, shot = self.setting.n_way, self.setting.n_shot
         images = shot + self.setting.n_query
-        episode = _mix(self._key + np.arange(start, stop, dtype=np.uint64) * _ODD)
+        episode = self._states(start, stop)
         classes = self._groups.classes(episode, way)
         # One stream of random numbers for each (episode, position): disjoint counters.
         position = np.arange(1, way + 1, dtype=np.uint64) << np.uint64(32)
@@ -80,6 +80,13 @@ class EpisodeSampler:
             table[..., shot:].contiguous(),
             torch.from_numpy(classes),
         )
+
+    def classes(self, start: int, stop: int) -> Ints:
+        """The bank's labels of the classes of episodes ``start`` … ``stop - 1``, ``[E, n_way]``."""
+        return self._groups.classes(self._states(start, stop), self.setting.n_way)
+
+    def _states(self, start: int, stop: int) -> UInts:
+        return _mix(self._key + np.arange(start, stop, dtype=np.uint64) * _ODD)
 
 
 def distinct_rows(seed: int, start: int, stop: int, n: int, size: int) -> Ints:

@@ -1,8 +1,8 @@
 """Intervals and paired comparisons: pure functions of errors ``[seeds, episodes]``.
 
-Every seed is tested on the same list of episodes, so the design is crossed: an error is a mean, an
-effect of its seed, an effect of its episode, and a rest. ``docs/statistics.md`` derives the interval
-and shows its coverage.
+Every seed is tested on the same list of episodes, so the design is crossed: an error is a mean,
+an effect of its seed, an effect of its episode, and a rest. ``docs/statistics.md`` explains the
+interval and shows its coverage.
 """
 
 import math
@@ -195,7 +195,8 @@ class PairedDifference:
     """The difference between the errors of two arms with the same seeds on the same episodes.
 
     Attributes:
-        crossed: of the differences arm - baseline, percentage points; negative if the arm is better.
+        crossed: of the differences arm - baseline, percentage points; negative if the arm is
+            better.
         relative_reduction: (baseline - arm) / baseline, in percent; None if the baseline makes
             no error.
     """

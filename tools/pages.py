@@ -3,7 +3,7 @@
     python tools/pages.py
 
 rewrites the text between each pair of markers ``<!-- KIND: FILE WHICH -->`` and ``<!-- end -->``.
-Kinds: ``results`` (one learner), ``learners`` (one arm), ``budget`` (one group of learners),
+Kinds: ``results`` and ``pairs`` (one learner), ``learners`` (one arm), ``budget`` (one group of learners),
 ``diagnostics``, ``peer``, ``probe``, ``lake`` (all arms, or one).
 """
 
@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from fewshot.study import tables
+from fewshot.study import page_tables as tables
 from fewshot.study.lake.report import LakeResult
 from fewshot.study.latents.report import LatentsResult
 from fewshot.study.result import StudyResult
@@ -25,6 +25,10 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def _results(content: Mapping[str, Any], learner: str) -> str:
     return tables.results_table(StudyResult.from_json(content).rows, learner)
+
+
+def _pairs(content: Mapping[str, Any], learner: str) -> str:
+    return tables.pairs_table(StudyResult.from_json(content).rows, learner)
 
 
 def _learners(content: Mapping[str, Any], arm: str) -> str:
@@ -59,7 +63,7 @@ def _lake(content: Mapping[str, Any], arm: str) -> str:
 
 KINDS: dict[str, Callable[[Mapping[str, Any], str], str]] = {
     kind.__name__.removeprefix("_"): kind
-    for kind in (_results, _learners, _budget, _diagnostics, _peer, _probe, _lake)
+    for kind in (_results, _pairs, _learners, _budget, _diagnostics, _peer, _probe, _lake)
 }
 BLOCK = re.compile(rf"(<!-- ({'|'.join(KINDS)}): (\S+) ?(\S*) -->\n)(.*?)(<!-- end -->)", re.S)
 

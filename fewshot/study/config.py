@@ -175,7 +175,6 @@ class StudyConfig:
             classes (first learner and setting), or lowest negative ELBO on them.
         selection_episodes: validation episodes for the former.
         episode_seed: of the test and the validation episodes.
-        resamples: bootstrap draws.
         precision: of pretraining and meta-training: float32, or bfloat16. Errors are measured in
             float32.
         published: errors that others report for some of ``settings``, shown beside ours.
@@ -193,7 +192,6 @@ class StudyConfig:
     select_by: Literal["few_shot_error", "negative_elbo"] = "few_shot_error"
     selection_episodes: int = 300
     episode_seed: int = 0
-    resamples: int = 2000
     precision: Precision = "float32"
     published: list[Published] = field(default_factory=list)
 
@@ -211,6 +209,10 @@ class StudyConfig:
         for name in ("arms", "learners", "settings", "seeds"):
             if not getattr(self, name):
                 raise InputError(f"{name}: at least one is needed")
+        for kind, names in (("arms", self.arms), ("learners", self.learners)):
+            for name in names:
+                if "|" in name:
+                    raise InputError(f"{kind}: expected a name without '|', got {name!r}")
         for name, arm in self.arms.items():
             arm.check(f"arms.{name}")
         for name, learner in self.learners.items():
@@ -233,7 +235,7 @@ class StudyConfig:
             raise InputError("pretrain.elbo: belongs to the arms of a study")
         for figures in self.published:
             figures.check(f"published.{figures.name}", labels)
-        for name, least in (("episodes", 2), ("selection_episodes", 1), ("resamples", 1)):
+        for name, least in (("episodes", 2), ("selection_episodes", 1)):
             if getattr(self, name) < least:
                 raise InputError(f"{name}: expected at least {least}, got {getattr(self, name)}")
         for name, arm in self.arms.items():

@@ -1,11 +1,12 @@
 """Figures of a study, drawn from its rows: matplotlib figures that belong to no window."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from fewshot.study.outcome import Answers, LearningCurve
 from fewshot.study.rows import LearnerRow, ResultRow
-from fewshot.study.text import arm_label, minus, ways_and_shots
+from fewshot.study.text import arm_label, minus, partner_label, ways_and_shots
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,15 +19,14 @@ TICKS = [factor * 10**power for power in range(-2, 2) for factor in (1, 2, 5)] +
 
 
 def errors_figure(study: str, rows: Sequence[ResultRow]) -> "Figure":
-    """Mean errors, one panel a setting; bars over seeds where there are several, else episodes."""
+    """Mean errors and their intervals, one panel a setting."""
     colours = arm_colours(rows)
 
     def draw(axes: "Axes", rows: Sequence[ResultRow]) -> None:
         for i, row in enumerate(rows):
-            interval = row.error_ci95_seeds or row.error_ci95_episodes
-            _point(axes, i, row.error, interval, colours[row.arm])
+            _point(axes, i, row.error, row.error_ci95, colours[row.arm])
 
-    figure = _panels(rows, draw)
+    figure = _panels(rows, draw, condition_label)
     errors = [row.error for row in rows]
     if 0 < WIDE * min(errors) < max(errors):
         for axes in figure.axes:
@@ -35,26 +35,33 @@ def errors_figure(study: str, rows: Sequence[ResultRow]) -> "Figure":
             ticks = [t for t in TICKS if low <= t <= high]
             axes.set_xticks(ticks, [f"{t:g}" for t in ticks])
             axes.set_xlim(low, high)
-    over = "seeds" if len(rows[0].seeds) > 1 else "episodes"
+    over = "seeds and episodes" if len(rows[0].seeds) > 1 else "episodes"
     figure.suptitle(f"{study}: error in %, 95 % over {over}")
     return figure
 
 
 def differences_figure(study: str, rows: Sequence[ResultRow]) -> "Figure | None":
-    """Paired differences to the baseline; left of the line, the arm is better."""
+    """Paired differences to every partner; left of the line, the arm is better."""
     colours = arm_colours(rows)
-    rows = [row for row in rows if row.paired_with]
-    sizes = [abs(row.paired_difference) for row in rows if row.paired_difference is not None]
+    # One row of the figure for each pair.
+    rows = [replace(row, pairs=(pair,)) for row in rows for pair in row.pairs]
+    pairs = [pair for row in rows for pair in row.pairs]
+    sizes = [abs(pair.difference) for pair in pairs if pair.difference is not None]
     if not sizes:
         return None
+    several = len({pair.partner for pair in pairs}) > 1
 
     def draw(axes: "Axes", rows: Sequence[ResultRow]) -> None:
         axes.axvline(0, color="0.6", linewidth=1)
         for i, row in enumerate(rows):
-            difference = row.paired_difference or 0.0
-            _point(axes, i, difference, row.paired_difference_ci95, colours[row.arm])
+            (pair,) = row.pairs
+            _point(axes, i, pair.difference or 0.0, pair.ci95, colours[row.arm])
 
-    figure = _panels(rows, draw)
+    def label(row: ResultRow) -> str:
+        (pair,) = row.pairs
+        return condition_label(row) + (f" − {partner_label(row, pair)}" if several else "")
+
+    figure = _panels(rows, draw, label)
     points = "points"
     if WIDE * min(sizes) < max(sizes) > WIDE:
         points = "points, logarithmic beyond 1"
@@ -69,7 +76,9 @@ def differences_figure(study: str, rows: Sequence[ResultRow]) -> "Figure | None"
 
 
 def _panels(
-    rows: Sequence[ResultRow], draw: "Callable[[Axes, Sequence[ResultRow]], None]"
+    rows: Sequence[ResultRow],
+    draw: "Callable[[Axes, Sequence[ResultRow]], None]",
+    label: Callable[[ResultRow], str],
 ) -> "Figure":
     from matplotlib.figure import Figure
 
@@ -82,7 +91,7 @@ def _panels(
     for axes, (setting, panel) in zip(panels, settings.items(), strict=True):
         draw(axes, panel)
         axes.set_title(setting, fontsize=10)
-        axes.set_yticks(range(len(panel)), [condition_label(row) for row in panel], fontsize=8)
+        axes.set_yticks(range(len(panel)), [label(row) for row in panel], fontsize=8)
         axes.grid(axis="x", alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
     panels[0].invert_yaxis()
@@ -109,7 +118,7 @@ def _point(
 
 
 def budgets_figure(rows: Sequence[ResultRow]) -> "Figure | None":
-    """Error against episodes of meta-training; a band is the 95 % interval over seeds.
+    """Error against episodes of meta-training; a band is the 95 % interval.
 
     A row of panels for each setting and share of labels, a column for each group of learners that
     were trained for different numbers of episodes, a line for each group of arms.
@@ -151,7 +160,7 @@ def budgets_figure(rows: Sequence[ResultRow]) -> "Figure | None":
 def _curve(axes: "Axes", rows: Sequence[ResultRow], label: str, colour: str) -> None:
     episodes = [row.train_episodes for row in rows]
     axes.plot(episodes, [r.error for r in rows], "o-", color=colour, markersize=3, label=label)
-    intervals = [row.error_ci95_seeds for row in rows if row.error_ci95_seeds]
+    intervals = [row.error_ci95 for row in rows if row.error_ci95]
     if len(intervals) == len(rows):
         low, high = zip(*intervals, strict=True)
         axes.fill_between(episodes, low, high, color=colour, alpha=0.15, linewidth=0)

@@ -6,14 +6,13 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from fewshot.episodes import Setting
 from fewshot.learners.base import Learner
 from fewshot.study.cells import Cell, Seconds
 from fewshot.study.config import LearnerConfig
-from fewshot.study.rows import EpisodeErrors, Key, Measurement
+from fewshot.study.rows import Key, Measurement, WrongQueries
 from guided.encoder import Encoder
 from guided.files import write_arrays
 
@@ -68,7 +67,7 @@ class Outcome:
         encoders: (arm, seed) -> the cell that holds the encoder.
         learners: the cell that holds what was evaluated: the encoder's, or the meta-trained
             learner's.
-        tested: the cell that holds the errors.
+        tested: the cell that holds the numbers of wrong queries.
         answers: arm -> the cell that holds one test episode and the answers to it.
         curves: of the encoders that were pretrained.
         diagnostics: measurements of the encoders' latents.
@@ -85,14 +84,13 @@ class Outcome:
     seconds: Seconds
 
     @cached_property
-    def errors(self) -> list[EpisodeErrors]:
+    def wrong(self) -> list[WrongQueries]:
         """One entry for each arm, seed, learner, latents and setting, read from the cells."""
         found = []
         for key, cell in self.tested.items():
-            with np.load(cell.folder / "errors.npz") as stored:
+            with np.load(cell.folder / "wrong.npz") as stored:
                 found += [
-                    EpisodeErrors(key, setting, torch.from_numpy(stored[setting.label]))
-                    for setting in self.settings
+                    WrongQueries(key, setting, stored[setting.label]) for setting in self.settings
                 ]
         return found
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fewshot.study.config import StudyConfig
+from fewshot.study.counts import Counts, EpisodeList
 from fewshot.study.figures import (
     budgets_figure,
     differences_figure,
@@ -14,8 +15,8 @@ from fewshot.study.figures import (
 )
 from fewshot.study.outcome import Outcome
 from fewshot.study.result import StudyResult, provenance
-from fewshot.study.scores import result_rows, stack
-from guided.files import write_arrays, write_bytes, write_figure
+from fewshot.study.scores import described_rows, score_episodes, stack
+from guided.files import write_bytes, write_figure
 from guided.training.log import RunLog
 
 if TYPE_CHECKING:
@@ -23,21 +24,29 @@ if TYPE_CHECKING:
 
 
 def write_report(
-    config: StudyConfig, outcome: Outcome, classes: Mapping[str, int], output: Path, device: str
+    config: StudyConfig,
+    outcome: Outcome,
+    episodes: Mapping[str, EpisodeList],
+    classes: Mapping[str, int],
+    output: Path,
+    device: str,
 ) -> StudyResult:
     """Write ``results.json``, ``episodes.npz``, ``table.md``, the figures and TensorBoard's page.
 
     Args:
         config: of the study.
         outcome: its finished cells.
+        episodes: of each setting.
         classes: split -> number of classes.
         output: the run folder.
         device: where it was computed.
     """
+    wrong = stack(outcome.wrong)
+    rows = described_rows(config, list(wrong), classes["test"])
+    counts = Counts({row.key: wrong[c] for row, c in zip(rows, wrong, strict=True)}, episodes)
     result = StudyResult(
         study=config.study,
-        baseline=config.baseline,
-        rows=tuple(result_rows(config, outcome.errors)),
+        rows=tuple(score_episodes(rows, counts)),
         diagnostics=tuple(outcome.diagnostics),
         published=tuple(config.published),
         seconds=outcome.seconds.total,
@@ -45,28 +54,27 @@ def write_report(
         facts={"classes": dict(classes), **provenance(config, device)},
         output=output,
     )
-    arrays = {
-        "|".join([arm, learner, latents, setting.label]): values
-        for (arm, learner, latents, setting), values in stack(outcome.errors).items()
+    counts.save(output / result.counts_name)
+    figures = {
+        **row_figures(result),
+        "learning_curves": learning_curves_figure(outcome.curves),
+        **{f"episodes/{arm}": episode_figure(outcome.answers_of(arm)) for arm in config.arms},
     }
-    write_arrays(output / "episodes.npz", arrays)
-    texts = {
-        "table": result.table,
-        "verdicts": "\n\n".join(result.verdicts) or "no guided arm",
-    }
-    write_pages(output, "report", texts, _figures(config, result, outcome))
+    write_pages(output, "report", texts(result), figures)
     return result.save()
 
 
-def _figures(
-    config: StudyConfig, result: StudyResult, outcome: Outcome
-) -> "dict[str, Figure | None]":
+def texts(result: StudyResult) -> dict[str, str]:
+    """The table and the verdicts, as Markdown."""
+    return {"table": result.table, "verdicts": "\n\n".join(result.verdicts) or "no guided arm"}
+
+
+def row_figures(result: StudyResult) -> "dict[str, Figure | None]":
+    """The figures that are drawn from rows alone."""
     return {
-        "errors": errors_figure(config.study, result.rows),
-        "paired_differences": differences_figure(config.study, result.rows),
-        "learning_curves": learning_curves_figure(outcome.curves),
+        "errors": errors_figure(result.study, result.rows),
+        "paired_differences": differences_figure(result.study, result.rows),
         "budgets": budgets_figure(result.rows),
-        **{f"episodes/{arm}": episode_figure(outcome.answers_of(arm)) for arm in config.arms},
     }
 
 

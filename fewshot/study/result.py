@@ -1,15 +1,18 @@
 """The result of a finished study: rows and how they were made, in memory and as a file."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
 from fewshot.config import describe
 from fewshot.environment import hardware, versions
 from fewshot.predictions import data_frame
+from fewshot.study.counts import Counts
 from fewshot.study.rows import Measurement, Published, ResultRow, Row
+from fewshot.study.scores import score_episodes
 from fewshot.study.tables import study_table, verdicts
 from guided.errors import InputError
 from guided.files import write_json
@@ -27,7 +30,6 @@ class Result(Generic[R]):
 
     Attributes:
         study: its name.
-        baseline: the arm that others are paired with.
         rows: one a condition.
         diagnostics: measurements of the encoders' latents.
         published: errors that others report.
@@ -39,9 +41,9 @@ class Result(Generic[R]):
 
     row_type: ClassVar[type[Row]]
     file_name: ClassVar[str] = "results.json"
+    counts_name: ClassVar[str] = "episodes.npz"
 
     study: str
-    baseline: str
     rows: tuple[R, ...]
     diagnostics: tuple[Measurement, ...] = ()
     published: tuple[Published, ...] = ()
@@ -54,7 +56,6 @@ class Result(Generic[R]):
         """Plain values by name; ``facts`` stand beside the other names."""
         return {
             "study": self.study,
-            "baseline": self.baseline,
             "rows": [row.to_json() for row in self.rows],
             "diagnostics": [entry.to_json() for entry in self.diagnostics],
             "published": [figures.to_json() for figures in self.published],
@@ -69,7 +70,6 @@ class Result(Generic[R]):
         values = dict(content)
         return cls(
             study=values.pop("study"),
-            baseline=values.pop("baseline"),
             rows=tuple(cls.row_type.from_json(row) for row in values.pop("rows")),  # type: ignore[misc]
             diagnostics=tuple(map(Measurement.from_json, values.pop("diagnostics", ()))),
             published=tuple(map(Published.from_json, values.pop("published", ()))),
@@ -80,21 +80,48 @@ class Result(Generic[R]):
         )
 
     @classmethod
-    def load(cls, output: Path | str) -> Self:
+    def load(cls, source: Path | str) -> Self:
         """Read the result of a finished run.
 
         Args:
-            output: the run folder.
+            source: the run folder, or the file.
 
         Raises:
-            InputError: the folder holds no finished run.
+            InputError: there is no finished run.
         """
-        file = Path(output) / cls.file_name
-        try:
-            content = json.loads(file.read_text())
-        except (OSError, ValueError) as error:
-            raise InputError(f"{file}: not the result of a finished run ({error})") from error
-        return cls.from_json(content, Path(output))
+        file = Path(source)
+        file = file / cls.file_name if file.is_dir() else file
+        return cls.from_json(read_result(file), file.parent)
+
+    @classmethod
+    def load_counts(cls, source: Path | str) -> Counts:
+        """Read the counts of wrong answers beside a result.
+
+        Args:
+            source: the run folder, or the result's file: the file of the same name ending in
+                ``.npz``, else that of a run folder.
+
+        Raises:
+            InputError: they are missing.
+        """
+        path = Path(source)
+        own, beside = path.with_suffix(".npz"), path.parent / cls.counts_name
+        if path.is_dir():
+            return Counts.load(path / cls.counts_name)
+        return Counts.load(beside if beside.exists() and not own.exists() else own)
+
+    def rescored(self, counts: Counts) -> Self:
+        """The same result with rows scored again from their counts of wrong answers."""
+        return replace(self, rows=tuple(self.score(self.rows, counts)))
+
+    @staticmethod
+    def score(rows: Sequence[R], counts: Counts) -> list[R]:
+        """The rows with scores from their counts of wrong answers.
+
+        Raises:
+            InputError: a row has none.
+        """
+        raise NotImplementedError
 
     def save(self) -> Self:
         """Write :meth:`to_json` into the run folder; returns itself."""
@@ -116,6 +143,7 @@ class StudyResult(Result[ResultRow]):
     """Rows, verdicts and table of a comparison; see :class:`Result` for the attributes."""
 
     row_type = ResultRow
+    score = staticmethod(score_episodes)
 
     @property
     def table(self) -> str:
@@ -128,7 +156,21 @@ class StudyResult(Result[ResultRow]):
         return verdicts(self.rows)
 
     def __str__(self) -> str:
-        return "\n".join([self.table, *self.verdicts])
+        return "\n".join([self.table, *(fill(line, 80) for line in self.verdicts)])
+
+
+def read_result(file: Path) -> dict[str, Any]:
+    """The content of a result's file.
+
+    Raises:
+        InputError: it is missing, or not the result of a study.
+    """
+    try:
+        content: dict[str, Any] = json.loads(file.read_text())
+        content["study"], content["rows"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{file}: not the result of a finished run ({error})") from error
+    return content
 
 
 def provenance(config: Any, device: str) -> dict[str, Any]:

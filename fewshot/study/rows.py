@@ -1,19 +1,24 @@
-"""Typed results: errors, result rows, measurements, and figures that others published.
+"""Typed results: wrong queries, result rows, measurements, and figures that others published.
 
 JSON is made at the edge: each type has ``to_json`` and ``from_json``, which are inverse to each
 other. Keys come in one order everywhere: arm, seed, learner, latents, setting.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple, Self
 
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 from fewshot.episodes import Setting
 from guided.errors import InputError
 
 Interval = tuple[float, float]
+
+RowKey = tuple[str, ...]
+"""Arm, learner, latents and setting, as far as a study has them."""
 
 KEY_COLUMNS = ("arm", "learner", "latents", "latent_dim", "n_way", "n_shot", "n_query")
 """Columns of which a study has one row for each combination."""
@@ -29,18 +34,18 @@ class Key(NamedTuple):
 
 
 @dataclass(frozen=True)
-class EpisodeErrors:
-    """Errors of one learner on one encoder, episode by episode.
+class WrongQueries:
+    """Wrong answers of one learner on one encoder, episode by episode.
 
     Attributes:
         key: arm, seed, learner and latents.
         setting: the episodes' shape.
-        errors: float32 ``[n_episodes]``, the share of wrong queries, in percent.
+        wrong: number of wrong queries of each episode, unsigned integers ``[n_episodes]``.
     """
 
     key: Key
     setting: Setting
-    errors: Tensor
+    wrong: NDArray[np.unsignedinteger]
 
 
 def rounded(value: Any) -> Any:
@@ -61,6 +66,44 @@ def _plain(value: Any) -> Any:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Pair:
+    """A row beside a partner: the same seeds and episodes. Differences in percentage points.
+
+    Attributes:
+        by: whether the partner is another ``arm`` or another ``learner``.
+        partner: its name.
+        latents: the latents that the partner's learner is fed.
+        question: what the difference answers, e.g. ``guidance beyond labels``; None: what the two
+            names say.
+        difference: mean of this row's minus the partner's errors.
+        ci95: its interval, for these test classes; over episodes alone where there is one seed.
+        ci95_new_classes: its interval for other test classes.
+        p: two-sided p-value of no difference; None for one seed.
+        stands: True if it is below 5 % after Holm's correction for all pairs of the study.
+        seeds_for_half: number of seeds at which ``ci95`` would be half as wide; None: at none.
+        relative_reduction: in percent of the partner's error; None where that is 0.
+    """
+
+    by: str
+    partner: str
+    latents: str = "all"
+    question: str | None = None
+    difference: float | None = None
+    ci95: Interval | None = None
+    ci95_new_classes: Interval | None = None
+    p: float | None = None
+    stands: bool = False
+    seeds_for_half: int | None = None
+    relative_reduction: float | None = None
+
+    @property
+    def verb(self) -> str:
+        """The verdict of ``ci95``: lowers, raises, or does not clearly change."""
+        low, high = self.ci95 or (0.0, 0.0)
+        return "lowers" if high < 0 else "raises" if low > 0 else "does not clearly change"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Row:
     """Columns that the result rows of every study share; errors in percent.
 
@@ -70,13 +113,10 @@ class Row:
         encoder: its kind: pretrained, random, pixels or checkpoint.
         guidance: class names of the strategies that shaped it.
         seeds: one pretraining each.
-        error: mean over seeds and test episodes (or images, or runs).
-        error_ci95_seeds: Student's t interval over seeds; None for one seed.
-        paired_by: whether the partner is another ``arm`` or another ``learner``; None: unpaired.
-        paired_with: the partner's name.
-        paired_difference: mean of this row's minus the partner's errors, percentage points.
-        paired_difference_ci95: its interval.
-        relative_reduction: in percent of the partner's error; None where that is 0.
+        error: mean over seeds and test episodes (or images, or trials).
+        error_ci95: its interval over seeds and episodes; over episodes alone where there is one
+            seed. None where the counts of wrong answers were not kept.
+        pairs: the partners that it is compared with.
     """
 
     arm: str
@@ -84,18 +124,29 @@ class Row:
     encoder: str
     guidance: tuple[str, ...]
     seeds: tuple[int, ...]
-    error: float
-    error_ci95_seeds: Interval | None
-    paired_by: str | None = None
-    paired_with: str | None = None
-    paired_difference: float | None = None
-    paired_difference_ci95: Interval | None = None
-    relative_reduction: float | None = None
+    error: float = math.nan
+    error_ci95: Interval | None = None
+    pairs: tuple[Pair, ...] = ()
+
+    @property
+    def key(self) -> RowKey:
+        """Identifies the row in its study, and its counts of wrong answers."""
+        raise NotImplementedError
+
+    def key_of(self, pair: Pair) -> RowKey:
+        """The key of a partner's row."""
+        raise NotImplementedError
+
+    @property
+    def pair(self) -> Pair | None:
+        """The first of ``pairs``."""
+        return self.pairs[0] if self.pairs else None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values by column, those that identify the row first."""
         names = sorted((f.name for f in fields(self)), key=lambda name: name not in KEY_COLUMNS)
-        return {name: _plain(getattr(self, name)) for name in names}
+        pairs = [{name: _plain(value) for name, value in vars(p).items()} for p in self.pairs]
+        return {name: _plain(getattr(self, name)) for name in names} | {"pairs": pairs}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
@@ -104,7 +155,11 @@ class Row:
         Raises:
             TypeError: a column is missing or unknown.
         """
-        return cls(**{name: _frozen(value) for name, value in values.items()})
+        pairs = tuple(
+            Pair(**{name: _frozen(value) for name, value in pair.items()})
+            for pair in values["pairs"]
+        )
+        return cls(**{name: _frozen(value) for name, value in values.items()} | {"pairs": pairs})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,6 +193,21 @@ class LearnerRow(Row):
     n_query: int
 
     @property
+    def label(self) -> str:
+        """Name of the setting, as in the published errors."""
+        return Setting(self.n_way, self.n_shot, self.n_query).label
+
+    @property
+    def key(self) -> RowKey:
+        return self.arm, self.learner, self.latents, self.label
+
+    def key_of(self, pair: Pair) -> RowKey:
+        arm, learner = pair.partner, self.learner
+        if pair.by == "learner":
+            arm, learner = self.arm, pair.partner
+        return arm, learner, pair.latents, self.label
+
+    @property
     def setting(self) -> tuple[int, int, int]:
         """Shape of the test episodes."""
         return self.n_way, self.n_shot, self.n_query
@@ -149,11 +219,14 @@ class ResultRow(LearnerRow):
 
     Attributes:
         episodes: test episodes of each seed.
-        error_ci95_episodes: Student's t interval over episodes, for these encoders.
+        test_classes: number of classes that they are drawn from.
+        error_ci95_new_classes: interval of the error for other test classes; None where every
+            episode holds some class.
     """
 
     episodes: int
-    error_ci95_episodes: Interval | None
+    test_classes: int
+    error_ci95_new_classes: Interval | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,17 +235,16 @@ class LakeRow(LearnerRow):
 
     Attributes:
         runs: of the task.
-        trials: test images of one seed, in all runs.
+        trials: test images of one seed, in all runs; ``error_ci95`` is over seeds and trials,
+            for these runs; with one seed it is Wilson's.
         error_by_seed: mean error of each seed.
-        error_ci95_binomial: Wilson's interval for the trials of one seed.
-        error_ci95_runs: Student's t interval over runs.
+        error_ci95_runs: interval over seeds and runs, for runs of other alphabets and drawers.
     """
 
     runs: int
     trials: int
-    error_by_seed: tuple[float, ...]
-    error_ci95_binomial: Interval
-    error_ci95_runs: Interval | None
+    error_by_seed: tuple[float, ...] = ()
+    error_ci95_runs: Interval | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,6 +262,13 @@ class LatentsRow(Row):
     images: int
     fid: float | None
     fid_ci95_seeds: Interval | None
+
+    @property
+    def key(self) -> RowKey:
+        return self.arm, str(self.latent_dim)
+
+    def key_of(self, pair: Pair) -> RowKey:
+        return pair.partner, str(self.latent_dim)
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,15 @@ from tqdm import tqdm
 from fewshot.config import describe, made_by
 from fewshot.data.dataset import Splits
 from fewshot.data.labels import labelled_classes
-from fewshot.evaluation import episode_errors, table_for
+from fewshot.episodes import Setting
+from fewshot.evaluation import table_for, wrong_queries
 from fewshot.learners.base import Learner
 from fewshot.meta_train import meta_train
 from fewshot.sampler import EpisodeSampler
 from fewshot.study.arms import Arms
 from fewshot.study.cells import Cell, Cells, foundation
 from fewshot.study.config import ArmConfig, LearnerConfig, StudyConfig, is_meta_trained
+from fewshot.study.counts import EpisodeList, smallest
 from fewshot.study.diagnostics import diagnose, excited_slices, measures_in_use
 from fewshot.study.outcome import Answers, LearningCurve, Outcome, load_learner
 from fewshot.study.report import write_report
@@ -62,9 +64,7 @@ class Study:
         self.device, self.say = device, say
         self.cells = Cells(output)
         self.samplers = {
-            setting: EpisodeSampler(
-                splits.test, setting, derive_seed(config.episode_seed, "test", setting.label)
-            )
+            setting: EpisodeSampler(splits.test, setting, self._test_seed(setting))
             for setting in config.settings
         }
         shared = foundation(FORMAT, config.dataset, splits, device)
@@ -123,7 +123,21 @@ class Study:
         """Compute what is missing and write the report."""
         outcome = self.run()
         classes = {name: bank.n_classes for name, bank in vars(self.splits).items()}
-        return write_report(self.config, outcome, classes, self.output, self.device)
+        return write_report(
+            self.config, outcome, self.episode_lists(), classes, self.output, self.device
+        )
+
+    def episode_lists(self) -> dict[str, EpisodeList]:
+        """The test episodes of each setting, by its label."""
+        return {
+            setting.label: EpisodeList(
+                self._test_seed(setting), sampler.classes(0, self.config.episodes)
+            )
+            for setting, sampler in self.samplers.items()
+        }
+
+    def _test_seed(self, setting: Setting) -> int:
+        return derive_seed(self.config.episode_seed, "test", setting.label)
 
     def run(self) -> Outcome:
         """Compute every cell that is not finished yet."""
@@ -144,7 +158,7 @@ class Study:
         keys = [Key(name, seed, learner, latents) for latents, learner in self._conditions(arm)]
         for key in keys:
             source = found.learners[key] = self._meta_trained(key, arm, encoder) or encoder
-            found.tested[key] = self._errors(key, source)
+            found.tested[key] = self._wrong(key, source)
             if name not in found.answers:
                 found.answers[name] = self._answers(key, source)
         for key in keys:  # no training continues from these any more
@@ -215,11 +229,11 @@ class Study:
         trained.learner.save(cell.learner_file)
         return {"history": progress.history}
 
-    def _errors(self, key: Key, source: Cell) -> Cell:
-        """The cell of the errors in all test episodes."""
+    def _wrong(self, key: Key, source: Cell) -> Cell:
+        """The cell of the numbers of wrong queries in all test episodes."""
         learner = self.config.learners[key.learner]
         depends = {
-            "cell": "errors",
+            "cell": "wrong",
             "latents": key.latents,
             **learner.describe_tested(),
             "settings": describe(self.config.settings),
@@ -230,13 +244,13 @@ class Study:
         def work(cell: Cell) -> None:
             model = load_learner(learner, source, key.latents).to(self.device)
             table = self._test_table(source, key.latents, model)
-            arrays = {
-                setting.label: episode_errors(model, table, sampler, self.config.episodes).numpy()
+            wrong = {
+                setting.label: wrong_queries(model, table, sampler, self.config.episodes).numpy()
                 for setting, sampler in self.samplers.items()
             }
-            write_arrays(cell.folder / "errors.npz", arrays)
+            write_arrays(cell.folder / "wrong.npz", {k: smallest(v) for k, v in wrong.items()})
 
-        name = f"errors-{key.arm}-seed{key.seed}-{key.latents}-{key.learner}"
+        name = f"wrong-{key.arm}-seed{key.seed}-{key.latents}-{key.learner}"
         return self.cells.compute(name, depends, work, needs={"source": source})
 
     def _answers(self, key: Key, source: Cell) -> Cell:

@@ -1,57 +1,71 @@
-"""Result rows computed from per-episode errors."""
+"""Result rows: described by a study's configuration, scored by its counts of wrong answers."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fewshot.config import describe, made_by, settings_of
 from fewshot.episodes import Setting
-from fewshot.statistics import ci95_over_episodes, ci95_over_seeds, paired_difference
-from fewshot.study.config import StudyConfig, is_meta_trained
-from fewshot.study.rows import EpisodeErrors, ResultRow, rounded
-from guided.seeds import derive_seed
+from fewshot.statistics import (
+    Crossed,
+    Errors,
+    new_classes_interval,
+    paired_difference,
+    stand_after_holm,
+)
+from fewshot.study.config import ArmConfig, StudyConfig, is_meta_trained
+from fewshot.study.counts import Counts
+from fewshot.study.rows import Pair, ResultRow, Row, RowKey, WrongQueries, rounded
+from guided.errors import InputError
 
-Errors = NDArray[np.float32]
+R = TypeVar("R", bound=Row)
 
 Condition = tuple[str, str, str, Setting]
 """(arm, learner, latents, setting): the subject of a row."""
 
 
-def stack(errors: Sequence[EpisodeErrors]) -> dict[Condition, Errors]:
-    """Errors ``[seeds, episodes]`` of each condition, seeds in the order in which they ran."""
-    found: dict[Condition, list[Errors]] = {}
-    for entry in errors:
+def stack(entries: Sequence[WrongQueries]) -> dict[Condition, NDArray[np.unsignedinteger]]:
+    """Wrong queries ``[seeds, episodes]`` of each condition, seeds in the order they ran."""
+    found: dict[Condition, list[NDArray[np.unsignedinteger]]] = {}
+    for entry in entries:
         condition = (entry.key.arm, entry.key.learner, entry.key.latents, entry.setting)
-        found.setdefault(condition, []).append(entry.errors.numpy())
+        found.setdefault(condition, []).append(entry.wrong)
     return {condition: np.stack(seeds) for condition, seeds in found.items()}
 
 
-def result_rows(config: StudyConfig, errors: Sequence[EpisodeErrors]) -> list[ResultRow]:
-    """One row a condition.
+def described_rows(
+    config: StudyConfig, conditions: Sequence[Condition], test_classes: int
+) -> list[ResultRow]:
+    """One row a condition, not yet scored.
 
     Each arm but the baseline is paired with it: same learner, setting, seeds and episodes; same
     latents where the baseline has them, else all of the baseline's first choice. A learner that
     names a baseline is paired with that learner on the same arm and latents instead.
+
+    Args:
+        config: of the study.
+        conditions: the subjects of the rows.
+        test_classes: number of classes that test episodes are drawn from.
     """
-    table = stack(errors)
     return [
         ResultRow(
-            **columns(config, table, condition),
+            **columns(config, condition, conditions),
             episodes=config.episodes,
-            error_ci95_episodes=rounded(ci95_over_episodes(values)),
+            test_classes=test_classes,
         )
-        for condition, values in table.items()
+        for condition in conditions
     ]
 
 
 def columns(
-    config: StudyConfig, table: dict[Condition, Errors], condition: Condition
+    config: StudyConfig, condition: Condition, conditions: Sequence[Condition]
 ) -> dict[str, Any]:
-    """The columns of :class:`.LearnerRow` for one condition."""
+    """The columns of :class:`.LearnerRow` for one condition, except those of its errors."""
     name, learner, latents, setting = condition
-    arm, chosen, values = config.arms[name], config.learners[learner], table[condition]
+    arm, chosen = config.arms[name], config.learners[learner]
     train = chosen.train if is_meta_trained(arm, chosen) else None
     batch_norm = settings_of(chosen.learner).get("batch_norm", "frozen")
     views = chosen.test_augmentation
@@ -73,9 +87,7 @@ def columns(
         "n_shot": setting.n_shot,
         "n_query": setting.n_query,
         "seeds": tuple(config.seeds),
-        "error": rounded(values.mean()),
-        "error_ci95_seeds": rounded(ci95_over_seeds(values)),
-        **_pairing(config, table, condition),
+        "pairs": tuple(_partners(config, condition, set(conditions))),
     }
 
 
@@ -84,35 +96,120 @@ def guidance_names(guidance: Sequence[Any]) -> tuple[str, ...]:
     return tuple(entry["class_path"] for entry in describe(list(guidance)))
 
 
-def _pairing(
-    config: StudyConfig, table: dict[Condition, Errors], condition: Condition
-) -> dict[str, Any]:
+def _partners(
+    config: StudyConfig, condition: Condition, conditions: set[Condition]
+) -> Iterator[Pair]:
     name, learner, latents, setting = condition
-    partners = config.partners_of(name, learner)
-    if not partners:
-        return {}
-    partner = partners[0]
-    offered = config.arms[partner[0]].latents
-    of_partner = (*partner, latents if latents in offered else offered[0], setting)
-    if of_partner not in table:  # a learner that was left out
-        return {}
-    by, other = ("arm", partner[0]) if partner[1] == learner else ("learner", partner[1])
-    seed = derive_seed(config.episode_seed, "bootstrap")
-    compared = paired_columns(table[condition], table[of_partner], seed, config.resamples)
-    return {"paired_by": by, "paired_with": other, **compared}
+    for arm, other in config.partners_of(name, learner):
+        offered = config.arms[arm].latents
+        fed = latents if latents in offered else offered[0]
+        if (arm, other, fed, setting) not in conditions:  # a learner that was left out
+            continue
+        if other != learner:
+            yield Pair(by="learner", partner=other, latents=fed)
+        else:
+            question = question_of(config.arms[name], config.arms[arm])
+            yield Pair(by="arm", partner=arm, latents=fed, question=question)
 
 
-def paired_columns(values: Errors, baseline: Errors, seed: int, resamples: int) -> dict[str, Any]:
-    """The columns of a row that compare it with its partner.
+def question_of(arm: ArmConfig, partner: ArmConfig) -> str | None:
+    """The question that the difference between two encoders answers, as far as it has a name."""
+    if arm.encoder != "pretrained" or partner.encoder != "pretrained" or not arm.guidance:
+        return None
+    labels, known = _labels(arm), _labels(partner)
+    if not partner.guidance:
+        if not labels:
+            return "guidance beyond augmentation" if partner.augmentation else "guidance"
+        return "labels and guidance together" if arm.elbo else "labels"
+    beyond = labels and labels == known and arm.elbo and not partner.elbo
+    return "guidance beyond labels" if beyond else None
+
+
+def _labels(arm: ArmConfig) -> set[str]:
+    return {name for guidance in arm.guidance for name in guidance.labels}
+
+
+# Scores.
+
+
+def scored(rows: Sequence[R], errors: Mapping[RowKey, Errors], counts: Counts) -> list[R]:
+    """The rows with their errors, intervals and paired differences.
 
     Args:
-        values, baseline: errors ``[seeds, episodes]`` of the row and of its partner.
-        seed: of the bootstrap.
-        resamples: its draws.
+        rows: from a configuration, or with scores to be replaced.
+        errors: percent, ``[seeds, episodes]``, by the rows' keys.
+        counts: whose episodes' classes give the intervals for new classes.
     """
-    paired = paired_difference(values, baseline, seed=seed, resamples=resamples)
-    return {
-        "paired_difference": rounded(paired.difference),
-        "paired_difference_ci95": rounded(paired.ci95),
-        "relative_reduction": rounded(paired.relative_reduction),
+    return mark_standing([_scored(row, errors, counts) for row in rows])
+
+
+def _scored(row: R, errors: Mapping[RowKey, Errors], counts: Counts) -> R:
+    values = _errors_of(row.key, errors)
+    crossed = Crossed.of(values)
+    found: dict[str, Any] = {
+        "error": rounded(crossed.mean),
+        "error_ci95": rounded(crossed.interval),
+        "pairs": tuple(_compared(row, pair, errors, counts) for pair in row.pairs),
     }
+    if isinstance(row, ResultRow):
+        found["error_ci95_new_classes"] = _new_classes(row, crossed, values, counts)
+    return replace(row, **found)
+
+
+def _compared(row: Row, pair: Pair, errors: Mapping[RowKey, Errors], counts: Counts) -> Pair:
+    values, partner = errors[row.key], _errors_of(row.key_of(pair), errors)
+    paired = paired_difference(values, partner)
+    crossed = paired.crossed
+    several = crossed.n_seeds > 1
+    return replace(
+        pair,
+        difference=rounded(crossed.mean),
+        ci95=rounded(crossed.interval),
+        ci95_new_classes=_new_classes(row, crossed, values - partner, counts),
+        p=float(f"{crossed.p_value:.3g}") if several else None,
+        stands=False,
+        seeds_for_half=crossed.seeds_for(crossed.half_width() / 2),
+        relative_reduction=rounded(paired.relative_reduction),
+    )
+
+
+def _errors_of(key: RowKey, errors: Mapping[RowKey, Errors]) -> Errors:
+    if key not in errors:
+        raise InputError(f"no counts of wrong answers for {'|'.join(key)}")
+    return errors[key]
+
+
+def _new_classes(row: Row, crossed: Crossed, values: Errors, counts: Counts) -> Any:
+    if not isinstance(row, ResultRow) or row.label not in counts.episodes:
+        return None
+    classes = counts.episodes[row.label].classes
+    return rounded(new_classes_interval(crossed, values, classes, row.test_classes))
+
+
+def mark_standing(rows: Sequence[R]) -> list[R]:
+    """The rows, with ``stands`` of all their pairs, tested together."""
+    tested = [pair.p for row in rows for pair in row.pairs if pair.p is not None]
+    stand = iter(stand_after_holm(tested))
+    return [
+        replace(
+            row,
+            pairs=tuple(
+                pair if pair.p is None else replace(pair, stands=next(stand)) for pair in row.pairs
+            ),
+        )
+        for row in rows
+    ]
+
+
+def percent(rows: Sequence[ResultRow], counts: Counts) -> dict[RowKey, Errors]:
+    """Errors ``[seeds, episodes]`` of each row: the share of its queries that are wrong."""
+    return {
+        row.key: 100 * counts.wrong[row.key].astype(np.float64) / (row.n_way * row.n_query)
+        for row in rows
+        if row.key in counts.wrong
+    }
+
+
+def score_episodes(rows: Sequence[ResultRow], counts: Counts) -> list[ResultRow]:
+    """The rows of a comparison with scores from its counts of wrong queries."""
+    return scored(rows, percent(rows, counts), counts)

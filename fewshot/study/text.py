@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable, Sequence
 
-from fewshot.study.rows import LearnerRow, Published, Row
+from fewshot.study.rows import LearnerRow, Pair, Published, Row
 
 NONE = "–"
+STANDS = "†"
 
 
 def fixed(value: float | None, digits: int = 2, sign: str = "") -> str:
@@ -24,12 +25,13 @@ def plus_minus(value: float | None, interval: Sequence[float] | None, digits: in
     return f"{fixed(value, digits)} ± {fixed((interval[1] - interval[0]) / 2, digits)}"
 
 
-def paired(row: Row, digits: int = 1) -> str:
-    """The paired difference and its interval; empty for a row without a partner."""
-    if row.paired_difference is None:
+def paired(pair: Pair | None, digits: int = 1) -> str:
+    """A paired difference, its interval, and a mark if it stands after Holm's correction."""
+    if pair is None or pair.difference is None:
         return ""
-    interval = span(row.paired_difference_ci95, digits, "+")
-    return f"{fixed(row.paired_difference, digits, '+')} ({interval})"
+    mark = f" {STANDS}" if pair.stands else ""
+    interval = span(pair.ci95, digits, "+")
+    return f"{fixed(pair.difference, digits, '+')} ({interval}){mark}"
 
 
 def ways_and_shots(row: LearnerRow) -> str:
@@ -44,10 +46,22 @@ def arm_label(row: LearnerRow, name: str | None = None) -> str:
 
 
 def minus(rows: Sequence[Row]) -> str:
-    """The heading of differences: their common partner or group, or each row's own baseline."""
+    """The heading of first differences: their common partner or group, or each row's own."""
     groups = {row.arm: row.arm_group for row in rows}
-    names = {groups.get(row.paired_with, row.paired_with) for row in rows if row.paired_with}
+    partners = [row.pair.partner for row in rows if row.pair]
+    names = {groups.get(name, name) for name in partners}
     return f"minus {names.pop() if len(names) == 1 else 'baseline'}"
+
+
+def partner_label(row: Row, pair: Pair) -> str:
+    """A partner, with its latents where they are others than the row's."""
+    latents = getattr(row, "latents", pair.latents)
+    return pair.partner if pair.latents == latents else f"{pair.partner} ({pair.latents})"
+
+
+def setting_names(rows: Iterable[LearnerRow]) -> dict[str, str]:
+    """A setting's key in published figures -> the setting in words."""
+    return {row.label: ways_and_shots(row) for row in rows}
 
 
 def markdown(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:

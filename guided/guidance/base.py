@@ -58,6 +58,11 @@ class Guidance(ABC):
 
     measures: ClassVar[Measures] = {}
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The attributes whose labels are used; empty for a strategy without labels."""
+        return ()
+
     @abstractmethod
     def build(self, context: GuidanceContext) -> "GuidanceModule":
         """The module of these settings for one model; reserves its latent slices.

@@ -73,6 +73,12 @@ class ExcitationInhibition(Guidance):
         ATTRIBUTE: (follow_deformations, follow_factors, probe_attributes)
     }
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return tuple(
+            dict.fromkeys(part for name in self.attributes for part in attributes_in(name))
+        )
+
     def build(self, context: GuidanceContext) -> "ExcitationInhibitionModule":
         return ExcitationInhibitionModule(self, context)
 
@@ -115,7 +121,7 @@ class ExcitationInhibitionModule(GuidanceModule):
 
     @property
     def attributes(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(part for name in self._slices for part in attributes_in(name)))
+        return self.settings.labels
 
     @property
     def slices(self) -> tuple[str, ...]:

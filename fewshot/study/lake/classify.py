@@ -16,9 +16,10 @@ from fewshot.evaluation import CHUNK_IMAGES
 from fewshot.learners.base import Learner
 from fewshot.study.cells import Cell, Cells
 from fewshot.study.config import StudyConfig
+from fewshot.study.counts import Counts
 from fewshot.study.lake.runs import N_CHARACTERS, LakeRuns
 from fewshot.study.outcome import Outcome, load_learner
-from fewshot.study.rows import EpisodeErrors, Key
+from fewshot.study.rows import Key, RowKey
 from guided.encoder import provenance
 from guided.errors import InputError
 from guided.files import write_arrays
@@ -126,15 +127,13 @@ class Classified:
 
     predicted: dict[Key, NDArray[np.int64]]
 
-    def errors(self) -> list[EpisodeErrors]:
-        """Each run's error in percent, ``[R]`` for each key."""
-        right = np.arange(N_CHARACTERS)
-        return [
-            EpisodeErrors(
-                key, SETTING, torch.from_numpy(100 * (predicted != right).mean(1, np.float32))
-            )
-            for key, predicted in self.predicted.items()
-        ]
+    def counts(self) -> Counts:
+        """1 for each wrong answer, ``[seeds, runs, 20]`` for each arm, learner and latents."""
+        found: dict[RowKey, list[NDArray[np.bool_]]] = {}
+        for key, predicted in self.predicted.items():
+            wrong = predicted != np.arange(N_CHARACTERS)
+            found.setdefault((key.arm, key.learner, key.latents), []).append(wrong)
+        return Counts({key: np.stack(seeds).astype(np.uint8) for key, seeds in found.items()})
 
 
 def classify(

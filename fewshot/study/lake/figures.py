@@ -18,17 +18,15 @@ if TYPE_CHECKING:
 GAP = 3  # pixels between images of a contact sheet
 
 
-def lake_figure(
-    rows: Sequence[LakeRow], published: Sequence[Published], task: str, trials: int
-) -> "Figure":
-    """A bar for each row's error with its binomial interval; a line for each published error."""
+def lake_figure(rows: Sequence[LakeRow], published: Sequence[Published], task: str) -> "Figure":
+    """A bar for each row's error with its interval; a line for each published error."""
     from matplotlib.figure import Figure
 
     colours = arm_colours(rows)
     figure = Figure(figsize=(5 + 0.42 * len(rows), 6), layout="constrained")
     axes = figure.subplots()
     errors = np.array([row.error for row in rows])
-    low, high = np.array([row.error_ci95_binomial for row in rows]).T
+    low, high = np.array([row.error_ci95 or (row.error, row.error) for row in rows]).T
     axes.bar(
         range(len(rows)),
         errors,
@@ -45,9 +43,9 @@ def lake_figure(
     levels = {p.name: error for p in sourced(published) for error in p.errors.values()}
     axes.set_xlim(-0.6, len(rows) - 0.4)
     axes.set_ylim(0, min(100, 5 + max(high.max(), *levels.values())))
-    axes.set_ylabel("error in %, binomial 95 %")
+    axes.set_ylabel("error in %, 95 %")
     axes.spines[["top", "right"]].set_visible(False)
-    title = f"{task}\n{trials} trials; lines: published, on Lake's own runs"
+    title = f"{task}\n{rows[0].trials} trials; lines: published, on Lake's own runs"
     figure.suptitle(title, fontsize=9)
     _lines(axes, levels)
     return figure

@@ -1,19 +1,20 @@
 """Lake's task: rows, table and files, beside the errors that others report."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fewshot.statistics import Interval, ci95_over_episodes
+from fewshot.statistics import Crossed, Errors, Interval
 from fewshot.study.cells import Seconds
 from fewshot.study.config import StudyConfig
+from fewshot.study.counts import Counts
 from fewshot.study.lake.classify import SETTING, Classified
 from fewshot.study.lake.figures import lake_figure, run_figure
-from fewshot.study.lake.runs import N_CHARACTERS, LakeRuns
+from fewshot.study.lake.runs import LakeRuns
 from fewshot.study.report import write_pages
 from fewshot.study.result import Result, provenance
-from fewshot.study.rows import EpisodeErrors, LakeRow, Published, rounded
-from fewshot.study.scores import columns, stack
+from fewshot.study.rows import LakeRow, Published, rounded
+from fewshot.study.scores import columns, scored
 from fewshot.study.tables import lake_table
 
 _KEY = f"{SETTING.label} within alphabet"
@@ -36,6 +37,11 @@ class LakeResult(Result[LakeRow]):
 
     row_type = LakeRow
     file_name = "lake.json"
+    counts_name = "lake.npz"
+
+    @staticmethod
+    def score(rows: Sequence[LakeRow], counts: Counts) -> list[LakeRow]:
+        return score_runs(rows, counts)
 
     @property
     def table(self) -> str:
@@ -45,9 +51,6 @@ class LakeResult(Result[LakeRow]):
 
 def binomial_ci95(error: float, trials: int) -> Interval:
     """Wilson's interval for an error rate in percent, from trials taken as independent.
-
-    With several seeds ``error`` is their mean and ``trials`` are those of one: the seeds answer
-    the same trials, and more of them pin down the trials' difficulty no better.
 
     Args:
         error: in percent; rounded to a whole number of wrong trials.
@@ -59,24 +62,40 @@ def binomial_ci95(error: float, trials: int) -> Interval:
     return 100 * float(interval.low), 100 * float(interval.high)
 
 
-def lake_rows(config: StudyConfig, errors: Sequence[EpisodeErrors]) -> list[LakeRow]:
-    """One row for each arm, learner and latents; runs take the place of episodes."""
-    table = stack(errors)
-    rows = []
-    for condition, values in table.items():
-        n_runs = values.shape[1]
-        trials = n_runs * N_CHARACTERS
-        rows.append(
-            LakeRow(
-                **columns(config, table, condition),
-                runs=n_runs,
-                trials=trials,
-                error_by_seed=rounded(tuple(values.mean(1))),
-                error_ci95_binomial=rounded(binomial_ci95(float(values.mean()), trials)),
-                error_ci95_runs=rounded(ci95_over_episodes(values)),
-            )
+def score_runs(rows: Sequence[LakeRow], counts: Counts) -> list[LakeRow]:
+    """The rows with scores from wrong answers ``[seeds, runs, 20]``; trials take the place of
+    episodes."""
+    errors = {row.key: 100.0 * counts.wrong[row.key] for row in rows if row.key in counts.wrong}
+    trials = {key: values.reshape(len(values), -1) for key, values in errors.items()}
+    return [
+        replace(
+            row,
+            error_by_seed=rounded(tuple(trials[row.key].mean(1))),
+            error_ci95=(
+                row.error_ci95
+                if len(row.seeds) > 1
+                else rounded(binomial_ci95(row.error, trials[row.key].shape[1]))
+            ),
+            error_ci95_runs=rounded(_over_runs(errors[row.key].mean(2))),
         )
-    return rows
+        for row in scored(rows, trials, counts)
+    ]
+
+
+def _over_runs(errors: Errors) -> Interval | None:
+    return Crossed.of(errors).interval if errors.shape[1] > 1 else None
+
+
+def lake_rows(config: StudyConfig, counts: Counts) -> list[LakeRow]:
+    """One row for each arm, learner and latents."""
+    conditions = [(arm, learner, latents, SETTING) for arm, learner, latents in counts.wrong]
+    rows = [
+        LakeRow(**columns(config, condition, conditions), runs=n_runs, trials=n_runs * n_tests)
+        for condition, (_, n_runs, n_tests) in zip(
+            conditions, (wrong.shape for wrong in counts.wrong.values()), strict=True
+        )
+    ]
+    return score_runs(rows, counts)
 
 
 def write_lake_report(
@@ -88,7 +107,7 @@ def write_lake_report(
     seconds: Seconds,
     device: str = "cpu",
 ) -> LakeResult:
-    """Write ``lake.json``, ``lake.md``, the figures and TensorBoard's page.
+    """Write ``lake.json``, ``lake.npz``, ``lake.md``, the figures and TensorBoard's page.
 
     Args:
         config: of the command.
@@ -98,10 +117,11 @@ def write_lake_report(
         seconds: of the study and of classifying.
         device: where it was computed.
     """
+    counts = classified.counts()
+    counts.save(output / LakeResult.counts_name)
     result = LakeResult(
         study=config.study,
-        baseline=config.baseline,
-        rows=tuple(lake_rows(config, classified.errors())),
+        rows=tuple(lake_rows(config, counts)),
         published=PUBLISHED,
         seconds=seconds.total,
         seconds_reused=seconds.reused,
@@ -115,7 +135,7 @@ def write_lake_report(
         },
         output=output,
     )
-    figures = {"lake": lake_figure(result.rows, PUBLISHED, runs.title, runs.trials)}
+    figures = {"lake": lake_figure(result.rows, PUBLISHED, runs.title)}
     for key, predicted in classified.predicted.items():
         # One for each arm: the first of its seeds, latents and learners.
         if f"lake/{key.arm}" not in figures:

@@ -43,7 +43,6 @@ class ProbeStudyConfig:
         baseline: the arm that the others are paired with.
         features: how the classifier is trained whose features samples are measured by.
         samples: decoded from the prior of each model.
-        resamples: bootstrap draws.
         published: errors that others report for some of ``latent_dims``, shown beside ours.
     """
 
@@ -56,7 +55,6 @@ class ProbeStudyConfig:
     baseline: str = "vae"
     features: ClassifierConfig = field(default_factory=ClassifierConfig)
     samples: int = 10000
-    resamples: int = 2000
     published: list[Published] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -68,11 +66,8 @@ class ProbeStudyConfig:
                 raise InputError(f"{name}: expected numbers of at least {least}, got {values}")
             if len(set(values)) < len(values):
                 raise InputError(f"{name}: {values} holds one twice")
-        if self.samples < 2 or self.resamples < 1:
-            raise InputError(
-                f"samples, resamples: expected at least 2 and 1, got {self.samples}, "
-                f"{self.resamples}"
-            )
+        if self.samples < 2:
+            raise InputError(f"samples: expected at least 2, got {self.samples}")
         if self.pretrain.guidance:
             raise InputError("pretrain.guidance: belongs to the arms of a study")
         if self.pretrain.latent_dim != PretrainConfig.latent_dim:

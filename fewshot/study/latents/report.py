@@ -4,22 +4,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fewshot.statistics import ci95_over_seeds, t_interval
+from fewshot.statistics import t_interval
 from fewshot.study.cells import Seconds
+from fewshot.study.counts import Counts
 from fewshot.study.latents.config import ProbeStudyConfig
 from fewshot.study.report import write_pages
 from fewshot.study.result import Result, provenance
-from fewshot.study.rows import LatentsRow, Published, rounded
-from fewshot.study.scores import guidance_names, paired_columns
+from fewshot.study.rows import LatentsRow, Pair, Published, rounded
+from fewshot.study.scores import guidance_names, scored
 from fewshot.study.tables import latents_table
 from fewshot.study.text import sourced
-from guided.files import write_arrays
-from guided.seeds import derive_seed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,17 +33,22 @@ class Probed:
     """Everything that a study of latents computed.
 
     Attributes:
-        errors: float32 ``[seeds, test images]``, 100 where the linear classifier is wrong, else 0.
+        wrong: bool ``[seeds, test images]``, true where the linear classifier is wrong.
         distances: Fréchet distance of the samples of each seed; absent for untrained arms.
         features: ``error``: the feature classifier's on the test images, in percent;
             ``training_images``: the Fréchet distance of as many training as test images.
         seconds: of computing, each cell counted once.
     """
 
-    errors: dict[Key, NDArray[np.float32]]
+    wrong: dict[Key, NDArray[np.bool_]]
     distances: dict[Key, list[float]]
     features: dict[str, float]
     seconds: Seconds
+
+    @property
+    def counts(self) -> Counts:
+        """1 for each wrong answer, by the rows' keys."""
+        return Counts({(arm, str(dim)): w.astype(np.uint8) for (arm, dim), w in self.wrong.items()})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +56,11 @@ class LatentsResult(Result[LatentsRow]):
     """Rows and table of a study of latents; see :class:`.Result` for the attributes."""
 
     row_type = LatentsRow
+    counts_name = "wrong.npz"
+
+    @staticmethod
+    def score(rows: Sequence[LatentsRow], counts: Counts) -> list[LatentsRow]:
+        return score_images(rows, counts)
 
     @property
     def table(self) -> str:
@@ -77,18 +86,20 @@ def latents_rows(config: ProbeStudyConfig, probed: Probed) -> list[LatentsRow]:
     Each arm but the baseline is paired with it: same number of latents, seeds and test images.
     """
     keys = [(name, latent_dim) for name in config.arms for latent_dim in config.latent_dims]
-    return [_row(config, probed, key) for key in keys]
+    return score_images([_row(config, probed, key) for key in keys], probed.counts)
+
+
+def score_images(rows: Sequence[LatentsRow], counts: Counts) -> list[LatentsRow]:
+    """The rows with scores from wrong answers ``[seeds, images]``; images take the place of
+    episodes."""
+    errors = {row.key: 100.0 * counts.wrong[row.key] for row in rows if row.key in counts.wrong}
+    return scored(rows, errors, counts)
 
 
 def _row(config: ProbeStudyConfig, probed: Probed, key: Key) -> LatentsRow:
     name, latent_dim = key
-    arm, errors, distances = config.arms[name], probed.errors[key], probed.distances.get(key)
-    compared: dict[str, Any] = {}
-    if name != config.baseline:
-        baseline = probed.errors[config.baseline, latent_dim]
-        seed = derive_seed(0, "bootstrap")
-        compared = {"paired_by": "arm", "paired_with": config.baseline}
-        compared |= paired_columns(errors, baseline, seed, config.resamples)
+    arm, distances = config.arms[name], probed.distances.get(key)
+    unpaired = name == config.baseline
     return LatentsRow(
         arm=name,
         arm_group=name,
@@ -96,10 +107,8 @@ def _row(config: ProbeStudyConfig, probed: Probed, key: Key) -> LatentsRow:
         guidance=guidance_names(arm.guidance),
         latent_dim=latent_dim,
         seeds=tuple(config.seeds),
-        images=errors.shape[1],
-        error=rounded(errors.mean()),
-        error_ci95_seeds=rounded(ci95_over_seeds(errors)),
-        **compared,
+        images=probed.wrong[key].shape[1],
+        pairs=() if unpaired else (Pair(by="arm", partner=config.baseline),),
         fid=rounded(np.mean(distances)) if distances else None,
         fid_ci95_seeds=rounded(t_interval(np.array(distances))) if distances else None,
     )
@@ -114,7 +123,6 @@ def write_report(
     facts["features"] = {name: rounded(value) for name, value in probed.features.items()}
     result = LatentsResult(
         study=config.study,
-        baseline=config.baseline,
         rows=tuple(latents_rows(config, probed)),
         published=tuple(config.published),
         seconds=probed.seconds.total,
@@ -122,8 +130,7 @@ def write_report(
         facts=facts,
         output=output,
     )
-    wrong = {f"{name}|{dim}": errors > 0 for (name, dim), errors in probed.errors.items()}
-    write_arrays(output / "wrong.npz", wrong)
+    probed.counts.save(output / result.counts_name)
     figure = latents_figure(config.study, result.rows, result.published)
     write_pages(output, "report", {"table": result.table}, {"latents": figure})
     return result.save()
@@ -132,7 +139,7 @@ def write_report(
 def latents_figure(
     study: str, rows: Sequence[LatentsRow], published: Sequence[Published] = ()
 ) -> "Figure":
-    """Error and FID against the number of latents, a line an arm, bars over seeds."""
+    """Error and FID against the number of latents, a line an arm, bars of 95 %."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 3.6), layout="constrained")
@@ -163,8 +170,7 @@ def latents_figure(
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
     left.legend(fontsize=7)
-    many = len(rows[0].seeds) > 1
-    figure.suptitle(study + (": 95 % over seeds" if many else ""), fontsize=10)
+    figure.suptitle(study, fontsize=10)
     return figure
 
 
@@ -175,6 +181,6 @@ def _line(
     values = [getattr(row, measure) for row in rows]
     axes.plot(places, values, "o-", color=colour, markersize=4, linewidth=1, label=rows[0].arm)
     for place, row in zip(places, rows, strict=True):
-        interval = getattr(row, f"{measure}_ci95_seeds")
+        interval = row.error_ci95 if measure == "error" else row.fid_ci95_seeds
         if interval:
             axes.plot([place, place], interval, color=colour, linewidth=2)

@@ -80,7 +80,7 @@ class ProbeStudy:
     def run(self) -> Probed:
         """Compute every cell that is not finished yet."""
         config = self.config
-        errors: dict[Key, list[NDArray[np.float32]]] = {}
+        wrong: dict[Key, list[NDArray[np.bool_]]] = {}
         distances: dict[Key, list[float]] = {}
         tasks = list(product(config.seeds, config.latent_dims, config.arms))
         features = {k: self._features.facts[k] for k in ("error", "training_images")}
@@ -89,13 +89,12 @@ class ProbeStudy:
                 model = self._model(name, latent_dim, seed)
                 probe = self._probe(model, f"{name}-{latent_dim}-seed{seed}")
                 with np.load(probe.folder / "wrong.npz") as stored:
-                    wrong = 100 * stored["wrong"].astype(np.float32)
-                errors.setdefault((name, latent_dim), []).append(wrong)
+                    wrong.setdefault((name, latent_dim), []).append(stored["wrong"])
                 if config.arms[name].encoder == "pretrained":
                     samples = self._samples(model, name, latent_dim, seed)
                     distances.setdefault((name, latent_dim), []).append(samples.facts["distance"])
                 bar.update()
-        stacked = {key: np.stack(seeds) for key, seeds in errors.items()}
+        stacked = {key: np.stack(seeds) for key, seeds in wrong.items()}
         return Probed(stacked, distances, features, self.cells.seconds)
 
     def _pretrain_config(self, arm: ProbeArm, latent_dim: int) -> PretrainConfig:

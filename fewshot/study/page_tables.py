@@ -1,0 +1,179 @@
+"""Markdown tables of the documentation's pages, from published rows."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from fewshot.study.rows import (
+    LakeRow,
+    LatentsRow,
+    Measurement,
+    Published,
+    ResultRow,
+    Row,
+)
+from fewshot.study.text import (
+    NONE,
+    arm_label,
+    fixed,
+    markdown,
+    minus,
+    paired,
+    partner_label,
+    plus_minus,
+    setting_names,
+    sourced,
+    span,
+    ways_and_shots,
+)
+
+
+def _grid(
+    first: Sequence[str],
+    lines: dict[tuple[str, ...], dict[Any, Any]],
+    columns: dict[Any, str],
+    digits: int = 1,
+) -> tuple[list[str], list[list[str]]]:
+    """Head and lines of a table of errors.
+
+    Args:
+        first: headings of the labels.
+        lines: labels of a line -> condition -> row.
+        columns: condition -> heading; paired differences follow in a column of their own.
+        digits: of the errors.
+    """
+    rows = [row for line in lines.values() for row in line.values()]
+    with_pairs = any(row.pairs for row in rows)
+    head, body = list(first), [list(labels) for labels in lines]
+    for condition, title in columns.items():
+        head += [title, minus(rows)] if with_pairs else [title]
+        for cells, line in zip(body, lines.values(), strict=True):
+            row = line[condition]
+            cells.append(plus_minus(row.error, row.error_ci95, digits))
+            cells += [paired(row.pair, digits)] if with_pairs else []
+    return head, body
+
+
+def results_table(rows: Sequence[ResultRow], learner: str) -> str:
+    """One learner: a line for each arm, error and paired difference for each setting."""
+    rows = [row for row in rows if row.learner == learner]
+    lines: dict[tuple[str, ...], dict[Any, Any]] = {}
+    for row in rows:
+        lines.setdefault((arm_label(row),), {})[ways_and_shots(row)] = row
+    columns = {name: name for name in setting_names(rows).values()}
+    return markdown(*_grid(["arm (latents)"], lines, columns))
+
+
+def pairs_table(rows: Sequence[ResultRow], learner: str) -> str:
+    """One learner: a line for each arm and partner, the paired difference for each setting."""
+    lines: dict[tuple[str, ...], dict[str, str]] = {}
+    rows = [row for row in rows if row.learner == learner]
+    for row in rows:
+        for pair in row.pairs:
+            labels = (arm_label(row), partner_label(row, pair), pair.question or "")
+            lines.setdefault(labels, {})[ways_and_shots(row)] = paired(pair)
+    settings = setting_names(rows).values()
+    body = [[*labels, *(found.get(s, "") for s in settings)] for labels, found in lines.items()]
+    return markdown(["arm (latents)", "minus", "answers", *settings], body)
+
+
+def learners_table(rows: Sequence[ResultRow], arm: str, published: Sequence[Published]) -> str:
+    """One arm: a line for each learner, then a line for each method that others report."""
+    rows = [row for row in rows if row.arm == arm]
+    lines: dict[tuple[str, ...], dict[Any, Any]] = {}
+    for row in rows:
+        lines.setdefault((row.learner,), {})[ways_and_shots(row)] = row
+    settings = setting_names(rows)
+    head, body = _grid(["learner"], lines, {name: name for name in settings.values()})
+    gap = [""] * ((len(head) - 1) // len(settings) - 1)
+    for p in sourced(published):
+        cells = [cell for key in settings for cell in (fixed(p.errors.get(key), 1), *gap)]
+        body.append([f"{p.name} ({p.source})", *cells])
+    return markdown(head, body)
+
+
+def budget_table(rows: Sequence[ResultRow], group: str) -> str:
+    """One group of learners: a line for each arm, a column for each amount of meta-training."""
+    rows = [row for row in rows if row.learner_group == group]
+    lines: dict[tuple[str, ...], dict[Any, Any]] = {}
+    for row in rows:
+        labels = (f"{100 * row.labelled:g} %", arm_label(row, row.arm_group))
+        lines.setdefault(labels, {})[row.train_episodes] = row
+    columns = {n: f"{n:,} episodes" for n in sorted({row.train_episodes for row in rows})}
+    return markdown(*_grid(["labels", "arm"], lines, columns))
+
+
+def widths_table(rows: Sequence[LatentsRow], published: Sequence[Published]) -> str:
+    """One line an arm: error and paired difference, then FID, for each number of latents."""
+    lines: dict[tuple[str, ...], dict[Any, Any]] = {}
+    for row in rows:
+        lines.setdefault((row.arm,), {})[row.latent_dim] = row
+    dims = list(dict.fromkeys(row.latent_dim for row in rows))
+    head, body = _grid(["arm"], lines, {dim: f"error, {dim} latents" for dim in dims}, 2)
+    for cells in body:
+        of_arm = [row for row in rows if row.arm == cells[0]]
+        cells += [plus_minus(row.fid, row.fid_ci95_seeds) for row in of_arm]
+    gap = [""] * ((len(head) - 1) // len(dims) - 1)
+    for p in sourced(published):
+        errors = [cell for dim in dims for cell in (fixed(p.errors.get(str(dim))), *gap)]
+        body.append([f"{p.name} ({p.source})", *errors, *[NONE] * len(dims)])
+    return markdown([*head, *(f"FID, {dim}" for dim in dims)], body)
+
+
+def measurements_table(measurements: Sequence[Measurement]) -> str:
+    """Mean over seeds of each measurement of each arm."""
+    grouped: dict[tuple[str, str], list[Measurement]] = {}
+    for entry in measurements:
+        grouped.setdefault((entry.measure, entry.arm), []).append(entry)
+    lines = []
+    for (measure, arm), entries in grouped.items():
+        digits = 1 if entries[0].unit == "%" else 2
+        sums = sum(e.target for e in entries), sum(e.other for e in entries)
+        lines.append([measure, arm, *(fixed(total / len(entries), digits) for total in sums)])
+    return markdown(["measurement", "arm", "target latents", "other latents"], lines)
+
+
+def peer_table(ours: Row, seconds: float, peer: dict[str, Any], difference: dict[str, Any]) -> str:
+    """A study's row beside another program's result on the same episodes."""
+    return markdown(
+        ["", "error in %", "95 % interval", "seconds"],
+        [
+            ["ours", fixed(ours.error), span(ours.error_ci95), fixed(seconds, 0)],
+            [
+                peer["name"],
+                fixed(peer["error"]),
+                span(peer["error_ci95"]),
+                fixed(peer["seconds"], 0),
+            ],
+            [
+                "paired difference",
+                fixed(difference["difference"], sign="+"),
+                span(difference["ci95"], sign="+"),
+                "",
+            ],
+        ],
+    )
+
+
+def lake_page(
+    rows: Sequence[LakeRow], arm: str, task: str, trials: int, published: Sequence[Published]
+) -> str:
+    """A line for each arm and learner on Lake's task, then what others report; or one arm's."""
+    head = [task, "error in %", f"95 %, these {trials} trials", "95 %, other runs", "each seed"]
+    lines = [
+        [
+            f"{arm_label(row)}, {row.learner}",
+            fixed(row.error, 1),
+            span(row.error_ci95, 1),
+            span(row.error_ci95_runs, 1),
+            ", ".join(fixed(error, 1) for error in row.error_by_seed),
+            paired(row.pair),
+        ]
+        for row in rows
+        if arm in ("", row.arm)
+    ]
+    lines += [
+        [f"{p.name}, on Lake's own runs ({p.source})", fixed(error, 1), "", "", "", ""]
+        for p in ([] if arm else sourced(published))
+        for error in p.errors.values()
+    ]
+    return markdown([*head, "paired difference"], lines)
