@@ -3,8 +3,8 @@
     python tools/pages.py
 
 rewrites the text between each pair of markers ``<!-- KIND: FILE WHICH -->`` and ``<!-- end -->``.
-Kinds: ``results`` and ``pairs`` (one learner), ``learners`` (one arm), ``budget`` (one group of learners),
-``diagnostics``, ``peer``, ``probe``, ``lake`` (all arms, or one).
+Kinds: ``results`` and ``pairs`` (one learner), ``learners`` (one arm), ``budget`` (one group of
+learners), ``diagnostics``, ``peer``, ``probe``, ``lake`` (all arms, or one).
 """
 
 import json

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from fewshot.commands import replay
 from fewshot.commands.common import Command, check_ways
 from fewshot.config import made_by, parse
 from fewshot.data import DatasetFactory, data_root
@@ -85,6 +86,9 @@ class EvaluateCommand(Command):
 
 def main(arguments: Sequence[str]) -> None:
     """Run the command."""
+    if any(argument.partition("=")[0] == "--replay" for argument in arguments):
+        replay.main(arguments)
+        return
     config = parse(EvaluateCommand, arguments, "fewshot evaluate")
     device = choose_device(config.device)
     dataset = config.dataset(data_root(config.data_root))

@@ -10,6 +10,7 @@ PURPOSES = {
     "compare": "the study: guided against unguided encoders, paired, over seeds",
     "probe": "linear classifiers and sample quality: what the latents hold",
     "lake": "Lake's one-shot classification, with a study's encoders and learners",
+    "report": "rows, tables and figures again, from a study's counts of wrong answers",
 }
 
 COMMON = {
@@ -59,6 +60,8 @@ KEYS: Mapping[str, Mapping[str, str]] = {
         "settings": "shapes of the episodes (default: 5-way 1-shot)",
         "episodes": "number for each shape (default: 1000)",
         "split": "train, validation or test (default: test)",
+        "replay": "results.json of a study: compute one of its rows again",
+        "row": "with --replay: position of the row, from 0",
         **COMMON,
         "output": "run folder (default: runs/evaluate)",
     },
@@ -86,6 +89,9 @@ KEYS: Mapping[str, Mapping[str, str]] = {
         **COMMON,
         "output": "run folder (default: runs/ and the study's name)",
     },
+    "report": {
+        "output": "folder to write to (default: runs/report/ and the study's name)",
+    },
 }
 """Command -> main key -> its meaning, in at most 55 characters."""
 
@@ -105,6 +111,7 @@ EXAMPLES = {
     "evaluate": (
         "fewshot evaluate configs/omniglot/evaluate.yaml",
         "fewshot evaluate --dataset Glyphs --encoder runs/pretrain/encoder.safetensors",
+        "fewshot evaluate --replay runs/quickstart/results.json --row 5",
     ),
     "compare": (
         "fewshot compare configs/quickstart.yaml",
@@ -117,6 +124,10 @@ EXAMPLES = {
     "lake": (
         "fewshot lake configs/omniglot/lake.yaml",
         "fewshot lake configs/omniglot/lake.yaml --draw true",
+    ),
+    "report": (
+        "fewshot report runs/quickstart/results.json",
+        "fewshot report runs/published/omniglot_compare.json --output compare",
     ),
 }
 
@@ -144,9 +155,11 @@ def usage() -> str:
 
 def command_help(name: str) -> str:
     """The text of ``fewshot NAME --help``: main keys and two examples in thirty lines."""
-    file = "" if name == "data" else " [FILE]"
+    file = {"data": "", "report": " FILE"}.get(name, " [FILE]")
     options = {f"--{key}": meaning for key, meaning in KEYS[name].items()}
-    if file:
+    if name == "report":
+        options = {"FILE": "result of compare, lake or probe: its JSON file or folder"} | options
+    elif file:
         options = {"FILE": "YAML file with any of the keys; arguments override it"} | options
     width = max(map(len, [*options, "--print-config"]))
     return "\n".join(

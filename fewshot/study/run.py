@@ -1,11 +1,13 @@
 """The study: arms × seeds × learners × settings, paired, in resumable cells."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
@@ -168,6 +170,21 @@ class Study:
             Measurement.from_json({"arm": name, "seed": seed, **entry}) for entry in measured
         )
 
+    def recompute(
+        self, arm: str, learner: str, latents: str, setting: Setting
+    ) -> NDArray[np.unsignedinteger]:
+        """Numbers of wrong queries ``[seeds, episodes]`` of one row, computed anew.
+
+        From the encoders and learners in the run folder, where they are; else these are trained.
+        """
+        found = []
+        for seed in self.config.seeds:
+            key = Key(arm, seed, learner, latents)
+            encoder = self.arms.cell(arm, self.config.arms[arm], seed)
+            source = self._meta_trained(key, self.config.arms[arm], encoder) or encoder
+            found.append(self._tested(key, source, [setting])[setting])
+        return np.stack(found)
+
     def _conditions(self, arm: ArmConfig) -> Iterator[tuple[str, str]]:
         """Yield (latents, learner's name)."""
         for latents in arm.latents:
@@ -242,16 +259,24 @@ class Study:
         }
 
         def work(cell: Cell) -> None:
-            model = load_learner(learner, source, key.latents).to(self.device)
-            table = self._test_table(source, key.latents, model)
-            wrong = {
-                setting.label: wrong_queries(model, table, sampler, self.config.episodes).numpy()
-                for setting, sampler in self.samplers.items()
-            }
-            write_arrays(cell.folder / "wrong.npz", {k: smallest(v) for k, v in wrong.items()})
+            wrong = self._tested(key, source, self.config.settings)
+            write_arrays(cell.folder / "wrong.npz", {s.label: wrong[s] for s in wrong})
 
         name = f"wrong-{key.arm}-seed{key.seed}-{key.latents}-{key.learner}"
         return self.cells.compute(name, depends, work, needs={"source": source})
+
+    def _tested(
+        self, key: Key, source: Cell, settings: Sequence[Setting]
+    ) -> dict[Setting, NDArray[np.unsignedinteger]]:
+        """Numbers of wrong queries ``[episodes]`` in the test episodes of each setting."""
+        model = load_learner(self.config.learners[key.learner], source, key.latents)
+        table = self._test_table(source, key.latents, model.to(self.device))
+        return {
+            setting: smallest(
+                wrong_queries(model, table, self.samplers[setting], self.config.episodes).numpy()
+            )
+            for setting in settings
+        }
 
     def _answers(self, key: Key, source: Cell) -> Cell:
         """The cell of the answers to the first test episode of the first setting."""

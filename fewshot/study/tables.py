@@ -18,6 +18,7 @@ from fewshot.study.text import (
     markdown,
     minus,
     partner_label,
+    setting_names,
     sourced,
     span,
     ways_and_shots,

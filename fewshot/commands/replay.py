@@ -1,0 +1,94 @@
+"""``fewshot evaluate --replay``: one row of a study computed again, and compared."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fewshot.commands.common import Command
+from fewshot.commands.compare import CompareConfig
+from fewshot.commands.report import kind_of
+from fewshot.config import load, parse
+from fewshot.data.roots import data_root
+from fewshot.environment import choose_device
+from fewshot.episodes import Setting
+from fewshot.study.counts import Counts
+from fewshot.study.result import StudyResult, read_result
+from fewshot.study.rows import ResultRow
+from fewshot.study.run import Study
+from fewshot.study.text import arm_label, span, ways_and_shots
+from guided.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplayCommand(Command):
+    """Compute one row of a comparison again, and compare it with what is on file.
+
+    The encoders and learners are those of the study's run folder; where they are not, they are
+    trained again.
+
+    Args:
+        replay: results.json of a run folder, or a published JSON file.
+        row: position of the row in it, from 0.
+        output: folder for what has to be trained again; runs/replay/<study> if not given.
+    """
+
+    replay: Path
+    row: int
+    output: Path | None = None
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run the command."""
+    command = parse(ReplayCommand, arguments, "fewshot evaluate --replay")
+    content = read_result(command.replay)
+    if kind_of(content) is not StudyResult:
+        raise InputError(f"replay: {command.replay} is no comparison; only its rows are replayed")
+    result = StudyResult.from_json(content)
+    if not 0 <= command.row < len(result.rows):
+        raise InputError(
+            f"row: expected 0 to {len(result.rows) - 1}, the rows of {command.replay}, "
+            f"got {command.row}"
+        )
+    row = result.rows[command.row]
+    print(f"row {command.row}: {arm_label(row)}, {row.learner}, {ways_and_shots(row)}")
+    study = _study(command, result)
+    wrong = study.recompute(
+        row.arm, row.learner, row.latents, Setting(row.n_way, row.n_shot, row.n_query)
+    )
+    print(_compared(row, wrong, StudyResult.load_counts(command.replay), command.replay))
+
+
+def _study(command: ReplayCommand, result: StudyResult) -> Study:
+    config = load(CompareConfig, result.facts["config"])
+    device = choose_device(command.device)
+    splits = config.dataset(data_root(command.data_root or config.data_root)).splits()
+    folder = command.replay.parent
+    if not (folder / "cells").is_dir():
+        folder = command.output or Path("runs") / "replay" / result.study
+    return Study(replace(config, output=folder), splits, folder, device=device)
+
+
+def _compared(
+    row: ResultRow, wrong: NDArray[np.unsignedinteger], counts: Counts, file: Path
+) -> str:
+    """A sentence on the row computed again beside the one on file.
+
+    Raises:
+        InputError: the error on file is not that of its counts, or the new one is outside its
+            interval.
+    """
+    stored = counts.wrong[row.key]
+    errors = [100 * float(w.mean()) / (row.n_way * row.n_query) for w in (wrong, stored)]
+    if round(errors[1], 4) != row.error:
+        raise InputError(f"{file}: its row has the error {row.error} %, its counts {errors[1]:.4f}")
+    if np.array_equal(wrong, stored):
+        return f"error {errors[0]:.2f} %: the same in all {wrong.size} episodes"
+    differ = f"other counts in {int((wrong != stored).sum())} of {wrong.size} episodes"
+    beside = f"{errors[0]:.2f} % now, {row.error:.2f} % (95 % {span(row.error_ci95)}) on file"
+    low, high = row.error_ci95 or (row.error, row.error)
+    if not low <= errors[0] <= high:
+        raise InputError(f"{file}: error {beside}; {differ}")
+    return f"error {beside}, within its interval; {differ}"
