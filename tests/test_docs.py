@@ -224,7 +224,7 @@ def extended(title: str) -> dict:
     for key, value in yaml.safe_load(blocks(section(title), "yaml")[0]).items():
         study[key] = {**study[key], **value} if key != "dataset" else value
     study["pretrain"] |= {"steps": 4, "validate_every": 2, "kl_warmup": 2, "batch_size": 32}
-    return study | {"episodes": 10, "selection_episodes": 5, "resamples": 50}
+    return study | {"episodes": 10, "selection_episodes": 5}
 
 
 @pytest.mark.parametrize("title", SECTIONS)

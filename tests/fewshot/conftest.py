@@ -17,6 +17,7 @@ from PIL import Image
 from fewshot.cli import main
 from fewshot.data.bank import ImageBank
 from fewshot.episodes import Episodes
+from fewshot.study.counts import Counts
 from guided.backbones import Conv4, Pixels
 from guided.encoder import Encoder
 from guided.latents import LatentLayout
@@ -54,7 +55,6 @@ settings: [{n_way: 3, n_shot: 1, n_query: 4}]
 seeds: [0, 1]
 episodes: 20
 selection_episodes: 10
-resamples: 200
 """
 
 TRAINED = """
@@ -234,7 +234,7 @@ def finished(shared_cache, tmp_path_factory):
     """A study that ran to its end through the command line; nobody may change its folder.
 
     ``config``: plain values; ``file``, ``folder``: where they and the run are; ``printed``;
-    ``results``: of results.json; ``arrays``: of episodes.npz.
+    ``results``: of results.json; ``counts``: of episodes.npz; ``wrong``: the same, key by key.
     """
     base = tmp_path_factory.mktemp("study")
     config = yaml.safe_load(STUDY)
@@ -245,15 +245,15 @@ def finished(shared_cache, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
         patch.setenv("FEWSHOT_CACHE", str(shared_cache))
         assert main(["compare", str(base / "config.yaml"), "--output", str(base / "run")]) == 0
-    with np.load(base / "run" / "episodes.npz") as stored:
-        arrays = {key: stored[key] for key in stored}
+    counts = Counts.load(base / "run" / "episodes.npz")
     return SimpleNamespace(
         config=config,
         file=base / "config.yaml",
         folder=base / "run",
         printed=printed.getvalue(),
         results=json.loads((base / "run" / "results.json").read_text()),
-        arrays=arrays,
+        counts=counts,
+        wrong={"|".join(key): wrong for key, wrong in counts.wrong.items()},
     )
 
 
@@ -274,7 +274,7 @@ def small_configs(study):
             "train": train | {"validate_every": 2},
         },
         "probe": probe
-        | {"dataset": drawers, "pretrain": {"steps": 2, "batch_size": 16}, "resamples": 50}
+        | {"dataset": drawers, "pretrain": {"steps": 2, "batch_size": 16}}
         | {"features": {"steps": 2, "batch_size": 16}},
         "compare": study | {"seeds": [0], "arms": {"vae": {}, "random": {"encoder": "random"}}},
     }

@@ -82,7 +82,6 @@ settings: [{n_way: 3, n_shot: 1, n_query: 2}]
 seeds: [0, 1]
 episodes: 5
 selection_episodes: 5
-resamples: 100
 """)
 CONDITIONS = [("pixels", "all"), ("vae", "all"), ("guided", "all"), ("guided", "class")]
 PROTOTYPICAL = {"prototypical": STUDY["learners"]["prototypical"]}

@@ -22,10 +22,11 @@ from fewshot.config.load import override
 from fewshot.data.bank import ImageBank
 from fewshot.data.dataset import Splits
 from fewshot.episodes import Setting
-from fewshot.evaluation import embed_bank, episode_errors
+from fewshot.evaluation import embed_bank, wrong_queries
 from fewshot.learners.prototypical import Prototypical
 from fewshot.sampler import EpisodeSampler
 from fewshot.study import Study, StudyResult
+from fewshot.study.counts import Counts
 from fewshot.study.outcome import Answers
 from guided.augment import Augmentation
 from guided.encoder import Encoder, provenance
@@ -66,10 +67,9 @@ def encoder_of(finished, stem, latents="all"):
     return Encoder.load(cell_of(finished, stem) / "encoder.safetensors", latents)
 
 
-def percent_wrong(logits):
+def count_wrong(logits):
     n_way, n_query = logits.shape[-1], logits.shape[-2] // logits.shape[-1]
-    wrong = logits.argmax(-1) != torch.arange(n_way).repeat_interleave(n_query)
-    return 100 * float(wrong.float().mean())
+    return int((logits.argmax(-1) != torch.arange(n_way).repeat_interleave(n_query)).sum())
 
 
 # What a finished study has computed.
@@ -90,9 +90,8 @@ def test_errors_are_those_of_the_saved_encoders(finished, splits, arm, latents, 
         model = Prototypical(encoder, metric=metric)
         with torch.no_grad():
             batches = (sampler[i].gather(splits.test.images) for i in range(20))
-            errors = [percent_wrong(model.logits(batch)[0]) for batch in batches]
-        stored = finished.arrays[f"{arm}|{learner}|{latents}|3w1s"][row]
-        np.testing.assert_allclose(stored, errors, rtol=1e-6)
+            wrong = [count_wrong(model.logits(batch)[0]) for batch in batches]
+        assert finished.wrong[f"{arm}|{learner}|{latents}|3w1s"][row].tolist() == wrong
 
 
 def test_each_latents_have_embeddings_of_their_own(study, shallow, splits, tmp_path):
@@ -100,33 +99,33 @@ def test_each_latents_have_embeddings_of_their_own(study, shallow, splits, tmp_p
     study["learners"]["nearest"] = {"learner": {"class_path": "NearestNeighbour"}}
     outcome = run_study(load(CompareConfig, study), tmp_path / "run", splits)
     sampler = EpisodeSampler(splits.test, SETTING, SEED)
-    guided = [entry for entry in outcome.errors if entry.key.arm == "guided"]
+    guided = [entry for entry in outcome.wrong if entry.key.arm == "guided"]
     assert len(guided) == 2 * 2 * 2
     for entry in guided:
         file = outcome.encoders["guided", entry.key.seed].encoder_file
         encoder = Encoder.load(file, entry.key.latents)
         # At one shot, the nearest neighbour and the nearest prototype are the same.
         embeddings = embed_bank(encoder, splits.test)
-        expected = episode_errors(Prototypical(encoder), embeddings, sampler, 20)
-        assert torch.equal(entry.errors, expected)
-    assert len({tuple(entry.errors.tolist()) for entry in guided}) == 4
+        expected = wrong_queries(Prototypical(encoder), embeddings, sampler, 20)
+        assert entry.wrong.tolist() == expected.tolist()
+    assert len({tuple(entry.wrong.tolist()) for entry in guided}) == 4
 
 
 def test_conditions_are_complete_and_differ_where_they_should(finished):
-    assert set(finished.arrays) == {
+    assert set(finished.wrong) == {
         f"{arm}|{learner}|{latents}|{setting}"
         for arm, latents in CONDITIONS
         for learner in ("prototypical", "trained")
         for setting in ("3w1s", "2w3s")
     }
-    assert all(array.shape == (2, 20) for array in finished.arrays.values())
-    for key, (zero, one) in finished.arrays.items():
+    assert all(array.shape == (2, 20) for array in finished.wrong.values())
+    for key, (zero, one) in finished.wrong.items():
         if key.startswith("pixels"):
             assert np.array_equal(zero, one), "the same for every seed"
     assert not list((finished.folder / "cells").glob("train-pixels*"))
 
     def errors(arm, latents="all", learner="prototypical"):
-        return finished.arrays[f"{arm}|{learner}|{latents}|3w1s"]
+        return finished.wrong[f"{arm}|{learner}|{latents}|3w1s"]
 
     for arm in ("random", "vae", "guided"):
         assert not np.array_equal(*errors(arm))
@@ -147,7 +146,7 @@ def test_the_kept_state_is_the_one_that_validated_best(finished, splits):
         with torch.no_grad():
             logits = model.logits(judge.batch(0, 10).gather(splits.validation.images))
         best = min(entry["score"] for entry in history)
-        assert percent_wrong(logits) == pytest.approx(best, rel=1e-5)
+        assert 100 * count_wrong(logits) / logits[..., 0].numel() == pytest.approx(best, rel=1e-5)
 
 
 def test_arms_of_a_seed_start_from_the_same_backbone(finished, parsed, splits):
@@ -193,9 +192,9 @@ def test_the_episode_shown_is_answered_by_the_saved_encoder(finished, splits):
 # What a later run finds.
 
 
-def arrays_of(folder):
-    with np.load(folder / "episodes.npz") as stored:
-        return {key: stored[key] for key in stored}
+def wrong_of(folder):
+    wrong = Counts.load(folder / "episodes.npz").wrong
+    return {"|".join(key): counts for key, counts in wrong.items()}
 
 
 def mtimes(folder):
@@ -366,10 +365,10 @@ def test_killed_again_and_again_it_ends_with_the_same_bits(finished, tmp_path, m
     assert len(restored) == 1, "the training that was killed last went on from its state"
     assert done.items() <= mtimes(run).items(), "what was done was not done again"
     assert json.loads((run / "results.json").read_text())["rows"] == finished.results["rows"]
-    arrays = arrays_of(run)
-    assert set(arrays) == set(finished.arrays)
-    for key, errors in finished.arrays.items():
-        assert arrays[key].tobytes() == errors.tobytes(), key
+    wrong = wrong_of(run)
+    assert set(wrong) == set(finished.wrong)
+    for key, counts in finished.wrong.items():
+        assert wrong[key].tobytes() == counts.tobytes(), key
 
 
 def test_a_longer_training_goes_on_from_a_shorter_one(finished, write, tmp_path, monkeypatch):
@@ -385,7 +384,7 @@ def test_a_longer_training_goes_on_from_a_shorter_one(finished, write, tmp_path,
     def run(name, **learners):
         values = config | {"learners": config["learners"] | learners}
         assert main(["compare", write(values), "--output", str(tmp_path / name)]) == 0
-        return arrays_of(tmp_path / name)
+        return wrong_of(tmp_path / name)
 
     whole = config["learners"].pop("trained")
     parts = {f"trained_{n}": whole | {"train": whole["train"] | {"steps": n}} for n in (8, 2, 3, 4)}

@@ -53,7 +53,6 @@ pretrain:
 features: {backbone: {class_path: Conv4, init_args: {width: 4}}, steps: 5, batch_size: 16}
 seeds: [0, 1]
 samples: 50
-resamples: 200
 published: [{name: others, source: A et al., errors: {"3": 9.5, "6": 8.25}}]
 """)
 DEFORM = STUDY["arms"]["guided"]["guidance"][0]
