@@ -111,7 +111,8 @@ class LearnerConfig:
     Args:
         learner: the class and its settings.
         train: meta-train it, from each arm's encoder, before it is evaluated; null: only evaluate.
-        baseline: the learner that it is paired with, arm by arm; null: arms are paired.
+        baseline: the learners that it is paired with, arm by arm: a name, or several; null: arms
+            are paired.
         test_augmentation: at test time an image's embedding is the mean over it and ``views``
             copies, deformed within these limits, all images alike; null: of the image alone.
             Learners that differ in this alone are trained once.
@@ -121,7 +122,7 @@ class LearnerConfig:
 
     learner: LearnerFactory
     train: TrainConfig | None = None
-    baseline: str | None = None
+    baseline: str | list[str] | None = None
     test_augmentation: Augmentation | None = None
     group: str | None = None
 
@@ -202,10 +203,9 @@ class StudyConfig:
                 if name not in self.arms:
                     raise InputError(f"{key}baseline: no arm is called {name!r}")
         for name, learner in self.learners.items():
-            if learner.baseline is not None and learner.baseline not in self.learners:
-                raise InputError(
-                    f"learners.{name}.baseline: no learner is called {learner.baseline!r}"
-                )
+            for other in _names(learner.baseline):
+                if other not in self.learners:
+                    raise InputError(f"learners.{name}.baseline: no learner is called {other!r}")
         for name in ("arms", "learners", "settings", "seeds"):
             if not getattr(self, name):
                 raise InputError(f"{name}: at least one is needed")
@@ -270,9 +270,9 @@ class StudyConfig:
 
     def partners_of(self, arm: str, learner: str) -> list[tuple[str, str]]:
         """The arms and learners that an arm with a learner is paired with; none for a baseline."""
-        other = self.learners[learner].baseline
-        if other is not None:
-            return [] if other == learner else [(arm, other)]
+        others = self.learners[learner].baseline
+        if others is not None:
+            return [(arm, other) for other in _names(others) if other != learner]
         of_arm = self.arms[arm].baseline
         names = _names(self.baseline if of_arm is None else of_arm)
         # A study's baseline is compared with none of the others.

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 import yaml
 from PIL import Image
 from scipy import stats
@@ -17,17 +16,18 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from fewshot.episodes import Setting
 from fewshot.learners.base import Learner
 from fewshot.learners.prototypical import Prototypical
-from fewshot.statistics import paired_difference
+from fewshot.statistics import Crossed, new_classes_interval, stand_after_holm
 from fewshot.study import ArmConfig, LearnerConfig, Published, StudyConfig, StudyResult
+from fewshot.study.counts import Counts
 from fewshot.study.lake import LakeResult
 from fewshot.study.latents import LatentsResult
-from fewshot.study.rows import EpisodeErrors, Key, LakeRow, Measurement, ResultRow
-from fewshot.study.scores import result_rows
+from fewshot.study.rows import Key, LakeRow, Measurement, ResultRow, WrongQueries
+from fewshot.study.scores import described_rows, question_of, score_episodes, stack
 from fewshot.study.tables import study_table, verdicts
 from guided.augment import Augmentation
 from guided.errors import InputError
 from guided.guidance.deformable_pca import DeformablePCA
-from guided.seeds import derive_seed
+from guided.guidance.excitation_inhibition import ExcitationInhibition
 
 
 @pytest.fixture(scope="module")
@@ -43,49 +43,70 @@ def array_of(row, arm=None, latents=None):
 # The files of a finished study.
 
 
+def percent(finished, row, **other):
+    """Errors ``[2, 20]`` of a row, or of the same but for its arm or latents."""
+    return 100 * finished.wrong[array_of(row, **other)].astype(float) / (row.n_way * row.n_query)
+
+
 def test_errors_are_those_of_the_episodes(finished, result):
-    assert {array_of(row) for row in result.rows} == set(finished.arrays)
+    assert {array_of(row) for row in result.rows} == set(finished.wrong)
     for row in result.rows:
-        assert (row.seeds, row.episodes) == ((0, 1), 20)
+        assert (row.seeds, row.episodes, row.test_classes) == ((0, 1), 20, 5)
         assert row.meta_trained == (row.learner == "trained" and row.arm != "pixels")
-        errors = finished.arrays[array_of(row)].astype(np.float64)
+        errors = percent(finished, row)
         assert row.error == pytest.approx(errors.mean(), abs=1e-4)
-        for interval, values in (
-            (row.error_ci95_seeds, errors.mean(1)),
-            (row.error_ci95_episodes, errors.mean(0)),
-        ):
-            expected = [values.mean()] * 2
-            if values.std() > 1e-9:
-                expected = list(stats.ttest_1samp(values, 0).confidence_interval(0.95))
-            assert interval == pytest.approx(expected, abs=1e-3)
+        assert row.error_ci95 == pytest.approx(Crossed.of(errors).interval, abs=1e-4)
+        if row.arm == "pixels":  # all seeds are the same: what is left are the episodes
+            expected = stats.ttest_1samp(errors[0], 0).confidence_interval(0.95)
+            assert row.error_ci95 == pytest.approx(tuple(expected), abs=1e-3)
 
 
 def test_differences_are_paired_episode_by_episode(finished, result):
     for row in result.rows:
-        assert row.paired_with == (None if row.arm == "vae" else "vae")
         if row.arm == "vae":
-            assert row.paired_difference is row.paired_difference_ci95 is None
+            assert row.pairs == ()
             continue
-        arm = finished.arrays[array_of(row)].astype(np.float64)
+        (pair,) = row.pairs
+        assert (pair.by, pair.partner, pair.latents) == ("arm", "vae", "all")
         # The baseline has no slice called class: it is paired with all of its latents.
-        baseline = finished.arrays[array_of(row, arm="vae", latents="all")].astype(np.float64)
-        assert row.paired_difference == pytest.approx((arm - baseline).mean(), abs=1e-4)
-        reduction = 100 * (baseline.mean() - arm.mean()) / baseline.mean()
-        assert row.relative_reduction == pytest.approx(reduction, abs=1e-3)
-        again = paired_difference(arm, baseline, seed=derive_seed(0, "bootstrap"), resamples=200)
-        assert row.paired_difference_ci95 == pytest.approx(again.ci95, abs=1e-3)
+        baseline = percent(finished, row, arm="vae", latents="all")
+        difference = percent(finished, row) - baseline
+        assert pair.difference == pytest.approx(difference.mean(), abs=1e-4)
+        reduction = -100 * difference.mean() / baseline.mean()
+        assert pair.relative_reduction == pytest.approx(reduction, abs=1e-3)
+        crossed = Crossed.of(difference)
+        assert pair.ci95 == pytest.approx(crossed.interval, abs=1e-4)
+        assert pair.p == pytest.approx(crossed.p_value, rel=1e-2)
+    tested = [pair for row in result.rows for pair in row.pairs]
+    assert [pair.stands for pair in tested] == stand_after_holm([pair.p for pair in tested])
+
+
+def test_new_classes_widen_the_interval(finished, result):
+    """Three ways of five test classes: the episodes' own classes are stored beside the counts."""
+    for row in result.rows:
+        classes = finished.counts.episodes[row.label].classes
+        assert classes.shape == (20, row.n_way)
+        errors = percent(finished, row)
+        wide = new_classes_interval(Crossed.of(errors), errors, classes, 5)
+        assert row.error_ci95_new_classes == pytest.approx(wide, abs=1e-4)
+        assert wide[0] <= row.error_ci95[0] + 1e-4
+        for pair in row.pairs:
+            assert pair.ci95_new_classes[1] >= pair.ci95[1]
 
 
 def test_files_print_and_log_agree(finished, result):
     results, folder = finished.results, finished.folder
-    assert (results["study"], results["baseline"]) == ("tiny", "vae")
+    assert results["study"] == "tiny"
     assert results["classes"] == {"train": 10, "validation": 5, "test": 5}
     assert results["versions"]["torch"] == version("torch")
     assert results["hardware"]["device"] == "cpu"
     assert yaml.safe_load((folder / "config.yaml").read_text()) == results["config"]
     assert (folder / "table.md").read_text() == result.table
     assert result.table in finished.printed
-    assert all(line in finished.printed for line in result.verdicts)
+    after = finished.printed.partition(result.table)[2].splitlines()
+    assert max(len(line) for line in after if str(folder) not in line) <= 80
+    unwrapped = " ".join(finished.printed.split())
+    assert all(line in unwrapped for line in result.verdicts)
     names = {"errors", "paired_differences", "learning_curves"}
     names |= {f"episodes/{arm}" for arm in ("pixels", "random", "vae", "guided")}
     for name in names:
@@ -143,18 +164,17 @@ def config():
         settings=[PLAIN, OTHER],
         seeds=[7, 3],
         episodes=2,
-        resamples=50,
     )
 
 
-KNOWN = [
-    ("vae", "all", PLAIN, [[10.0, 20.0], [30.0, 40.0]]),
-    ("vae", "features", PLAIN, [[50.0, 50.0], [50.0, 50.0]]),
-    ("vae", "all", OTHER, [[0.0, 0.0], [0.0, 0.0]]),
-    ("guided", "all", PLAIN, [[8.0, 18.0], [27.0, 37.0]]),
-    ("guided", "features", PLAIN, [[60.0, 60.0], [60.0, 60.0]]),
-    ("guided", "content", PLAIN, [[10.0, 20.0], [30.0, 40.0]]),
-    ("guided", "all", OTHER, [[1.0, 0.0], [0.0, 0.0]]),
+KNOWN = [  # wrong ones among 75 queries
+    ("vae", "all", PLAIN, [[10, 20], [30, 40]]),
+    ("vae", "features", PLAIN, [[50, 50], [50, 50]]),
+    ("vae", "all", OTHER, [[0, 0], [0, 0]]),
+    ("guided", "all", PLAIN, [[8, 18], [27, 37]]),
+    ("guided", "features", PLAIN, [[60, 60], [60, 60]]),
+    ("guided", "content", PLAIN, [[10, 20], [30, 40]]),
+    ("guided", "all", OTHER, [[1, 0], [0, 0]]),
 ]
 
 
@@ -162,10 +182,18 @@ KNOWN = [
 def known():
     """Seed by seed, as a study runs: each list holds (seed 7, seed 3)."""
     return [
-        EpisodeErrors(Key(arm, seed, "a", latents), setting, torch.tensor(values[i]))
+        WrongQueries(Key(arm, seed, "a", latents), setting, np.array(values[i], np.uint8))
         for i, seed in enumerate((7, 3))
         for arm, latents, setting, values in KNOWN
     ]
+
+
+def result_rows(config, entries):
+    wrong = stack(entries)
+    rows = described_rows(config, list(wrong), test_classes=20)
+    return score_episodes(
+        rows, Counts({r.key: w for r, w in zip(rows, wrong.values(), strict=True)})
+    )
 
 
 def find(rows, arm, latents, setting=PLAIN):
@@ -176,21 +204,32 @@ def find(rows, arm, latents, setting=PLAIN):
 def test_each_arm_is_paired_with_the_baseline(config, known):
     rows = result_rows(config, known)
     for latents, setting, difference, reduction in (
-        ("all", PLAIN, -2.5, 10.0),
-        ("features", PLAIN, 10.0, -20.0),
+        ("all", PLAIN, -2.5 / 0.75, 10.0),
+        ("features", PLAIN, 10.0 / 0.75, -20.0),
         ("content", PLAIN, 0.0, 0.0),  # the baseline has none: its first choice
-        ("all", OTHER, 0.25, None),  # the baseline makes no error
+        ("all", OTHER, 0.25 / 0.75, None),  # the baseline makes no error
     ):
-        row = find(rows, "guided", latents, setting)
-        assert (row.paired_difference, row.relative_reduction) == (difference, reduction)
-        assert row.paired_difference_ci95[0] <= difference <= row.paired_difference_ci95[1]
+        (pair,) = find(rows, "guided", latents, setting).pairs
+        assert pair.difference == pytest.approx(difference, abs=1e-4)
+        assert pair.relative_reduction == reduction
+        assert pair.ci95[0] - 1e-4 <= difference <= pair.ci95[1] + 1e-4
+        assert pair.ci95_new_classes is None, "nothing tells the episodes' classes"
 
 
-def test_one_seed_has_no_interval_over_seeds(config, known):
+def test_one_seed_is_judged_by_its_episodes_and_has_no_verdict(config, known):
+    config = replace(config, seeds=[7])
     rows = result_rows(config, [entry for entry in known if entry.key.seed == 7])
     row = find(rows, "vae", "all")
-    assert (row.error, row.error_ci95_seeds) == (15, None), "seeds are stacked in their order"
-    assert row.error_ci95_episodes is not None
+    assert row.error == 20, "seeds are stacked in their order"
+    expected = stats.ttest_1samp([10 / 0.75, 20 / 0.75], 0).confidence_interval(0.95)
+    assert row.error_ci95 == pytest.approx(tuple(expected), abs=1e-4)
+    assert find(rows, "guided", "all").pair.p is None
+    sentence, counted = verdicts(rows)
+    assert "guided (all) against vae: -2.67 points" in sentence
+    assert "one pretraining cannot tell" in sentence
+    assert not any(verb in sentence for verb in ("lowers", "raises", "change"))
+    assert "4 comparisons of one seed each" in counted
+    assert "95 % over episodes" in study_table(rows).splitlines()[0]
 
 
 def test_rows_tell_transduction_views_and_groups(config, known):
@@ -207,17 +246,16 @@ def test_rows_tell_transduction_views_and_groups(config, known):
 
 def test_a_tables_numbers(config, known):
     rows = result_rows(config, known)
-    lines = study_table(rows).splitlines()
-    assert "minus vae" in lines[0]
+    errors, differences = study_table(rows).split("\n\n")[:2]
     row = find(rows, "guided", "all")
-    seeds, episodes, paired = (
-        "{:.2f} … {:.2f}".format(*interval)
-        for interval in (row.error_ci95_seeds, row.error_ci95_episodes, row.paired_difference_ci95)
-    )
-    numbers = f"22.50 | {seeds} | {episodes} | -2.50 | {paired} | 10.0"
-    assert lines[4] == f"| guided | all | a | 5-way 1-shot | {numbers} |"
-    assert study_table([find(rows, "guided", "all", OTHER)]).endswith("| – |\n")
-    settings = [line.split(" | ")[3] for line in lines[2:]]
+    low, high = row.error_ci95
+    numbers = f"30.00 | {low:.2f} … {high:.2f} | – |"
+    assert errors.splitlines()[4] == f"| guided | all | a | 5-way 1-shot | {numbers}"
+    low, high = row.pair.ci95
+    numbers = f"vae | -3.33 | {low:+.2f} … {high:+.2f} | – | 10.0 | guidance |"
+    assert differences.splitlines()[2] == f"| guided | all | a | 5-way 1-shot | {numbers}"
+    assert "| vae (all) | +0.00 |" in differences, "the partner has no latents of that name"
+    settings = [line.split(" | ")[3] for line in errors.splitlines()[2:]]
     assert settings == ["5-way 1-shot"] * 5 + ["5-way 5-shot"] * 2
     # Published errors with a source are a table of their own.
     published = [Published("UFLST", {"5w1s": 3.0}, "Ji et al. 2019"), Published("x", {"5w1s": 3.6})]
@@ -227,19 +265,46 @@ def test_a_tables_numbers(config, known):
     assert study_table(rows, published[1:]) == study_table(rows)
 
 
+def with_pair(row, **values):
+    return replace(row, pairs=(replace(row.pair, **values),))
+
+
 def test_verdicts_read_the_interval(config, known):
     rows = result_rows(config, known)
     place = rows.index(find(rows, "guided", "all"))
     verbs = {(-3, -1): "lowers", (1, 2): "raises", (-1, 2): "does not clearly change"}
     for interval, verb in verbs.items():
-        rows[place] = replace(rows[place], paired_difference_ci95=interval)
-        lines = verdicts(rows)
-        assert len(lines) == 3, "each latents of the guided arm, on the first setting"
-        assert lines[0].startswith(f"guided (all) {verb} the error of vae: -2.50 points")
-        assert "2 seeds × 2 episodes" in lines[0]
+        rows[place] = with_pair(rows[place], ci95=interval, stands=verb == "raises")
+        sentence, counted = verdicts(rows)
+        assert sentence.startswith(f"Guidance: guided (all) {verb} the error of vae: -3.33 points")
+        assert "2 seeds × 2 episodes" in sentence
+        assert "t = 12.7" in sentence, "two seeds"
+        assert ("†" in sentence) == (verb == "raises")
+        # One more is the same in all seeds and episodes, and stands.
+        exclude, stand = 1 + (verb != "does not clearly change"), 1 + (verb == "raises")
+        assert counted.startswith(f"4 comparisons: {exclude} intervals exclude 0; {stand} still")
     rows = result_rows(replace(config, baseline="guided"), known)
     assert verdicts(rows) == [], "a guided baseline has no verdict on itself"
-    assert "minus guided" in study_table(rows)
+
+
+@pytest.mark.parametrize(
+    ("n_seeds", "difference", "needed", "said"),
+    [
+        (3, -0.5, 21, "Half the interval would take about 21 seeds."),
+        (4, -0.5, None, "More seeds would not halve the interval"),
+        (3, -1.5, 21, ""),
+        (5, -0.5, 21, ""),
+    ],
+)
+def test_few_seeds_and_a_small_claim_need_more_seeds(
+    config, known, n_seeds, difference, needed, said
+):
+    row = find(result_rows(config, known), "guided", "all")
+    row = replace(row, seeds=tuple(range(n_seeds)))
+    row = with_pair(row, difference=difference, ci95=(-2.0, -0.1), seeds_for_half=needed)
+    sentence = verdicts([row])[0]
+    assert said in sentence
+    assert bool(said) == ("seeds." in sentence or "More seeds" in sentence)
 
 
 def test_a_learner_may_be_paired_with_another_on_the_same_arm():
@@ -249,25 +314,54 @@ def test_a_learner_may_be_paired_with_another_on_the_same_arm():
         "b": LearnerConfig(partial(Prototypical, metric="cosine"), baseline="a"),
     }
     arms = {"vae": ArmConfig(), "raw": ArmConfig("pixels")}
-    config = StudyConfig("any", partial(dict), arms, learners, seeds=[0])
-    values = {("vae", "a"): 10.0, ("vae", "b"): 7.0, ("raw", "a"): 30.0, ("raw", "b"): 31.0}
+    config = StudyConfig("any", partial(dict), arms, learners, seeds=[0, 1, 2])
+    values = {("vae", "a"): 30, ("vae", "b"): 21, ("raw", "a"): 60, ("raw", "b"): 66}
     errors = [
-        EpisodeErrors(Key(arm, 0, learner, "all"), Setting(), torch.tensor([v, v + 2]))
+        WrongQueries(Key(arm, seed, learner, "all"), Setting(), np.array([v, v + 6]))
         for (arm, learner), v in values.items()
+        for seed in (0, 1, 2)
     ]
     rows = {(r.arm, r.learner): r for r in result_rows(config, errors)}
-    found = {key: (r.paired_by, r.paired_with, r.paired_difference) for key, r in rows.items()}
+    found = {key: [(p.by, p.partner, p.difference) for p in row.pairs] for key, row in rows.items()}
     assert found == {
-        ("vae", "a"): (None, None, None),
-        ("vae", "b"): ("learner", "a", -3.0),
-        ("raw", "a"): ("arm", "vae", 20.0),
-        ("raw", "b"): ("learner", "a", 1.0),
+        ("vae", "a"): [],
+        ("vae", "b"): [("learner", "a", -12.0)],
+        ("raw", "a"): [("arm", "vae", 40.0)],
+        ("raw", "b"): [("learner", "a", 8.0)],
     }
-    lower, higher = verdicts(list(rows.values()))
+    lower, higher, _ = verdicts(list(rows.values()))
     assert lower.startswith("b on vae (all) lowers the error of a:")
     assert higher.startswith("b on raw (all) raises the error of a:")
-    untrained = {"paired_difference": 0.0, "paired_difference_ci95": (0.0, 0.0)}
-    assert len(verdicts([rows["vae", "b"], replace(rows["raw", "b"], **untrained)])) == 1
+    untrained = with_pair(rows["raw", "b"], difference=0.0, ci95=(0.0, 0.0))
+    assert len(verdicts([rows["vae", "b"], untrained])) == 2
+
+
+def labels(**more):
+    return ArmConfig(guidance=[ExcitationInhibition(attributes={"class": 4}, **more)])
+
+
+DEFORM = [DeformablePCA()]
+
+
+@pytest.mark.parametrize(
+    ("arm", "partner", "question"),
+    [
+        (labels(), ArmConfig(), "labels and guidance together"),
+        (replace(labels(), elbo=False), ArmConfig(), "labels"),
+        (labels(), replace(labels(), elbo=False), "guidance beyond labels"),
+        (labels(), labels(inhibition=0), None),
+        (ArmConfig(guidance=DEFORM), ArmConfig(), "guidance"),
+        (
+            ArmConfig(guidance=DEFORM),
+            ArmConfig(augmentation=Augmentation(rotation=9)),
+            "guidance beyond augmentation",
+        ),
+        (ArmConfig(guidance=DEFORM), labels(), None),
+        (ArmConfig(), ArmConfig("random"), None),
+    ],
+)
+def test_a_pair_answers_a_question(arm, partner, question):
+    assert question_of(arm, partner) == question
 
 
 # Rows in JSON and back.
@@ -301,8 +395,8 @@ def test_rows_are_identified_by_their_first_columns():
 def test_other_columns_and_folders_are_refused(tmp_path):
     for kind in (ResultRow, LakeRow):
         with pytest.raises(TypeError, match="colour"):
-            kind.from_json({"colour": "red"})
+            kind.from_json({"colour": "red", "pairs": []})
         with pytest.raises(TypeError, match="missing"):
-            kind.from_json({"arm": "vae"})
+            kind.from_json({"arm": "vae", "pairs": []})
     with pytest.raises(InputError, match=r"results\.json: not the result of a finished run"):
         StudyResult.load(tmp_path)
