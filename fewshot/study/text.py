@@ -30,8 +30,8 @@ def paired(pair: Pair | None, digits: int = 1) -> str:
     if pair is None or pair.difference is None:
         return ""
     mark = f" {STANDS}" if pair.stands else ""
-    interval = span(pair.ci95, digits, "+")
-    return f"{fixed(pair.difference, digits, '+')} ({interval}){mark}"
+    interval = f" ({span(pair.ci95, digits, '+')})" if pair.ci95 else ""
+    return f"{fixed(pair.difference, digits, '+')}{interval}{mark}"
 
 
 def ways_and_shots(row: LearnerRow) -> str:
