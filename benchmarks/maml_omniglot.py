@@ -6,7 +6,8 @@
 Trains what learn2learn's examples/vision/maml_omniglot.py trains (``OmniglotFC``, its loop, its
 task pipeline, the study's seeds, iterations and learning rates) on the study's training characters
 and tests it on the study's test episodes. Prints both errors and the paired difference with its
-interval, and writes them with the study's rows to maml_omniglot.json in the study's folder.
+interval, and writes them with the study's rows to maml_omniglot.json in the study's folder, with
+the counts of wrong queries of both in maml_omniglot.npz (learn2learn's as the arm ``peer``).
 
 Differs from the example: rotations are further classes, as in the study, where it turns each
 class at random; images come from memory.
@@ -15,6 +16,7 @@ class at random; images come from memory.
 import argparse
 import random
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 
@@ -32,7 +34,7 @@ from fewshot.environment import hardware, versions
 from fewshot.interop import task_dataset
 from fewshot.meta_train import TrainConfig
 from fewshot.sampler import EpisodeSampler
-from fewshot.statistics import ci95_over_seeds, paired_difference
+from fewshot.statistics import Crossed, paired_difference
 from fewshot.study import StudyResult
 from guided.files import write_json
 from guided.seeds import derive_seed
@@ -74,9 +76,9 @@ def train(config: TrainConfig, splits: Splits, fast_lr: float, seed: int) -> nn.
     return maml
 
 
-def test(maml: nn.Module, sampler: EpisodeSampler, images: Tensor, n: int) -> NDArray[np.float32]:
-    """Error of each episode, in percent."""
-    errors = []
+def test(maml: nn.Module, sampler: EpisodeSampler, images: Tensor, n: int) -> NDArray[np.uint8]:
+    """Number of wrong queries of each episode."""
+    wrong = []
     for i in range(n):
         episode = sampler[i].gather(images)
         learner = maml.clone()
@@ -84,8 +86,8 @@ def test(maml: nn.Module, sampler: EpisodeSampler, images: Tensor, n: int) -> ND
         learner.adapt(F.cross_entropy(learner(support), episode.support_labels()))
         with torch.no_grad():
             guess = learner(episode.query[0].flatten(0, 1).float() / 255).argmax(1)
-        errors.append(100 * (guess != episode.query_labels()).float().mean().item())
-    return np.array(errors, np.float32)
+        wrong.append(int((guess != episode.query_labels()).sum()))
+    return np.array(wrong, np.uint8)
 
 
 def main() -> None:
@@ -94,7 +96,7 @@ def main() -> None:
     folder: Path = parser.parse_args().run
     config = parse(CompareConfig, [str(folder / "config.yaml")], "maml_omniglot")
     splits = config.dataset(data_root(None)).splits()
-    (name, learner), (setting,) = next(iter(config.learners.items())), config.settings
+    (learner,), (setting,) = config.learners.values(), config.settings
     assert learner.train is not None
     fast_lr = settings_of(learner.learner)["learning_rate"]
     seed = derive_seed(config.episode_seed, "test", setting.label)
@@ -103,30 +105,33 @@ def main() -> None:
     for seed in config.seeds:
         maml = train(learner.train, splits, fast_lr, seed)
         theirs.append(test(maml, sampler, splits.test.images, config.episodes))
-        print(f"learn2learn, seed {seed}: error {theirs[-1].mean():.2f} %")
+        print(f"learn2learn, seed {seed}: {theirs[-1].mean():.2f} wrong queries an episode")
     seconds = perf_counter() - start
-    peer = np.stack(theirs)
-    with np.load(folder / "episodes.npz") as arrays:
-        ours = arrays[f"random|{name}|features|{setting.label}"]
-    paired = paired_difference(ours, peer, seed=0, resamples=config.resamples)
-    study = StudyResult.load(folder)
+    study, counts = StudyResult.load(folder), StudyResult.load_counts(folder)
+    (row,) = study.rows
+    key = ("peer", *row.key[1:])
+    counts = replace(counts, wrong={**counts.wrong, key: np.stack(theirs)})
+    queries = row.n_way * row.n_query
+    ours, peer = (100 * counts.wrong[k].astype(float) / queries for k in (row.key, key))
+    paired = paired_difference(ours, peer).crossed
     results = {
         **study.to_json(),
         "peer": {
             "name": "learn2learn examples/vision/maml_omniglot.py",
             "error": float(peer.mean()),
-            "error_ci95_seeds": ci95_over_seeds(peer),
+            "error_ci95": Crossed.of(peer).interval,
             "seconds": seconds,
         },
-        "paired_with_peer": {"difference": paired.difference, "ci95": paired.ci95},
+        "paired_with_peer": {"difference": paired.mean, "ci95": paired.interval},
         "versions": versions(),
         "hardware": hardware("cpu"),
     }
     write_json(folder / "maml_omniglot.json", results)
-    low, high = paired.ci95
+    counts.save(folder / "maml_omniglot.npz")
+    low, high = paired.interval
     print(f"learn2learn: error {peer.mean():.2f} %, {seconds:.0f} s")
     print(f"ours: error {ours.mean():.2f} %, {study.seconds:.0f} s")
-    print(f"difference {paired.difference:+.2f} points, 95 % {low:+.2f} … {high:+.2f}")
+    print(f"difference {paired.mean:+.2f} points, 95 % {low:+.2f} … {high:+.2f}")
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ def _errors(panel) -> None:
     }
     for place, arm in enumerate(ARMS):
         row = found[arm]
-        low, high = row["error_ci95_seeds"]
+        low, high = row["error_ci95"]
         axis.barh(place, row["error"], color=("0.6", "#7aa6c2", "#2a6f97")[place], height=0.6)
         axis.plot([low, high], [place, place], color="black", linewidth=1.5)
         axis.text(high + 0.7, place, f"{row['error']:.1f} %", va="center", fontsize=9)
