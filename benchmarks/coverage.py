@@ -8,9 +8,9 @@ intervals that hold the true mean is counted. ``crossed`` is that of ``fewshot.s
 seeds and episodes independently (Owen 2007, Annals of Applied Statistics 1, 386-411);
 ``Satterthwaite`` is Student's t with the degrees of freedom of the estimated variance.
 
-The resampled mean of many episodes is drawn from the normal distribution that it tends to, with
-its exact variance given the seeds that were resampled: thousands of times as fast, and the same at
-1,000 episodes but for a skewness that is divided by their root.
+The bootstraps resample the seeds; given these, the mean over resampled episodes is drawn from the
+normal distribution with its exact mean and variance, which it nearly has at 1,000 episodes, in
+place of 1,000 draws.
 """
 
 import argparse
