@@ -1,7 +1,7 @@
 """Intervals and paired comparisons: pure functions of errors ``[seeds, episodes]``.
 
-Every seed is tested on the same list of episodes, so the design is crossed: an error is a mean, an
-effect of its seed, an effect of its episode, and a rest. ``docs/statistics.md`` derives the
+Every seed is tested on the same list of episodes, so the design is crossed: an error is a mean,
+an effect of its seed, an effect of its episode, and a rest. ``docs/statistics.md`` explains the
 interval and shows its coverage.
 """
 
@@ -167,9 +167,14 @@ def class_variance(values: Errors, classes: NDArray[np.integer], n_classes: int)
 
     Returns:
         None if every episode holds some class, or there are no more classes than ways.
+
+    Raises:
+        ValueError: a class is not in [0, n_classes).
     """
+    if classes.max() >= n_classes:
+        raise ValueError(f"class {classes.max()} is not one of {n_classes}, from 0")
     means = np.asarray(values, np.float64).mean(0)
-    means = means - means.mean()
+    means -= means.mean()
     n_episodes, n_way = classes.shape
     flat = classes.reshape(-1)
     without = n_episodes - np.bincount(flat, minlength=n_classes)

@@ -237,6 +237,8 @@ def test_class_variance_is_none_where_a_class_cannot_be_left_out():
     whole = np.tile(np.arange(3), (4, 1))
     assert class_variance(values, whole, 3) is None
     assert new_classes_interval(Crossed.of(values), values, whole, 3) is None
+    with pytest.raises(ValueError, match="class 3 is not one of 3"):
+        class_variance(values, whole + 1, 3)
 
 
 def test_class_variance_is_zero_where_noise_is_larger():
