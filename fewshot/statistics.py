@@ -27,7 +27,7 @@ class Crossed:
     """The mean of crossed data ``y[s, e]``, its components of variance, and its interval.
 
     Source: the mean squares of the two-way layout with one observation a cell (Searle, Casella &
-    McCulloch 1992, *Variance Components*, §4.3); the interval joins the two margins' Student
+    McCulloch 1992, *Variance Components*, ch. 4); the interval joins the two margins' Student
     intervals by the root of their sum of squares, as Howe (1974), JASA 69, 789-794, and the MOVER
     of Zou & Donner (2008), Statistics in Medicine 27, 1693-1702, do.
 
@@ -84,12 +84,16 @@ class Crossed:
 
         Args:
             confidence: in (0, 1).
-            n_seeds: predict the width for another number of seeds with the same components.
+            n_seeds: predict the width for another number of seeds, at least 2, with the same
+                components.
         """
-        n_seeds = n_seeds or self.n_seeds
-        squared = _t(confidence, self.n_episodes - 1) ** 2 * self.episode_variance
+        return self._half_width(1 - confidence, n_seeds or self.n_seeds)
+
+    def _half_width(self, outside: float, n_seeds: int) -> float:
+        """Half of the width that leaves a probability outside."""
+        squared = _t(outside, self.n_episodes - 1) ** 2 * self.episode_variance
         if n_seeds > 1:
-            squared += _t(confidence, n_seeds - 1) ** 2 * self.ms_seed / n_seeds
+            squared += _t(outside, n_seeds - 1) ** 2 * self.ms_seed / n_seeds
         return math.sqrt(squared / self.n_episodes)
 
     @property
@@ -99,19 +103,19 @@ class Crossed:
 
     @cached_property
     def p_value(self) -> float:
-        """Two-sided, of a mean of 0: 1 less the confidence at which the interval touches 0."""
+        """Two-sided, of a mean of 0: 1 less the confidence at which the interval touches 0.
+
+        Less than 1e-15 is given as 0.
+        """
         from scipy.optimize import brentq
 
-        if self.mean == 0:
-            return 1.0
-
         def excess(log_p: float) -> float:
-            return self.half_width(1 - math.exp(log_p)) - abs(self.mean)
+            return self._half_width(math.exp(log_p), self.n_seeds) - abs(self.mean)
 
-        lowest = math.log(1e-15)
-        if excess(lowest) < 0:  # all values are (nearly) the same
-            return 0.0
-        return math.exp(brentq(excess, lowest, -1e-12))
+        lowest, highest = math.log(1e-15), -1e-12
+        if self.mean == 0 or excess(highest) > 0:  # rounding may leave a mean of 1e-17
+            return 1.0
+        return 0.0 if excess(lowest) < 0 else math.exp(brentq(excess, lowest, highest))
 
     def seeds_for(self, half_width: float) -> int | None:
         """The number of seeds at which the interval would be that narrow; None: at none.
@@ -128,10 +132,11 @@ class Crossed:
         return high
 
 
-def _t(confidence: float, freedom: int) -> float:
+def _t(outside: float, freedom: int) -> float:
+    """The value that Student's t exceeds, in size, with a probability."""
     from scipy.special import stdtrit
 
-    return float(-stdtrit(freedom, (1 - confidence) / 2))
+    return float(-stdtrit(freedom, outside / 2))
 
 
 def around(centre: float, half: float) -> Interval:
@@ -143,8 +148,9 @@ def t_interval(values: NDArray[np.floating], confidence: float = CONFIDENCE) -> 
     """Student's t interval for the mean of independent values ``[n]``; None when n < 2."""
     if len(values) < 2:
         return None
-    spread = float(np.std(values, ddof=1, dtype=np.float64)) / math.sqrt(len(values))
-    return around(float(values.mean()), _t(confidence, len(values) - 1) * spread)
+    values = np.asarray(values, np.float64)
+    error = float(values.std(ddof=1)) / math.sqrt(len(values))
+    return around(float(values.mean()), _t(1 - confidence, len(values) - 1) * error)
 
 
 def class_variance(values: Errors, classes: NDArray[np.integer], n_classes: int) -> float | None:
@@ -161,9 +167,14 @@ def class_variance(values: Errors, classes: NDArray[np.integer], n_classes: int)
 
     Returns:
         None if every episode holds some class, or there are no more classes than ways.
+
+    Raises:
+        ValueError: a class is not in [0, n_classes).
     """
+    if classes.max() >= n_classes:
+        raise ValueError(f"class {classes.max()} is not one of {n_classes}, from 0")
     means = np.asarray(values, np.float64).mean(0)
-    means = means - means.mean()
+    means -= means.mean()
     n_episodes, n_way = classes.shape
     flat = classes.reshape(-1)
     without = n_episodes - np.bincount(flat, minlength=n_classes)
@@ -186,7 +197,7 @@ def new_classes_interval(
     variance = class_variance(values, classes, n_classes)
     if variance is None:
         return None
-    further = _t(CONFIDENCE, n_classes - 1) ** 2 * variance
+    further = _t(1 - CONFIDENCE, n_classes - 1) ** 2 * variance
     return around(crossed.mean, math.sqrt(crossed.half_width() ** 2 + further))
 
 

@@ -4,7 +4,8 @@
 
 rewrites the text between each pair of markers ``<!-- KIND: FILE WHICH -->`` and ``<!-- end -->``.
 Kinds: ``results`` and ``pairs`` (one learner), ``learners`` (one arm), ``budget`` (one group of
-learners), ``diagnostics``, ``peer``, ``probe``, ``lake`` (all arms, or one).
+learners), ``diagnostics``, ``peer``, ``probe``, ``lake`` (all arms, or one), ``coverage`` (of known
+data, or of new ``classes``).
 """
 
 import json
@@ -18,6 +19,7 @@ from fewshot.study.lake.report import LakeResult
 from fewshot.study.latents.report import LatentsResult
 from fewshot.study.result import StudyResult
 from fewshot.study.rows import Measurement
+from fewshot.study.text import fixed, markdown
 from guided.files import write_bytes
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -61,9 +63,35 @@ def _lake(content: Mapping[str, Any], arm: str) -> str:
     return tables.lake_page(study.rows, arm, task, trials, study.published)
 
 
+def _coverage(content: Mapping[str, Any], which: str) -> str:
+    if which:
+        lines = content[which]
+        return markdown(list(lines[0]), [list(map(str, line.values())) for line in lines])
+    # One line for each kind of data; in a cell, a number for each number of seeds.
+    cells = content["coverage"]
+    names = [name for name in cells[0] if name not in ("data", "seeds", "episodes")]
+    lines = []
+    for data in dict.fromkeys(cell["data"] for cell in cells):
+        mine = [cell for cell in cells if cell["data"] == data]
+        digits = {"crossed": 1}
+        line = [" ".join(fixed(cell[n], digits.get(n, 0)) for cell in mine) for n in names]
+        lines.append([data, *line])
+    return markdown(["data", *names], lines)
+
+
 KINDS: dict[str, Callable[[Mapping[str, Any], str], str]] = {
     kind.__name__.removeprefix("_"): kind
-    for kind in (_results, _pairs, _learners, _budget, _diagnostics, _peer, _probe, _lake)
+    for kind in (
+        _results,
+        _pairs,
+        _learners,
+        _budget,
+        _diagnostics,
+        _peer,
+        _probe,
+        _lake,
+        _coverage,
+    )
 }
 BLOCK = re.compile(rf"(<!-- ({'|'.join(KINDS)}): (\S+) ?(\S*) -->\n)(.*?)(<!-- end -->)", re.S)
 

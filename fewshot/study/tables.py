@@ -101,7 +101,7 @@ def _published_table(rows: Sequence[LearnerRow], published: Sequence[Published])
 
 
 def verdicts(rows: Sequence[ResultRow]) -> list[str]:
-    """One sentence for each partner of each guided arm, then one that counts all comparisons.
+    """One sentence for each partner of each guided arm.
 
     They are about the study's first learner and setting, and each arm's first latents. Learners
     that are paired with another have a sentence on that setting, unless both have the same errors
@@ -118,7 +118,7 @@ def verdicts(rows: Sequence[ResultRow]) -> list[str]:
                 lines.append(_verdict(f"{row.learner} on {row.arm} ({row.latents})", row, pair))
             elif pair.by == "arm" and row.guidance and of_arm and row.learner == rows[0].learner:
                 lines.append(_verdict(f"{row.arm} ({row.latents})", row, pair))
-    return [*lines, counted(rows)] if lines else []
+    return lines
 
 
 def _verdict(subject: str, row: ResultRow, pair: Pair) -> str:
