@@ -3,7 +3,7 @@
     python tools/pages.py
 
 rewrites the text between each pair of markers ``<!-- KIND: FILE WHICH -->`` and ``<!-- end -->``.
-Kinds: ``results`` and ``pairs`` (one learner), ``learners`` (one arm), ``budget`` (one group of
+Kinds: ``results``, ``controls`` and ``headline`` (one learner), ``learners`` (one arm), ``budget`` (one group of
 learners), ``diagnostics``, ``peer``, ``probe``, ``lake`` (all arms, or one), ``coverage`` (of known
 data, or of new ``classes``).
 """
@@ -29,8 +29,12 @@ def _results(content: Mapping[str, Any], learner: str) -> str:
     return tables.results_table(StudyResult.from_json(content).rows, learner)
 
 
-def _pairs(content: Mapping[str, Any], learner: str) -> str:
-    return tables.pairs_table(StudyResult.from_json(content).rows, learner)
+def _controls(content: Mapping[str, Any], learner: str) -> str:
+    return tables.controls_table(StudyResult.from_json(content).rows, learner)
+
+
+def _headline(content: Mapping[str, Any], learner: str) -> str:
+    return tables.headline_table(StudyResult.from_json(content).rows, learner)
 
 
 def _learners(content: Mapping[str, Any], arm: str) -> str:
@@ -83,7 +87,8 @@ KINDS: dict[str, Callable[[Mapping[str, Any], str], str]] = {
     kind.__name__.removeprefix("_"): kind
     for kind in (
         _results,
-        _pairs,
+        _controls,
+        _headline,
         _learners,
         _budget,
         _diagnostics,

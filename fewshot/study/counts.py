@@ -61,6 +61,8 @@ class Counts:
         Raises:
             InputError: the file is missing, damaged, or holds something else.
         """
+        if not path.exists():
+            raise InputError(f"{path}: missing; it holds the counts that rows are scored from")
         try:
             with np.load(path, allow_pickle=False) as stored:
                 arrays = {tuple(name.split("|")): stored[name] for name in stored}

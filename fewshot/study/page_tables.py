@@ -63,17 +63,34 @@ def results_table(rows: Sequence[ResultRow], learner: str) -> str:
     return markdown(*_grid(["arm (latents)"], lines, columns))
 
 
-def pairs_table(rows: Sequence[ResultRow], learner: str) -> str:
-    """One learner: a line for each arm and partner, the paired difference for each setting."""
+def controls_table(rows: Sequence[ResultRow], learner: str) -> str:
+    """One learner: a line for each arm and each of its partners but the first."""
     lines: dict[tuple[str, ...], dict[str, str]] = {}
     rows = [row for row in rows if row.learner == learner]
     for row in rows:
-        for pair in row.pairs:
+        for pair in row.pairs[1:]:
             labels = (arm_label(row), partner_label(row, pair), pair.question or "")
             lines.setdefault(labels, {})[ways_and_shots(row)] = paired(pair)
     settings = setting_names(rows).values()
     body = [[*labels, *(found.get(s, "") for s in settings)] for labels, found in lines.items()]
     return markdown(["arm (latents)", "minus", "answers", *settings], body)
+
+
+def headline_table(rows: Sequence[ResultRow], learner: str) -> str:
+    """One learner in the first setting: a line for each pretrained arm, a column for a partner."""
+    shown = [
+        row
+        for row in rows
+        if (row.learner, row.setting) == (learner, rows[0].setting)
+        and (row.encoder, row.latents) == ("pretrained", "all")
+    ]
+    body = []
+    for row in shown:
+        first, *others = (f"{paired(pair)}" for pair in row.pairs[:2]) if row.pairs else ("",)
+        control = f"{row.pairs[1].partner}: {others[0]}" if others else ""
+        body.append([row.arm, fixed(row.error, 1), span(row.error_ci95, 1), first, control])
+    head = ["encoder", "error in %", "its 95 % interval", minus(shown), "minus its control"]
+    return markdown(head, body)
 
 
 def learners_table(rows: Sequence[ResultRow], arm: str, published: Sequence[Published]) -> str:
