@@ -17,7 +17,7 @@ from fewshot.study.report import write_pages
 from fewshot.study.result import Result, provenance
 from fewshot.study.rows import LatentsRow, Pair, Published, rounded
 from fewshot.study.scores import guidance_names, scored
-from fewshot.study.tables import latents_table
+from fewshot.study.tables import counted, latents_table
 from fewshot.study.text import sourced
 
 if TYPE_CHECKING:
@@ -65,7 +65,8 @@ class LatentsResult(Result[LatentsRow]):
     @property
     def table(self) -> str:
         """The rows as a Markdown table, grouped by the number of latents, with its notes."""
-        return latents_table(self.rows, self.published) + "\n" + "\n\n".join(self.notes) + "\n"
+        notes = "\n\n".join([*self.notes, counted(self.rows)])
+        return f"{latents_table(self.rows, self.published)}\n{notes}\n"
 
     @property
     def notes(self) -> list[str]:
