@@ -79,7 +79,7 @@ class Arms:
         return build_model(self._pretrain_config(arm), images, seed)
 
     def cell(self, name: str, arm: ArmConfig, seed: int) -> Cell:
-        """The cell that holds the arm's encoder."""
+        """The cell that holds the arm's encoder, planned."""
         depends = self._depends(arm, seed)
 
         def work(cell: Cell) -> dict[str, Any]:
@@ -91,7 +91,7 @@ class Arms:
             encoder.save(cell.encoder_file, **depends)
             return {"history": history}
 
-        return self.cells.compute(f"encoder-{name}-seed{seed}", depends, work)
+        return self.cells.plan(f"encoder-{name}-seed{seed}", depends, work)
 
     def _depends(self, arm: ArmConfig, seed: int) -> dict[str, Any]:
         pretrained = arm.encoder == "pretrained"

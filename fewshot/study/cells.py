@@ -24,30 +24,24 @@ class Cell:
     Attributes:
         folder: where its files go.
         depends: JSON-able; the cell's content is a function of this alone.
+        digest: of ``depends``; identifies the cell, whatever its prefix.
     """
 
     folder: Path
     depends: dict[str, Any]
+    digest: str
 
-    @staticmethod
-    def find(parent: Path, name: str, depends: dict[str, Any]) -> "Cell":
-        """The cell of these dependencies below a folder; ``name`` is only a readable prefix.
-
-        A cell that exists under another prefix is the same one: two arms may share an encoder.
-        """
+    @classmethod
+    def find(cls, parent: Path, name: str, depends: dict[str, Any]) -> "Cell":
+        """The cell of these dependencies below a folder; ``name`` is only a readable prefix."""
         digest = fingerprint(depends)
         existing = sorted(parent.glob(f"*-{digest}"))
-        return Cell(existing[0] if existing else parent / f"{name}-{digest}", depends)
+        return cls(existing[0] if existing else parent / f"{name}-{digest}", depends, digest)
 
     @property
     def name(self) -> str:
         """The folder's name: prefix and digest."""
         return self.folder.name
-
-    @property
-    def digest(self) -> str:
-        """Identifies the cell, whatever its prefix."""
-        return fingerprint(self.depends)
 
     @property
     def done(self) -> bool:
@@ -113,8 +107,47 @@ class Seconds:
         return round(self.computed + self.reused, 2)
 
 
+@dataclass(frozen=True)
+class Task:
+    """A planned cell and the work that computes it.
+
+    Attributes:
+        cell: to be computed.
+        work: writes the cell's files and returns its JSON-able facts.
+        needs: the cells that must be there before, by the part they play.
+        start_from: a shorter training that this one continues; also needed.
+        keep_state: leave the training state in place, for a longer training to continue.
+    """
+
+    cell: Cell
+    work: Callable[[Cell], Mapping[str, Any] | None]
+    needs: Mapping[str, Cell]
+    start_from: Cell | None = None
+    keep_state: bool = False
+
+    @property
+    def needed(self) -> list[str]:
+        """Digests of the cells that must be there before."""
+        cells = [*self.needs.values(), *([self.start_from] if self.start_from else [])]
+        return list(dict.fromkeys(cell.digest for cell in cells))
+
+    def compute(self) -> None:
+        """Compute the cell, unless it is there."""
+        if self.cell.done:
+            return
+        if self.start_from:
+            self.cell.start_from(self.start_from)
+        start = time.perf_counter()
+        facts = self.work(self.cell) or {}
+        self.cell.finish(time.perf_counter() - start, facts)
+        if not self.keep_state:
+            self.cell.state_file.unlink(missing_ok=True)
+
+
 class Cells:
-    """The cells of one run folder, each computed at most once.
+    """The planned cells of one run folder, each computed at most once.
+
+    A plan is a function of the configuration alone: every process that makes it has the same.
 
     Args:
         output: the run folder; cells go below its folder ``cells``.
@@ -122,10 +155,13 @@ class Cells:
 
     def __init__(self, output: Path) -> None:
         self.folder = output / "cells"
-        self._computed: dict[str, float] = {}
+        self.tasks: dict[str, Task] = {}
+        # A cell that exists under another prefix is the same one: two arms may share an encoder.
+        names = [path.name for path in self.folder.glob("*-*")]
+        self._there = {name.rpartition("-")[2]: name for name in sorted(names, reverse=True)}
         self._reused: dict[str, float] = {}
 
-    def compute(
+    def plan(
         self,
         name: str,
         depends: dict[str, Any],
@@ -135,36 +171,38 @@ class Cells:
         start_from: Cell | None = None,
         keep_state: bool = False,
     ) -> Cell:
-        """Return the finished cell of these dependencies, computing it unless it exists.
+        """The cell of these dependencies, to be computed by an executor unless it is there.
 
         Args:
             name: a readable prefix of the folder.
             depends: JSON-able; all that ``work`` depends on besides ``needs``.
             work: writes the cell's files and returns its JSON-able facts.
-            needs: finished cells that ``work`` reads, by the part they play in it.
+            needs: planned cells that ``work`` reads, by the part they play in it.
             start_from: a shorter training that this one continues.
             keep_state: leave the training state in place, for a longer training to continue.
         """
-        digests = {part: cell.digest for part, cell in (needs or {}).items()}
-        cell = Cell.find(self.folder, name, depends | digests)
-        if cell.done:
-            if cell.digest not in self._computed:
-                self._reused[cell.digest] = cell.facts["seconds"]
-            return cell
-        if start_from:
-            cell.start_from(start_from)
-        start = time.perf_counter()
-        facts = work(cell) or {}
-        cell.finish(time.perf_counter() - start, facts)
-        if not keep_state:
-            cell.state_file.unlink(missing_ok=True)
-        self._computed[cell.digest] = cell.facts["seconds"]
-        return cell
+        needs = needs or {}
+        depends = depends | {part: cell.digest for part, cell in needs.items()}
+        digest = fingerprint(depends)
+        if digest not in self.tasks:
+            folder = self.folder / self._there.get(digest, f"{name}-{digest}")
+            cell = Cell(folder, depends, digest)
+            self.tasks[digest] = Task(cell, work, needs, start_from, keep_state)
+            if cell.done:
+                self._reused[digest] = cell.facts["seconds"]
+        return self.tasks[digest].cell
+
+    @property
+    def missing(self) -> list[Task]:
+        """The tasks that are not done, each after all that it needs."""
+        return [task for task in self.tasks.values() if not task.cell.done]
 
     @property
     def seconds(self) -> Seconds:
-        """Time spent on all cells that were asked for so far."""
-        return Seconds(round(sum(self._computed.values()), 2), round(sum(self._reused.values()), 2))
+        """Time spent on all planned cells that are done."""
+        done = [task.cell for digest, task in self.tasks.items() if digest not in self._reused]
+        computed = sum(cell.facts["seconds"] for cell in done if cell.done)
+        return Seconds(round(computed, 2), round(sum(self._reused.values()), 2))
 
 
 def foundation(

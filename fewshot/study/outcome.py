@@ -1,17 +1,15 @@
 """Everything that a study computed, as the report reads it."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fewshot.episodes import Setting
 from fewshot.learners.base import Learner
-from fewshot.study.cells import Cell, Seconds
-from fewshot.study.config import LearnerConfig
+from fewshot.study.cells import Cell, Cells, Seconds
+from fewshot.study.config import LearnerConfig, StudyConfig
 from fewshot.study.rows import Key, Measurement, WrongQueries
 from guided.encoder import Encoder
 from guided.files import write_arrays
@@ -60,28 +58,49 @@ class Answers:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The finished cells of a study.
+    """The cells of a study; the properties read them, once they are computed.
 
     Attributes:
-        settings: shapes of the test episodes.
+        config: of the study.
+        cells: its plan.
         encoders: (arm, seed) -> the cell that holds the encoder.
-        learners: the cell that holds what was evaluated: the encoder's, or the meta-trained
+        learners: the cell that holds what is evaluated: the encoder's, or the meta-trained
             learner's.
         tested: the cell that holds the numbers of wrong queries.
         answers: arm -> the cell that holds one test episode and the answers to it.
-        curves: of the encoders that were pretrained.
-        diagnostics: measurements of the encoders' latents.
-        seconds: of computing, each cell counted once.
+        diagnoses: (arm, seed) -> the cell that holds measurements of the encoder's latents.
     """
 
-    settings: Sequence[Setting]
-    encoders: dict[tuple[str, int], Cell]
-    learners: dict[Key, Cell]
-    tested: dict[Key, Cell]
-    answers: dict[str, Cell]
-    curves: list[LearningCurve]
-    diagnostics: list[Measurement]
-    seconds: Seconds
+    config: StudyConfig
+    cells: Cells
+    encoders: dict[tuple[str, int], Cell] = field(default_factory=dict)
+    learners: dict[Key, Cell] = field(default_factory=dict)
+    tested: dict[Key, Cell] = field(default_factory=dict)
+    answers: dict[str, Cell] = field(default_factory=dict)
+    diagnoses: dict[tuple[str, int], Cell] = field(default_factory=dict)
+
+    @property
+    def seconds(self) -> Seconds:
+        """Time spent on the cells, each counted once."""
+        return self.cells.seconds
+
+    @property
+    def curves(self) -> list[LearningCurve]:
+        """Of the encoders that were pretrained."""
+        found = [
+            LearningCurve(name, seed, cell.facts["history"], self.config.arms[name].elbo)
+            for (name, seed), cell in self.encoders.items()
+        ]
+        return [curve for curve in found if curve.history]
+
+    @property
+    def diagnostics(self) -> list[Measurement]:
+        """Measurements of the encoders' latents."""
+        return [
+            Measurement.from_json({"arm": name, "seed": seed, **entry})
+            for (name, seed), cell in self.diagnoses.items()
+            for entry in cell.facts["measurements"]
+        ]
 
     @cached_property
     def wrong(self) -> list[WrongQueries]:
@@ -90,7 +109,8 @@ class Outcome:
         for key, cell in self.tested.items():
             with np.load(cell.folder / "wrong.npz") as stored:
                 found += [
-                    WrongQueries(key, setting, stored[setting.label]) for setting in self.settings
+                    WrongQueries(key, setting, stored[setting.label])
+                    for setting in self.config.settings
                 ]
         return found
 

@@ -1,7 +1,6 @@
 """The study: arms × seeds × learners × settings, paired, in resumable cells."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,17 +23,17 @@ from fewshot.study.cells import Cell, Cells, foundation
 from fewshot.study.config import ArmConfig, LearnerConfig, StudyConfig, is_meta_trained
 from fewshot.study.counts import EpisodeList, smallest
 from fewshot.study.diagnostics import diagnose, excited_slices, measures_in_use
-from fewshot.study.outcome import Answers, LearningCurve, Outcome, load_learner
+from fewshot.study.executors import Executor, Serial
+from fewshot.study.outcome import Answers, Outcome, load_learner
 from fewshot.study.report import write_report
 from fewshot.study.result import StudyResult
-from fewshot.study.rows import Key, Measurement
+from fewshot.study.rows import Key
 from guided.augment import Augmentation
 from guided.decoder import Decoder
 from guided.encoder import Encoder
 from guided.errors import InputError
 from guided.files import write_arrays
 from guided.seeds import derive_seed
-from guided.training.state import progress_bar
 
 FORMAT = 3  # part of every digest: raise it when the same configuration comes to mean new numbers
 
@@ -48,6 +47,7 @@ class Study:
         output: the run folder; cells go below its folder ``cells``.
         device: where to compute.
         say: receives one line after each training.
+        executor: computes the cells.
 
     Raises:
         InputError: impossible episodes or settings, or latents that an arm will not have.
@@ -61,9 +61,11 @@ class Study:
         *,
         device: str = "cpu",
         say: Callable[[str], object] = tqdm.write,
+        executor: Executor | None = None,
     ) -> None:
         self.config, self.splits, self.output = config, splits, output
         self.device, self.say = device, say
+        self.executor = executor or Serial()
         self.cells = Cells(output)
         self.samplers = {
             setting: EpisodeSampler(splits.test, setting, self._test_seed(setting))
@@ -143,32 +145,33 @@ class Study:
 
     def run(self) -> Outcome:
         """Compute every cell that is not finished yet."""
-        found = Outcome(self.config.settings, {}, {}, {}, {}, [], [], self.cells.seconds)
-        pairs = [(seed, name) for seed in self.config.seeds for name in self.config.arms]
-        with progress_bar(self.config.study, len(pairs), 0, "encoder") as bar:
-            for seed, name in pairs:
-                self._run_arm(name, seed, found)
-                bar.update()
-        return replace(found, seconds=self.cells.seconds)
+        return self.compute(self.plan())
 
-    def _run_arm(self, name: str, seed: int, found: Outcome) -> None:
+    def compute(self, planned: Outcome) -> Outcome:
+        """Compute every planned cell that is not finished yet."""
+        self.executor.run(self.cells, self.config.study)
+        for cell in planned.learners.values():  # no training continues from these any more
+            cell.state_file.unlink(missing_ok=True)
+        return planned
+
+    def plan(self) -> Outcome:
+        """The cells of the study, each after all that it needs."""
+        planned = Outcome(self.config, self.cells)
+        for seed in self.config.seeds:
+            for name in self.config.arms:
+                self._plan_arm(name, seed, planned)
+        return planned
+
+    def _plan_arm(self, name: str, seed: int, planned: Outcome) -> None:
         arm = self.config.arms[name]
-        encoder = found.encoders[name, seed] = self.arms.cell(name, arm, seed)
-        history = encoder.facts["history"]
-        if history:
-            found.curves.append(LearningCurve(name, seed, history, arm.elbo))
-        keys = [Key(name, seed, learner, latents) for latents, learner in self._conditions(arm)]
-        for key in keys:
-            source = found.learners[key] = self._meta_trained(key, arm, encoder) or encoder
-            found.tested[key] = self._wrong(key, source)
-            if name not in found.answers:
-                found.answers[name] = self._answers(key, source)
-        for key in keys:  # no training continues from these any more
-            found.learners[key].state_file.unlink(missing_ok=True)
-        measured = self._diagnosis(name, seed, encoder).facts["measurements"]
-        found.diagnostics.extend(
-            Measurement.from_json({"arm": name, "seed": seed, **entry}) for entry in measured
-        )
+        encoder = planned.encoders[name, seed] = self.arms.cell(name, arm, seed)
+        for latents, learner in self._conditions(arm):
+            key = Key(name, seed, learner, latents)
+            source = planned.learners[key] = self._meta_trained(key, arm, encoder) or encoder
+            planned.tested[key] = self._wrong(key, source)
+            if name not in planned.answers:
+                planned.answers[name] = self._answers(key, source)
+        planned.diagnoses[name, seed] = self._diagnosis(name, seed, encoder)
 
     def recompute(
         self, arm: str, learner: str, latents: str, setting: Setting
@@ -177,13 +180,14 @@ class Study:
 
         From the encoders and learners in the run folder, where they are; else these are trained.
         """
-        found = []
-        for seed in self.config.seeds:
-            key = Key(arm, seed, learner, latents)
-            encoder = self.arms.cell(arm, self.config.arms[arm], seed)
-            source = self._meta_trained(key, self.config.arms[arm], encoder) or encoder
-            found.append(self._tested(key, source, [setting])[setting])
-        return np.stack(found)
+        keys = [Key(arm, seed, learner, latents) for seed in self.config.seeds]
+        sources = []
+        for key in keys:
+            encoder = self.arms.cell(arm, self.config.arms[arm], key.seed)
+            sources.append(self._meta_trained(key, self.config.arms[arm], encoder) or encoder)
+        self.executor.run(self.cells, self.config.study)
+        pairs = zip(keys, sources, strict=True)
+        return np.stack([self._tested(key, source, [setting])[setting] for key, source in pairs])
 
     def _conditions(self, arm: ArmConfig) -> Iterator[tuple[str, str]]:
         """Yield (latents, learner's name)."""
@@ -205,7 +209,7 @@ class Study:
         if arm.labelled < 1 and learner.train.tasks is None:
             depends |= {"labelled": arm.labelled, "seed": key.seed}
         shorter = self.config.beginning_of(name)
-        return self.cells.compute(
+        return self.cells.plan(
             f"train-{key.arm}-seed{key.seed}-{key.latents}-{name}",
             depends,
             lambda cell: self._meta_train(key._replace(learner=name), cell, encoder),
@@ -263,7 +267,7 @@ class Study:
             write_arrays(cell.folder / "wrong.npz", {s.label: wrong[s] for s in wrong})
 
         name = f"wrong-{key.arm}-seed{key.seed}-{key.latents}-{key.learner}"
-        return self.cells.compute(name, depends, work, needs={"source": source})
+        return self.cells.plan(name, depends, work, needs={"source": source})
 
     def _tested(
         self, key: Key, source: Cell, settings: Sequence[Setting]
@@ -300,7 +304,7 @@ class Study:
                 predicted.unflatten(0, (setting.n_way, setting.n_query)).numpy(),
             ).save(cell.folder / "answers.npz")
 
-        return self.cells.compute(
+        return self.cells.plan(
             f"answers-{key.arm}-seed{key.seed}-{key.latents}-{key.learner}",
             depends,
             work,
@@ -318,7 +322,7 @@ class Study:
 
     def _diagnosis(self, name: str, seed: int, encoder: Cell) -> Cell:
         """The cell of the measurements of an encoder's latents."""
-        return self.cells.compute(
+        return self.cells.plan(
             f"diagnosis-{name}-seed{seed}",
             {
                 "cell": "diagnosis",

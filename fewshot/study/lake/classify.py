@@ -1,6 +1,6 @@
 """A study's encoders and learners on Lake's one-shot classification task."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -136,30 +136,35 @@ class Classified:
         return Counts({key: np.stack(seeds).astype(np.uint8) for key, seeds in found.items()})
 
 
-def classify(
+def plan_runs(
     config: StudyConfig,
     outcome: Outcome,
     learners: Sequence[str],
     runs: LakeRuns,
-    cells: Cells,
     device: str = "cpu",
-) -> Classified:
-    """Classify the runs with every encoder and learner of a finished study, in resumable cells.
+) -> dict[Key, Cell]:
+    """The cells of the answers to the runs, by every encoder and learner of a planned study.
 
     Args:
         config: of the study.
-        outcome: its finished cells.
+        outcome: its planned cells.
         learners: those to use.
         runs: the task.
-        cells: of the study's folder.
         device: where to compute.
     """
+    return {
+        key: _classified(config, key, source, runs, outcome.cells, device)
+        for key, source in outcome.learners.items()
+        if key.learner in learners
+    }
+
+
+def read_answers(cells: Mapping[Key, Cell]) -> Classified:
+    """The answers in finished cells."""
     predicted = {}
-    for key, source in outcome.learners.items():
-        if key.learner in learners:
-            cell = _classified(config, key, source, runs, cells, device)
-            with np.load(cell.folder / "predicted.npz") as stored:
-                predicted[key] = stored["predicted"]
+    for key, cell in cells.items():
+        with np.load(cell.folder / "predicted.npz") as stored:
+            predicted[key] = stored["predicted"]
     return Classified(predicted)
 
 
@@ -180,4 +185,4 @@ def _classified(
         write_arrays(cell.folder / "predicted.npz", {"predicted": predicted})
 
     name = f"lake-{key.arm}-seed{key.seed}-{key.latents}-{key.learner}"
-    return cells.compute(name, depends, work, needs={"source": source})
+    return cells.plan(name, depends, work, needs={"source": source})

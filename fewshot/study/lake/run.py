@@ -6,10 +6,14 @@ from pathlib import Path
 from tqdm import tqdm
 
 from fewshot.data.dataset import Splits
+from fewshot.study.cells import Cell
 from fewshot.study.config import StudyConfig
-from fewshot.study.lake.classify import check_checkpoints, classify, twenty_way
+from fewshot.study.executors import Executor
+from fewshot.study.lake.classify import check_checkpoints, plan_runs, read_answers, twenty_way
 from fewshot.study.lake.report import LakeResult, write_lake_report
 from fewshot.study.lake.runs import LakeRuns
+from fewshot.study.outcome import Outcome
+from fewshot.study.rows import Key
 from fewshot.study.run import Study
 
 
@@ -24,6 +28,7 @@ class LakeStudy:
         learners: names of those that classify; by default all that answer 20-way episodes.
         device: where to compute.
         say: receives one line after each training, and one for each learner left out.
+        executor: computes the cells.
 
     Raises:
         InputError: no learner answers 20-way episodes, an encoder may have seen the test
@@ -40,21 +45,28 @@ class LakeStudy:
         learners: Sequence[str] | None = None,
         device: str = "cpu",
         say: Callable[[str], object] = tqdm.write,
+        executor: Executor | None = None,
     ) -> None:
         self.config, self.runs, self.output, self.device = config, runs, output, device
         self.learners = learners or twenty_way(config, say)
-        self.study = Study(config, splits, output, device=device, say=say)
+        self.study = Study(config, splits, output, device=device, say=say, executor=executor)
         check_checkpoints(config, say)
 
     def result(self) -> LakeResult:
         """Compute what is missing and write the report."""
-        outcome, cells = self.study.run(), self.study.cells
-        classified = classify(self.config, outcome, self.learners, self.runs, cells, self.device)
+        outcome, answers = self.plan()
+        self.study.compute(outcome)
         return write_lake_report(
             self.config,
-            classified,
+            read_answers(answers),
             self.runs,
             self.output,
-            seconds=cells.seconds,
+            seconds=outcome.seconds,
             device=self.device,
         )
+
+    def plan(self) -> tuple[Outcome, dict[Key, Cell]]:
+        """The cells of the study, and those of its answers to the runs."""
+        outcome = self.study.plan()
+        answers = plan_runs(self.config, outcome, self.learners, self.runs, self.device)
+        return outcome, answers

@@ -16,6 +16,7 @@ from fewshot.data.dataset import Splits
 from fewshot.data.labels import labelled
 from fewshot.evaluation import embed_bank
 from fewshot.study.cells import Cell, Cells, foundation
+from fewshot.study.executors import Executor, Serial
 from fewshot.study.latents.config import ProbeArm, ProbeStudyConfig
 from fewshot.study.latents.report import Key, LatentsResult, Probed, write_report
 from guided.decoder import Decoder
@@ -30,7 +31,6 @@ from guided.seeds import derive_seed
 from guided.training.classifier import train_classifier
 from guided.training.config import PretrainConfig
 from guided.training.pretrain import build_model, pretrain
-from guided.training.state import progress_bar
 
 FORMAT = 2  # part of every digest: raise it when the same configuration comes to mean new numbers
 
@@ -46,6 +46,7 @@ class ProbeStudy:
         output: the run folder; cells go below its folder ``cells``.
         device: where to compute.
         say: receives one line after each training.
+        executor: computes the cells.
 
     Raises:
         InputError: training and test classes differ, or an arm needs more latents than it gets.
@@ -59,9 +60,11 @@ class ProbeStudy:
         *,
         device: str = "cpu",
         say: Callable[[str], object] = tqdm.write,
+        executor: Executor | None = None,
     ) -> None:
         self.config, self.splits, self.output = config, splits, output
         self.device, self.say = device, say
+        self.executor = executor or Serial()
         self.cells = Cells(output)
         if splits.train.class_names != splits.test.class_names:
             raise InputError(
@@ -79,23 +82,27 @@ class ProbeStudy:
 
     def run(self) -> Probed:
         """Compute every cell that is not finished yet."""
-        config = self.config
+        self._features  # noqa: B018  (planned before what needs it)
+        tasks = product(self.config.seeds, self.config.latent_dims, self.config.arms)
+        planned = [(name, dim, *self._plan_model(name, dim, seed)) for seed, dim, name in tasks]
+        self.executor.run(self.cells, self.config.study)
         wrong: dict[Key, list[NDArray[np.bool_]]] = {}
         distances: dict[Key, list[float]] = {}
-        tasks = list(product(config.seeds, config.latent_dims, config.arms))
-        features = {k: self._features.facts[k] for k in ("error", "training_images")}
-        with progress_bar(config.study, len(tasks), 0, "encoder") as bar:
-            for seed, latent_dim, name in tasks:
-                model = self._model(name, latent_dim, seed)
-                probe = self._probe(model, f"{name}-{latent_dim}-seed{seed}")
-                with np.load(probe.folder / "wrong.npz") as stored:
-                    wrong.setdefault((name, latent_dim), []).append(stored["wrong"])
-                if config.arms[name].encoder == "pretrained":
-                    samples = self._samples(model, name, latent_dim, seed)
-                    distances.setdefault((name, latent_dim), []).append(samples.facts["distance"])
-                bar.update()
+        for name, latent_dim, probe, samples in planned:
+            with np.load(probe.folder / "wrong.npz") as stored:
+                wrong.setdefault((name, latent_dim), []).append(stored["wrong"])
+            if samples:
+                distances.setdefault((name, latent_dim), []).append(samples.facts["distance"])
+        features = {name: self._features.facts[name] for name in ("error", "training_images")}
         stacked = {key: np.stack(seeds) for key, seeds in wrong.items()}
         return Probed(stacked, distances, features, self.cells.seconds)
+
+    def _plan_model(self, name: str, latent_dim: int, seed: int) -> tuple[Cell, Cell | None]:
+        """The cells of the classifier's errors, and of the samples of a trained model."""
+        model = self._model(name, latent_dim, seed)
+        probe = self._probe(model, f"{name}-{latent_dim}-seed{seed}")
+        trained = self.config.arms[name].encoder == "pretrained"
+        return probe, self._samples(model, name, latent_dim, seed) if trained else None
 
     def _pretrain_config(self, arm: ProbeArm, latent_dim: int) -> PretrainConfig:
         return dataclasses.replace(
@@ -127,7 +134,7 @@ class ProbeStudy:
             model.vae.encoder.save(cell.encoder_file, **depends)
             return {"history": history}
 
-        return self.cells.compute(f"model-{name}-{latent_dim}-seed{seed}", depends, work)
+        return self.cells.plan(f"model-{name}-{latent_dim}-seed{seed}", depends, work)
 
     def _pretrain(
         self, pretraining: PretrainConfig, cell: Cell, name: str, seed: int
@@ -165,7 +172,7 @@ class ProbeStudy:
             write_arrays(cell.folder / "wrong.npz", {"wrong": wrong})
             return {"error": 100 * float(wrong.mean())}
 
-        return self.cells.compute(f"probe-{name}", {"cell": "probe"}, work, needs={"model": model})
+        return self.cells.plan(f"probe-{name}", {"cell": "probe"}, work, needs={"model": model})
 
     def _samples(self, model: Cell, name: str, latent_dim: int, seed: int) -> Cell:
         """The cell of the distance between images decoded from the prior and test images."""
@@ -176,7 +183,7 @@ class ProbeStudy:
             images = decoder.sample(self.config.samples, seed=derive_seed(seed, "samples"))
             return {"distance": self._distance(images)}
 
-        return self.cells.compute(
+        return self.cells.plan(
             f"samples-{name}-{latent_dim}-seed{seed}",
             {"cell": "samples", "samples": self.config.samples},
             work,
@@ -201,7 +208,7 @@ class ProbeStudy:
             self.say(f"feature classifier: test error {error:.2f} %")
             return {"error": error, "training_images": distance(same_number)}
 
-        return self.cells.compute("features", depends, work)
+        return self.cells.plan("features", depends, work)
 
     @cached_property
     def _distance(self) -> FrechetDistance:

@@ -1,0 +1,142 @@
+"""Worker processes on this machine."""
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+
+from fewshot.study.cells import Cells, Task
+from fewshot.study.executors.base import Executor, Queue, refuse
+from fewshot.study.executors.progress import Progress
+from guided.errors import InputError
+
+RETRIES = 2
+PLAIN = "FEWSHOT_PLAIN"
+"""Set in workers: lines instead of bars, because bars of several processes would mix."""
+
+Plan = Callable[[], Cells]
+"""Makes the plan; picklable."""
+
+
+class Local(Executor):
+    """A pool of processes, each of which computes one cell at a time.
+
+    Every process makes the plan itself and is then told digests. A process that dies is replaced,
+    and its cell is tried again, from the state of its last validation.
+
+    Args:
+        plan: makes the same plan in another process.
+        workers: number of processes.
+        devices: their devices, in turn; empty: as the plan says.
+    """
+
+    def __init__(self, plan: Plan, workers: int) -> None:
+        self.plan, self.workers = plan, workers
+
+    def run(self, cells: Cells, title: str) -> None:
+        missing = cells.missing
+        queue = Queue(missing)
+        workers = [_Worker(self.plan, i) for i in range(min(self.workers, len(missing)))]
+        deaths: dict[str, int] = {}
+        try:
+            with Progress(title, missing, len(workers)) as progress:
+                while queue.left:
+                    for worker in workers:
+                        if worker.task is None and (task := queue.take()):
+                            progress.started(task)
+                            worker.start(task)
+                    running = [worker.future for worker in workers if worker.future]
+                    done, _ = wait(running, return_when=FIRST_COMPLETED)
+                    for worker in workers:
+                        if worker.future in done:
+                            _collect(worker, queue, progress, deaths)
+        finally:
+            for worker in workers:
+                worker.stop()
+        refuse(queue.failed)
+
+
+class _Worker:
+    """One process; replaced when it dies.
+
+    A pool for each: when a process dies, ``concurrent.futures`` gives up all processes of its pool.
+    """
+
+    def __init__(self, plan: Plan, number: int) -> None:
+        self._plan, self._number = plan, number
+        self._pool = self._new_pool()
+        self.task: Task | None = None
+        self.future: Future[None] | None = None
+
+    def _new_pool(self) -> ProcessPoolExecutor:
+        methods = multiprocessing.get_all_start_methods()
+        context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
+        if context.get_start_method() == "forkserver":
+            # Imported once, in the process that workers are forked from: torch takes seconds.
+            context.set_forkserver_preload(["fewshot.study.run"])
+        return ProcessPoolExecutor(1, context, _prepare, (self._plan, self._number))
+
+    def start(self, task: Task) -> None:
+        self.task, self.future = task, self._pool.submit(_compute, task.cell.digest)
+
+    def free(self) -> Task:
+        """The task that ended."""
+        assert self.task is not None
+        task, self.task, self.future = self.task, None, None
+        return task
+
+    def replace(self) -> None:
+        """A new process for one that died."""
+        self._pool.shutdown(wait=False)
+        self._pool = self._new_pool()
+
+    def stop(self) -> None:
+        """End the process at once: what it computed since its last validation is lost."""
+        for process in list((self._pool._processes or {}).values()):
+            with suppress(OSError):
+                process.terminate()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _collect(worker: _Worker, queue: Queue, progress: Progress, deaths: dict[str, int]) -> None:
+    """Enter the end of a worker's task: done, failed, or died and to be tried again."""
+    future, task = worker.future, worker.free()
+    assert future is not None
+    try:
+        future.result()
+    except BrokenProcessPool:
+        worker.replace()
+        name = task.cell.name
+        deaths[name] = deaths.get(name, 0) + 1
+        if deaths[name] <= RETRIES:
+            worker.start(task)
+            return
+        queue.fail(task, f"its process died {deaths[name]} times (out of memory?)")
+    except InputError as error:
+        queue.fail(task, str(error))
+    else:
+        queue.finished(task)
+    progress.finished(task)
+
+
+_cells: Cells | None = None
+
+
+def _prepare(plan: Plan, number: int) -> None:
+    """Make the plan in a new process."""
+    # Ctrl-C reaches every process of a terminal; the one that started the workers ends them.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ[PLAIN] = "1"
+    from guided.malloc import reuse_memory
+
+    reuse_memory()
+    global _cells
+    _cells = plan()
+
+
+def _compute(digest: str) -> None:
+    assert _cells is not None
+    _cells.tasks[digest].compute()
