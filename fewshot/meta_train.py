@@ -187,8 +187,11 @@ def meta_train(
         state.restore(state_file)
     bar = progress_bar(description, config.steps, state.progress.step, "step")
     with bar, RunLog(log_folder, state.progress.step) as log:
-        for _ in _steps(trainer, judge, state, best, log, state_file):
+        for validated in _steps(trainer, judge, state, best, log, state_file):
             bar.update()
+            if validated:
+                error = state.progress.history[-1]["score"]
+                bar.validated(state.progress.step, {"validation error": error})
     return MetaTrained(best.eval(), state.progress)
 
 
@@ -199,8 +202,8 @@ def _steps(
     best: Learner,
     log: RunLog,
     state_file: Path | None,
-) -> Iterator[None]:
-    """The training loop; yields after each step."""
+) -> Iterator[bool]:
+    """The training loop; yields after each step, true after a validation."""
     config, progress = trainer.config, state.progress
     while progress.step < config.steps and not progress.exhausted(config.patience):
         loss = trainer.step(progress.step)
@@ -217,7 +220,7 @@ def _steps(
                 best.load_state_dict(trainer.model.state_dict())
             if state_file and regular:  # a longer training passes through this state too
                 state.save(state_file)
-        yield
+        yield validates
 
 
 class _Trainer:

@@ -11,10 +11,11 @@ import json
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
 from itertools import takewhile
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from fewshot.config import describe, write_yaml
 from fewshot.config.files import read_file
@@ -23,7 +24,10 @@ from fewshot.environment import hardware, versions
 from guided.errors import InputError
 from guided.files import write_bytes, write_json
 
-PLACES = ("output", "data_root", "device")
+PLACES = (
+    *("output", "data_root", "device"),
+    *("executor", "workers", "gpus_per_cell", "ray"),
+)
 """Keys that say where a run is computed, not what."""
 
 REPORTS = (
@@ -66,6 +70,40 @@ def open_run(output: Path, config: object, device: str, mark: str = "finished.js
     keep_configuration(output, "config.yaml", config, REPORTS)
     (output / mark).unlink(missing_ok=True)
     write_json(output / "environment.json", {"versions": versions(), "hardware": hardware(device)})
+
+
+@contextmanager
+def only_one(output: Path) -> Iterator[None]:
+    """Wait until no other process works on a run folder, and keep others waiting.
+
+    The lock is the system's: it goes with the process that holds it, also on a shared disk that
+    has such locks (NFS 4 has).
+
+    Raises:
+        InputError: the folder cannot be written to.
+    """
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        file = (output / ".lock").open("w")
+    except OSError as error:
+        raise InputError(f"output: {output} cannot be created ({error.strerror})") from error
+    with file:
+        if not _locked(file, wait=False):
+            print(f"{output} is in use by another run of fewshot; waiting", flush=True)
+            _locked(file, wait=True)
+        yield
+
+
+def _locked(file: IO[str], *, wait: bool) -> bool:
+    try:
+        import fcntl
+    except ImportError:  # Windows has no such locks
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    return True
 
 
 def keep_configuration(output: Path, name: str, config: object, files: Sequence[str]) -> None:

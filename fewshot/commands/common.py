@@ -1,11 +1,14 @@
 """Configuration keys and checks that several commands share."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from fewshot.data import Dataset
 from fewshot.episodes import Setting
+from fewshot.study.executors import Executor, Local, Plan, Serial
 from guided.errors import InputError
 from guided.training.precision import Precision
 
@@ -27,15 +30,70 @@ class Command:
     imports: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class RayConfig:
+    """A Ray cluster.
+
+    Args:
+        address: of a running one, e.g. auto; null: one is started on this machine.
+    """
+
+    address: str | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class StudyCommand(Command):
     """Keys of the commands that run a study.
 
     Args:
-        output: run folder; runs/<study> if not given.
+        output: run folder; runs/<study> if not given. For ray, on a disk that all machines share.
+        executor: what computes the cells: serial, in this process; local, in worker processes on
+            this machine; ray, on a Ray cluster. The numbers are the same.
+        workers: processes of local; one for each core, or as many as the cards hold, if not given.
+        gpus_per_cell: share of a card that a cell takes, in (0, 1], on a GPU.
+        ray: the cluster.
     """
 
     output: Path | None = None
+    executor: Literal["serial", "local", "ray"] = "local"
+    workers: int | None = None
+    gpus_per_cell: float = 1.0
+    ray: RayConfig = field(default_factory=RayConfig)
+
+    def executor_of(self, plan: Plan, device: str) -> Executor:
+        """The executor of this command.
+
+        Args:
+            plan: makes the same plan in another process.
+            device: where cells are computed.
+        """
+        if self.executor == "ray":
+            from fewshot.study.executors.ray_cluster import RayCluster
+
+            return RayCluster(plan, self.ray.address, self.gpus_per_cell if device != "cpu" else 0)
+        workers = self.workers or self._room(device)
+        if self.executor == "serial" or workers == 1:
+            return Serial()
+        return Local(plan, workers)
+
+    def _room(self, device: str) -> int:
+        if device == "cpu":
+            cores = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))(0)
+            return len(cores)
+        import torch
+
+        return max(1, int(torch.cuda.device_count() / self.gpus_per_cell))
+
+    def check_workers(self) -> None:
+        """Refuse impossible numbers.
+
+        Raises:
+            InputError: names the key.
+        """
+        if self.workers is not None and self.workers < 1:
+            raise InputError(f"workers: expected at least 1, got {self.workers}")
+        if not 0 < self.gpus_per_cell <= 1:
+            raise InputError(f"gpus_per_cell: expected in (0, 1], got {self.gpus_per_cell}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,19 @@ from fewshot.config import describe, load, parse
 from fewshot.data.roots import Roots
 from fewshot.data.roots import data_root as data_roots
 from fewshot.environment import choose_device
-from fewshot.runs import Finish, open_run
+from fewshot.runs import Finish, only_one, open_run
 from fewshot.study.config import StudyConfig
 from fewshot.study.result import StudyResult
-from fewshot.study.run import Study
+from fewshot.study.run import Study, study_plan
 
 
 @dataclass(frozen=True)
 class CompareConfig(StudyCommand, StudyConfig):
     """Compare guided with unguided encoders: arms x seeds x learners x settings, paired."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check_workers()
 
 
 def compare(
@@ -28,6 +33,7 @@ def compare(
     output: Path | str | None = None,
     data_root: Roots | None = None,
     device: str = "auto",
+    workers: int = 1,
     overrides: Mapping[str, Any] | None = None,
 ) -> StudyResult:
     """Run a study, as ``fewshot compare`` does: arms × seeds × learners × settings, paired.
@@ -42,6 +48,8 @@ def compare(
         data_root: folder that holds the datasets, or several; that of ``config``, else
             ``$FEWSHOT_DATA``, else ``data``, if not given.
         device: ``cpu``, ``cuda``, or ``auto``: that of ``config``, else cuda where it is available.
+        workers: processes that compute at once. With more than one, a script must call this below
+            ``if __name__ == "__main__":``, because each process imports it.
         overrides: values by full key, which replace those of ``config``.
 
     Returns:
@@ -56,8 +64,10 @@ def compare(
         chosen = replace(chosen, output=Path(output).expanduser())
     if device != "auto":
         chosen = replace(chosen, device=device)
+    chosen = replace(chosen, workers=workers)
     prepared = _Prepared.from_config(chosen, data_root)
-    return prepared.result(chosen)
+    with only_one(prepared.output):
+        return prepared.result(chosen)
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -66,9 +76,10 @@ def main(arguments: Sequence[str]) -> None:
     config = parse(CompareConfig, arguments, "fewshot compare")
     prepared = _Prepared.from_config(config)
     output = prepared.output
-    if prepared.finish.said_before():
-        return
-    result = prepared.result(config)
+    with only_one(output):
+        if prepared.finish.said_before():
+            return
+        result = prepared.result(config)
     print(f"\n{result}")
     print(
         f"\n{time.perf_counter() - start:.0f} s; results, figures and logs in {output}; "
@@ -93,7 +104,10 @@ class _Prepared:
         output = config.output or Path("runs") / config.study
         splits = dataset.splits()
         finish = Finish.from_run(output, config, splits, device)
-        return cls(Study(config, splits, output, device=device), output, device, finish)
+        plan = partial(study_plan, config, dataset.roots, output, device)
+        executor = config.executor_of(plan, device)
+        study = Study(config, splits, output, device=device, executor=executor)
+        return cls(study, output, device, finish)
 
     def result(self, config: CompareConfig) -> StudyResult:
         open_run(self.output, config, self.device)

@@ -4,6 +4,7 @@ import dataclasses
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from fewshot.commands.common import check_ways
@@ -11,9 +12,9 @@ from fewshot.commands.compare import CompareConfig
 from fewshot.config import parse
 from fewshot.data import data_root
 from fewshot.environment import choose_device
-from fewshot.runs import LAKE, Finish, keep_configuration, open_run
+from fewshot.runs import LAKE, Finish, keep_configuration, only_one, open_run
 from fewshot.study.lake.classify import check_dataset, twenty_way
-from fewshot.study.lake.run import LakeStudy
+from fewshot.study.lake.run import LakeStudy, lake_plan
 from fewshot.study.lake.runs import N_RUNS, draw_runs, find_archive, read_runs
 from guided.errors import InputError
 
@@ -86,15 +87,20 @@ def main(arguments: Sequence[str]) -> None:
     print(f"{runs.title}: {len(runs)} runs, {runs.trials} trials")
     output = config.output or Path("runs") / config.study
     finish = Finish.from_run(output, config, splits, device, name=MARK, runs=runs.digest)
-    if finish.said_before():
-        return
-    study = LakeStudy(config, splits, runs, output, learners=learners, device=device)
-    open_run(output, config.study_config(), device, mark=MARK)
-    keep_configuration(output, "lake.yaml", config, LAKE)
-    table = study.result().table
+    plan = partial(lake_plan, config, dataset.roots, output, device, runs, learners)
+    executor = config.executor_of(plan, device)
+    study = LakeStudy(
+        config, splits, runs, output, learners=learners, device=device, executor=executor
+    )
+    with only_one(output):
+        if finish.said_before():
+            return
+        open_run(output, config.study_config(), device, mark=MARK)
+        keep_configuration(output, "lake.yaml", config, LAKE)
+        table = study.result().table
+        finish.write(table, ("lake.json", "lake.md"))
     print(f"\n{table}")
     print(
         f"{time.perf_counter() - start:.0f} s; lake.json, figures and logs in {output}; "
         f"tensorboard --logdir {output}/tensorboard"
     )
-    finish.write(table, ("lake.json", "lake.md"))

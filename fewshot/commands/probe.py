@@ -3,20 +3,25 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from fewshot.commands.common import StudyCommand
 from fewshot.config import parse
 from fewshot.data import data_root
 from fewshot.environment import choose_device
-from fewshot.runs import Finish, open_run
+from fewshot.runs import Finish, only_one, open_run
 from fewshot.study.latents.config import ProbeStudyConfig
-from fewshot.study.latents.run import ProbeStudy
+from fewshot.study.latents.run import ProbeStudy, probe_plan
 
 
 @dataclass(frozen=True)
 class ProbeConfig(StudyCommand, ProbeStudyConfig):
     """Probe latents: error of a linear classifier, quality of samples; arms x widths x seeds."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check_workers()
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -24,17 +29,21 @@ def main(arguments: Sequence[str]) -> None:
     start = time.perf_counter()
     config = parse(ProbeConfig, arguments, "fewshot probe")
     device = choose_device(config.device)
-    splits = config.dataset(data_root(config.data_root)).splits()
+    roots = data_root(config.data_root)
+    splits = config.dataset(roots).splits()
     output = config.output or Path("runs") / config.study
     finish = Finish.from_run(output, config, splits, device)
-    if finish.said_before():
-        return
-    study = ProbeStudy(config, splits, output, device=device)
-    open_run(output, config, device)
-    table = study.result().table
+    plan = partial(probe_plan, config, roots, output, device)
+    executor = config.executor_of(plan, device)
+    study = ProbeStudy(config, splits, output, device=device, executor=executor)
+    with only_one(output):
+        if finish.said_before():
+            return
+        open_run(output, config, device)
+        table = study.result().table
+        finish.write(table, ("results.json", "table.md"))
     print(f"\n{table}")
     print(
         f"{time.perf_counter() - start:.0f} s; results, figure and logs in {output}; "
         f"tensorboard --logdir {output}/tensorboard"
     )
-    finish.write(table, ("results.json", "table.md"))

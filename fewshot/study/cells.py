@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from fewshot.config import describe
 from fewshot.data.dataset import DatasetFactory, Splits
 from fewshot.environment import versions
@@ -151,10 +153,12 @@ class Cells:
 
     Args:
         output: the run folder; cells go below its folder ``cells``.
+        threads: that a cell is computed with on a CPU. Sums of other numbers of threads differ in
+            their last bits.
     """
 
-    def __init__(self, output: Path) -> None:
-        self.folder = output / "cells"
+    def __init__(self, output: Path, threads: int = 1) -> None:
+        self.folder, self.threads = output / "cells", threads
         self.tasks: dict[str, Task] = {}
         # A cell that exists under another prefix is the same one: two arms may share an encoder.
         names = [path.name for path in self.folder.glob("*-*")]
@@ -192,6 +196,15 @@ class Cells:
                 self._reused[digest] = cell.facts["seconds"]
         return self.tasks[digest].cell
 
+    def compute(self, digest: str) -> None:
+        """Compute a planned cell, unless it is there; those that it needs must be."""
+        before = torch.get_num_threads()
+        torch.set_num_threads(self.threads)
+        try:
+            self.tasks[digest].compute()
+        finally:
+            torch.set_num_threads(before)
+
     @property
     def missing(self) -> list[Task]:
         """The tasks that are not done, each after all that it needs."""
@@ -206,7 +219,7 @@ class Cells:
 
 
 def foundation(
-    version: int, dataset: DatasetFactory, splits: Splits, device: str
+    version: int, dataset: DatasetFactory, splits: Splits, device: str, threads: int = 1
 ) -> dict[str, Any]:
     """Return what every cell of a study depends on, JSON-able.
 
@@ -217,6 +230,7 @@ def foundation(
         dataset: where the images come from.
         splits: the images.
         device: where it is computed.
+        threads: with which; no matter on a GPU.
     """
     return {
         "format": version,
@@ -224,4 +238,5 @@ def foundation(
         "images": {name: bank.digest for name, bank in vars(splits).items()},
         "versions": {k: versions()[k] for k in ("guided-fewshot", "torch")},
         "device": device,
+        **({"threads": threads} if device == "cpu" and threads > 1 else {}),
     }

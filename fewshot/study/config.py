@@ -178,6 +178,7 @@ class StudyConfig:
         episode_seed: of the test and the validation episodes.
         precision: of pretraining and meta-training: float32, or bfloat16. Errors are measured in
             float32.
+        threads: of each cell's computation on a CPU; cells are computed side by side instead.
         published: errors that others report for some of ``settings``, shown beside ours.
     """
 
@@ -194,6 +195,7 @@ class StudyConfig:
     selection_episodes: int = 300
     episode_seed: int = 0
     precision: Precision = "float32"
+    threads: int = 1
     published: list[Published] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -235,7 +237,7 @@ class StudyConfig:
             raise InputError("pretrain.elbo: belongs to the arms of a study")
         for figures in self.published:
             figures.check(f"published.{figures.name}", labels)
-        for name, least in (("episodes", 2), ("selection_episodes", 1)):
+        for name, least in (("episodes", 2), ("selection_episodes", 1), ("threads", 1)):
             if getattr(self, name) < least:
                 raise InputError(f"{name}: expected at least {least}, got {getattr(self, name)}")
         for name, arm in self.arms.items():

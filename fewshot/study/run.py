@@ -13,6 +13,7 @@ from tqdm import tqdm
 from fewshot.config import describe, made_by
 from fewshot.data.dataset import Splits
 from fewshot.data.labels import labelled_classes
+from fewshot.data.roots import Roots, data_root
 from fewshot.episodes import Setting
 from fewshot.evaluation import table_for, wrong_queries
 from fewshot.learners.base import Learner
@@ -23,7 +24,7 @@ from fewshot.study.cells import Cell, Cells, foundation
 from fewshot.study.config import ArmConfig, LearnerConfig, StudyConfig, is_meta_trained
 from fewshot.study.counts import EpisodeList, smallest
 from fewshot.study.diagnostics import diagnose, excited_slices, measures_in_use
-from fewshot.study.executors import Executor, Serial
+from fewshot.study.executors import Executor, Serial, say_plainly
 from fewshot.study.outcome import Answers, Outcome, load_learner
 from fewshot.study.report import write_report
 from fewshot.study.result import StudyResult
@@ -35,7 +36,7 @@ from guided.errors import InputError
 from guided.files import write_arrays
 from guided.seeds import derive_seed
 
-FORMAT = 3  # part of every digest: raise it when the same configuration comes to mean new numbers
+FORMAT = 4  # part of every digest: raise it when the same configuration comes to mean new numbers
 
 
 class Study:
@@ -66,12 +67,12 @@ class Study:
         self.config, self.splits, self.output = config, splits, output
         self.device, self.say = device, say
         self.executor = executor or Serial()
-        self.cells = Cells(output)
+        self.cells = Cells(output, config.threads)
         self.samplers = {
             setting: EpisodeSampler(splits.test, setting, self._test_seed(setting))
             for setting in config.settings
         }
-        shared = foundation(FORMAT, config.dataset, splits, device)
+        shared = foundation(FORMAT, config.dataset, splits, device, config.threads)
         if config.precision != StudyConfig.precision:
             shared["precision"] = config.precision
         self.arms = Arms(config, splits, self.cells, output, shared, device, say)
@@ -346,3 +347,18 @@ def _decoder(encoder: Cell) -> Decoder | None:
     if not encoder.decoder_file.exists():
         return None
     return Decoder.load(encoder.decoder_file, Encoder.load(encoder.encoder_file))
+
+
+def study_plan(config: StudyConfig, roots: Roots, output: Path, device: str) -> Cells:
+    """The planned cells of a study, made anew in a worker.
+
+    Args:
+        config: of the study.
+        roots: folders of the datasets.
+        output: the run folder.
+        device: where to compute.
+    """
+    splits = config.dataset(data_root(roots)).splits()
+    study = Study(config, splits, output, device=device, say=say_plainly)
+    study.plan()
+    return study.cells

@@ -153,6 +153,7 @@ def _train(
                 # Catches weights that an infinite gradient has spoilt.
                 check_finite(values, progress.step, config.learning_rate)
                 log.scalars("validation", values, progress.step)
+                bar.validated(progress.step, values)
                 if progress.record(values):
                     best.load_state_dict(model.vae.state_dict())
                 if state_file and regular:  # a longer training passes through this state too

@@ -1,4 +1,4 @@
-from .base import Executor, Serial
-from .local import Local
+from .base import Executor, Serial, say_plainly
+from .local import Local, Plan
 
-__all__ = ["Executor", "Local", "Serial"]
+__all__ = ["Executor", "Local", "Plan", "Serial", "say_plainly"]

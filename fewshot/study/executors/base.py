@@ -33,8 +33,13 @@ class Serial(Executor):
         with Progress(title, missing, workers=1) as progress:
             for task in missing:
                 progress.started(task)
-                task.compute()
+                cells.compute(task.cell.digest)
                 progress.finished(task)
+
+
+def say_plainly(line: str) -> None:
+    """Print a line of a worker at once."""
+    print(line, flush=True)
 
 
 class Queue:

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import sys
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -12,11 +13,9 @@ from fewshot.study.cells import Cells, Task
 from fewshot.study.executors.base import Executor, Queue, refuse
 from fewshot.study.executors.progress import Progress
 from guided.errors import InputError
+from guided.training.state import PLAIN
 
 RETRIES = 2
-PLAIN = "FEWSHOT_PLAIN"
-"""Set in workers: lines instead of bars, because bars of several processes would mix."""
-
 Plan = Callable[[], Cells]
 """Makes the plan; picklable."""
 
@@ -129,7 +128,7 @@ def _prepare(plan: Plan, number: int) -> None:
     """Make the plan in a new process."""
     # Ctrl-C reaches every process of a terminal; the one that started the workers ends them.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.environ[PLAIN] = "1"
+    os.environ[PLAIN] = "quiet" if sys.stderr.isatty() else "lines"
     from guided.malloc import reuse_memory
 
     reuse_memory()
@@ -139,4 +138,4 @@ def _prepare(plan: Plan, number: int) -> None:
 
 def _compute(digest: str) -> None:
     assert _cells is not None
-    _cells.tasks[digest].compute()
+    _cells.compute(digest)

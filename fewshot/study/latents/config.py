@@ -43,6 +43,7 @@ class ProbeStudyConfig:
         baseline: the arm that the others are paired with.
         features: how the classifier is trained whose features samples are measured by.
         samples: decoded from the prior of each model.
+        threads: of each cell's computation on a CPU; cells are computed side by side instead.
         published: errors that others report for some of ``latent_dims``, shown beside ours.
     """
 
@@ -55,6 +56,7 @@ class ProbeStudyConfig:
     baseline: str = "vae"
     features: ClassifierConfig = field(default_factory=ClassifierConfig)
     samples: int = 10000
+    threads: int = 1
     published: list[Published] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -66,8 +68,9 @@ class ProbeStudyConfig:
                 raise InputError(f"{name}: expected numbers of at least {least}, got {values}")
             if len(set(values)) < len(values):
                 raise InputError(f"{name}: {values} holds one twice")
-        if self.samples < 2:
-            raise InputError(f"samples: expected at least 2, got {self.samples}")
+        for name, least in (("samples", 2), ("threads", 1)):
+            if getattr(self, name) < least:
+                raise InputError(f"{name}: expected at least {least}, got {getattr(self, name)}")
         if self.pretrain.guidance:
             raise InputError("pretrain.guidance: belongs to the arms of a study")
         if self.pretrain.latent_dim != PretrainConfig.latent_dim:

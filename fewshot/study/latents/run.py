@@ -14,9 +14,10 @@ from tqdm import tqdm
 from fewshot.config import describe
 from fewshot.data.dataset import Splits
 from fewshot.data.labels import labelled
+from fewshot.data.roots import Roots, data_root
 from fewshot.evaluation import embed_bank
 from fewshot.study.cells import Cell, Cells, foundation
-from fewshot.study.executors import Executor, Serial
+from fewshot.study.executors import Executor, Serial, say_plainly
 from fewshot.study.latents.config import ProbeArm, ProbeStudyConfig
 from fewshot.study.latents.report import Key, LatentsResult, Probed, write_report
 from guided.decoder import Decoder
@@ -32,7 +33,7 @@ from guided.training.classifier import train_classifier
 from guided.training.config import PretrainConfig
 from guided.training.pretrain import build_model, pretrain
 
-FORMAT = 2  # part of every digest: raise it when the same configuration comes to mean new numbers
+FORMAT = 3  # part of every digest: raise it when the same configuration comes to mean new numbers
 
 
 class ProbeStudy:
@@ -65,13 +66,13 @@ class ProbeStudy:
         self.config, self.splits, self.output = config, splits, output
         self.device, self.say = device, say
         self.executor = executor or Serial()
-        self.cells = Cells(output)
+        self.cells = Cells(output, config.threads)
         if splits.train.class_names != splits.test.class_names:
             raise InputError(
                 "dataset: a linear classifier needs training and test images of the same classes, "
                 f"these have {splits.train.n_classes} and {splits.test.n_classes} different ones"
             )
-        self._foundation = foundation(FORMAT, config.dataset, splits, device)
+        self._foundation = foundation(FORMAT, config.dataset, splits, device, config.threads)
         self._images = labelled(splits.train)
         for arm, latent_dim in product(config.arms.values(), config.latent_dims):
             self._untrained(arm, latent_dim, seed=0)
@@ -82,9 +83,7 @@ class ProbeStudy:
 
     def run(self) -> Probed:
         """Compute every cell that is not finished yet."""
-        self._features  # noqa: B018  (planned before what needs it)
-        tasks = product(self.config.seeds, self.config.latent_dims, self.config.arms)
-        planned = [(name, dim, *self._plan_model(name, dim, seed)) for seed, dim, name in tasks]
+        planned = self.plan()
         self.executor.run(self.cells, self.config.study)
         wrong: dict[Key, list[NDArray[np.bool_]]] = {}
         distances: dict[Key, list[float]] = {}
@@ -96,6 +95,12 @@ class ProbeStudy:
         features = {name: self._features.facts[name] for name in ("error", "training_images")}
         stacked = {key: np.stack(seeds) for key, seeds in wrong.items()}
         return Probed(stacked, distances, features, self.cells.seconds)
+
+    def plan(self) -> list[tuple[str, int, Cell, Cell | None]]:
+        """Arm, number of latents, and the cells of errors and samples, of each model."""
+        self._features  # noqa: B018  (planned before what needs it)
+        tasks = product(self.config.seeds, self.config.latent_dims, self.config.arms)
+        return [(name, dim, *self._plan_model(name, dim, seed)) for seed, dim, name in tasks]
 
     def _plan_model(self, name: str, latent_dim: int, seed: int) -> tuple[Cell, Cell | None]:
         """The cells of the classifier's errors, and of the samples of a trained model."""
@@ -214,3 +219,11 @@ class ProbeStudy:
     def _distance(self) -> FrechetDistance:
         encoder = Encoder.load(self._features.encoder_file).to(self.device)
         return FrechetDistance(encoder, self.splits.test.images.to(self.device))
+
+
+def probe_plan(config: ProbeStudyConfig, roots: Roots, output: Path, device: str) -> Cells:
+    """The planned cells of a study of latents, made anew in a worker; see :func:`.study_plan`."""
+    splits = config.dataset(data_root(roots)).splits()
+    study = ProbeStudy(config, splits, output, device=device, say=say_plainly)
+    study.plan()
+    return study.cells
