@@ -49,7 +49,8 @@ class StudyCommand(Command):
         output: run folder; runs/<study> if not given. For ray, on a disk that all machines share.
         executor: what computes the cells: serial, in this process; local, in worker processes on
             this machine; ray, on a Ray cluster. The numbers are the same.
-        workers: processes of local; one for each core, or as many as the cards hold, if not given.
+        workers: processes of local; $FEWSHOT_WORKERS, else one for each core, or as many as the
+            cards hold, if not given.
         gpus_per_cell: share of a card that a cell takes, in (0, 1], on a GPU.
         ray: the cluster.
     """
@@ -71,7 +72,7 @@ class StudyCommand(Command):
             from fewshot.study.executors.ray_cluster import RayCluster
 
             return RayCluster(plan, self.ray.address, self.gpus_per_cell if device != "cpu" else 0)
-        workers = self.workers or self._room(device)
+        workers = self.workers or _default_workers() or self._room(device)
         if self.executor == "serial" or workers == 1:
             return Serial()
         return Local(plan, workers)
@@ -105,6 +106,16 @@ class TrainingCommand(Command):
     """
 
     precision: Precision = "float32"
+
+
+def _default_workers() -> int | None:
+    """The number of processes in the environment."""
+    text = os.environ.get("FEWSHOT_WORKERS")
+    if not text:
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise InputError(f"FEWSHOT_WORKERS: expected a number of at least 1, got {text!r}")
+    return int(text)
 
 
 def check_ways(dataset: Dataset, **settings: Sequence[Setting]) -> None:

@@ -70,11 +70,13 @@ train:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _one_thread():
-    """One thread: networks of eight channels gain nothing from more."""
+def _one_process():
+    """One thread: networks of eight channels gain nothing from more, nor from more processes."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FEWSHOT_WORKERS", "1")
+        yield
     torch.set_num_threads(before)
 
 

@@ -1,8 +1,10 @@
-"""Cells: computed once, found again when nothing changed, never when something did."""
+"""Cells: planned once, computed once, found again when nothing changed, never when something did."""
 
 import json
+import time
 
 import pytest
+import torch
 
 from fewshot.study.cells import Cell, Cells, Seconds
 
@@ -18,31 +20,40 @@ def never(cell):
     raise AssertionError("computed again")
 
 
+def computed(cells, *arguments, **more):
+    cell = cells.plan(*arguments, **more)
+    cells.compute(cell.digest)
+    return cell
+
+
 def test_a_cell_is_computed_once_whatever_its_prefix(cells, tmp_path):
-    cell = cells.compute("encoder-vae", DEPENDS, lambda cell: {"history": [1, 2]})
+    cell = computed(cells, "encoder-vae", DEPENDS, lambda cell: {"history": [1, 2]})
     assert cell.folder.parent == tmp_path / "cells"
     assert cell.name.startswith("encoder-vae-")
     assert cell.facts["history"] == [1, 2]
     assert json.loads((cell.folder / "cell.json").read_text())["depends"] == DEPENDS
-    again = Cells(tmp_path).compute("encoder-of-another-arm", {"seed": 0, "steps": 3}, never)
-    assert again.folder == cell.folder
+    for again in (cells, Cells(tmp_path)):
+        other = computed(again, "encoder-of-another-arm", {"seed": 0, "steps": 3}, never)
+        assert other.folder == cell.folder
+        assert again.missing == []
 
 
 def test_other_dependencies_are_another_cell(cells):
     facts = [DEPENDS, {"steps": 4, "seed": 0}, {"steps": 3}, {"steps": 3.5}]
-    assert len({cells.compute("c", depends, lambda _: None).folder for depends in facts}) == 4
+    assert len({cells.plan("c", depends, never).folder for depends in facts}) == 4
     # Also those that it needs.
-    first, second = (cells.compute("a", {"seed": seed}, lambda _: None) for seed in (0, 1))
-    one = cells.compute("b", {}, lambda _: None, needs={"encoder": first})
-    other = cells.compute("b", {}, lambda _: None, needs={"encoder": second})
+    first, second = (cells.plan("a", {"seed": seed}, never) for seed in (0, 1))
+    one = cells.plan("b", {}, never, needs={"encoder": first})
+    other = cells.plan("b", {}, never, needs={"encoder": second})
     assert one.folder != other.folder
     assert one.depends == {"encoder": first.digest}
+    assert cells.tasks[one.digest].needed == [first.digest]
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
 def test_interrupted_work_does_not_count_and_keeps_its_state(cells, tmp_path, error):
     with pytest.raises(ValueError, match="JSON"):  # facts that JSON cannot hold
-        cells.compute("nan", {}, lambda cell: {"error": float("nan")})
+        computed(cells, "nan", {}, lambda cell: {"error": float("nan")})
     assert not list(tmp_path.rglob("*.json"))
 
     def work(cell):
@@ -51,11 +62,11 @@ def test_interrupted_work_does_not_count_and_keeps_its_state(cells, tmp_path, er
         raise error
 
     with pytest.raises(error):
-        cells.compute("c", DEPENDS, work)
+        computed(cells, "c", DEPENDS, work)
     cell = Cell.find(tmp_path / "cells", "c", DEPENDS)
     assert not cell.done
     assert cell.state_file.read_bytes() == b"state"
-    assert cells.compute("c", DEPENDS, lambda cell: None).done
+    assert computed(Cells(tmp_path), "c", DEPENDS, lambda cell: None).done
     assert not cell.state_file.exists()
 
 
@@ -66,26 +77,35 @@ def test_a_longer_training_starts_from_the_state_of_a_shorter_one(cells):
         cell.state_file.write_text(found + "x")
         return {"found": found}
 
-    shorter = cells.compute("short", {"steps": 1}, work, keep_state=True)
-    longer = cells.compute("long", {"steps": 2}, work, start_from=shorter)
+    shorter = computed(cells, "short", {"steps": 1}, work, keep_state=True)
+    longer = computed(cells, "long", {"steps": 2}, work, start_from=shorter)
+    assert cells.tasks[longer.digest].needed == [shorter.digest]
     assert (shorter.facts["found"], longer.facts["found"]) == ("", "x")
     assert shorter.state_file.read_text() == "x"
     assert not longer.state_file.exists()
 
 
+def test_a_cell_is_computed_with_the_threads_of_the_plan(tmp_path):
+    before = torch.get_num_threads()
+    for threads in (1, 2):
+        cell = computed(
+            Cells(tmp_path, threads), "c", {"n": threads}, lambda _: {"n": torch.get_num_threads()}
+        )
+        assert cell.facts["n"] == threads
+    assert torch.get_num_threads() == before
+
+
 def test_seconds_count_each_cell_once_and_tell_new_from_reused(tmp_path):
     first = Cells(tmp_path)
-    names = ("vae", "the same under another name", "vae")
-    cell = first.compute("vae", DEPENDS, lambda cell: None)
-    computed = cell.facts["seconds"]
+    cell = computed(first, "vae", DEPENDS, lambda cell: time.sleep(0.02))
+    first.plan("the same under another name", DEPENDS, never)
+    seconds = cell.facts["seconds"]
+    assert first.seconds == Seconds(computed=seconds, reused=0)
     marker = cell.folder / "cell.json"
     marker.write_text(json.dumps(json.loads(marker.read_text()) | {"seconds": 7.5}))
     second = Cells(tmp_path)
-    for name in names:
-        first.compute(name, DEPENDS, never)
-        second.compute(name, DEPENDS, never)
-    assert first.seconds == Seconds(computed=computed, reused=0)
-    new = second.compute("new", {}, lambda cell: None)
-    seconds = new.facts["seconds"]
-    assert second.seconds == Seconds(computed=seconds, reused=7.5)
-    assert second.seconds.total == pytest.approx(7.5 + seconds)
+    for name in ("vae", "the same under another name"):
+        second.plan(name, DEPENDS, never)
+    new = computed(second, "new", {}, lambda cell: None)
+    assert second.seconds == Seconds(computed=new.facts["seconds"], reused=7.5)
+    assert second.seconds.total == pytest.approx(7.5 + new.facts["seconds"])
