@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from fewshot.cli import main
+from fewshot.study.counts import Counts
 from guided.backbones import Conv4, Pixels
 from guided.encoder import Encoder
 from guided.latents import LatentLayout
@@ -34,8 +35,8 @@ def config(finished, study, tmp_path):
 def compare(tmp_path, write, config):
     def run():
         assert main(["compare", write(config), "--output", str(tmp_path / "run")]) == 0
-        with np.load(tmp_path / "run" / "episodes.npz") as stored:
-            return {key: stored[key] for key in stored}
+        wrong = Counts.load(tmp_path / "run" / "episodes.npz").wrong
+        return {"|".join(key): counts for key, counts in wrong.items()}
 
     return run
 
@@ -45,7 +46,7 @@ def test_errors_are_those_of_the_encoders_in_the_files(finished, compare, config
     before = compare()
     for learner in ("prototypical", "trained"):
         for latents in ("all", "class"):
-            expected = finished.arrays[f"guided|{learner}|{latents}|3w1s"]
+            expected = finished.wrong[f"guided|{learner}|{latents}|3w1s"]
             assert np.array_equal(before[f"mine|{learner}|{latents}|3w1s"], expected)
     cells = set((tmp_path / "run" / "cells").iterdir())
     # It is the content that counts, not the place.
@@ -53,22 +54,22 @@ def test_errors_are_those_of_the_encoders_in_the_files(finished, compare, config
         (tmp_path / f"e{seed}.safetensors").rename(tmp_path / f"moved{seed}.safetensors")
     config["arms"]["mine"]["checkpoint"] = str(tmp_path / "moved{seed}.safetensors")
     again = compare()
-    assert all(np.array_equal(again[key], errors) for key, errors in before.items())
+    assert all(np.array_equal(again[key], wrong) for key, wrong in before.items())
     assert set((tmp_path / "run" / "cells").iterdir()) == cells, "nothing was computed"
     # A file that changed is another encoder.
     config["arms"]["mine"]["latents"] = ["all"]
     for seed in (0, 1):
         shutil.copy(encoder_of(finished, "vae", seed), tmp_path / f"moved{seed}.safetensors")
-    expected = finished.arrays["vae|prototypical|all|3w1s"]
+    expected = finished.wrong["vae|prototypical|all|3w1s"]
     assert np.array_equal(compare()["mine|prototypical|all|3w1s"], expected)
 
 
 def test_one_file_serves_all_seeds(finished, compare, config):
     config["arms"]["mine"]["checkpoint"] = str(encoder_of(finished, "guided", 1))
-    arrays = compare()
-    one = finished.arrays["guided|prototypical|class|3w1s"][1]
-    assert np.array_equal(arrays["mine|prototypical|class|3w1s"], np.stack([one, one]))
-    trained = arrays["mine|trained|class|3w1s"]
+    wrong = compare()
+    one = finished.wrong["guided|prototypical|class|3w1s"][1]
+    assert np.array_equal(wrong["mine|prototypical|class|3w1s"], np.stack([one, one]))
+    trained = wrong["mine|trained|class|3w1s"]
     assert not np.array_equal(*trained), "meta-training has the study's seeds"
 
 
