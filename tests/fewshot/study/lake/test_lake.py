@@ -18,7 +18,7 @@ from fewshot.learners.base import Learner
 from fewshot.learners.prototypical import Prototypical
 from fewshot.study import ArmConfig, LearnerConfig, Published, StudyConfig
 from fewshot.study.counts import Counts
-from fewshot.study.lake.classify import SETTING, Classified, predicted_classes
+from fewshot.study.lake.classify import Classified, predicted_classes
 from fewshot.study.lake.figures import lake_figure, run_figure
 from fewshot.study.lake.report import PUBLISHED, LakeResult, binomial_ci95, lake_rows, score_runs
 from fewshot.study.lake.runs import draw_runs, find_archive, read_runs
