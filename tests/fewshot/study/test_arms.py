@@ -1,18 +1,76 @@
-"""Arms whose encoder comes from a file: the numbers of what is in the file, or one line."""
+"""Arms: whom they are paired with, their own steps, and encoders that come from a file."""
 
 import copy
+import json
 import shutil
+from functools import partial
 
 import numpy as np
 import pytest
 
 from fewshot.cli import main
+from fewshot.learners import Prototypical
+from fewshot.study import ArmConfig, LearnerConfig, StudyConfig, StudyResult
 from fewshot.study.counts import Counts
 from guided.backbones import Conv4, Pixels
 from guided.encoder import Encoder
 from guided.latents import LatentLayout
 
 pytestmark = pytest.mark.usefixtures("cache")
+
+
+def partners(baseline, **own):
+    """Arm -> the arms that it is paired with."""
+    arms = {name: ArmConfig(baseline=own.get(name)) for name in ("pixels", "vae", "guided")}
+    learners = {"p": LearnerConfig(partial(Prototypical))}
+    config = StudyConfig("s", lambda _: None, arms, learners, baseline=baseline)
+    pairs = {name: config.partners_of(name, "p") for name in arms}
+    assert all(learner == "p" for found in pairs.values() for _, learner in found)
+    return {name: [partner for partner, _ in found] for name, found in pairs.items() if found}
+
+
+def test_whom_an_arm_is_paired_with():
+    assert partners("vae") == {"pixels": ["vae"], "guided": ["vae"]}
+    assert partners(["vae", "pixels"]) == {"guided": ["vae", "pixels"]}
+    assert partners(None) == {}
+    own = ["pixels", "vae"]
+    assert partners(None, guided=own) == {"guided": own}
+    assert partners("vae", guided=own, vae="pixels") == {
+        "pixels": ["vae"],
+        "vae": ["pixels"],
+        "guided": own,
+    }
+    assert partners("vae", guided=["guided", "pixels"])["guided"] == ["pixels"], "not with itself"
+    assert partners("vae", guided=[]) == {"pixels": ["vae"]}
+
+
+def test_a_study_without_a_baseline_and_an_arm_with_two(study, write, tmp_path):
+    """Also with steps of its own."""
+    study["baseline"] = None
+    own = {"steps": 4, "baseline": ["random", "pixels"]}
+    study["arms"] = {name: study["arms"][name] for name in ("pixels", "random", "vae")}
+    study["arms"]["short"] = own
+    run = tmp_path / "run"
+    assert main(["compare", write(study), "--output", str(run)]) == 0
+    rows = {row.arm: row for row in StudyResult.load(run).rows}
+    assert {name for name, row in rows.items() if row.pairs} == {"short"}
+    wrong = {key[0]: counts for key, counts in Counts.load(run / "episodes.npz").wrong.items()}
+    assert [pair.partner for pair in rows["short"].pairs] == own["baseline"]
+    for pair in rows["short"].pairs:
+        points = 100 * (wrong["short"].mean() - wrong[pair.partner].mean()) / (3 * 4)
+        assert pair.difference == pytest.approx(points, abs=1e-4)
+    for name, steps in (("vae", [2, 4, 6, 8]), ("short", [2, 4])):
+        (cell,) = run.glob(f"cells/encoder-{name}-seed0-*/cell.json")
+        assert [entry["step"] for entry in json.loads(cell.read_text())["history"]] == steps
+
+
+def test_a_study_of_which_nothing_is_paired(study, write, tmp_path, capsys):
+    study |= {"baseline": None, "arms": {"pixels": {"encoder": "pixels"}}}
+    assert main(["compare", write(study), "--output", str(tmp_path / "run")]) == 0
+    assert "minus" not in capsys.readouterr().out
+    (row,) = StudyResult.load(tmp_path / "run").rows
+    assert row.pairs == ()
+    assert not (tmp_path / "run" / "paired_differences.png").exists()
 
 
 def encoder_of(finished, arm, seed):
