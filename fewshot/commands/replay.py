@@ -65,7 +65,9 @@ def _study(command: ReplayCommand, result: StudyResult) -> Study:
     if "config" not in result.facts:
         raise InputError(f"{command.replay}: holds no configuration to compute its rows from")
     config = load(CompareConfig, result.facts["config"])
-    device = choose_device(command.device)
+    # Other devices compute other cells, and not quite the same counts.
+    on_cpu = result.facts.get("hardware", {}).get("device") == "cpu"
+    device = choose_device("cpu" if on_cpu and command.device == "auto" else command.device)
     splits = config.dataset(data_root(command.data_root or config.data_root)).splits()
     folder = command.replay.parent
     if not (folder / "cells").is_dir():
