@@ -30,7 +30,7 @@ def similarity(query: Tensor, reference: Tensor, metric: Metric) -> Tensor:
     # the square of an offset that all embeddings share would drown the distances.
     centre = reference.detach().mean(1, keepdim=True)
     apart = reference - centre
-    own = (apart * (reference + centre)).sum(2).unsqueeze(1)
+    own = torch.linalg.vecdot(apart, reference + centre).unsqueeze(1)
     return torch.baddbmm(own, query, apart.transpose(1, 2), beta=-1, alpha=2)
 
 
