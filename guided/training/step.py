@@ -23,24 +23,28 @@ class Step:
         objective: of the main optimizer.
         adversary: terms of the adversaries.
         targets: of the batch: attributes, and amounts of deformations.
+        alone: of the encoder's own step, if a guidance alternates.
     """
 
     objective: Objective
     adversary: Mapping[str, Tensor]
     targets: Mapping[str, Tensor]
+    alone: Objective | None = None
 
     @property
     def terms(self) -> dict[str, Tensor]:
         """Every term, unweighted."""
-        return {**self.objective.terms, **self.adversary}
+        alone = self.alone.terms if self.alone else {}
+        return {**self.objective.terms, **self.adversary, **alone}
 
     def log(self, log: RunLog, model: GuidedVAE, step: int) -> None:
         """Write the terms, unweighted and weighted, and the guidances' measurements."""
         if not log.active:
             return
-        weights, terms = self.objective.weights, self.objective.terms
-        log.scalars("loss", {name: term.detach() for name, term in self.terms.items()}, step)
-        weighted = {name: weights[name] * term.detach() for name, term in terms.items()}
+        terms = {name: term.detach() for name, term in self.terms.items()}
+        log.scalars("loss", terms, step)
+        weights = {**self.objective.weights, **(self.alone.weights if self.alone else {})}
+        weighted = {name: weights[name] * term for name, term in terms.items() if name in weights}
         log.scalars("loss_weighted", {**weighted, "total": sum(weighted.values())}, step)
         log.histogram("kl_per_latent", self.objective.posterior.kl().mean(0).detach(), step)
         for strategy in model.strategies:
@@ -82,12 +86,19 @@ class Trainer:
             if adversarial
             else None
         )
+        self.alone = (
+            torch.optim.Adam(model.vae.encoder.parameters(), config.learning_rate, fused=True)
+            if model.alternates
+            else None
+        )
 
     @property
     def optimizers(self) -> dict[str, torch.optim.Optimizer]:
         optimizers: dict[str, torch.optim.Optimizer] = {"main": self.main}
         if self.adversary:
             optimizers["adversary"] = self.adversary
+        if self.alone:
+            optimizers["alone"] = self.alone
         return optimizers
 
     def step(self, number: int) -> Step:
@@ -106,7 +117,8 @@ class Trainer:
         deformed = config.augmentation.deform(images, chance)
         targets |= {f"applied {name}": a for name, a in deformed.amounts.items()}
         objective, adversary = self._minimised(deformed.images, targets, noise, number)
-        return Step(objective, adversary, targets)
+        alone = self._minimised_alone(deformed.images, targets, number)
+        return Step(objective, adversary, targets, alone)
 
     def _minimised(
         self, images: Tensor, targets: Mapping[str, Tensor], noise: torch.Generator, number: int
@@ -123,11 +135,25 @@ class Trainer:
             _minimise(self.adversary, torch.stack(list(adversary.values())).sum())
         return objective, adversary
 
+    def _minimised_alone(
+        self, images: Tensor, targets: Mapping[str, Tensor], number: int
+    ) -> Objective | None:
+        """The encoder's own step, if any, with noise of its own: the main step's stays paired
+        with that of other arms."""
+        if not self.alone:
+            return None
+        noise = generator(self.seed, "pretrain", "noise alone", number, device=self.device)
+        with autocast(self.precision, self.device):
+            objective = self.model.encoder_objective(images, targets, noise)
+        _minimise(self.alone, objective.total)
+        return objective
+
     def _set_learning_rates(self, number: int) -> None:
         if self.config.schedule == "constant":
             return
         factor = 0.5 * (1 + math.cos(math.pi * number / self.config.steps))
-        self.main.param_groups[0]["lr"] = self.config.learning_rate * factor
+        for optimizer in filter(None, (self.main, self.alone)):
+            optimizer.param_groups[0]["lr"] = self.config.learning_rate * factor
         if self.adversary:
             self.adversary.param_groups[0]["lr"] = self.config.adversary_learning_rate * factor
 
