@@ -53,7 +53,7 @@ class ExcitationInhibition(Guidance):
     inhibition alone: on a fresh encoding of the batch, against the adversary after its step, with
     batch norm in the adversary. ``steps="alternating"`` is that, without the batch norm; the
     encoder's batch norm sees each batch twice. The step has an Adam of its own, which ignores the
-    scale of a loss: ``inhibition`` has no effect there, and ``learning_rate`` sets its size.
+    scale of a loss: ``inhibition`` has no effect there; ``adversary_learning_rate`` sets its size.
 
     Args:
         attributes: name -> width of its slice of latents. ``class`` is the class label.

@@ -87,7 +87,9 @@ class Trainer:
             else None
         )
         self.alone = (
-            torch.optim.Adam(model.vae.encoder.parameters(), config.learning_rate, fused=True)
+            torch.optim.Adam(
+                model.vae.encoder.parameters(), config.adversary_learning_rate, fused=True
+            )
             if model.alternates
             else None
         )
@@ -152,10 +154,9 @@ class Trainer:
         if self.config.schedule == "constant":
             return
         factor = 0.5 * (1 + math.cos(math.pi * number / self.config.steps))
-        for optimizer in filter(None, (self.main, self.alone)):
-            optimizer.param_groups[0]["lr"] = self.config.learning_rate * factor
-        if self.adversary:
-            self.adversary.param_groups[0]["lr"] = self.config.adversary_learning_rate * factor
+        self.main.param_groups[0]["lr"] = self.config.learning_rate * factor
+        for optimizer in filter(None, (self.adversary, self.alone)):
+            optimizer.param_groups[0]["lr"] = self.config.adversary_learning_rate * factor
 
 
 def _minimise(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:

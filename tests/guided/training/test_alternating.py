@@ -1,6 +1,7 @@
 """Inhibition in a step of its own, after the adversary's."""
 
 import copy
+import math
 from dataclasses import replace
 from functools import partial
 
@@ -20,6 +21,9 @@ CONFIG = guided.PretrainConfig(
     kl_warmup=0,
     steps=4,
     batch_size=20,
+    learning_rate=2e-3,
+    adversary_learning_rate=1e-3,
+    schedule="cosine",
     shuffle=False,
     validate_every=2,
     log_every=1,
@@ -33,12 +37,14 @@ CONFIG = guided.PretrainConfig(
 def test_the_loop_is_the_loop_written_by_hand(data):
     train, validation = data
     model = build_model(CONFIG, train, seed=3).train()
-    main = torch.optim.Adam(model.main_parameters(), 1e-3)
-    adversary = torch.optim.Adam(model.adversary_parameters(), 1e-3)
-    alone = torch.optim.Adam(model.vae.encoder.parameters(), 1e-3)
+    main = torch.optim.Adam(model.main_parameters())
+    adversary = torch.optim.Adam(model.adversary_parameters())
+    alone = torch.optim.Adam(model.vae.encoder.parameters())
     network = model.guidance[1].adversaries["of class"]
     images, targets = train.images.float() / 255, {"class": train.labels["class"]}
     for step in range(4):
+        for optimizer, rate in [(main, 2e-3), (adversary, 1e-3), (alone, 1e-3)]:
+            optimizer.param_groups[0]["lr"] = rate * (1 + math.cos(math.pi * step / 4)) / 2
         objective = model.objective(
             images, targets, generator=generator(3, "pretrain", "noise", step)
         )
