@@ -139,7 +139,13 @@ class GuidedVAE(nn.Module):
     def encoder_objective(
         self, images: Tensor, targets: Mapping[str, Tensor], generator: torch.Generator
     ) -> Objective:
-        """The terms of the encoder's own step; arguments as for :meth:`objective`."""
+        """The terms of the encoder's own step.
+
+        Args:
+            images: float in [0, 1], ``[B, C, H, W]``.
+            targets: attribute -> int64 ``[B]``.
+            generator: of the posterior's draw.
+        """
         posterior = self.vae.posterior(images)
         z = posterior.sample(generator)
         terms: dict[str, Tensor] = {}

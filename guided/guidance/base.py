@@ -124,7 +124,7 @@ class GuidanceModule(nn.Module, ABC):
         return False
 
     def encoder_losses(self, z: Tensor, targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The terms that move the encoder alone, in a step and with an optimizer of their own.
+        """The terms that move the encoder alone, in a further step of the main optimizer.
 
         Args:
             z: a draw from a fresh encoding of the batch, after the adversaries' step;

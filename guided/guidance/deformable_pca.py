@@ -44,7 +44,7 @@ class DeformablePCA(Guidance):
     stay positive. With ``likelihood="bernoulli"`` and ``orthogonality="absolute"`` the terms are
     those of the authors' code (github.com/mlpc-ucsd/Guided-VAE), whose orthogonality term has
     to be weighted by 1 / batch size to match. There, the rotation has the opposite sign, and the
-    deformation has constant offsets and a scale that is linear in its latent, so that it may turn
+    deformation has learned offsets and a scale that is linear in its latent, so that it may turn
     negative and mirror the image.
 
     Args:

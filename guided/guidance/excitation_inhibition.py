@@ -49,11 +49,10 @@ class ExcitationInhibition(Guidance):
 
     With ``steps="joint"`` inhibition is a term of the main step, against the adversary as the
     last batch left it; then the adversary takes its step, on the same codes. The authors' code
-    (github.com/mlpc-ucsd/Guided-VAE) has a third step, with an optimizer of its own, for
-    inhibition alone: on a fresh encoding of the batch, against the adversary after its step, with
-    batch norm in the adversary. ``steps="alternating"`` is that, without the batch norm; the
-    encoder's batch norm sees each batch twice. The step has an Adam of its own, which ignores the
-    scale of a loss: ``inhibition`` has no effect there; ``adversary_learning_rate`` sets its size.
+    (github.com/mlpc-ucsd/Guided-VAE) has a third step, of inhibition alone: on a fresh encoding of
+    the batch, against the adversary after its step, by the main optimizer, so that the encoder
+    takes two steps a batch. ``steps="alternating"`` is that. Differs from their code: classifier
+    and adversary have no batch norm, and the adversary sees the main step's draw, not another.
 
     Args:
         attributes: name -> width of its slice of latents. ``class`` is the class label.

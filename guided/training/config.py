@@ -30,8 +30,7 @@ class PretrainConfig:
         steps: optimizer steps.
         batch_size: images a step.
         learning_rate: of Adam, for encoder, decoder and guidance.
-        adversary_learning_rate: of Adam, for the adversaries, and for the encoder in a step of its
-            own against them, if a guidance has one.
+        adversary_learning_rate: of Adam, for the adversaries.
         schedule: constant, or cosine to zero over ``steps``.
         validate_every: steps between validations; the best state is kept.
         patience: validations without improvement after which training stops; 0: never.

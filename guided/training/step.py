@@ -86,21 +86,12 @@ class Trainer:
             if adversarial
             else None
         )
-        self.alone = (
-            torch.optim.Adam(
-                model.vae.encoder.parameters(), config.adversary_learning_rate, fused=True
-            )
-            if model.alternates
-            else None
-        )
 
     @property
     def optimizers(self) -> dict[str, torch.optim.Optimizer]:
         optimizers: dict[str, torch.optim.Optimizer] = {"main": self.main}
         if self.adversary:
             optimizers["adversary"] = self.adversary
-        if self.alone:
-            optimizers["alone"] = self.alone
         return optimizers
 
     def step(self, number: int) -> Step:
@@ -140,14 +131,14 @@ class Trainer:
     def _minimised_alone(
         self, images: Tensor, targets: Mapping[str, Tensor], number: int
     ) -> Objective | None:
-        """The encoder's own step, if any, with noise of its own: the main step's stays paired
-        with that of other arms."""
-        if not self.alone:
+        """The encoder's own step, if any, by the main optimizer, which leaves parameters without a
+        gradient alone. With noise of its own: the main step's stays paired with other arms'."""
+        if not self.model.alternates:
             return None
         noise = generator(self.seed, "pretrain", "noise alone", number, device=self.device)
         with autocast(self.precision, self.device):
             objective = self.model.encoder_objective(images, targets, noise)
-        _minimise(self.alone, objective.total)
+        _minimise(self.main, objective.total)
         return objective
 
     def _set_learning_rates(self, number: int) -> None:
@@ -155,8 +146,8 @@ class Trainer:
             return
         factor = 0.5 * (1 + math.cos(math.pi * number / self.config.steps))
         self.main.param_groups[0]["lr"] = self.config.learning_rate * factor
-        for optimizer in filter(None, (self.adversary, self.alone)):
-            optimizer.param_groups[0]["lr"] = self.config.adversary_learning_rate * factor
+        if self.adversary:
+            self.adversary.param_groups[0]["lr"] = self.config.adversary_learning_rate * factor
 
 
 def _minimise(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
