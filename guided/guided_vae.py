@@ -131,6 +131,31 @@ class GuidedVAE(nn.Module):
             weights |= strategy.weights
         return Objective(terms, weights, posterior, z)
 
+    @property
+    def alternates(self) -> bool:
+        """True if a guidance has terms for a step of the encoder alone."""
+        return any(strategy.alternates for strategy in self.strategies)
+
+    def encoder_objective(
+        self, images: Tensor, targets: Mapping[str, Tensor], generator: torch.Generator
+    ) -> Objective:
+        """The terms of the encoder's own step.
+
+        Args:
+            images: float in [0, 1], ``[B, C, H, W]``.
+            targets: attribute -> int64 ``[B]``.
+            generator: of the posterior's draw.
+        """
+        posterior = self.vae.posterior(images)
+        z = posterior.sample(generator)
+        terms: dict[str, Tensor] = {}
+        weights: dict[str, float] = {}
+        for strategy in self.strategies:
+            if strategy.alternates:
+                terms |= strategy.encoder_losses(z, targets)
+                weights |= strategy.weights
+        return Objective(terms, weights, posterior, z)
+
     def adversary_losses(self, z: Tensor, targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The adversaries' terms for a draw ``[B, latent_dim]``; empty without adversaries."""
         terms: dict[str, Tensor] = {}

@@ -75,7 +75,7 @@ def _one_thread():
 def folder(tmp_path_factory):
     """Working directory with mine.py, which holds the classes of docs/extending.md."""
     path = tmp_path_factory.mktemp("extending")
-    classes = [blocks(section(title), "python")[0] for title in SECTIONS]
+    classes = [block for title in SECTIONS for block in blocks(section(title), "python")]
     (path / "mine.py").write_text("\n".join(classes))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(path)
@@ -121,7 +121,7 @@ def test_commands_are_accepted(command, folder, capsys):
         assert main([name, *arguments, "--print-config"]) == 0
     printed = capsys.readouterr()
     assert not printed.err
-    assert yaml.safe_load(printed.out)["dataset"]
+    assert {"dataset", "results", "replay"} & set(yaml.safe_load(printed.out))
 
 
 def test_no_remembered_figure():
@@ -236,6 +236,9 @@ def test_own_class_is_used_by_a_study(title, folder):
     rows = json.loads((folder / title / "results.json").read_text())["rows"]
     new = {"A guidance": "ink", "A learner": "median_trained"}.get(title, "vae")
     assert [row for row in rows if new in (row["arm"], row["learner"]) and 0 < row["error"] < 100]
+    asked = [pair["question"] for row in rows if row["arm"] == "centres" for pair in row["pairs"]]
+    if title == "A guidance":
+        assert asked == ["labels and guidance together", "guidance beyond labels"]
 
 
 def test_own_classes_are_trained_saved_and_loaded_by_evaluate(folder, capsys):

@@ -9,7 +9,7 @@ import pytest
 
 from fewshot.commands.report import kind_of
 from fewshot.study import page_tables as tables
-from fewshot.study.rows import LakeRow, LatentsRow, Published, ResultRow
+from fewshot.study.rows import LakeRow, LatentsRow, Pair, Published, ResultRow
 
 ROOT = Path(__file__).parent.parent
 PUBLISHED = sorted((ROOT / "runs" / "published").glob("*.json"))
@@ -75,7 +75,7 @@ def test_published_rows_are_what_their_counts_give(file):
 
 # Tables of rows that are known.
 
-SHARED = {"encoder": "pretrained", "guidance": (), "seeds": (0, 1), "paired_with": None}
+SHARED = {"encoder": "pretrained", "guidance": (), "seeds": (0, 1)}
 LEARNER = {
     "labelled": 1.0,
     "latents": "all",
@@ -90,34 +90,30 @@ LEARNER = {
 }
 
 
-def paired(difference, partner):
+def pairs(difference=None, partner="vae", **more):
     if difference is None:
-        return {}
+        return ()
     ends = (difference - 0.5, difference + 0.5)
-    return {
-        "paired_difference": difference,
-        "paired_difference_ci95": ends,
-        "paired_with": partner,
-    }
+    return (Pair(by="arm", partner=partner, difference=difference, ci95=ends, **more),)
 
 
-def row(arm, learner, error, difference=None, partner="vae", **more):
+def row(arm, learner, error, *difference, **more):
     values = {
         "arm_group": arm,
         "learner_group": learner,
         "episodes": 2,
-        "error_ci95_episodes": None,
+        "test_classes": 9,
+        "error_ci95": (error - 1, error + 1),
+        "pairs": pairs(*difference),
     }
-    ends = {"error_ci95_seeds": (error - 1, error + 1)}
-    given = values | SHARED | LEARNER | ends | paired(difference, partner) | more
-    return ResultRow(arm=arm, learner=learner, error=error, **given)
+    return ResultRow(arm=arm, learner=learner, error=error, **(values | SHARED | LEARNER | more))
 
 
 def test_the_paired_difference_has_a_column_of_its_own():
     rows = [
         row("vae", "ridge", 20.0),
         row("vae", "ridge", 10.0, n_shot=5),
-        row("guided", "ridge", 18.0, -2.0, latents="class"),
+        row("guided", "ridge", 18.0, latents="class", pairs=pairs(-2.0, stands=True)),
         row("guided", "ridge", 10.04, 0.04, latents="class", n_shot=5),
         row("vae", "another", 99.0),
     ]
@@ -125,10 +121,24 @@ def test_the_paired_difference_has_a_column_of_its_own():
         "| arm (latents) | 5-way 1-shot | minus vae | 5-way 5-shot | minus vae |\n"
         "|---|---|---|---|---|\n"
         "| vae | 20.0 ± 1.0 |  | 10.0 ± 1.0 |  |\n"
-        "| guided (class) | 18.0 ± 1.0 | -2.0 (-2.5 … -1.5) "
+        "| guided (class) | 18.0 ± 1.0 | -2.0 (-2.5 … -1.5) † "
         "| 10.0 ± 1.0 | +0.0 (-0.5 … +0.5) |\n"
     )
     assert "minus" not in tables.results_table(rows, "another")
+
+
+def test_each_partner_but_the_first_has_a_line():
+    both = pairs(-2.0, latents="class", question="guidance") + pairs(1.0, "labels", stands=True)
+    rows = [
+        row("labels", "ridge", 17.0),
+        row("guided", "ridge", 18.0, latents="class", pairs=both),
+        row("guided", "ridge", 8.0, latents="class", n_shot=5, pairs=both[:1]),
+    ]
+    assert tables.controls_table(rows, "ridge") == (
+        "| arm (latents) | minus | answers | 5-way 1-shot | 5-way 5-shot |\n"
+        "|---|---|---|---|---|\n"
+        "| guided (class) | labels (all) |  | +1.0 (+0.5 … +1.5) † |  |\n"
+    )
 
 
 def test_learners_are_lines_and_others_follow_with_their_source():
@@ -172,15 +182,15 @@ def test_numbers_of_latents_are_columns():
             latent_dim=latent_dim,
             images=10,
             error=error,
-            error_ci95_seeds=None,
             fid=fid,
             fid_ci95_seeds=None,
-            **SHARED | paired(*difference, "vae"),
+            pairs=pairs(*difference),
+            **SHARED,
         )
 
     rows = [
-        probed("vae", 16, 3.0, 12.34, None),
-        probed("vae", 32, 2.0, 5.0, None),
+        probed("vae", 16, 3.0, 12.34),
+        probed("vae", 32, 2.0, 5.0),
         probed("random", 16, 9.0, None, 6.0),
         probed("random", 32, 8.0, None, 6.0),
     ]
@@ -201,9 +211,7 @@ def test_lakes_task_is_a_line_for_each_row_then_others():
         learner="ridge",
         learner_group="ridge",
         error=62.583,
-        error_ci95_seeds=None,
-        error_ci95_binomial=(57.66, 67.1),
-        error_ci95_runs=None,
+        error_ci95=(57.66, 67.1),
         error_by_seed=(62.0, 63.25),
         runs=20,
         trials=400,
@@ -212,7 +220,7 @@ def test_lakes_task_is_a_line_for_each_row_then_others():
     people = Published("people", {"20w1s within alphabet": 4.5}, "Lake et al. 2015")
     table = tables.lake_page([vae], "", "Lake's own runs", 400, [people])
     assert table == (
-        "| Lake's own runs | error in % | 95 % of 400 trials | 95 % over runs | each seed "
+        "| Lake's own runs | error in % | 95 %, these 400 trials | 95 %, other runs | each seed "
         "| paired difference |\n|---|---|---|---|---|---|\n"
         "| vae, ridge | 62.6 | 57.7 … 67.1 | – | 62.0, 63.2 |  |\n"
         "| people, on Lake's own runs (Lake et al. 2015) | 4.5 |  |  |  |  |\n"

@@ -10,7 +10,7 @@ PURPOSES = {
     "compare": "the study: guided against unguided encoders, paired, over seeds",
     "probe": "linear classifiers and sample quality: what the latents hold",
     "lake": "Lake's one-shot classification, with a study's encoders and learners",
-    "report": "rows, tables and figures again, from a study's counts of wrong answers",
+    "report": "tables and figures again, from a study's counts of wrong answers",
 }
 
 COMMON = {
@@ -90,7 +90,7 @@ KEYS: Mapping[str, Mapping[str, str]] = {
         "output": "run folder (default: runs/ and the study's name)",
     },
     "report": {
-        "output": "folder to write to (default: runs/report/ and the study's name)",
+        "output": "folder to write to (default: runs/report/<study>)",
     },
 }
 """Command -> main key -> its meaning, in at most 55 characters."""
@@ -109,7 +109,6 @@ EXAMPLES = {
         "fewshot train --dataset Glyphs --train.steps 200 --output runs/proto",
     ),
     "evaluate": (
-        "fewshot evaluate configs/omniglot/evaluate.yaml",
         "fewshot evaluate --dataset Glyphs --encoder runs/pretrain/encoder.safetensors",
         "fewshot evaluate --replay runs/quickstart/results.json --row 5",
     ),

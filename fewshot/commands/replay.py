@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fewshot.commands.common import Command
 from fewshot.commands.compare import CompareConfig
@@ -14,7 +13,7 @@ from fewshot.config import load, parse
 from fewshot.data.roots import data_root
 from fewshot.environment import choose_device
 from fewshot.episodes import Setting
-from fewshot.study.counts import Counts
+from fewshot.study.counts import Counts, Wrong
 from fewshot.study.result import StudyResult, read_result
 from fewshot.study.rows import ResultRow
 from fewshot.study.run import Study
@@ -43,27 +42,32 @@ class ReplayCommand(Command):
 def main(arguments: Sequence[str]) -> None:
     """Run the command."""
     command = parse(ReplayCommand, arguments, "fewshot evaluate --replay")
-    content = read_result(command.replay)
-    if kind_of(content) is not StudyResult:
+    if kind_of(read_result(command.replay)) is not StudyResult:
         raise InputError(f"replay: {command.replay} is no comparison; only its rows are replayed")
-    result = StudyResult.from_json(content)
+    result = StudyResult.load(command.replay)
+    counts = StudyResult.load_counts(command.replay)
     if not 0 <= command.row < len(result.rows):
         raise InputError(
             f"row: expected 0 to {len(result.rows) - 1}, the rows of {command.replay}, "
             f"got {command.row}"
         )
     row = result.rows[command.row]
+    stored = _counts_of(row, counts, command.replay)
     print(f"row {command.row}: {arm_label(row)}, {row.learner}, {ways_and_shots(row)}")
     study = _study(command, result)
     wrong = study.recompute(
         row.arm, row.learner, row.latents, Setting(row.n_way, row.n_shot, row.n_query)
     )
-    print(_compared(row, wrong, StudyResult.load_counts(command.replay), command.replay))
+    print(_compared(row, wrong, stored, command.replay))
 
 
 def _study(command: ReplayCommand, result: StudyResult) -> Study:
+    if "config" not in result.facts:
+        raise InputError(f"{command.replay}: holds no configuration to compute its rows from")
     config = load(CompareConfig, result.facts["config"])
-    device = choose_device(command.device)
+    # Other devices compute other cells, and not quite the same counts.
+    on_cpu = result.facts.get("hardware", {}).get("device") == "cpu"
+    device = choose_device("cpu" if on_cpu and command.device == "auto" else command.device)
     splits = config.dataset(data_root(command.data_root or config.data_root)).splits()
     folder = command.replay.parent
     if not (folder / "cells").is_dir():
@@ -71,24 +75,38 @@ def _study(command: ReplayCommand, result: StudyResult) -> Study:
     return Study(replace(config, output=folder), splits, folder, device=device)
 
 
-def _compared(
-    row: ResultRow, wrong: NDArray[np.unsignedinteger], counts: Counts, file: Path
-) -> str:
+def _counts_of(row: ResultRow, counts: Counts, file: Path) -> Wrong:
+    """The counts on file of a row, ``[seeds, episodes]``.
+
+    Raises:
+        InputError: there are none, or they are not those of the row's error.
+    """
+    name, expected = "|".join(row.key), (len(row.seeds), row.episodes)
+    stored = counts.wrong.get(row.key)
+    if stored is None or stored.shape != expected:
+        raise InputError(f"{file}: its counts have no {name} of {expected} seeds and episodes")
+    error = _error(row, stored)
+    if round(error, 4) != row.error:
+        raise InputError(f"{file}: its row has the error {row.error} %, its counts {error:.4f}")
+    return stored
+
+
+def _error(row: ResultRow, wrong: Wrong) -> float:
+    return 100 * float(wrong.mean()) / (row.n_way * row.n_query)
+
+
+def _compared(row: ResultRow, wrong: Wrong, stored: Wrong, file: Path) -> str:
     """A sentence on the row computed again beside the one on file.
 
     Raises:
-        InputError: the error on file is not that of its counts, or the new one is outside its
-            interval.
+        InputError: the new error is outside the interval on file.
     """
-    stored = counts.wrong[row.key]
-    errors = [100 * float(w.mean()) / (row.n_way * row.n_query) for w in (wrong, stored)]
-    if round(errors[1], 4) != row.error:
-        raise InputError(f"{file}: its row has the error {row.error} %, its counts {errors[1]:.4f}")
+    error = _error(row, wrong)
     if np.array_equal(wrong, stored):
-        return f"error {errors[0]:.2f} %: the same in all {wrong.size} episodes"
+        return f"error {error:.2f} %: the same in all {wrong.size} episodes"
     differ = f"other counts in {int((wrong != stored).sum())} of {wrong.size} episodes"
-    beside = f"{errors[0]:.2f} % now, {row.error:.2f} % (95 % {span(row.error_ci95)}) on file"
+    beside = f"{error:.2f} % now, {row.error:.2f} % (95 % {span(row.error_ci95)}) on file"
     low, high = row.error_ci95 or (row.error, row.error)
-    if not low <= errors[0] <= high:
+    if not low <= error <= high:
         raise InputError(f"{file}: error {beside}; {differ}")
     return f"error {beside}, within its interval; {differ}"

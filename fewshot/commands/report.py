@@ -40,9 +40,8 @@ def main(arguments: Sequence[str]) -> None:
     given = ["--results", *named] if named else []
     config = parse(ReportCommand, [*given, *arguments[len(named) :]], "fewshot report")
     source = config.results / "results.json" if config.results.is_dir() else config.results
-    content = read_result(source)
-    kind = kind_of(content)
-    result = kind.from_json(content)
+    kind = kind_of(read_result(source))
+    result = kind.load(source)
     counts = kind.load_counts(source)
     again = result.rescored(counts)
     output = config.output or Path("runs") / "report" / result.study

@@ -1,14 +1,20 @@
 """Logistic regression on the support, a usual probe of self-supervised encoders."""
 
-import math
+from collections.abc import Callable
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from fewshot.episodes import Episodes
 from fewshot.learners.base import BatchNormPolicy, Learner
 from guided.encoder import Encoder
-from guided.errors import check_positive
+from guided.errors import InputError, check_positive
+
+PRECISION = 1e-6  # of the weights, for embeddings of mean squared norm 1
+NEWTON_STEPS = 50
+CONJUGATE_STEPS = 1000
+TINY = 1e-300
 
 
 class LinearProbe(Learner):
@@ -16,8 +22,9 @@ class LinearProbe(Learner):
 
     Source: the base learner of Tian et al. (2020), arXiv:2003.11539; in their code,
     scikit-learn's ``LogisticRegression(C=1)`` on embeddings of norm one. Minimises
-    Σ cross-entropy + penalty / 2 · ‖W‖², with an unpenalised intercept, by Nesterov's accelerated
-    gradient descent. The steps are differentiable.
+    Σ cross-entropy + penalty / 2 · ‖W‖², with an unpenalised intercept, by Newton's method until
+    it has converged. In meta-training the gradient is that of the solution (implicit
+    differentiation).
 
     Differs from the paper: embeddings are centred on the mean of the support and divided by the
     root of their mean squared norm, instead of each by its own norm, because latents have an
@@ -25,61 +32,175 @@ class LinearProbe(Learner):
 
     Args:
         encoder: images ``[B, C, H, W]`` to embeddings ``[B, out_dim]``.
-        penalty: weight of the penalty, 1 / C, > 0.
-        steps: steps of gradient descent, at least 1. At penalty 1 and up to about 100 support
-            images, 100 steps leave an error of the logits below 1e-5; the number needed grows
-            with √(images / penalty).
+        penalty: weight of the penalty, 1 / C, > 0; below about 1e-7 double precision is not
+            enough.
         batch_norm: where batch norm takes its statistics; see :class:`Learner`.
     """
 
     def __init__(
-        self,
-        encoder: Encoder,
-        *,
-        penalty: float = 1.0,
-        steps: int = 100,
-        batch_norm: BatchNormPolicy = "frozen",
+        self, encoder: Encoder, *, penalty: float = 1.0, batch_norm: BatchNormPolicy = "frozen"
     ) -> None:
         super().__init__(encoder, batch_norm)
-        check_positive("LinearProbe", penalty=penalty, steps=steps)
+        check_positive("LinearProbe", penalty=penalty)
         self.penalty = penalty
-        self.steps = steps
 
     def logits(self, episodes: Episodes) -> Tensor:
+        """As for every :class:`Learner`.
+
+        Raises:
+            InputError: embeddings are not finite, or the penalty is too small for the fit to
+                converge in double precision.
+        """
         embedded = self.embed(episodes)
         support = embedded.support.flatten(1, 2)
         centre = support.mean(1, keepdim=True)
         support = support - centre
         scale = support.square().sum(2).mean(1).clamp_min(1e-12).rsqrt()[:, None, None]
-        support = support * scale
         query = (embedded.query.flatten(1, 2) - centre) * scale
-        one_hot = F.one_hot(episodes.support_labels(), episodes.n_way).to(support.dtype)
-        dual, intercept = self._fit(support @ support.mT, one_hot)
-        return query @ support.mT @ dual + intercept
+        one_hot = F.one_hot(episodes.support_labels(), episodes.n_way).double()
+        weights, intercept = self._fit((support * scale).double(), one_hot)
+        return query @ weights.to(query) + intercept.to(query)
 
-    def _fit(self, gram: Tensor, one_hot: Tensor) -> tuple[Tensor, Tensor]:
-        """The fit in dual form: A ``[E, n, k]`` and b ``[E, 1, k]`` of the logits X Xᵀ A + b.
-
-        Descent from W = 0 stays in the span of the support, so W = Xᵀ A, and products with the
-        n × n Gram matrix are cheaper than those with d-dimensional embeddings.
+    def _fit(self, support: Tensor, one_hot: Tensor) -> tuple[Tensor, Tensor]:
+        """Weights ``[E, d, k]`` and intercepts ``[E, 1, k]``.
 
         Args:
-            gram: X Xᵀ, ``[E, n, n]``.
+            support: X, ``[E, n, d]``, centred.
             one_hot: labels ``[n, k]``.
         """
-        n, k = one_hot.shape
-        curvature = self.penalty / n
-        # 1 over a bound on the curvature of the mean cross-entropy: the Hessian of softmax is at
-        # most 1/2, the second moment of the support at most 1 (centred, mean squared norm 1).
-        step = 1 / (0.5 + curvature)
-        momentum = (1 - math.sqrt(curvature * step)) / (1 + math.sqrt(curvature * step))
-        dual = ahead = gram.new_zeros(len(gram), n, k)
-        intercept = ahead_intercept = gram.new_zeros(len(gram), 1, k)
-        for _ in range(self.steps):
-            residual = ((gram @ ahead + ahead_intercept).softmax(2) - one_hot) / n
-            before, before_intercept = dual, intercept
-            dual = ahead - step * (residual + curvature * ahead)
-            intercept = ahead_intercept - step * residual.sum(1, keepdim=True)
-            ahead = dual + momentum * (dual - before)
-            ahead_intercept = intercept + momentum * (intercept - before_intercept)
-        return dual, intercept
+        with torch.no_grad():
+            axes, coordinates = _principal_coordinates(support)
+            fit = _Regression(coordinates, one_hot, self.penalty)
+            solution, p = fit.solve()
+        inside, intercept = solution[:, :-1], solution[:, -1:]
+        weights = axes @ inside
+        if not support.requires_grad:
+            return weights, intercept
+
+        # d W = -H⁻¹ d G, where G is the gradient of the objective, 0 at the solution, as a
+        # function of the support. Outside of the support's span the Hessian H is the penalty.
+        def solved(slopes: Tensor) -> Tensor:
+            own = axes.mT @ slopes[:, :-1]
+            right = torch.cat([own, slopes[:, -1:]], 1)
+            found = fit.newton(p, right, PRECISION * _norm(right))
+            outside = (slopes[:, :-1] - axes @ own) / self.penalty
+            return torch.cat([axes @ found[:, :-1] + outside, found[:, -1:]], 1)
+
+        residual = (support @ weights + intercept).softmax(2) - one_hot
+        slopes = support.mT @ residual + self.penalty * weights
+        gradient = torch.cat([slopes, residual.sum(1, keepdim=True)], 1)
+        gradient.register_hook(solved)
+        return weights - gradient[:, :-1], intercept - gradient[:, -1:]
+
+
+def _principal_coordinates(support: Tensor) -> tuple[Tensor, Tensor]:
+    """The principal axes ``[E, d, n]`` of X, and its coordinates ``[E, n, n]`` along them.
+
+    The solution lies in the span of the support, which is small, whatever d.
+
+    Raises:
+        InputError: X is not finite.
+    """
+    gram = support @ support.mT
+    if not gram.isfinite().all():
+        raise InputError("LinearProbe: the embeddings are not finite")
+    values, vectors = torch.linalg.eigh(gram)
+    lengths = values.clamp_min(0).sqrt()
+    exists = values > 1e-12 * values[:, -1:]
+    inverse = torch.where(exists, 1 / lengths.clamp_min(TINY), 0)
+    return support.mT @ (vectors * inverse[:, None]), vectors * (lengths * exists)[:, None]
+
+
+class _Regression:
+    """The logistic regressions of E episodes: weights V ``[E, m + 1, k]``, of which the last row
+    is the intercepts.
+
+    Args:
+        coordinates: ``[E, n, m]``.
+        one_hot: labels ``[n, k]``.
+        penalty: of all rows of V but the last.
+    """
+
+    def __init__(self, coordinates: Tensor, one_hot: Tensor, penalty: float) -> None:
+        self.z = F.pad(coordinates, (0, 1), value=1.0)
+        self.one_hot, self.penalty = one_hot, penalty
+        self.penalties = self.z.new_full((self.z.shape[2], 1), penalty)
+        self.penalties[-1] = 0
+
+    def solve(self) -> tuple[Tensor, Tensor]:
+        """The solution, and its probabilities of the classes ``[E, n, k]``.
+
+        Raises:
+            InputError: it is not found.
+        """
+        v = self.z.new_zeros(len(self.z), self.z.shape[2], self.one_hot.shape[1])
+        value, p = self._objective(v)
+        # The objective is as convex as the penalty, so this bounds the distance to the solution.
+        tolerance = PRECISION * min(self.penalty, 1)
+        for _ in range(NEWTON_STEPS):
+            gradient = self.z.mT @ (p - self.one_hot) + self.penalties * v
+            norm = _norm(gradient)
+            moving = ~(norm <= tolerance)  # so that NaN is no solution
+            if not moving.any():
+                return v, p
+            accuracy = (norm * norm.sqrt().clamp(1e-3, 0.1)).clamp_min(0.1 * tolerance)
+            step = -self.newton(p, gradient, torch.where(moving, accuracy, torch.inf))
+            worse = moving
+            while worse.any():  # halve the steps that lead up
+                ahead, p = self._objective(v + step)
+                worse = ahead > value + 1e-12 * value
+                step = torch.where(worse, step / 2, step)
+            v, value = v + step, ahead
+        raise InputError(
+            f"LinearProbe.penalty: with {self.penalty:g}, {int(moving.sum())} of {len(v)} fits "
+            f"have not converged in {NEWTON_STEPS} steps; raise it"
+        )
+
+    def _objective(self, v: Tensor) -> tuple[Tensor, Tensor]:
+        logarithms = (self.z @ v).log_softmax(2)
+        fit = -(self.one_hot * logarithms).sum((1, 2), keepdim=True)
+        cost = (self.penalties * v.square()).sum((1, 2), keepdim=True) / 2
+        return fit + cost, logarithms.exp()
+
+    def newton(self, p: Tensor, right: Tensor, tolerance: Tensor) -> Tensor:
+        """H⁻¹ of ``[E, m + 1, k]``, H being the Hessian where the probabilities are p.
+
+        By conjugate gradients, preconditioned by the diagonal of H; ``tolerance``: norm of what
+        remains.
+        """
+
+        def hessian(v: Tensor) -> Tensor:
+            weighted = p * (self.z @ v)
+            moved = weighted - p * weighted.sum(2, keepdim=True)
+            return self.z.mT @ moved + self.penalties * v
+
+        diagonal = self.z.square().mT @ (p * (1 - p)) + self.penalties
+        return _conjugate_gradient(hessian, right, diagonal.clamp_min(TINY), tolerance)
+
+
+def _conjugate_gradient(
+    product: Callable[[Tensor], Tensor],
+    right: Tensor,
+    diagonal: Tensor,
+    tolerance: Tensor,
+) -> Tensor:
+    found, rest = torch.zeros_like(right), right
+    direction = rest / diagonal
+    along = (rest * direction).sum((1, 2), keepdim=True)
+    for _ in range(CONJUGATE_STEPS):
+        moving = _norm(rest) > tolerance
+        if not moving.any():
+            break
+        image = product(direction)
+        curvature = (direction * image).sum((1, 2), keepdim=True)
+        length = torch.where(moving, along / curvature.clamp_min(TINY), 0)
+        found = found + length * direction
+        rest = rest - length * image
+        scaled = rest / diagonal
+        before, along = along, (rest * scaled).sum((1, 2), keepdim=True)
+        direction = scaled + along / before.clamp_min(TINY) * direction
+    return found
+
+
+def _norm(values: Tensor) -> Tensor:
+    return values.square().sum((1, 2), keepdim=True).sqrt()

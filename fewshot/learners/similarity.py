@@ -18,16 +18,20 @@ def similarity(query: Tensor, reference: Tensor, metric: Metric) -> Tensor:
     Args:
         query: ``[E, q, d]``.
         reference: ``[E, r, d]``.
-        metric: ``squared_euclidean``: minus the squared distance, plus the squared norm of the
-            query, which is the same for all references. ``cosine``: the cosine, in [-1, 1].
+        metric: ``squared_euclidean``: minus the squared distance, plus the query's to the mean
+            reference, the same for all references. ``cosine``: the cosine, in [-1, 1].
 
     Returns:
         ``[E, q, r]``.
     """
     if metric == "cosine":
         return F.normalize(query, dim=2) @ F.normalize(reference, dim=2).transpose(1, 2)
-    norms = reference.square().sum(2).unsqueeze(1)
-    return torch.baddbmm(norms, query, reference.transpose(1, 2), beta=-1, alpha=2)
+    # |q - c|² - |q - r|² = 2 q (r - c) - (r - c)(r + c), where c is the mean reference. With c = 0
+    # the square of an offset that all embeddings share would drown the distances.
+    centre = reference.detach().mean(1, keepdim=True)
+    apart = reference - centre
+    own = torch.linalg.vecdot(apart, reference + centre).unsqueeze(1)
+    return torch.baddbmm(own, query, apart.transpose(1, 2), beta=-1, alpha=2)
 
 
 class Temperature(nn.Module):

@@ -64,18 +64,28 @@ class Counts:
         if not path.exists():
             raise InputError(f"{path}: missing; it holds the counts that rows are scored from")
         try:
-            with np.load(path, allow_pickle=False) as stored:
+            # Opened here: numpy leaves a file open that is no archive.
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 arrays = {tuple(name.split("|")): stored[name] for name in stored}
         except Exception as error:  # zipfile and numpy raise many
             raise InputError(f"{path}: not the counts of a finished run ({error})") from error
         wrong = {key[1:]: counts for key, counts in arrays.items() if key[0] == "wrong"}
         if not wrong:
             raise InputError(f"{path}: holds no counts of wrong answers, expected wrong|ARM|...")
-        episodes = {
-            key[1]: EpisodeList(int(arrays["seed", key[1]]), classes)
-            for key, classes in arrays.items()
-            if key[0] == "classes"
-        }
+        for key, counts in wrong.items():
+            if counts.dtype.kind != "u" or counts.ndim < 2:
+                raise InputError(
+                    f"{path}: wrong|{'|'.join(key)}: expected unsigned integers "
+                    "[seeds, episodes, ...]"
+                )
+        episodes = {}
+        for kind, *label in arrays:
+            if kind == "classes":
+                if ("seed", *label) not in arrays:
+                    name = "|".join(label)
+                    raise InputError(f"{path}: has classes|{name} without seed|{name}")
+                seed = int(arrays["seed", *label])
+                episodes[label[0]] = EpisodeList(seed, arrays["classes", *label])
         return cls(wrong, episodes)
 
 

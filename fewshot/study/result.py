@@ -87,11 +87,14 @@ class Result(Generic[R]):
             source: the run folder, or the file.
 
         Raises:
-            InputError: there is no finished run.
+            InputError: there is no finished run, or one of another kind.
         """
         file = Path(source)
         file = file / cls.file_name if file.is_dir() else file
-        return cls.from_json(read_result(file), file.parent)
+        try:
+            return cls.from_json(read_result(file), file.parent)
+        except (KeyError, TypeError) as error:
+            raise InputError(f"{file}: not the result of such a run ({error!r})") from error
 
     @classmethod
     def load_counts(cls, source: Path | str) -> Counts:
@@ -105,10 +108,11 @@ class Result(Generic[R]):
             InputError: they are missing.
         """
         path = Path(source)
-        own, beside = path.with_suffix(".npz"), path.parent / cls.counts_name
         if path.is_dir():
-            return Counts.load(path / cls.counts_name)
-        return Counts.load(beside if beside.exists() and not own.exists() else own)
+            path /= cls.file_name
+        own, beside = path.with_suffix(".npz"), path.with_name(cls.counts_name)
+        in_run = path.name == cls.file_name or beside.exists()
+        return Counts.load(own if own.exists() or not in_run else beside)
 
     def rescored(self, counts: Counts) -> Self:
         """The same result with rows scored again from their counts of wrong answers."""
@@ -167,8 +171,8 @@ def read_result(file: Path) -> dict[str, Any]:
     """
     try:
         content: dict[str, Any] = json.loads(file.read_text())
-        content["study"], content["rows"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        content["study"], content["rows"][0]["arm"]
+    except (OSError, ValueError, LookupError, TypeError) as error:
         raise InputError(f"{file}: not the result of a finished run ({error})") from error
     return content
 

@@ -145,6 +145,9 @@ def scored(rows: Sequence[R], errors: Mapping[RowKey, Errors], counts: Counts) -
 
 def _scored(row: R, errors: Mapping[RowKey, Errors], counts: Counts) -> R:
     values = _errors_of(row.key, errors)
+    if len(values) != len(row.seeds):
+        name = "|".join(row.key)
+        raise InputError(f"{name}: counts of {len(values)} seeds, the row has {len(row.seeds)}")
     crossed = Crossed.of(values)
     found: dict[str, Any] = {
         "error": rounded(crossed.mean),
@@ -158,6 +161,8 @@ def _scored(row: R, errors: Mapping[RowKey, Errors], counts: Counts) -> R:
 
 def _compared(row: Row, pair: Pair, errors: Mapping[RowKey, Errors], counts: Counts) -> Pair:
     values, partner = errors[row.key], _errors_of(row.key_of(pair), errors)
+    if values.shape != partner.shape:
+        raise InputError(f"{'|'.join(row.key)}: counts of other episodes than {pair.partner}'s")
     paired = paired_difference(values, partner)
     crossed = paired.crossed
     several = crossed.n_seeds > 1

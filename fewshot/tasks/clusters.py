@@ -51,7 +51,8 @@ class ClusterTasks(TaskSource):
         codes = embedded(context, latents)
         if unit_length:
             codes = F.normalize(codes, dim=1)
-        codes = codes / codes.std(0).clamp_min(1e-6)
+        # Centred, because scikit-learn expands the squares of distances in single precision.
+        codes = (codes - codes.mean(0)) / codes.std(0).clamp_min(1e-6)
         labellings = []
         for number in range(n_partitions):
             seed = derive_seed(context.seed, "cluster tasks", number)

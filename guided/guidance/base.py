@@ -93,7 +93,7 @@ class GuidanceModule(nn.Module, ABC):
     @property
     @abstractmethod
     def weights(self) -> Mapping[str, float]:
-        """The weight of each term that :meth:`losses` returns."""
+        """The weight of each term that :meth:`losses` and :meth:`encoder_losses` return."""
 
     @property
     def attributes(self) -> tuple[str, ...]:
@@ -120,6 +120,21 @@ class GuidanceModule(nn.Module, ABC):
         Args:
             z: a draw, detached: an adversary never moves the encoder; ``[B, latent_dim]``.
             targets: attribute -> int64 ``[B]``.
+        """
+        return {}
+
+    @property
+    def alternates(self) -> bool:
+        """True if :meth:`encoder_losses` are minimised after each step of the adversaries."""
+        return False
+
+    def encoder_losses(self, z: Tensor, targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The terms that move the encoder alone, in a further step of the main optimizer.
+
+        Args:
+            z: a draw from a fresh encoding of the batch, after the adversaries' step;
+                ``[B, latent_dim]``.
+            targets: as for :meth:`losses`.
         """
         return {}
 

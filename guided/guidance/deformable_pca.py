@@ -43,7 +43,9 @@ class DeformablePCA(Guidance):
     deformations compose into one affine map, sampled once; scales are exponentials, so that they
     stay positive. With ``likelihood="bernoulli"`` and ``orthogonality="absolute"`` the terms are
     those of the authors' code (github.com/mlpc-ucsd/Guided-VAE), whose orthogonality term has
-    to be weighted by 1 / batch size to match.
+    to be weighted by 1 / batch size to match. There, the rotation has the opposite sign, and the
+    deformation has learned offsets and a scale that is linear in its latent, so that it may turn
+    negative and mirror the image.
 
     Args:
         deformations: names of the deformations, each a latent, in the order of their latents.

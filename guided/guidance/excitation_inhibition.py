@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -44,9 +44,15 @@ class ExcitationInhibition(Guidance):
 
     Differs from the paper: several attributes, categorical, in slices of any width; the
     inhibition term is the cross-entropy against uniform minus its minimum, the log of the number
-    of categories: a divergence that is 0 when the adversary knows nothing. Main step and
-    adversary step take turns (the authors' code has three steps a batch). Images whose attribute
+    of categories: a divergence that is 0 when the adversary knows nothing. Images whose attribute
     is unknown (target -1) are inhibited like the others, and excite nothing.
+
+    With ``steps="joint"`` inhibition is a term of the main step, against the adversary as the
+    last batch left it; then the adversary takes its step, on the same codes. The authors' code
+    (github.com/mlpc-ucsd/Guided-VAE) has a third step, of inhibition alone: on a fresh encoding of
+    the batch, against the adversary after its step, by the main optimizer, so that the encoder
+    takes two steps a batch. ``steps="alternating"`` is that. Differs from their code: classifier
+    and adversary have no batch norm, and the adversary sees the main step's draw, not another.
 
     Args:
         attributes: name -> width of its slice of latents. ``class`` is the class label.
@@ -55,10 +61,15 @@ class ExcitationInhibition(Guidance):
         excitation: weight of the excitation terms (200 in the authors' code, for one attribute
             on CelebA).
         inhibition: weight of the inhibition terms.
+        steps: ``joint``: inhibit in the main step; ``alternating``: in a step of the encoder alone,
+            after the adversary's.
         hidden: width of the adversary's two hidden layers.
         cosine: classify by scaled cosine similarity (Gidaris & Komodakis 2018, arXiv:1804.09458,
             §3.2) instead of inner products, so that directions carry the classes.
         cosine_scale: inverse temperature of the cosine similarity.
+
+    Raises:
+        InputError: ``alternating`` without inhibition.
     """
 
     attributes: dict[str, int]
@@ -67,11 +78,16 @@ class ExcitationInhibition(Guidance):
     hidden: int = 64
     cosine: bool = False
     cosine_scale: float = 10.0
+    steps: Literal["joint", "alternating"] = "joint"
 
     # An attribute may be a deformation in bins: a latent guided by it is measured as one, too.
     measures: ClassVar[Measures] = {
         ATTRIBUTE: (follow_deformations, follow_factors, probe_attributes)
     }
+
+    def __post_init__(self) -> None:
+        if self.steps == "alternating" and not self.inhibition:
+            raise InputError("ExcitationInhibition.steps: alternating needs inhibition above 0")
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -136,13 +152,20 @@ class ExcitationInhibitionModule(GuidanceModule):
             terms[f"excitation/{name}"] = cross_entropy_of_known(
                 *self._among(name, self.predict(name, z), targets)
             )
-            if self.settings.inhibition:
-                adversary = self.adversaries[_module_name(name)]
-                logits = frozen_logits(adversary, self._others(name, z))
-                terms[f"inhibition/{name}"] = divergence_from_uniform(
-                    self._among(name, logits, targets)[0]
-                )
+            if self.settings.inhibition and not self.alternates:
+                terms[f"inhibition/{name}"] = self._inhibition(name, z, targets)
         return terms
+
+    @property
+    def alternates(self) -> bool:
+        return self.settings.steps == "alternating"
+
+    def encoder_losses(self, z: Tensor, targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {f"inhibition/{name}": self._inhibition(name, z, targets) for name in self._slices}
+
+    def _inhibition(self, name: str, z: Tensor, targets: Mapping[str, Tensor]) -> Tensor:
+        logits = frozen_logits(self.adversaries[_module_name(name)], self._others(name, z))
+        return divergence_from_uniform(self._among(name, logits, targets)[0])
 
     def predict(self, name: str, z: Tensor) -> Tensor:
         """Logits ``[B, categories]`` of an attribute, from its own slice.

@@ -23,24 +23,28 @@ class Step:
         objective: of the main optimizer.
         adversary: terms of the adversaries.
         targets: of the batch: attributes, and amounts of deformations.
+        alone: of the encoder's own step, if a guidance alternates.
     """
 
     objective: Objective
     adversary: Mapping[str, Tensor]
     targets: Mapping[str, Tensor]
+    alone: Objective | None = None
 
     @property
     def terms(self) -> dict[str, Tensor]:
         """Every term, unweighted."""
-        return {**self.objective.terms, **self.adversary}
+        alone = self.alone.terms if self.alone else {}
+        return {**self.objective.terms, **self.adversary, **alone}
 
     def log(self, log: RunLog, model: GuidedVAE, step: int) -> None:
         """Write the terms, unweighted and weighted, and the guidances' measurements."""
         if not log.active:
             return
-        weights, terms = self.objective.weights, self.objective.terms
-        log.scalars("loss", {name: term.detach() for name, term in self.terms.items()}, step)
-        weighted = {name: weights[name] * term.detach() for name, term in terms.items()}
+        terms = {name: term.detach() for name, term in self.terms.items()}
+        log.scalars("loss", terms, step)
+        weights = {**self.objective.weights, **(self.alone.weights if self.alone else {})}
+        weighted = {name: weights[name] * term for name, term in terms.items() if name in weights}
         log.scalars("loss_weighted", {**weighted, "total": sum(weighted.values())}, step)
         log.histogram("kl_per_latent", self.objective.posterior.kl().mean(0).detach(), step)
         for strategy in model.strategies:
@@ -106,7 +110,8 @@ class Trainer:
         deformed = config.augmentation.deform(images, chance)
         targets |= {f"applied {name}": a for name, a in deformed.amounts.items()}
         objective, adversary = self._minimised(deformed.images, targets, noise, number)
-        return Step(objective, adversary, targets)
+        alone = self._minimised_alone(deformed.images, targets, number)
+        return Step(objective, adversary, targets, alone)
 
     def _minimised(
         self, images: Tensor, targets: Mapping[str, Tensor], noise: torch.Generator, number: int
@@ -122,6 +127,19 @@ class Trainer:
         if self.adversary and adversary:
             _minimise(self.adversary, torch.stack(list(adversary.values())).sum())
         return objective, adversary
+
+    def _minimised_alone(
+        self, images: Tensor, targets: Mapping[str, Tensor], number: int
+    ) -> Objective | None:
+        """The encoder's own step, if any, by the main optimizer, which leaves parameters without a
+        gradient alone. With noise of its own: the main step's stays paired with other arms'."""
+        if not self.model.alternates:
+            return None
+        noise = generator(self.seed, "pretrain", "noise alone", number, device=self.device)
+        with autocast(self.precision, self.device):
+            objective = self.model.encoder_objective(images, targets, noise)
+        _minimise(self.main, objective.total)
+        return objective
 
     def _set_learning_rates(self, number: int) -> None:
         if self.config.schedule == "constant":

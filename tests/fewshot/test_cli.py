@@ -12,14 +12,13 @@ import pytest
 
 import fewshot.commands
 from fewshot.cli import main
-from fewshot.commands.common import Command
 from fewshot.commands.help import KEYS, PURPOSES
 
 
 def config_class(command):
     module = import_module(f"fewshot.commands.{command}")
-    classes = [item for item in vars(module).values() if isinstance(item, type)]
-    (found,) = (c for c in classes if issubclass(c, Command) and c.__module__ == module.__name__)
+    classes = [c for name, c in vars(module).items() if name.endswith(("Command", "Config"))]
+    (found,) = (c for c in classes if c.__module__ == module.__name__)
     return found
 
 
@@ -29,7 +28,7 @@ def test_help_lists_the_commands(capsys, arguments):
     printed = capsys.readouterr()
     assert printed.err == ""
     folder = Path(fewshot.commands.__file__).parent
-    modules = {path.stem for path in folder.glob("*.py")} - {"__init__", "common", "help"}
+    modules = {path.stem for path in folder.glob("*.py")} - {"__init__", "common", "help", "replay"}
     assert set(PURPOSES) == modules
     for name, purpose in PURPOSES.items():
         assert re.search(rf"^  {name} +{re.escape(purpose)}$", printed.out, re.M)
@@ -70,11 +69,14 @@ def test_help_of_a_command(capsys, command):
     assert len([line for line in lines if line.startswith(f"  fewshot {command}")]) == 2
     for key in KEYS[command]:
         assert any(line.startswith(f"  --{key.replace('_', '-')} ") for line in lines)
+    if command == "evaluate":  # two of its keys are another command's
+        assert main([command, "--replay", "results.json", "--help-all"]) == 0
+        assert {"--replay", "--row"} <= set(capsys.readouterr().out.split())
     assert main([command, "--help-all"]) == 0
     printed = capsys.readouterr().out
     keys = re.findall(r"^--(\S+) ", printed, re.M)
     expected = {field.name for field in dataclasses.fields(config_class(command))}
-    assert expected | set(KEYS[command]) <= set(keys)
+    assert expected | set(KEYS[command]) - {"replay", "row"} <= set(keys)
     assert len(keys) == len(set(keys))
     assert not re.search(r"<(class '|function|factory)|functools|Callable|typing\.", printed)
     assert max(map(len, printed.splitlines())) <= 120

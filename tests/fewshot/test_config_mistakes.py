@@ -52,8 +52,16 @@ def test_mistakes_name_the_file_and_the_key(fails, write, study, key, value, mes
     assert message in line
 
 
+PROTOTYPICAL = {"learner": {"class_path": "Prototypical"}}
 IMPOSSIBLE = [
     ("baseline", "nothing", "baseline: no arm is called 'nothing'"),
+    ("baseline", ["vae", "nothing"], "baseline: no arm is called 'nothing'"),
+    ("arms.vae.baseline", ["random", "x"], "arms.vae.baseline: no arm is called 'x'"),
+    ("arms.vae.steps", 0, "arms.vae.steps: expected at least 1, got 0"),
+    ("arms.random.steps", 9, "arms.random.steps: a random encoder is not trained here"),
+    ("arms.pixels.steps", 9, "arms.pixels.steps: a pixels encoder is not trained here"),
+    ("arms.a|b", {}, "arms: expected a name without '|', got 'a|b'"),
+    ("learners.a|b", PROTOTYPICAL, "learners: expected a name without '|', got 'a|b'"),
     ("learners", {}, "learners: at least one"),
     ("seeds", [], "seeds: at least one"),
     ("seeds", [0, -1], "seeds: expected >= 0, got -1"),

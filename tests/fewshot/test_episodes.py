@@ -206,6 +206,14 @@ def test_impossible_episodes_are_refused(grouped, setting, message):
         EpisodeSampler(grouped, Setting(*setting), seed=0)
 
 
+@pytest.mark.parametrize("within", [None, "alphabet"])
+def test_classes_are_those_of_the_episodes_without_their_images(grouped, within):
+    sampler = EpisodeSampler(grouped, Setting(3, 1, 2, within), seed=4)
+    classes = sampler.classes(7, 90)
+    assert np.array_equal(classes, grouped.labels[sampler.batch(7, 90).support[..., 0]])
+    assert np.array_equal(classes[20:], sampler.classes(27, 90))
+
+
 def test_a_class_without_images_is_named(make_bank):
     with pytest.raises(InputError, match="class 'class 1' has 0 images"):
         EpisodeSampler(make_bank(3, [5, 0, 5]), Setting(2, 1, 1), seed=0)

@@ -12,7 +12,7 @@ from sklearn.metrics import confusion_matrix
 import fewshot
 import fewshot.evaluation
 from fewshot.episodes import Setting
-from fewshot.evaluation import embed_bank, episode_errors
+from fewshot.evaluation import embed_bank, episode_errors, wrong_queries
 from fewshot.learners import MAML, Prototypical
 from fewshot.sampler import EpisodeSampler
 from guided.errors import InputError
@@ -35,13 +35,16 @@ def embeddings(bank):
 
 
 def test_equals_a_plain_loop(encoder, embeddings, sampler):
+    counts = wrong_queries(Prototypical(encoder), embeddings, sampler, 30)
+    assert (counts.shape, counts.dtype) == ((30,), torch.int64)
     errors = episode_errors(Prototypical(encoder), embeddings, sampler, 30)
     assert (errors.shape, errors.dtype) == ((30,), torch.float32)
-    for i, error in enumerate(errors):
+    for i, (count, error) in enumerate(zip(counts, errors, strict=True)):
         rows = sampler[i]
         prototypes = embeddings[rows.support[0]].mean(1)
         nearest = torch.cdist(embeddings[rows.query[0]], prototypes).argmin(2)
         wrong = int((nearest != torch.arange(4)[:, None]).sum())
+        assert int(count) == wrong
         assert float(error) == pytest.approx(100 * wrong / 12)
     assert 5 < float(errors.mean()) < 70, "an easy or hopeless task would show little"
 

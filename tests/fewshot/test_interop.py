@@ -1,6 +1,7 @@
 """What goes to and fro between learn2learn and us keeps its images, labels and gradients."""
 
 import random
+from copy import deepcopy
 from functools import partial
 
 import pytest
@@ -186,3 +187,94 @@ def test_other_algorithms_of_learn2learn_train_the_encoder(encoder, bank):
         learner.adapt(F.cross_entropy(learner(support), support_labels))
         F.cross_entropy(learner(query), query_labels).backward()
         assert all(p.grad is not None for p in encoder.backbone.parameters())
+
+
+def drawn(bank, n_tasks):
+    """Tasks as learn2learn's examples draw and divide them."""
+    from learn2learn.data import partition_task
+
+    random.seed(1)
+    for images, labels in task_dataset(bank, SETTING, n_tasks):
+        (support, support_labels), (query, query_labels) = partition_task(images, labels, shots=2)
+        yield support, support_labels, query, query_labels
+
+
+@pytest.mark.parametrize("latents", ["all", "class", "features"])
+def test_anil_adapts_the_layer_and_trains_the_encoder(encoder, bank, latents):
+    """As in learn2learn's example: ``MAML`` around the last layer alone."""
+    from learn2learn.algorithms import MAML
+
+    features, layer = classifier(encoder.select(latents), 4)
+    head, tasks = MAML(layer, lr=0.5), [*drawn(bank, 3)]
+    trained = [*features.parameters(), *head.parameters()]
+    optimizer = torch.optim.Adam(trained, 1e-3)
+
+    def by_learn2learn(task):
+        support, support_labels, query, query_labels = task
+        embedded, clone = features(torch.cat([support, query])), head.clone()
+        before = F.cross_entropy(clone(embedded[:8]), support_labels)
+        clone.adapt(before)
+        assert F.cross_entropy(clone(embedded[:8]), support_labels) < before
+        return F.cross_entropy(clone(embedded[8:]), query_labels)
+
+    def by_hand(task):
+        """The slope of a cross-entropy in a layer is (p - one hot)ᵀ x / n."""
+        support, support_labels, query, query_labels = task
+        x = features(support)
+        away = (layer(x).softmax(1) - F.one_hot(support_labels, 4)) / 8
+        weight, bias = layer.weight - 0.5 * away.T @ x, layer.bias - 0.5 * away.sum(0)
+        return F.cross_entropy(F.linear(features(query), weight, bias), query_labels)
+
+    losses = []
+    for step in range(6):
+        optimizer.zero_grad()
+        loss = sum(map(by_learn2learn, tasks)) / 3
+        loss.backward()
+        if step == 0:
+            slopes = torch.autograd.grad(sum(map(by_hand, tasks)) / 3, trained)
+            assert all(parameter.grad.any() for parameter in trained)
+            for parameter, slope in zip(trained, slopes, strict=True):
+                torch.testing.assert_close(parameter.grad, slope, rtol=1e-3, atol=1e-6)
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < losses[0]
+    # The encoder's own weights have moved.
+    assert torch.equal(encoder.select(latents)(bank.images[:4]), features(bank.images[:4]))
+
+
+def test_reptile_moves_towards_the_weights_of_trained_copies(encoder, bank):
+    """As in learn2learn's example: the outer gradient is the mean of θ - θ_K over the tasks."""
+    network, tasks = classifier(encoder, 4), [*drawn(bank, 2)]
+    start = {name: value.detach().clone() for name, value in network.named_parameters()}
+    ends = []
+    for support, labels, _, _ in tasks:  # by hand, before anything moves
+        weights = dict(start)
+        for _ in range(3):
+            weights = {name: value.requires_grad_() for name, value in weights.items()}
+            loss = F.cross_entropy(functional_call(network, weights, support), labels)
+            slopes = torch.autograd.grad(loss, weights.values())
+            moves = zip(weights.items(), slopes, strict=True)
+            weights = {name: (value - 0.1 * slope).detach() for (name, value), slope in moves}
+        ends.append(weights)
+    before = encoder(bank.images[:8]).detach()
+    optimizer = torch.optim.SGD(network.parameters(), 0.25)
+    optimizer.zero_grad()
+    for parameter in network.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    for support, labels, _, _ in tasks:
+        copy = deepcopy(network)
+        inner, losses = torch.optim.SGD(copy.parameters(), 0.1), []
+        for _ in range(3):
+            inner.zero_grad()
+            losses.append(F.cross_entropy(copy(support), labels))
+            losses[-1].backward()
+            inner.step()
+        assert losses[-1] < losses[0]
+        for parameter, end in zip(network.parameters(), copy.parameters(), strict=True):
+            parameter.grad += (parameter - end).detach() / len(tasks)
+    assert torch.equal(encoder(bank.images[:8]), before), "copies share nothing"
+    optimizer.step()
+    for name, value in network.named_parameters():
+        expected = 0.75 * start[name] + 0.25 * (ends[0][name] + ends[1][name]) / 2
+        torch.testing.assert_close(value, expected)
+    assert not torch.equal(encoder(bank.images[:8]), before), "the encoder itself has moved"

@@ -144,9 +144,11 @@ def pairwise_divergence(q: Posterior, p: Posterior) -> Tensor:
         ``[E, s, r]``. The quadratic forms are two products of matrices.
     """
     precision = (-p.logvar).exp()
-    second_moment = (q.logvar.exp() + q.mean.square()).transpose(1, 2)
-    cross = (p.mean * precision) @ q.mean.transpose(1, 2)
-    own = (p.mean.square() * precision + p.logvar).sum(2).unsqueeze(2)
+    centre = q.mean.detach().mean(1, keepdim=True)  # a common offset would only cost precision
+    of_q, of_p = q.mean - centre, p.mean - centre
+    second_moment = (q.logvar.exp() + of_q.square()).transpose(1, 2)
+    cross = (of_p * precision) @ of_q.transpose(1, 2)
+    own = (of_p.square() * precision + p.logvar).sum(2).unsqueeze(2)
     entropy = (1 + q.logvar).sum(2).unsqueeze(1)
     return 0.5 * (precision @ second_moment - 2 * cross + own - entropy)
 

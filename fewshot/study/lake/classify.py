@@ -132,7 +132,8 @@ class Classified:
         found: dict[RowKey, list[NDArray[np.bool_]]] = {}
         for key, predicted in self.predicted.items():
             wrong = predicted != np.arange(N_CHARACTERS)
-            found.setdefault((key.arm, key.learner, key.latents), []).append(wrong)
+            row = (key.arm, key.learner, key.latents, SETTING.label)
+            found.setdefault(row, []).append(wrong)
         return Counts({key: np.stack(seeds).astype(np.uint8) for key, seeds in found.items()})
 
 

@@ -88,7 +88,7 @@ def _over_runs(errors: Errors) -> Interval | None:
 
 def lake_rows(config: StudyConfig, counts: Counts) -> list[LakeRow]:
     """One row for each arm, learner and latents."""
-    conditions = [(arm, learner, latents, SETTING) for arm, learner, latents in counts.wrong]
+    conditions = [(arm, learner, latents, SETTING) for arm, learner, latents, _ in counts.wrong]
     rows = [
         LakeRow(**columns(config, condition, conditions), runs=n_runs, trials=n_runs * n_tests)
         for condition, (_, n_runs, n_tests) in zip(

@@ -145,9 +145,9 @@ def test_rows_print_files_and_log_agree(done):
     for row in rows:
         assert (row["runs"], row["trials"], row["seeds"]) == (6, 120, [0, 1])
         assert len(row["error_by_seed"]) == 2
-        low, high = row["error_ci95_binomial"]
+        low, high = row["error_ci95"]
         assert low < row["error"] < high
-        assert row["paired_with"] == (None if row["arm"] == "vae" else "vae")
+        assert [pair["partner"] for pair in row["pairs"]] == ["vae"] * (row["arm"] != "vae")
         assert f"| {row['learner']} | {row['error']:.2f} | {low:.2f} … {high:.2f} |" in table
     assert results["published"] == [figures.to_json() for figures in PUBLISHED]
     assert results["versions"]["torch"]
@@ -161,6 +161,13 @@ def test_rows_print_files_and_log_agree(done):
     log = EventAccumulator(str(done.run / "tensorboard" / "lake")).Reload()
     assert set(log.Tags()["images"]) == pictures
     assert len(list((done.run / "tensorboard" / "lake").iterdir())) == 1
+
+
+def test_one_command_reports_again(done, tmp_path):
+    printed = quiet("report", done.run / "lake.json", "--output", tmp_path / "again")
+    assert f"all 8 rows are those of {done.run / 'lake.json'}" in printed
+    for name in ("lake.json", "lake.md", "lake.png", "lake.npz"):
+        assert (tmp_path / "again" / name).read_bytes() == (done.run / name).read_bytes()
 
 
 def test_errors_are_those_of_the_saved_encoders(done, splits):
@@ -201,8 +208,7 @@ def test_lakes_own_runs(data, lake_folder, tmp_path, write, where):
     assert results["source"] == "all_runs.zip"
     pixels, random = results["rows"]
     assert (pixels["error"], pixels["error_by_seed"]) == (0, [0])
-    assert pixels["error_ci95_binomial"] == pytest.approx([0, 0.951], abs=1e-3)
-    assert pixels["error_ci95_seeds"] is None
+    assert pixels["error_ci95"] == pytest.approx([0, 0.951], abs=1e-3), "Wilson's"
     assert 0 < random["error"] < 95
     assert results["images"] == read_runs(archive, 16).digest
 

@@ -3,6 +3,7 @@
 import copy
 import math
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -13,8 +14,9 @@ from fewshot.commands.compare import CompareConfig
 from fewshot.config import parse
 from fewshot.data import ImageBank, data_root
 from fewshot.data.labels import labelled, labelled_classes
+from fewshot.episodes import Setting
 from fewshot.study.run import Study
-from fewshot.study.scores import result_rows
+from fewshot.study.scores import described_rows, stack
 from fewshot.study.text import minus
 from guided.errors import InputError
 
@@ -77,6 +79,8 @@ def test_values_that_no_training_image_has_are_no_categories(bank):
 
 
 # A study whose arms may use a share.
+
+SETTING = Setting(3, 1, 4)
 
 
 @pytest.fixture
@@ -142,13 +146,16 @@ def test_labels_outside_the_share_are_never_shown(config, tmp_path, monkeypatch)
     known = part.labels["class"] >= 0
     assert len(part.images) == len(splits.train)
     assert {splits.train.class_names[c] for c in splits.train.labels[known]} == names
-    rows = {(row.arm, row.learner): row for row in result_rows(parsed, outcome.errors)}
+    wrong = stack(outcome.wrong)
+    described = described_rows(parsed, list(wrong), splits.test.n_classes)
+    rows = {(row.arm, row.learner): row for row in described}
     untrained, trained = (rows["vae_40", f"prototypical_{n}"] for n in (0, 3))
-    assert rows["guided_40", "prototypical_3"].paired_with == "vae_40"
-    assert rows["guided", "prototypical_3"].paired_with == trained.paired_with == "vae"
-    assert minus(list(rows.values())) == "minus baseline"
+    partners = {name: [pair.partner for pair in row.pairs] for (name, _), row in rows.items()}
+    assert partners == {"vae": [], "vae_40": ["vae"], "guided": ["vae"], "guided_40": ["vae_40"]}
+    assert minus(described) == "minus baseline"
     assert (untrained.train_episodes, trained.train_episodes) == (0, 3)
-    assert untrained.error == rows["vae", "prototypical_0"].error
+    one, other = (wrong[arm, "prototypical_0", "all", SETTING] for arm in ("vae", "vae_40"))
+    assert np.array_equal(one, other)
     assert (rows["vae", "prototypical_3"].labelled, trained.labelled) == (1.0, 0.4)
 
 

@@ -164,7 +164,7 @@ def test_identical_or_zero_embeddings_give_finite_logits_and_gradients(cls, enco
     ("name", "setting", "value"),
     [
         *(("BaselinePlusPlus", key, 0) for key in ("scale", "steps", "learning_rate")),
-        *(("LinearProbe", key, 0) for key in ("penalty", "steps")),
+        ("LinearProbe", "penalty", 0),
         *(("R2D2", key, 0) for key in ("penalty", "scale")),
         *(("MAML", key, 0) for key in ("steps", "evaluation_steps")),
         *((name, "temperature", 0) for name in ("Matching", "Prototypical")),

@@ -7,6 +7,7 @@ from scipy.spatial.distance import cdist
 from scipy.special import softmax
 from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
 
+from fewshot.episodes import Episodes
 from fewshot.learners import Matching, NearestNeighbour, Prototypical, RefinedPrototypical, Relation
 from fewshot.learners.similarity import Temperature
 
@@ -55,6 +56,27 @@ def test_nearest_neighbours_are_the_closest_images(pixels, make_episodes, metric
         reference = KNeighborsClassifier(1, metric=metric.replace("squared_", ""))
         reference.fit(flat, np.repeat(np.arange(4), 3))
         assert p.argmax(1).tolist() == reference.predict(query).tolist()
+
+
+@pytest.mark.parametrize("cls", [Prototypical, NearestNeighbour, RefinedPrototypical])
+@pytest.mark.parametrize("d", [16, 64])
+def test_a_common_offset_changes_nothing_in_single_precision(pixels, make_episodes, cls, d):
+    """Neither logits, up to what all classes share, nor gradients."""
+    learner, episodes = cls(pixels), make_episodes(e=20, d=d)
+    offset = 10_000 + torch.arange(d)
+    found, expected = [], []
+    for results, single in [(found, True), (expected, False)]:
+        rounded = [(x + offset).float() for x in (episodes.support, episodes.query)]
+        parts = rounded if single else [x.double() - offset for x in rounded]
+        moved = Episodes(*(part.requires_grad_() for part in parts))
+        logits = learner.logits(moved)
+        (logits / 20).softmax(2)[..., 0].sum().backward()
+        results += [logits.detach() - logits.detach().mean(2, keepdim=True)]
+        results += [part.grad for part in parts]
+    for ours, exact, part in zip(found, expected, [2e-3, 5e-3, 5e-3], strict=True):
+        atol = part * float(exact.abs().max())  # without care, several times the whole
+        torch.testing.assert_close(ours.double(), exact, rtol=0, atol=atol)
+    assert torch.equal(found[0].argmax(2), expected[0].argmax(2))
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.05])

@@ -1,17 +1,76 @@
-"""Arms whose encoder comes from a file: the numbers of what is in the file, or one line."""
+"""Arms: whom they are paired with, their own steps, and encoders that come from a file."""
 
 import copy
+import json
 import shutil
+from functools import partial
 
 import numpy as np
 import pytest
 
 from fewshot.cli import main
+from fewshot.learners import Prototypical
+from fewshot.study import ArmConfig, LearnerConfig, StudyConfig, StudyResult
+from fewshot.study.counts import Counts
 from guided.backbones import Conv4, Pixels
 from guided.encoder import Encoder
 from guided.latents import LatentLayout
 
 pytestmark = pytest.mark.usefixtures("cache")
+
+
+def partners(baseline, **own):
+    """Arm -> the arms that it is paired with."""
+    arms = {name: ArmConfig(baseline=own.get(name)) for name in ("pixels", "vae", "guided")}
+    learners = {"p": LearnerConfig(partial(Prototypical))}
+    config = StudyConfig("s", lambda _: None, arms, learners, baseline=baseline)
+    pairs = {name: config.partners_of(name, "p") for name in arms}
+    assert all(learner == "p" for found in pairs.values() for _, learner in found)
+    return {name: [partner for partner, _ in found] for name, found in pairs.items() if found}
+
+
+def test_whom_an_arm_is_paired_with():
+    assert partners("vae") == {"pixels": ["vae"], "guided": ["vae"]}
+    assert partners(["vae", "pixels"]) == {"guided": ["vae", "pixels"]}
+    assert partners(None) == {}
+    own = ["pixels", "vae"]
+    assert partners(None, guided=own) == {"guided": own}
+    assert partners("vae", guided=own, vae="pixels") == {
+        "pixels": ["vae"],
+        "vae": ["pixels"],
+        "guided": own,
+    }
+    assert partners("vae", guided=["guided", "pixels"])["guided"] == ["pixels"], "not with itself"
+    assert partners("vae", guided=[]) == {"pixels": ["vae"]}
+
+
+def test_a_study_without_a_baseline_and_an_arm_with_two(study, write, tmp_path):
+    """Also with steps of its own."""
+    study["baseline"] = None
+    own = {"steps": 4, "baseline": ["random", "pixels"]}
+    study["arms"] = {name: study["arms"][name] for name in ("pixels", "random", "vae")}
+    study["arms"]["short"] = own
+    run = tmp_path / "run"
+    assert main(["compare", write(study), "--output", str(run)]) == 0
+    rows = {row.arm: row for row in StudyResult.load(run).rows}
+    assert {name for name, row in rows.items() if row.pairs} == {"short"}
+    wrong = {key[0]: counts for key, counts in Counts.load(run / "episodes.npz").wrong.items()}
+    assert [pair.partner for pair in rows["short"].pairs] == own["baseline"]
+    for pair in rows["short"].pairs:
+        points = 100 * (wrong["short"].mean() - wrong[pair.partner].mean()) / (3 * 4)
+        assert pair.difference == pytest.approx(points, abs=1e-4)
+    for name, steps in (("vae", [2, 4, 6, 8]), ("short", [2, 4])):
+        (cell,) = run.glob(f"cells/encoder-{name}-seed0-*/cell.json")
+        assert [entry["step"] for entry in json.loads(cell.read_text())["history"]] == steps
+
+
+def test_a_study_of_which_nothing_is_paired(study, write, tmp_path, capsys):
+    study |= {"baseline": None, "arms": {"pixels": {"encoder": "pixels"}}}
+    assert main(["compare", write(study), "--output", str(tmp_path / "run")]) == 0
+    assert "minus" not in capsys.readouterr().out
+    (row,) = StudyResult.load(tmp_path / "run").rows
+    assert row.pairs == ()
+    assert not (tmp_path / "run" / "paired_differences.png").exists()
 
 
 def encoder_of(finished, arm, seed):
@@ -34,8 +93,8 @@ def config(finished, study, tmp_path):
 def compare(tmp_path, write, config):
     def run():
         assert main(["compare", write(config), "--output", str(tmp_path / "run")]) == 0
-        with np.load(tmp_path / "run" / "episodes.npz") as stored:
-            return {key: stored[key] for key in stored}
+        wrong = Counts.load(tmp_path / "run" / "episodes.npz").wrong
+        return {"|".join(key): counts for key, counts in wrong.items()}
 
     return run
 
@@ -45,7 +104,7 @@ def test_errors_are_those_of_the_encoders_in_the_files(finished, compare, config
     before = compare()
     for learner in ("prototypical", "trained"):
         for latents in ("all", "class"):
-            expected = finished.arrays[f"guided|{learner}|{latents}|3w1s"]
+            expected = finished.wrong[f"guided|{learner}|{latents}|3w1s"]
             assert np.array_equal(before[f"mine|{learner}|{latents}|3w1s"], expected)
     cells = set((tmp_path / "run" / "cells").iterdir())
     # It is the content that counts, not the place.
@@ -53,22 +112,22 @@ def test_errors_are_those_of_the_encoders_in_the_files(finished, compare, config
         (tmp_path / f"e{seed}.safetensors").rename(tmp_path / f"moved{seed}.safetensors")
     config["arms"]["mine"]["checkpoint"] = str(tmp_path / "moved{seed}.safetensors")
     again = compare()
-    assert all(np.array_equal(again[key], errors) for key, errors in before.items())
+    assert all(np.array_equal(again[key], wrong) for key, wrong in before.items())
     assert set((tmp_path / "run" / "cells").iterdir()) == cells, "nothing was computed"
     # A file that changed is another encoder.
     config["arms"]["mine"]["latents"] = ["all"]
     for seed in (0, 1):
         shutil.copy(encoder_of(finished, "vae", seed), tmp_path / f"moved{seed}.safetensors")
-    expected = finished.arrays["vae|prototypical|all|3w1s"]
+    expected = finished.wrong["vae|prototypical|all|3w1s"]
     assert np.array_equal(compare()["mine|prototypical|all|3w1s"], expected)
 
 
 def test_one_file_serves_all_seeds(finished, compare, config):
     config["arms"]["mine"]["checkpoint"] = str(encoder_of(finished, "guided", 1))
-    arrays = compare()
-    one = finished.arrays["guided|prototypical|class|3w1s"][1]
-    assert np.array_equal(arrays["mine|prototypical|class|3w1s"], np.stack([one, one]))
-    trained = arrays["mine|trained|class|3w1s"]
+    wrong = compare()
+    one = finished.wrong["guided|prototypical|class|3w1s"][1]
+    assert np.array_equal(wrong["mine|prototypical|class|3w1s"], np.stack([one, one]))
+    trained = wrong["mine|trained|class|3w1s"]
     assert not np.array_equal(*trained), "meta-training has the study's seeds"
 
 

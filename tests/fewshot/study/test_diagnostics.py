@@ -4,8 +4,8 @@ import torch
 
 from fewshot.data.bank import ImageBank
 from fewshot.study.diagnostics import diagnose, excited_slices
+from fewshot.study.page_tables import measurements_table
 from fewshot.study.rows import Measurement
-from fewshot.study.tables import measurements_table
 from guided.affine import AFFINE
 from guided.backbones import Pixels
 from guided.encoder import Encoder

@@ -36,33 +36,45 @@ def in_panel(rows, n_way):
 
 def test_errors_and_differences_are_drawn_with_their_intervals(rows):
     figure, differences = errors_figure("tiny", rows), differences_figure("tiny", rows)
-    assert "tiny: error in %, 95 % over seeds" in figure.get_suptitle()
+    assert "tiny: error in %, 95 % over seeds and episodes" in figure.get_suptitle()
     assert "error minus vae on the same episodes" in differences.get_suptitle()
     for i, n_way in enumerate((3, 2)):
         panel = in_panel(rows, n_way)
         assert figure.axes[i].get_title().startswith(f"{n_way}-way")
         assert markers(figure.axes[i]) == [row.error for row in panel]
-        assert bars(figure.axes[i]) == [row.error_ci95_seeds for row in panel]
-        paired = [row for row in panel if row.arm != "vae"]
-        assert markers(differences.axes[i]) == [row.paired_difference for row in paired]
-        assert bars(differences.axes[i]) == [row.paired_difference_ci95 for row in paired]
+        assert bars(figure.axes[i]) == [row.error_ci95 for row in panel]
+        pairs = [row.pair for row in panel if row.arm != "vae"]
+        assert markers(differences.axes[i]) == [pair.difference for pair in pairs]
+        assert bars(differences.axes[i]) == [pair.ci95 for pair in pairs]
     labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert {"guided (class) · trained", "vae · prototypical"} < set(labels)
     assert differences_figure("tiny", [row for row in rows if row.arm == "vae"]) is None
-    # One seed is drawn with its interval over episodes.
-    one = errors_figure("tiny", [replace(r, seeds=(0,), error_ci95_seeds=None) for r in rows])
-    assert "over episodes" in one.get_suptitle()
-    assert bars(one.axes[0]) == [row.error_ci95_episodes for row in in_panel(rows, 3)]
+    one = errors_figure("tiny", [replace(row, seeds=(0,)) for row in rows])
+    assert one.get_suptitle().endswith("95 % over episodes")
+
+
+def test_a_difference_to_each_partner_is_named(rows):
+    guided = next(row for row in rows if row.latents == "class")
+    other = replace(guided.pair, partner="pixels", latents="all", difference=-9.0, ci95=(-10, -8))
+    figure = differences_figure("tiny", [replace(guided, pairs=(guided.pair, other))])
+    (axes,) = figure.axes
+    labels = [label.get_text() for label in axes.get_yticklabels()]
+    condition = "guided (class) · prototypical"
+    assert labels == [f"{condition} − vae (all)", f"{condition} − pixels (all)"]
+    assert markers(axes) == [guided.pair.difference, -9.0]
+    assert "error minus baseline" in figure.get_suptitle()
 
 
 def test_errors_and_differences_of_many_sizes_have_logarithmic_axes(rows):
-    few = {"paired_difference": -4.0, "paired_difference_ci95": (-5.0, -3.0)}
-    rows = [replace(row, **few) for row in rows if row.paired_with]
+    def differing(row, by, **more):
+        pair = replace(row.pair, difference=by, ci95=(by - 0.11, by + 1.0))
+        return replace(row, pairs=(pair,), **more)
+
+    rows = [differing(row, -4.0) for row in rows if row.pair]
     figures = errors_figure("tiny", rows), differences_figure("tiny", rows)
     assert [figure.axes[0].get_xscale() for figure in figures] == ["linear", "linear"]
-    large = {"paired_difference": -44.0, "paired_difference_ci95": (-46.0, -43.0)}
-    rows[0] = replace(rows[0], error=0.3, error_ci95_seeds=(0.2, 0.4), **large)
-    rows[1] = replace(rows[1], paired_difference=0.01, paired_difference_ci95=(-0.1, 0.12))
+    rows[0] = differing(rows[0], -44.0, error=0.3, error_ci95=(0.2, 0.4))
+    rows[1] = differing(rows[1], 0.01)
     figures = errors_figure("tiny", rows), differences_figure("tiny", rows)
     assert [figure.axes[0].get_xscale() for figure in figures] == ["log", "symlog"]
     for figure in figures:

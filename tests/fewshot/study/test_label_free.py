@@ -9,6 +9,7 @@ import yaml
 
 from fewshot.cli import main
 from fewshot.config.load import override
+from fewshot.study.counts import Counts
 
 pytestmark = pytest.mark.usefixtures("cache")
 
@@ -58,10 +59,10 @@ def test_from_images_to_errors(label_free, write, tmp_path):
     assert all(row["transductive"] == (row["learner"] == "refined") for row in rows)
     conditions = {(row["arm"], row["latents"]) for row in rows}
     assert conditions >= {("known", "content"), ("contrastive", "all")}
-    with np.load(folder / "episodes.npz") as errors:
-        start = errors["known|nearest|content|3w1s"]
-        for learner in ("views", "clusters", "partitions"):
-            assert not np.array_equal(errors[f"known|{learner}|content|3w1s"], start)
+    wrong = Counts.load(folder / "episodes.npz").wrong
+    start = wrong["known", "nearest", "content", "3w1s"]
+    for learner in ("views", "clusters", "partitions"):
+        assert not np.array_equal(wrong["known", learner, "content", "3w1s"], start)
     cells = folder / "cells"
     (known,) = cells.glob("encoder-known-*")
     assert (known / "decoder.safetensors").exists()

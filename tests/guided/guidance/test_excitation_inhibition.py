@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from guided import ExcitationInhibition, GuidanceContext, InputError, Posterior
+from guided import DeformablePCA, ExcitationInhibition, GuidanceContext, InputError, Posterior
 from guided.latents import LatentAllocator, attributes_in
 
 CATEGORIES = {"class": 5, "drawer": 3, "hand.left": 2}
@@ -19,6 +19,12 @@ def build(attributes, categories=CATEGORIES, allocator=None, **settings):
     torch.manual_seed(0)
     context = GuidanceContext((1, 8, 8), allocator or LatentAllocator(LATENT_DIM), categories)
     return ExcitationInhibition(attributes=attributes, hidden=6, **settings).build(context).double()
+
+
+def test_labels_are_the_attributes_whose_meaning_is_used():
+    assert DeformablePCA().labels == ()
+    several = ExcitationInhibition(attributes={"class": 4, DRAWER: 2, "alphabet": 2})
+    assert several.labels == ("class", "drawer", "alphabet"), "each once"
 
 
 def batch(categories=CATEGORIES, rows=12):

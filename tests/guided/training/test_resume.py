@@ -91,9 +91,12 @@ def crash(call):
 SHORT = replace(CONFIG, steps=12)
 
 
-@pytest.mark.parametrize("shuffle", [True, False])
-def test_two_crashes_in_a_row(shuffle, tmp_path):
-    state_file, config = tmp_path / "state", replace(SHORT, shuffle=shuffle)
+ALTERNATING = [guided.ExcitationInhibition({"class": 2}, hidden=4, steps="alternating")]
+
+
+@pytest.mark.parametrize("change", [{}, {"shuffle": False}, {"guidance": ALTERNATING}])
+def test_two_crashes_in_a_row(change, tmp_path):
+    state_file, config = tmp_path / "state", replace(SHORT, **change)
     for call in (3, 2):
         with pytest.raises(KeyboardInterrupt):
             run(state_file, config, score=crash(call))

@@ -3,6 +3,7 @@
 import re
 import shutil
 import zipfile
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -15,18 +16,18 @@ from scipy.stats import binomtest
 from fewshot.data import ImageBank
 from fewshot.learners.base import Learner
 from fewshot.learners.prototypical import Prototypical
-from fewshot.statistics import ci95_over_seeds, paired_difference, t_interval
 from fewshot.study import ArmConfig, LearnerConfig, Published, StudyConfig
-from fewshot.study.lake.classify import SETTING, Classified, predicted_classes
+from fewshot.study.counts import Counts
+from fewshot.study.lake.classify import Classified, predicted_classes
 from fewshot.study.lake.figures import lake_figure, run_figure
-from fewshot.study.lake.report import PUBLISHED, binomial_ci95, lake_rows
+from fewshot.study.lake.report import PUBLISHED, LakeResult, binomial_ci95, lake_rows, score_runs
 from fewshot.study.lake.runs import draw_runs, find_archive, read_runs
-from fewshot.study.rows import EpisodeErrors, Key
+from fewshot.study.rows import Key
 from fewshot.study.tables import lake_table
 from guided.backbones import Pixels
 from guided.encoder import Encoder
 from guided.errors import InputError
-from guided.seeds import derive_seed, generator
+from guided.seeds import generator
 
 # Lake's archive.
 
@@ -222,11 +223,14 @@ def test_who_knows_the_answer_makes_no_error_and_chance_makes_95_percent(runs, m
     oracle = predicted_classes(Prototypical(pixels), runs.episodes)
     assert np.array_equal(oracle, np.tile(np.arange(20), (20, 1)))
     chance = predicted_classes(Chance(pixels), runs.episodes)
-    classified = Classified({Key("a", 0, "x", "all"): oracle, Key("b", 0, "x", "all"): chance})
-    knowing, guessing = classified.errors()
-    assert knowing.errors.tolist() == [0.0] * 20
-    assert float(guessing.errors.mean()) == pytest.approx(95, abs=4)
-    assert guessing.errors[3] == pytest.approx(5.0 * sum(chance[3] != np.arange(20)))
+    answers = [(("a", 0), oracle), (("b", 0), chance), (("a", 1), oracle), (("b", 1), oracle)]
+    classified = Classified({Key(*key, "x", "all"): found for key, found in answers})
+    wrong = classified.counts().wrong
+    knowing, guessing = (wrong[arm, "x", "all", "20w1s"] for arm in "ab")
+    assert knowing.shape == guessing.shape == (2, 20, 20)
+    assert not knowing.any()
+    assert 100 * guessing[0].mean() == pytest.approx(95, abs=4)
+    assert np.array_equal(guessing, [chance != np.arange(20), oracle != np.arange(20)])
     monkeypatch.setattr("fewshot.study.lake.classify.CHUNK_IMAGES", 100)
     assert np.array_equal(predicted_classes(Prototypical(pixels), runs.episodes), oracle)
 
@@ -235,45 +239,86 @@ def test_wilsons_interval_is_scipys():
     for wrong in (0, 1, 20, 133, 400):
         expected = binomtest(wrong, 400).proportion_ci(method="wilson")
         assert binomial_ci95(wrong / 4, 400) == pytest.approx([100 * end for end in expected])
-    # A mean over seeds has the interval of one seed's trials.
-    assert binomial_ci95((12.25 + 13.0) / 2, 400) == binomial_ci95(100 * 50 / 400, 400)
 
 
 PROTO = LearnerConfig(partial(Prototypical))
 REMEMBERED = Published("RCN", {"20w1s within alphabet": 7.3})
 
 
-def test_rows_are_recomputed_from_the_errors_of_each_run():
+ARMS = {"vae": ArmConfig(), "guided": ArmConfig()}
+ZERO = np.uint8(0)
+
+
+def counted(n_seeds, n_runs=30):
+    """A third of the guided arm's answers are wrong, half of the VAE's; some runs are harder."""
     rng = np.random.default_rng(0)
-    errors = {arm: 5.0 * rng.integers(0, 20, (3, 30)).astype(np.float32) for arm in "vg"}
-    keys = [Key(arm, seed, "proto", "all") for seed in range(3) for arm in ("vae", "guided")]
-    values = [torch.from_numpy(errors[key.arm[0]][key.seed]) for key in keys]
-    arms, learners = {"vae": ArmConfig(), "guided": ArmConfig()}, {"proto": PROTO}
-    study = StudyConfig("s", lambda _: None, arms, learners, seeds=[0, 1, 2], resamples=300)
-    entries = [EpisodeErrors(key, SETTING, v) for key, v in zip(keys, values, strict=True)]
-    rows = vae, guided = lake_rows(study, entries)
-    assert (vae.arm, vae.paired_with, guided.paired_with) == ("vae", None, "vae")
-    for row, values in ((vae, errors["v"]), (guided, errors["g"])):
+    harder = rng.normal(0, 0.1, (n_seeds, 1, 1)) + rng.normal(0, 0.15, (n_runs, 1))
+    wrong = {
+        (arm, "proto", "all", "20w1s"): (rng.random((n_seeds, n_runs, 20)) < share + harder) + ZERO
+        for arm, share in (("vae", 0.5), ("guided", 0.33))
+    }
+    study = StudyConfig("s", lambda _: None, ARMS, {"proto": PROTO}, seeds=list(range(n_seeds)))
+    return Counts(wrong), lake_rows(study, Counts(wrong))
+
+
+def test_rows_have_crossed_intervals_over_trials_and_over_runs(crossed_interval):
+    counts, rows = counted(3)
+    errors = [100.0 * counts.wrong[row.key] for row in rows]
+    for row, values in zip(rows, errors, strict=True):
         assert (row.runs, row.trials, row.seeds) == (30, 600, (0, 1, 2))
         assert row.setting == (20, 1, 1)
         assert row.error == pytest.approx(values.mean(), abs=1e-4)
-        assert row.error_by_seed == pytest.approx(values.mean(1), abs=1e-3)
-        assert row.error_ci95_binomial == pytest.approx(binomial_ci95(row.error, 600), abs=1e-3)
-        assert row.error_ci95_seeds == pytest.approx(ci95_over_seeds(values), abs=1e-3)
-        assert row.error_ci95_runs == pytest.approx(t_interval(values.mean(0)), abs=1e-3)
-    seed = derive_seed(0, "bootstrap")
-    paired = paired_difference(errors["g"], errors["v"], seed=seed, resamples=300)
-    assert guided.paired_difference == pytest.approx(paired.difference, abs=1e-4)
-    assert guided.paired_difference_ci95 == pytest.approx(paired.ci95, abs=1e-4)
+        assert row.error_by_seed == pytest.approx(values.mean((1, 2)), abs=1e-4)
+        assert row.error_ci95 == pytest.approx(crossed_interval(values.reshape(3, 600)), abs=1e-4)
+        assert row.error_ci95_runs == pytest.approx(crossed_interval(values.mean(2)), abs=1e-4)
+        assert row.error_ci95 != row.error_ci95_runs
+    vae, guided = rows
+    assert vae.pairs == ()
+    (pair,) = guided.pairs
+    differences = (errors[1] - errors[0]).reshape(3, 600)
+    assert (pair.by, pair.partner) == ("arm", "vae")
+    assert pair.difference == pytest.approx(differences.mean(), abs=1e-4)
+    assert pair.ci95 == pytest.approx(crossed_interval(differences), abs=1e-4)
+    assert pair.ci95_new_classes is None
+
+
+def test_one_seed_has_wilsons_interval_of_its_trials():
+    counts, (row, _) = counted(1, n_runs=20)
+    wrong = int(counts.wrong[row.key].sum())
+    assert row.error_ci95 == pytest.approx(binomial_ci95(100 * wrong / 400, 400), abs=1e-4)
+    known = (np.arange(400) < 13).reshape(1, 20, 20) + ZERO
+    (row,) = score_runs([row], Counts({row.key: known}))
+    assert (row.error, row.error_by_seed) == (3.25, (3.25,))
+    assert row.error_ci95 == pytest.approx((1.909, 5.480), abs=1e-3)
+
+
+@pytest.mark.parametrize("n_seeds", [1, 3])
+def test_rows_are_scored_again_from_the_file(tmp_path, n_seeds):
+    counts, rows = counted(n_seeds)
+    counts.save(tmp_path / "lake.npz")
+    blank = {"error_ci95": None, "error_ci95_runs": None, "error_by_seed": ()}
+    unscored = tuple(replace(row, error=99.0, **blank) for row in rows)
+    LakeResult(study="s", rows=unscored, facts={"trials": 600}, output=tmp_path).save()
+    for source in (tmp_path, tmp_path / "lake.json"):
+        found = LakeResult.load(source).rescored(LakeResult.load_counts(source))
+        assert list(found.rows) == rows
+
+
+def test_the_table_and_the_figure_show_the_rows():
+    _, rows = counted(3)
+    guided, (low, high) = rows[1], rows[1].error_ci95
     table = lake_table(rows, PUBLISHED, "Lake's own runs", 600)
-    assert f"| guided | all | proto | {guided.error:.2f} | " in table
+    assert f"| guided | all | proto | {guided.error:.2f} | {low:.2f} … {high:.2f} | " in table
     assert "| people | 4.5 | Lake et al. 2015 |" in table
-    figure = lake_figure(rows, [*PUBLISHED, REMEMBERED], "Lake's own runs", 600)
+    assert "Wilson" not in table
+    assert "Wilson" in lake_table(counted(1)[1], PUBLISHED, "Lake's own runs", 600)
+    figure = lake_figure(rows, [*PUBLISHED, REMEMBERED], "Lake's own runs")
     axes = figure.axes[0]
     assert "Lake's own runs" in figure.get_suptitle()
+    assert "600 trials" in figure.get_suptitle()
     assert [bar.get_height() for bar in axes.patches] == [row.error for row in rows]
     intervals = [segment[:, 1].tolist() for segment in axes.collections[0].get_segments()]
-    assert np.allclose(intervals, [row.error_ci95_binomial for row in rows])
+    assert np.allclose(intervals, [row.error_ci95 for row in rows])
     levels = {line.get_ydata()[0] for line in axes.lines if line.get_linestyle() == "--"}
     assert levels == {3.3, 4.5, 13.5, 38.8}, "remembered figures are not shown"
 

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from scipy.stats import t
 from sklearn.linear_model import LogisticRegression
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -24,9 +23,8 @@ from fewshot.data.dataset import Splits
 from fewshot.data.glyphs.dataset import Glyphs
 from fewshot.data.labels import labelled
 from fewshot.evaluation import embed_bank
-from fewshot.statistics import paired_difference
 from fewshot.study.latents import LatentsResult, ProbeStudy
-from fewshot.study.latents.report import latents_figure
+from fewshot.study.latents.report import latents_figure, score_images
 from guided.decoder import Decoder
 from guided.encoder import Encoder
 from guided.metrics.frechet import FrechetDistance
@@ -68,15 +66,13 @@ def finished(shared_cache, tmp_path_factory):
         patch.setenv("FEWSHOT_CACHE", str(shared_cache))
         assert main(["probe", str(base / "config.yaml"), "--output", str(base / "run")]) == 0
         splits = Glyphs(None, **STUDY["dataset"]["init_args"]).splits()
-    with np.load(base / "run" / "wrong.npz") as stored:
-        wrong = {key: stored[key] for key in stored}
     return SimpleNamespace(
         file=base / "config.yaml",
         folder=base / "run",
         printed=printed.getvalue(),
         results=json.loads((base / "run" / "results.json").read_text()),
         result=LatentsResult.load(base / "run"),
-        wrong=wrong,
+        counts=LatentsResult.load_counts(base / "run"),
         splits=splits,
     )
 
@@ -119,7 +115,7 @@ def test_errors_are_those_of_the_saved_encoders(finished, arm, latent_dim):
         centre, scale = table.mean(0), table.std(0, correction=0)
         probe = LogisticRegression(max_iter=1000).fit((table - centre) / scale, train.labels)
         predicted = probe.predict((embed_bank(encoder, test) - centre) / scale)
-        found = finished.wrong[f"{arm}|{latent_dim}"][i]
+        found = finished.counts.wrong[arm, str(latent_dim)][i]
         different = found != (predicted != test.labels.numpy())
         assert different.sum() <= 1, "but for one that lies on a boundary"
 
@@ -160,7 +156,8 @@ def test_what_a_line_can_tell_apart_has_no_error(make_bank, tmp_path):
     result = ProbeStudy(config, Splits(*banks), tmp_path).result()
     vae, random = result.rows
     assert (random.arm, random.error, random.images) == ("random", 0, 30)
-    assert random.error_ci95_seeds is random.fid is None
+    assert random.error_ci95 == (0, 0)
+    assert random.fid is None
     assert vae.fid > 0
     assert "published" not in result.table
 
@@ -168,25 +165,40 @@ def test_what_a_line_can_tell_apart_has_no_error(make_bank, tmp_path):
 # Its report.
 
 
-def test_rows_are_the_errors_of_the_cells(finished):
-    baseline = {dim: 100.0 * finished.wrong[f"vae|{dim}"] for dim in (3, 6)}
+def test_rows_are_the_errors_of_the_cells(finished, crossed_interval):
+    def errors_of(arm, dim):
+        return 100.0 * finished.counts.wrong[arm, str(dim)]
+
     assert len(finished.results["rows"]) == 6
     for row in finished.results["rows"]:
         name, dim = row["arm"], row["latent_dim"]
-        errors = 100.0 * finished.wrong[f"{name}|{dim}"]
+        errors = errors_of(name, dim)
         assert errors.shape == (2, row["images"]) == (2, len(finished.splits.test))
         assert row["error"] == pytest.approx(errors.mean(), abs=1e-4)
-        half = t.ppf(0.975, 1) * errors.mean(1).std(ddof=1) / 2**0.5
-        low, high = row["error_ci95_seeds"]
-        assert (high - low) / 2 == pytest.approx(half, abs=1e-3)
-        if name == "vae":
-            assert row["paired_with"] is row["paired_difference"] is None
-            continue
-        seed = derive_seed(0, "bootstrap")
-        paired = paired_difference(errors, baseline[dim], seed=seed, resamples=200)
-        assert row["paired_with"] == "vae"
-        assert row["paired_difference"] == pytest.approx(paired.difference, abs=1e-3)
-        assert row["paired_difference_ci95"] == pytest.approx(paired.ci95, abs=1e-3)
+        assert row["error_ci95"] == pytest.approx(crossed_interval(errors), abs=1e-4)
+        assert [pair["partner"] for pair in row["pairs"]] == ["vae"] * (name != "vae")
+        for pair in row["pairs"]:
+            differences = errors - errors_of("vae", dim)
+            assert pair["difference"] == pytest.approx(differences.mean(), abs=1e-4)
+            assert pair["ci95"] == pytest.approx(crossed_interval(differences), abs=1e-4)
+            assert pair["ci95_new_classes"] is None
+
+
+def test_rows_are_scored_again_from_the_file(finished):
+    result, counts = finished.result, finished.counts
+    assert result.rescored(counts).rows == result.rows
+    unscored = [replace(row, error=99.0, error_ci95=None) for row in result.rows]
+    assert score_images(unscored, counts) == list(result.rows)
+
+
+def test_one_command_reports_again(finished, tmp_path, capsys):
+    source = finished.folder / "results.json"
+    assert main(["report", str(source), "--output", str(tmp_path / "again")]) == 0
+    assert f"all 6 rows are those of {source}" in capsys.readouterr().out
+    for name in ("table.md", "latents.png", "wrong.npz"):
+        assert (tmp_path / "again" / name).read_bytes() == (finished.folder / name).read_bytes()
+    again = LatentsResult.load(tmp_path / "again")
+    assert again.to_json() == finished.results
 
 
 def test_samples_of_all_seeds_are_averaged(finished):
@@ -294,7 +306,7 @@ FOUR = ["rotation", "scale", "shear", "translation_x"]
         ("latent_dims", [], "latent_dims: expected numbers of at least 1, got []"),
         ("seeds", [-1], "seeds: expected numbers of at least 0, got [-1]"),
         ("seeds", [1, 1], "seeds: [1, 1] holds one twice"),
-        ("samples", 1, "samples, resamples: expected at least 2 and 1, got 1, 200"),
+        ("samples", 1, "samples: expected at least 2, got 1"),
         ("pretrain.latent_dim", 5, "pretrain.latent_dim: a study has latent_dims instead"),
         ("pretrain.guidance", [DEFORM], "pretrain.guidance: belongs to the arms"),
         ("arms.random.guidance", [DEFORM], "a random encoder cannot be guided"),
