@@ -133,44 +133,6 @@ def test_no_remembered_figure():
         assert "*" not in json.dumps(published), file
 
 
-def headline_rows() -> list[list[str]]:
-    """The README's table of five rows, from the published files."""
-
-    def row(file, arm, learner):
-        rows = json.loads((PUBLISHED / file).read_text())["rows"]
-        wanted = (arm, learner, 5, 1)
-        key = ("arm", "learner", "n_way", "n_shot")
-        return next(row for row in rows if tuple(row[k] for k in key) == wanted)
-
-    def cells(found, difference, ends):
-        low, high = found["error_ci95_seeds"]
-        paired = ["", ""]
-        if difference is not None:
-            paired = [f"{difference:+.1f}", f"{ends[0]:+.1f} … {ends[1]:+.1f}"]
-        return [f"{found['error']:.1f}", f"{low:.1f} … {high:.1f}", *paired]
-
-    def paired(found):
-        return cells(found, found["paired_difference"], found["paired_difference_ci95"])
-
-    with_labels = [
-        row("omniglot_compare.json", arm, "prototypical")
-        for arm in ("vae", "guided_unsupervised", "guided_supervised")
-    ]
-    contrastive, vae, full = (
-        row("omniglot_label_free.json", arm, "nearest")
-        for arm in ("contrastive", "vae", "known_deformable_pca")
-    )
-    low, high = vae["paired_difference_ci95"]  # of the VAE to the contrastive arm
-    reverse = cells(contrastive, -vae["paired_difference"], (-high, -low))
-    return [*map(paired, with_labels), reverse, paired(full)]
-
-
-def test_headline_is_what_was_published():
-    table = re.search(r"<!-- headline -->\n(.*?)<!-- end -->", README.read_text(), re.S).group(1)
-    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()[2:]]
-    assert [[*line[3:5], *line[6:8]] for line in lines] == headline_rows()
-
-
 @pytest.mark.parametrize("kind", ["pretraining", "meta-training"])
 def test_what_was_tried_is_counted(kind):
     with (PUBLISHED / "omniglot_label_free_tried.csv").open() as file:

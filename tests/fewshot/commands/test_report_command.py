@@ -84,7 +84,7 @@ def without(key):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda file: file.with_suffix(".npz").unlink(), "mine.npz: not the counts of a finished"),
+        (lambda file: file.with_suffix(".npz").unlink(), "mine.npz: missing"),
         (lambda file: file.write_text("{}"), "mine.json: not the result of a finished run"),
         (lambda file: file.write_text('{"study": "s", "rows": []}'), "not the result of a finish"),
         (lambda file: changed(file, lambda rows: rows[0].pop("pairs")), "KeyError('pairs')"),
@@ -104,7 +104,7 @@ def test_unusable_files_are_refused(fails, copied, damage, message):
 
 def test_a_run_without_counts_names_the_file_that_is_missing(fails, finished, tmp_path):
     shutil.copy(finished.folder / "results.json", tmp_path)
-    assert "episodes.npz: not the counts" in fails("report", str(tmp_path / "results.json"))
+    assert "episodes.npz: missing" in fails("report", str(tmp_path / "results.json"))
 
 
 def test_the_studys_own_folder_is_left_alone(fails, finished):

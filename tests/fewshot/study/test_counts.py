@@ -57,7 +57,7 @@ def whole(path, counts):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda path, _: None, "not the counts of a finished run"),
+        (lambda path, _: None, "missing; it holds the counts that rows are scored from"),
         (lambda path, _: path.write_text("<html>404</html>"), "not the counts of a finished run"),
         (lambda path, _: path.mkdir(), "not the counts of a finished run"),
         (
