@@ -1,4 +1,4 @@
-"""Cells: planned once, computed once, found again when nothing changed, never when something did."""
+"""Cells: planned once, computed once, found again unless something changed."""
 
 import json
 import time
