@@ -1,6 +1,7 @@
 """Atomic writing: files appear whole or not at all."""
 
 import hashlib
+import io
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -11,7 +12,11 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from guided.errors import InputError
 
 if TYPE_CHECKING:
+    import numpy as np
     from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+DPI = 110
 
 
 @contextmanager
@@ -66,9 +71,25 @@ def write_arrays(path: Path | str, arrays: Mapping[str, Any]) -> None:
     write_with(path, lambda handle: np.savez_compressed(handle, allow_pickle=False, **arrays))
 
 
-def write_figure(path: Path | str, figure: "Figure", dpi: int = 110) -> None:
+def write_figure(path: Path | str, figure: "Figure", dpi: int = DPI) -> None:
     """Write a matplotlib figure as PNG, atomically."""
     write_with(path, lambda handle: figure.savefig(handle, dpi=dpi, format="png"))
+
+
+def drawn(figure: "Figure", dpi: int = DPI) -> "NDArray[np.uint8]":
+    """The pixels of a matplotlib figure, ``[H, W, 3]``."""
+    content = io.BytesIO()
+    figure.savefig(content, dpi=dpi, format="png")
+    return read_pixels(content)
+
+
+def read_pixels(file: Path | BinaryIO) -> "NDArray[np.uint8]":
+    """The pixels of a picture, ``[H, W, 3]``."""
+    import numpy as np
+    from PIL import Image
+
+    with Image.open(file) as image:
+        return np.asarray(image.convert("RGB"))
 
 
 def fingerprint(value: Any, length: int = 16) -> str:

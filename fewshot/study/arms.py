@@ -15,8 +15,6 @@ from fewshot.study.config import ArmConfig, StudyConfig, load_checkpoint
 from guided.backbones import Pixels
 from guided.decoder import Decoder
 from guided.encoder import Encoder, digest
-from guided.figures import augmentation_figure, spaced, traversal_figures
-from guided.files import write_figure
 from guided.guided_vae import GuidedVAE
 from guided.seeds import derive_seed
 from guided.training.config import PretrainConfig
@@ -125,6 +123,7 @@ class Arms:
             precision=self.config.precision,
             state_file=cell.state_file,
             log_folder=self.output / "tensorboard" / cell.name,
+            picture_folder=cell.folder,
             score=(lambda e: self._validation_error(e, arm.latents[0])) if by_error else None,
             description=f"pretrain {name}, seed {seed}",
         )
@@ -133,13 +132,6 @@ class Arms:
             f"{name}, seed {seed}: {progress.step} steps, kept step {progress.best_step} "
             f"({self.config.select_by} {progress.best_score:.2f} on the validation classes)"
         )
-        images = spaced(self.splits.validation.images, 256).to(self.device)
-        figures = traversal_figures(trained.model, images) if arm.elbo else {}
-        augmentation = self._shared_config(arm).augmentation
-        if augmentation.active:
-            figures["augmentation"] = augmentation_figure(augmentation, images[0])
-        for title, figure in figures.items():
-            write_figure(cell.folder / f"{title}.png", figure)
         if arm.elbo:
             Decoder.from_vae(trained.vae).save(cell.decoder_file)
         return trained.encoder, progress.history

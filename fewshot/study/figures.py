@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from fewshot.study.outcome import Answers, LearningCurve
 from fewshot.study.rows import LearnerRow, ResultRow
 from fewshot.study.text import arm_label, minus, partner_label, ways_and_shots
@@ -200,34 +202,33 @@ def episode_figure(answers: Answers, n_shown: int = 8) -> "Figure":
     The number under a wrong query is the class (row) that the learner took it for.
     """
     from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
 
-    n_way, n_shot = answers.support.shape[:2]
-    n_shown = min(n_shown, answers.query.shape[1])
-    shots = min(n_shot, 5)
+    n_way, n_shot, channels, height, width = answers.support.shape
+    n_shown, shots = min(n_shown, answers.query.shape[1]), min(n_shot, 5)
     columns = shots + n_shown
+    gap = np.array([height // 4 + 2, width // 8 + 2])  # below each image is room for a number
+    step = gap + np.array([height, width])
+    images = np.concatenate([answers.support[:, :shots], answers.query[:, :n_shown]], 1)
+    # Images on white, and as one picture: axes of their own for each would take seconds.
+    padded = np.full((n_way, columns, channels, *step), 255, np.uint8)
+    padded[..., :height, :width] = images
+    sheet = padded.transpose(0, 3, 1, 4, 2).reshape(n_way * step[0], columns * step[1], channels)
     figure = Figure(figsize=(0.7 * columns + 0.8, 0.8 * n_way + 0.5), layout="constrained")
-    grid = figure.subplots(n_way, columns, squeeze=False)
-    for way in range(n_way):
-        for column in range(columns):
-            axes = grid[way, column]
-            query = column - shots
-            image = answers.support[way, column] if query < 0 else answers.query[way, query]
-            pixels = image[0] if len(image) == 1 else image.transpose(1, 2, 0)
-            axes.imshow(pixels, cmap="gray", vmin=0, vmax=255)
-            axes.set_xticks([])
-            axes.set_yticks([])
-            if query >= 0:
-                _frame(axes, int(answers.predicted[way, query]), way)
-        grid[way, 0].set_ylabel(str(way), rotation=0, labelpad=8)
-    grid[0, 0].set_title("support", fontsize=8)
-    grid[0, shots].set_title("queries", fontsize=8)
+    axes = figure.subplots()
+    axes.imshow(sheet[..., 0] if channels == 1 else sheet, cmap="gray", vmin=0, vmax=255)
+    for way, query in np.ndindex(n_way, n_shown):
+        guess = int(answers.predicted[way, query])
+        x, y = (shots + query) * step[1] - 1, way * step[0] - 1
+        colour = "tab:green" if guess == way else "tab:red"
+        frame = Rectangle((x, y), width + 1, height + 1, fill=False, edgecolor=colour, linewidth=2)
+        axes.add_patch(frame).set_clip_on(False)
+        if guess != way:
+            place = x + width / 2, y + height + 2
+            axes.text(*place, str(guess), fontsize=8, color=colour, ha="center", va="top")
+    axes.set_yticks(np.arange(n_way) * step[0] + height / 2, [str(way) for way in range(n_way)])
+    axes.set_xticks([width / 2, shots * step[1] + width / 2], ["support", "queries"], fontsize=8)
+    axes.xaxis.tick_top()
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
     return figure
-
-
-def _frame(axes: "Axes", predicted: int, true: int) -> None:
-    right = predicted == true
-    for side in axes.spines.values():
-        side.set_edgecolor("tab:green" if right else "tab:red")
-        side.set_linewidth(2)
-    if not right:
-        axes.set_xlabel(str(predicted), fontsize=8, color="tab:red", labelpad=1)

@@ -16,7 +16,7 @@ from fewshot.study.figures import (
 from fewshot.study.outcome import Outcome
 from fewshot.study.result import StudyResult, provenance
 from fewshot.study.scores import described_rows, score_episodes, stack
-from guided.files import write_bytes, write_figure
+from guided.files import write_bytes
 from guided.training.log import RunLog
 
 if TYPE_CHECKING:
@@ -102,5 +102,4 @@ def write_pages(
             log.text(name, text)
         for name, figure in figures.items():
             if figure is not None:
-                write_figure(output / f"{name}.png", figure)
-                log.figure(name, figure)
+                log.figure(name, figure, file=output / f"{name}.png")

@@ -1,5 +1,6 @@
 """All figures of a trained model."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -47,7 +48,9 @@ def picture_figures(model: GuidedVAE, images: Tensor) -> "dict[str, Figure]":
     }
 
 
-def log_pictures(log: RunLog, model: GuidedVAE, images: Tensor, step: int) -> None:
+def log_pictures(
+    log: RunLog, model: GuidedVAE, images: Tensor, step: int, folder: Path | None = None
+) -> None:
     """Write images, reconstructions, samples and traversals to a log.
 
     Args:
@@ -55,10 +58,11 @@ def log_pictures(log: RunLog, model: GuidedVAE, images: Tensor, step: int) -> No
         model: in evaluation mode.
         images: uint8 ``[N, C, H, W]``, held out.
         step: at which they are entered.
+        folder: receives the traversals as PNG files.
     """
     chosen = spaced(images, 16)
     log.images("inputs", chosen.float() / 255, step)
     log.images("reconstructions", reconstructed(model.vae, chosen), step, columns=len(chosen))
     log.images("samples", Decoder.from_vae(model.vae).sample(64), step)
     for name, figure in traversal_figures(model, spaced(images, 256)).items():
-        log.figure(name, figure, step)
+        log.figure(name, figure, step, file=folder and folder / f"{name}.png")

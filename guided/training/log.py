@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from guided.files import drawn, read_pixels, write_figure
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -52,10 +54,22 @@ class RunLog:
         if self._writer is not None:
             self._writer.add_histogram(name, values, step)
 
-    def figure(self, name: str, figure: "Figure", step: int = 0) -> None:
-        """A matplotlib figure (closed afterwards)."""
+    def figure(
+        self, name: str, figure: "Figure", step: int = 0, *, file: Path | None = None
+    ) -> None:
+        """A matplotlib figure, which is drawn once: for the log, and for a PNG file.
+
+        Args:
+            name: in the log.
+            figure: to draw.
+            step: at which it is entered.
+            file: written, too, if given; also without a log.
+        """
+        if file is not None:
+            write_figure(file, figure)
         if self._writer is not None:
-            self._writer.add_figure(name, figure, step, close=True)
+            pixels = drawn(figure) if file is None else read_pixels(file)
+            self._writer.add_image(name, pixels, step, dataformats="HWC")
 
     def text(self, name: str, markdown: str, step: int = 0) -> None:
         """A text in Markdown."""

@@ -74,6 +74,7 @@ def pretrain(
     precision: Precision = "float32",
     state_file: Path | None = None,
     log_folder: Path | None = None,
+    picture_folder: Path | None = None,
     score: Score | None = None,
     description: str = "pretrain",
     **settings: Any,
@@ -92,6 +93,7 @@ def pretrain(
         state_file: the resumable state, written at each validation; if the file exists, training
             continues from it.
         log_folder: receives TensorBoard curves and pictures.
+        picture_folder: receives traversals and augmented images as PNG files.
         score: judges an encoder, lower is better; the held-out negative ELBO if not given.
         description: the progress bar's.
         settings: fields of :class:`PretrainConfig` that replace those of ``config``.
@@ -115,12 +117,14 @@ def pretrain(
     if state_file and state_file.exists():
         state.restore(state_file)
     with RunLog(log_folder, state.progress.step) as log:
-        if log.active and config.augmentation.active:
+        if (log.active or picture_folder) and config.augmentation.active:
             sheet = augmentation_figure(config.augmentation, data.images[0])
-            log.figure("augmentation", sheet, state.progress.step)
+            file = picture_folder and picture_folder / "augmentation.png"
+            log.figure("augmentation", sheet, state.progress.step, file=file)
         _train(trainer, judge, state, best, state_file, log, description)
-        if log.active and config.elbo:
-            log_pictures(log, model.eval(), (held_out or data).images, state.progress.step)
+        if (log.active or picture_folder) and config.elbo:
+            images, step = (held_out or data).images, state.progress.step
+            log_pictures(log, model.eval(), images, step, picture_folder)
     return Pretrained(best.eval(), model.eval(), state.progress)
 
 

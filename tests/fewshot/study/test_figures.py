@@ -116,13 +116,15 @@ def test_wrong_queries_are_framed_in_red(n_query, channels):
     generator = np.random.default_rng(0)
     images = generator.integers(0, 256, (4, 2 + n_query, channels, 16, 16), dtype=np.uint8)
     predicted = generator.integers(0, 4, (4, n_query))
-    figure = episode_figure(Answers(images[:, :2], images[:, 2:], predicted))
+    (axes,) = episode_figure(Answers(images[:, :2], images[:, 2:], predicted)).axes
     shown = min(n_query, 8)
-    grid = np.array(figure.axes).reshape(4, 2 + shown)
-    for way, query in np.ndindex(4, shown):
-        axes, guess = grid[way, 2 + query], int(predicted[way, query])
-        colour = to_rgba("tab:green" if guess == way else "tab:red")
-        assert axes.spines["left"].get_edgecolor() == colour
-        assert axes.get_xlabel() == ("" if guess == way else str(guess))
-    drawn = np.asarray(grid[1, 4].images[0].get_array()).reshape(16, 16, channels)
+    right = predicted[:, :shown] == np.arange(4)[:, None]
+    colours = [patch.get_edgecolor() for patch in axes.patches]
+    assert colours == [to_rgba("tab:green" if r else "tab:red") for r in right.flat]
+    numbers = [text.get_text() for text in axes.texts]
+    assert numbers == [str(n) for n in predicted[:, :shown][~right]]
+    # A query is drawn inside its frame.
+    sheet = np.asarray(axes.images[0].get_array())
+    x, y = (round(float(n)) + 1 for n in axes.patches[shown + 2].get_xy())
+    drawn = sheet[y : y + 16, x : x + 16].reshape(16, 16, channels)
     assert np.array_equal(drawn, images[1, 4].transpose(1, 2, 0))
