@@ -72,18 +72,12 @@ class StudyCommand(Command):
             from fewshot.study.executors.ray_cluster import RayCluster
 
             return RayCluster(plan, self.ray.address, self.gpus_per_cell if device != "cpu" else 0)
-        workers = self.workers or _default_workers() or self._room(device)
+        cards = [] if device == "cpu" else _cards()
+        room = int(len(cards) / self.gpus_per_cell) if cards else _cores()
+        workers = self.workers or _default_workers() or room
         if self.executor == "serial" or workers == 1:
             return Serial()
-        return Local(plan, workers)
-
-    def _room(self, device: str) -> int:
-        if device == "cpu":
-            cores = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))(0)
-            return len(cores)
-        import torch
-
-        return max(1, int(torch.cuda.device_count() / self.gpus_per_cell))
+        return Local(plan, workers, cards)
 
     def check_workers(self) -> None:
         """Refuse impossible numbers.
@@ -106,6 +100,23 @@ class TrainingCommand(Command):
     """
 
     precision: Precision = "float32"
+
+
+def _cores() -> int:
+    """Processor cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _cards() -> list[str]:
+    """Names or numbers of the GPUs that this process may use."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named:
+        return named.split(",")
+    import torch
+
+    return [str(i) for i in range(torch.cuda.device_count())]
 
 
 def _default_workers() -> int | None:

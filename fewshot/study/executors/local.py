@@ -4,7 +4,7 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
@@ -29,16 +29,19 @@ class Local(Executor):
     Args:
         plan: makes the same plan in another process.
         workers: number of processes.
-        devices: their devices, in turn; empty: as the plan says.
+        cards: names or numbers of the GPUs that workers see, one each, in turn; empty: all.
     """
 
-    def __init__(self, plan: Plan, workers: int) -> None:
-        self.plan, self.workers = plan, workers
+    def __init__(self, plan: Plan, workers: int, cards: Sequence[str] = ()) -> None:
+        self.plan, self.workers, self.cards = plan, workers, cards
 
     def run(self, cells: Cells, title: str) -> None:
         missing = cells.missing
         queue = Queue(missing)
-        workers = [_Worker(self.plan, i) for i in range(min(self.workers, len(missing)))]
+        workers = [
+            _Worker(self.plan, self.cards[i % len(self.cards)] if self.cards else None)
+            for i in range(min(self.workers, len(missing)))
+        ]
         deaths: dict[str, int] = {}
         try:
             with Progress(title, missing, len(workers)) as progress:
@@ -64,8 +67,8 @@ class _Worker:
     A pool for each: when a process dies, ``concurrent.futures`` gives up all processes of its pool.
     """
 
-    def __init__(self, plan: Plan, number: int) -> None:
-        self._plan, self._number = plan, number
+    def __init__(self, plan: Plan, card: str | None) -> None:
+        self._plan, self._card = plan, card
         self._pool = self._new_pool()
         self.task: Task | None = None
         self.future: Future[None] | None = None
@@ -76,7 +79,7 @@ class _Worker:
         if context.get_start_method() == "forkserver":
             # Imported once, in the process that workers are forked from: torch takes seconds.
             context.set_forkserver_preload(["fewshot.study.run"])
-        return ProcessPoolExecutor(1, context, _prepare, (self._plan, self._number))
+        return ProcessPoolExecutor(1, context, _prepare, (self._plan, self._card))
 
     def start(self, task: Task) -> None:
         self.task, self.future = task, self._pool.submit(_compute, task.cell.digest)
@@ -124,8 +127,10 @@ def _collect(worker: _Worker, queue: Queue, progress: Progress, deaths: dict[str
 _cells: Cells | None = None
 
 
-def _prepare(plan: Plan, number: int) -> None:
+def _prepare(plan: Plan, card: str | None) -> None:
     """Make the plan in a new process."""
+    if card is not None:  # read when CUDA starts, which importing torch does not do
+        os.environ["CUDA_VISIBLE_DEVICES"] = card
     # Ctrl-C reaches every process of a terminal; the one that started the workers ends them.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ[PLAIN] = "quiet" if sys.stderr.isatty() else "lines"
