@@ -3,9 +3,9 @@
     python tools/pages.py
 
 rewrites the text between each pair of markers ``<!-- KIND: FILE WHICH -->`` and ``<!-- end -->``.
-Kinds: ``results``, ``controls``, ``new_classes`` and ``headline`` (one learner), ``learners`` (one arm),
-``budget`` (one group of learners), ``diagnostics``, ``peer``, ``probe``, ``lake`` (all arms, or one),
-``coverage`` (of known data, or of new ``classes``).
+Kinds: ``results``, ``controls``, ``new_classes`` and ``headline`` (of one learner), ``learners``
+(of one arm), ``budget`` (of one group of learners), ``diagnostics``, ``peer``, ``probe``, ``lake``
+(of all arms, or one), ``coverage`` (of known data, or of new ``classes``).
 """
 
 import json
