@@ -141,6 +141,18 @@ def test_each_partner_but_the_first_has_a_line():
     )
 
 
+def test_new_classes_have_an_interval_of_their_own():
+    rows = [
+        row("vae", "ridge", 20.0, error_ci95_new_classes=(17.5, 22.5)),
+        row("vae", "ridge", 10.0, n_shot=5),
+        row("vae", "another", 99.0),
+    ]
+    assert tables.new_classes_table(rows, "ridge") == (
+        "| arm (latents) | 5-way 1-shot | 5-way 5-shot |\n|---|---|---|\n"
+        "| vae | 20.0 ± 1.0 / 2.5 | 10.0 ± 1.0 |\n"
+    )
+
+
 def test_learners_are_lines_and_others_follow_with_their_source():
     rows = [row("vae", "a", 1.0), row("random", "plain", 20.0)]
     rows.append(row("random", "guided", 18.0, -2.0, "plain"))

@@ -3,9 +3,9 @@
     python tools/pages.py
 
 rewrites the text between each pair of markers ``<!-- KIND: FILE WHICH -->`` and ``<!-- end -->``.
-Kinds: ``results``, ``controls`` and ``headline`` (one learner), ``learners`` (one arm), ``budget``
-(one group of learners), ``diagnostics``, ``peer``, ``probe``, ``lake`` (all arms, or one),
-``coverage`` (of known data, or of new ``classes``).
+Kinds: ``results``, ``controls``, ``new_classes`` and ``headline`` (of one learner), ``learners``
+(of one arm), ``budget`` (of one group of learners), ``diagnostics``, ``peer``, ``probe``, ``lake``
+(of all arms, or one), ``coverage`` (of known data, or of new ``classes``).
 """
 
 import json
@@ -31,6 +31,10 @@ def _results(content: Mapping[str, Any], learner: str) -> str:
 
 def _controls(content: Mapping[str, Any], learner: str) -> str:
     return tables.controls_table(StudyResult.from_json(content).rows, learner)
+
+
+def _new_classes(content: Mapping[str, Any], learner: str) -> str:
+    return tables.new_classes_table(StudyResult.from_json(content).rows, learner)
 
 
 def _headline(content: Mapping[str, Any], learner: str) -> str:
@@ -88,6 +92,7 @@ KINDS: dict[str, Callable[[Mapping[str, Any], str], str]] = {
     for kind in (
         _results,
         _controls,
+        _new_classes,
         _headline,
         _learners,
         _budget,

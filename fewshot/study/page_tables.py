@@ -76,6 +76,19 @@ def controls_table(rows: Sequence[ResultRow], learner: str) -> str:
     return markdown(["arm (latents)", "minus", "answers", *settings], body)
 
 
+def new_classes_table(rows: Sequence[ResultRow], learner: str) -> str:
+    """One learner: error, and the halves of its intervals for these and for new test classes."""
+    lines: dict[str, dict[str, str]] = {}
+    rows = [row for row in rows if row.learner == learner]
+    for row in rows:
+        these, new = plus_minus(row.error, row.error_ci95), row.error_ci95_new_classes
+        both = f"{these} / {fixed((new[1] - new[0]) / 2, 1)}" if new else these
+        lines.setdefault(arm_label(row), {})[ways_and_shots(row)] = both
+    settings = setting_names(rows).values()
+    body = [[label, *(found.get(s, "") for s in settings)] for label, found in lines.items()]
+    return markdown(["arm (latents)", *settings], body)
+
+
 def headline_table(rows: Sequence[ResultRow], learner: str) -> str:
     """One learner in the first setting: a line for each pretrained arm, a column for a partner."""
     shown = [
