@@ -9,7 +9,8 @@ import pytest
 
 from fewshot.commands.report import kind_of
 from fewshot.study import page_tables as tables
-from fewshot.study.rows import LakeRow, LatentsRow, Pair, Published, ResultRow
+from fewshot.study.published import Published
+from fewshot.study.rows import LakeRow, LatentsRow, Pair, ResultRow
 
 ROOT = Path(__file__).parent.parent
 PUBLISHED = sorted((ROOT / "runs" / "published").glob("*.json"))

@@ -97,4 +97,4 @@ def main(arguments: Sequence[str]) -> None:
         f"{time.perf_counter() - start:.0f} s; lake.json, figures and logs in {output}; "
         f"tensorboard --logdir {output}/tensorboard"
     )
-    finish.write(table, ("lake.json", "lake.md"))
+    finish.write(table, ("lake.json", "lake.npz", "lake.md"))

@@ -37,4 +37,4 @@ def main(arguments: Sequence[str]) -> None:
         f"{time.perf_counter() - start:.0f} s; results, figure and logs in {output}; "
         f"tensorboard --logdir {output}/tensorboard"
     )
-    finish.write(table, ("results.json", "table.md"))
+    finish.write(table, ("results.json", "wrong.npz", "table.md"))

@@ -11,7 +11,8 @@ from fewshot.config import describe
 from fewshot.environment import hardware, versions
 from fewshot.predictions import data_frame
 from fewshot.study.counts import Counts
-from fewshot.study.rows import Measurement, Published, ResultRow, Row
+from fewshot.study.published import Published
+from fewshot.study.rows import Measurement, ResultRow, Row
 from fewshot.study.scores import score_episodes
 from fewshot.study.tables import study_table, verdicts
 from guided.errors import InputError

@@ -98,8 +98,10 @@ class ProbeStudy:
         return Probed(stacked, distances, features, self.cells.seconds)
 
     def _pretrain_config(self, arm: ProbeArm, latent_dim: int) -> PretrainConfig:
+        shared = self.config.pretrain
+        augmentation = arm.augmentation or shared.augmentation
         return dataclasses.replace(
-            self.config.pretrain, guidance=arm.guidance, latent_dim=latent_dim
+            shared, guidance=arm.guidance, latent_dim=latent_dim, augmentation=augmentation
         )
 
     def _untrained(self, arm: ProbeArm, latent_dim: int, seed: int) -> GuidedVAE:
