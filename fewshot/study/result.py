@@ -152,12 +152,12 @@ class StudyResult(Result[ResultRow]):
 
     @property
     def table(self) -> str:
-        """All rows as a Markdown table, then the errors that others report."""
+        """Errors, paired differences, and the errors that others report, as Markdown tables."""
         return study_table(self.rows, self.published)
 
     @property
     def verdicts(self) -> list[str]:
-        """One sentence for each guided arm and for each learner that is paired with another."""
+        """One sentence for each partner of a guided arm, and of a learner that has some."""
         return verdicts(self.rows)
 
     def __str__(self) -> str:
