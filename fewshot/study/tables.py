@@ -126,7 +126,7 @@ def _verdict(subject: str, row: ResultRow, pair: Pair) -> str:
     interval = f", 95 % {span(pair.ci95, sign='+')}" if pair.ci95 else ""
     return (
         f"{question}{subject} {against} {partner_label(row, pair)}: "
-        f"{marked(pair, 2)} points{interval} "
+        f"{fixed(pair.difference, sign='+')} points{interval}{f' {STANDS}' if pair.stands else ''} "
         f"({ways_and_shots(row)}, {row.learner}, {n} seed{'s' * (n > 1)} × {row.episodes} episodes)"
         + _caution(n, pair)
     )
