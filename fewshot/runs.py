@@ -50,7 +50,7 @@ REPORTS = (
 )
 """Files of one configuration; what a person put beside them stays."""
 
-LAKE = ("lake", "lake.*json", "lake.md", "lake*.png", "tensorboard/lake", "lake.yaml")
+LAKE = ("lake", "lake.*json", "lake.npz", "lake.md", "lake*.png", "tensorboard/lake", "lake.yaml")
 """Files of Lake's task, whose own keys are in lake.yaml beside the study's config.yaml."""
 
 

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from fewshot.commands.report import kind_of
+from fewshot.statistics import paired_difference
 from fewshot.study import page_tables as tables
-from fewshot.study.rows import LakeRow, LatentsRow, Pair, Published, ResultRow
+from fewshot.study.published import Published
+from fewshot.study.rows import LakeRow, LatentsRow, Pair, ResultRow
 
 ROOT = Path(__file__).parent.parent
 PUBLISHED = sorted((ROOT / "runs" / "published").glob("*.json"))
@@ -67,11 +69,21 @@ def test_published_rows_are_what_their_counts_give(file):
     kind = kind_of(content)
     result = kind.from_json(content)
     if file.with_suffix(".npz").exists():
-        assert result.rescored(kind.load_counts(file)).rows == result.rows
+        counts = kind.load_counts(file)
+        assert result.rescored(counts).rows == result.rows
+        if "peer" in content:
+            (row,) = result.rows
+            errors = (counts.wrong[k] / (row.n_way * row.n_query) for k in (row.key, PEER))
+            ours, peer = (100 * share for share in errors)
+            assert content["peer"]["error"] == pytest.approx(peer.mean())
+            interval = paired_difference(ours, peer).crossed.interval
+            assert content["paired_with_peer"]["ci95"] == pytest.approx(interval)
     else:
         assert "upper bound" in content["note"]
         assert not [pair for row in result.rows for pair in row.pairs if pair.ci95]
 
+
+PEER = ("peer", "maml", "features", "5w1s")
 
 # Tables of rows that are known.
 

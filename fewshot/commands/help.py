@@ -157,7 +157,7 @@ def command_help(name: str) -> str:
     file = {"data": "", "report": " FILE"}.get(name, " [FILE]")
     options = {f"--{key}": meaning for key, meaning in KEYS[name].items()}
     if name == "report":
-        options = {"FILE": "result of compare, lake or probe: its JSON file or folder"} | options
+        options = {"FILE": "JSON file of compare, lake or probe; or the run folder"} | options
     elif file:
         options = {"FILE": "YAML file with any of the keys; arguments override it"} | options
     width = max(map(len, [*options, "--print-config"]))

@@ -41,7 +41,7 @@ def main(arguments: Sequence[str]) -> None:
             return
         open_run(output, config, device)
         table = study.result().table
-        finish.write(table, ("results.json", "table.md"))
+        finish.write(table, ("results.json", "wrong.npz", "table.md"))
     print(f"\n{table}")
     print(
         f"{time.perf_counter() - start:.0f} s; results, figure and logs in {output}; "

@@ -20,18 +20,21 @@ from fewshot.study.run import Study
 from fewshot.study.text import arm_label, span, ways_and_shots
 from guided.errors import InputError
 
+ROUNDING = 1e-4
+"""Errors are stored with four decimals."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ReplayCommand(Command):
     """Compute one row of a comparison again, and compare it with what is on file.
 
-    The encoders and learners are those of the study's run folder; where they are not, they are
-    trained again.
+    The encoders and learners are those of the study's run folder; what is missing there is trained
+    again, in that folder or in ``output``.
 
     Args:
-        replay: results.json of a run folder, or a published JSON file.
+        replay: results.json of a run folder, the folder, or a published JSON file.
         row: position of the row in it, from 0.
-        output: folder for what has to be trained again; runs/replay/<study> if not given.
+        output: another folder than the study's; runs/replay/<study> if that has no cells.
     """
 
     replay: Path
@@ -42,6 +45,8 @@ class ReplayCommand(Command):
 def main(arguments: Sequence[str]) -> None:
     """Run the command."""
     command = parse(ReplayCommand, arguments, "fewshot evaluate --replay")
+    if command.replay.is_dir():
+        command = replace(command, replay=command.replay / StudyResult.file_name)
     if kind_of(read_result(command.replay)) is not StudyResult:
         raise InputError(f"replay: {command.replay} is no comparison; only its rows are replayed")
     result = StudyResult.load(command.replay)
@@ -69,9 +74,9 @@ def _study(command: ReplayCommand, result: StudyResult) -> Study:
     on_cpu = result.facts.get("hardware", {}).get("device") == "cpu"
     device = choose_device("cpu" if on_cpu and command.device == "auto" else command.device)
     splits = config.dataset(data_root(command.data_root or config.data_root)).splits()
-    folder = command.replay.parent
-    if not (folder / "cells").is_dir():
-        folder = command.output or Path("runs") / "replay" / result.study
+    folder = command.output or command.replay.parent
+    if not command.output and not (folder / "cells").is_dir():
+        folder = Path("runs") / "replay" / result.study
     return Study(replace(config, output=folder), splits, folder, device=device)
 
 
@@ -86,7 +91,7 @@ def _counts_of(row: ResultRow, counts: Counts, file: Path) -> Wrong:
     if stored is None or stored.shape != expected:
         raise InputError(f"{file}: its counts have no {name} of {expected} seeds and episodes")
     error = _error(row, stored)
-    if round(error, 4) != row.error:
+    if abs(error - row.error) > ROUNDING:
         raise InputError(f"{file}: its row has the error {row.error} %, its counts {error:.4f}")
     return stored
 

@@ -45,8 +45,8 @@ def main(arguments: Sequence[str]) -> None:
     counts = kind.load_counts(source)
     again = result.rescored(counts)
     output = config.output or Path("runs") / "report" / result.study
-    if output.resolve() == source.parent.resolve():
-        raise InputError(f"output: {output} holds the study itself; name another folder")
+    if (output / "config.yaml").exists() or output.resolve() == source.parent.resolve():
+        raise InputError(f"output: {output} holds a study; name another folder")
     counts.save(output / kind.counts_name)
     _write(again, output)
     replace(again, output=output).save()

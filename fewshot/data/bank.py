@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
@@ -22,6 +22,7 @@ class ImageBank:
         class_names: K unique names.
         attributes: name -> int64 ``[N]``, categorical annotations (alphabet, drawer …).
         factors: name -> float or integer ``[N]``, ground truth of generated images.
+        turned: True if classes are turned copies of each other, and so no independent sample.
 
     Raises:
         InputError: shapes or dtypes are wrong, or a label is out of range.
@@ -32,6 +33,7 @@ class ImageBank:
     class_names: tuple[str, ...]
     attributes: Mapping[str, Tensor] = field(default_factory=dict)
     factors: Mapping[str, Tensor] = field(default_factory=dict)
+    turned: bool = False
 
     def __post_init__(self) -> None:
         if self.images.dtype != torch.uint8 or self.images.ndim != 4:
@@ -100,7 +102,7 @@ class ImageBank:
         rows = (position[self.labels] >= 0).nonzero().squeeze(1)
         names = tuple(self.class_names[i] for i in chosen.tolist())
         bank = self.rows(rows)
-        return ImageBank(bank.images, position[bank.labels], names, bank.attributes, bank.factors)
+        return replace(bank, labels=position[bank.labels], class_names=names)
 
     def rows(self, index: Tensor) -> "ImageBank":
         """The bank of some rows, with all classes; a view if the rows are contiguous.
@@ -111,12 +113,12 @@ class ImageBank:
         take: slice | Tensor = index
         if len(index) and bool((index.diff() == 1).all()):
             take = slice(int(index[0]), int(index[-1]) + 1)
-        return ImageBank(
-            self.images[take],
-            self.labels[take],
-            self.class_names,
-            {name: column[take] for name, column in self.attributes.items()},
-            {name: column[take] for name, column in self.factors.items()},
+        return replace(
+            self,
+            images=self.images[take],
+            labels=self.labels[take],
+            attributes={name: column[take] for name, column in self.attributes.items()},
+            factors={name: column[take] for name, column in self.factors.items()},
         )
 
     def with_rotations(self) -> "ImageBank":
@@ -136,4 +138,5 @@ class ImageBank:
             ),
             {name: column.repeat(4) for name, column in self.attributes.items()},
             {name: column.repeat(4) for name, column in self.factors.items()},
+            turned=True,
         )

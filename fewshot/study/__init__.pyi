@@ -1,6 +1,7 @@
 from .config import ArmConfig, LearnerConfig, StudyConfig
+from .published import Published
 from .result import StudyResult
-from .rows import Measurement, Published, ResultRow
+from .rows import Measurement, ResultRow
 from .run import Study
 
 __all__ = [

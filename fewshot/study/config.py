@@ -1,15 +1,16 @@
 """The configuration of a study, and the checks that need no data."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from fewshot.config import describe, made_by
 from fewshot.data.dataset import DatasetFactory
 from fewshot.episodes import Setting
 from fewshot.learners.base import LearnerFactory
 from fewshot.meta_train import TrainConfig
-from fewshot.study.rows import Published
+from fewshot.study.published import Published
 from guided.augment import Augmentation
 from guided.backbones import ImageShape
 from guided.encoder import Encoder
@@ -199,11 +200,7 @@ class StudyConfig:
     published: list[Published] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        named = {f"arms.{name}.": arm.baseline for name, arm in self.arms.items()}
-        for key, baseline in {"": self.baseline, **named}.items():
-            for name in _names(baseline):
-                if name not in self.arms:
-                    raise InputError(f"{key}baseline: no arm is called {name!r}")
+        check_baselines(self.baseline, self.arms)
         for name, learner in self.learners.items():
             for other in _names(learner.baseline):
                 if other not in self.learners:
@@ -211,10 +208,8 @@ class StudyConfig:
         for name in ("arms", "learners", "settings", "seeds"):
             if not getattr(self, name):
                 raise InputError(f"{name}: at least one is needed")
-        for kind, names in (("arms", self.arms), ("learners", self.learners)):
-            for name in names:
-                if "|" in name:
-                    raise InputError(f"{kind}: expected a name without '|', got {name!r}")
+        check_names("arms", self.arms)
+        check_names("learners", self.learners)
         for name, arm in self.arms.items():
             arm.check(f"arms.{name}")
         for name, learner in self.learners.items():
@@ -275,12 +270,57 @@ class StudyConfig:
         others = self.learners[learner].baseline
         if others is not None:
             return [(arm, other) for other in _names(others) if other != learner]
-        of_arm = self.arms[arm].baseline
-        names = _names(self.baseline if of_arm is None else of_arm)
-        # A study's baseline is compared with none of the others.
-        if of_arm is None and arm in names:
-            return []
-        return [(name, learner) for name in names if name != arm]
+        names = partner_arms(arm, self.arms[arm].baseline, self.baseline)
+        return [(name, learner) for name in names]
+
+
+Baseline = str | list[str] | None
+
+
+class _Paired(Protocol):
+    @property
+    def baseline(self) -> Baseline: ...
+
+
+def partner_arms(arm: str, own: Baseline, usual: Baseline) -> list[str]:
+    """The arms that an arm is paired with: its own baselines, else the study's.
+
+    A study's baseline is paired with none of the study's others.
+    """
+    names = _names(usual if own is None else own)
+    if own is None and arm in names:
+        return []
+    return [name for name in names if name != arm]
+
+
+def check_baselines(usual: Baseline, arms: Mapping[str, _Paired]) -> None:
+    """Refuse baselines that are no arms, or are named twice.
+
+    Args:
+        usual: of the study.
+        arms: of which each may have its own.
+
+    Raises:
+        InputError: names the key.
+    """
+    named = {f"arms.{name}.": arm.baseline for name, arm in arms.items()}
+    for key, baseline in {"": usual, **named}.items():
+        for name in _names(baseline):
+            if name not in arms:
+                raise InputError(f"{key}baseline: no arm is called {name!r}")
+            if _names(baseline).count(name) > 1:
+                raise InputError(f"{key}baseline: {name!r} is named twice")
+
+
+def check_names(key: str, names: Iterable[str]) -> None:
+    """Refuse names that would not be told apart in the file of counts.
+
+    Raises:
+        InputError: names the key.
+    """
+    for name in names:
+        if "|" in name:
+            raise InputError(f"{key}: expected a name without '|', got {name!r}")
 
 
 def _names(baseline: str | list[str] | None) -> list[str]:

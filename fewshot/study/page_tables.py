@@ -3,14 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from fewshot.study.rows import (
-    LakeRow,
-    LatentsRow,
-    Measurement,
-    Published,
-    ResultRow,
-    Row,
-)
+from fewshot.study.published import Published
+from fewshot.study.rows import LakeRow, LatentsRow, Measurement, ResultRow, Row
 from fewshot.study.text import (
     NONE,
     arm_label,

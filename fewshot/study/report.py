@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fewshot.data.dataset import Splits
 from fewshot.study.config import StudyConfig
 from fewshot.study.counts import Counts, EpisodeList
 from fewshot.study.figures import (
@@ -27,7 +28,7 @@ def write_report(
     config: StudyConfig,
     outcome: Outcome,
     episodes: Mapping[str, EpisodeList],
-    classes: Mapping[str, int],
+    splits: Splits,
     output: Path,
     device: str,
 ) -> StudyResult:
@@ -37,12 +38,14 @@ def write_report(
         config: of the study.
         outcome: its finished cells.
         episodes: of each setting.
-        classes: split -> number of classes.
+        splits: the images.
         output: the run folder.
         device: where it was computed.
     """
     wrong = stack(outcome.wrong)
-    rows = described_rows(config, list(wrong), classes["test"])
+    classes = {name: bank.n_classes for name, bank in vars(splits).items()}
+    independent = None if splits.test.turned else classes["test"]
+    rows = described_rows(config, list(wrong), independent)
     counts = Counts({row.key: wrong[c] for row, c in zip(rows, wrong, strict=True)}, episodes)
     result = StudyResult(
         study=config.study,
@@ -51,7 +54,7 @@ def write_report(
         published=tuple(config.published),
         seconds=outcome.seconds.total,
         seconds_reused=outcome.seconds.reused,
-        facts={"classes": dict(classes), **provenance(config, device)},
+        facts={"classes": classes, **provenance(config, device)},
         output=output,
     )
     counts.save(output / result.counts_name)
@@ -66,7 +69,7 @@ def write_report(
 
 def texts(result: StudyResult) -> dict[str, str]:
     """The table and the verdicts, as Markdown."""
-    return {"table": result.table, "verdicts": "\n\n".join(result.verdicts) or "no guided arm"}
+    return {"table": result.table, "verdicts": "\n\n".join(result.verdicts) or "no comparison"}
 
 
 def row_figures(result: StudyResult) -> "dict[str, Figure | None]":

@@ -11,7 +11,8 @@ from fewshot.config import describe
 from fewshot.environment import hardware, versions
 from fewshot.predictions import data_frame
 from fewshot.study.counts import Counts
-from fewshot.study.rows import Measurement, Published, ResultRow, Row
+from fewshot.study.published import Published
+from fewshot.study.rows import Measurement, ResultRow, Row
 from fewshot.study.scores import score_episodes
 from fewshot.study.tables import study_table, verdicts
 from guided.errors import InputError
@@ -151,12 +152,12 @@ class StudyResult(Result[ResultRow]):
 
     @property
     def table(self) -> str:
-        """All rows as a Markdown table, then the errors that others report."""
+        """Errors, paired differences, and the errors that others report, as Markdown tables."""
         return study_table(self.rows, self.published)
 
     @property
     def verdicts(self) -> list[str]:
-        """One sentence for each guided arm and for each learner that is paired with another."""
+        """One sentence for each partner of a guided arm, and of a learner that has some."""
         return verdicts(self.rows)
 
     def __str__(self) -> str:

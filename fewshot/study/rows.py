@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fewshot.episodes import Setting
-from guided.errors import InputError
 
 Interval = tuple[float, float]
 
@@ -97,10 +96,9 @@ class Pair:
     relative_reduction: float | None = None
 
     @property
-    def verb(self) -> str:
-        """The verdict of ``ci95``: lowers, raises, or does not clearly change."""
-        low, high = self.ci95 or (0.0, 0.0)
-        return "lowers" if high < 0 else "raises" if low > 0 else "does not clearly change"
+    def apart(self) -> bool:
+        """True if ``ci95`` excludes 0."""
+        return self.ci95 is not None and not self.ci95[0] <= 0 <= self.ci95[1]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,6 +133,11 @@ class Row:
 
     def key_of(self, pair: Pair) -> RowKey:
         """The key of a partner's row."""
+        raise NotImplementedError
+
+    @property
+    def units(self) -> int:
+        """Number of test episodes, trials or images of each seed."""
         raise NotImplementedError
 
     @property
@@ -219,14 +222,19 @@ class ResultRow(LearnerRow):
 
     Attributes:
         episodes: test episodes of each seed.
-        test_classes: number of classes that they are drawn from.
+        test_classes: number of classes that they are drawn from; None if some are turned copies
+            of others.
         error_ci95_new_classes: interval of the error for other test classes; None where every
-            episode holds some class.
+            episode holds some class, or ``test_classes`` is None.
     """
 
     episodes: int
-    test_classes: int
+    test_classes: int | None
     error_ci95_new_classes: Interval | None = None
+
+    @property
+    def units(self) -> int:
+        return self.episodes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -246,6 +254,10 @@ class LakeRow(LearnerRow):
     error_by_seed: tuple[float, ...] = ()
     error_ci95_runs: Interval | None = None
 
+    @property
+    def units(self) -> int:
+        return self.trials
+
 
 @dataclass(frozen=True, kw_only=True)
 class LatentsRow(Row):
@@ -262,6 +274,10 @@ class LatentsRow(Row):
     images: int
     fid: float | None
     fid_ci95_seeds: Interval | None
+
+    @property
+    def units(self) -> int:
+        return self.images
 
     @property
     def key(self) -> RowKey:
@@ -305,41 +321,3 @@ class Measurement:
         known = {f.name for f in fields(cls)} - {"details"}
         details = {name: value for name, value in values.items() if name not in known}
         return cls(**{n: v for n, v in values.items() if n in known}, details=details)
-
-
-@dataclass(frozen=True)
-class Published:
-    """Errors that others report for one method.
-
-    Args:
-        name: the method.
-        errors: setting -> error in percent. A setting is a test setting's label, ``5w1s``; in a
-            study of latents, their number.
-        source: the publication; null: remembered only, and shown nowhere.
-    """
-
-    name: str
-    errors: dict[str, float]
-    source: str | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values by name."""
-        return {f.name: getattr(self, f.name) for f in fields(self)}
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """The figures that :meth:`to_json` described."""
-        return cls(**values)
-
-    def check(self, key: str, settings: list[str]) -> None:
-        """Refuse errors for settings that the study does not have.
-
-        Raises:
-            InputError: names the key.
-        """
-        unknown = sorted(set(self.errors) - set(settings))
-        if unknown:
-            raise InputError(
-                f"{key}.errors: {unknown[0]!r} is no setting of this study, expected some of "
-                f"{', '.join(settings)}"
-            )

@@ -127,9 +127,8 @@ class Study:
     def result(self) -> StudyResult:
         """Compute what is missing and write the report."""
         outcome = self.run()
-        classes = {name: bank.n_classes for name, bank in vars(self.splits).items()}
         return write_report(
-            self.config, outcome, self.episode_lists(), classes, self.output, self.device
+            self.config, outcome, self.episode_lists(), self.splits, self.output, self.device
         )
 
     def episode_lists(self) -> dict[str, EpisodeList]:

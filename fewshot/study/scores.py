@@ -37,7 +37,7 @@ def stack(entries: Sequence[WrongQueries]) -> dict[Condition, NDArray[np.unsigne
 
 
 def described_rows(
-    config: StudyConfig, conditions: Sequence[Condition], test_classes: int
+    config: StudyConfig, conditions: Sequence[Condition], test_classes: int | None
 ) -> list[ResultRow]:
     """One row a condition, not yet scored.
 
@@ -48,7 +48,8 @@ def described_rows(
     Args:
         config: of the study.
         conditions: the subjects of the rows.
-        test_classes: number of classes that test episodes are drawn from.
+        test_classes: number of classes that test episodes are drawn from; None if some are
+            turned copies of others.
     """
     return [
         ResultRow(
@@ -108,21 +109,29 @@ def _partners(
         if other != learner:
             yield Pair(by="learner", partner=other, latents=fed)
         else:
-            question = question_of(config.arms[name], config.arms[arm])
+            question = question_of(config, config.arms[name], config.arms[arm])
             yield Pair(by="arm", partner=arm, latents=fed, question=question)
 
 
-def question_of(arm: ArmConfig, partner: ArmConfig) -> str | None:
+def question_of(config: StudyConfig, arm: ArmConfig, partner: ArmConfig) -> str | None:
     """The question that the difference between two encoders answers, as far as it has a name."""
     if arm.encoder != "pretrained" or partner.encoder != "pretrained" or not arm.guidance:
         return None
-    labels, known = _labels(arm), _labels(partner)
-    if not partner.guidance:
-        if not labels:
-            return "guidance beyond augmentation" if partner.augmentation else "guidance"
-        return "labels and guidance together" if arm.elbo else "labels"
-    beyond = labels and labels == known and arm.elbo and not partner.elbo
-    return "guidance beyond labels" if beyond else None
+    if arm.labelled != partner.labelled and (_labels(arm) or _labels(partner)):
+        return None
+    usual = config.pretrain.augmentation
+    mine, other = arm.augmentation or usual, partner.augmentation or usual
+    labels = _labels(arm)
+    if partner.guidance:
+        beyond = labels and labels == _labels(partner) and arm.elbo and not partner.elbo
+        return "guidance beyond labels" if beyond and mine == other else None
+    if labels:
+        together = "labels and guidance together" if arm.elbo else "labels"
+        return together if mine == other else None
+    if mine == other:
+        return "guidance"
+    # One without augmentation, beside a VAE with it.
+    return "guidance beyond augmentation" if other.active and not mine.active else None
 
 
 def _labels(arm: ArmConfig) -> set[str]:
@@ -145,9 +154,12 @@ def scored(rows: Sequence[R], errors: Mapping[RowKey, Errors], counts: Counts) -
 
 def _scored(row: R, errors: Mapping[RowKey, Errors], counts: Counts) -> R:
     values = _errors_of(row.key, errors)
-    if len(values) != len(row.seeds):
-        name = "|".join(row.key)
-        raise InputError(f"{name}: counts of {len(values)} seeds, the row has {len(row.seeds)}")
+    expected = len(row.seeds), row.units
+    if values.shape != expected or values.max(initial=0) > 100:
+        raise InputError(
+            f"{'|'.join(row.key)}: expected counts of {expected[0]} seeds and {expected[1]} "
+            "episodes, runs or images, and none above what can be wrong"
+        )
     crossed = Crossed.of(values)
     found: dict[str, Any] = {
         "error": rounded(crossed.mean),
@@ -173,7 +185,7 @@ def _compared(row: Row, pair: Pair, errors: Mapping[RowKey, Errors], counts: Cou
         ci95_new_classes=_new_classes(row, crossed, values - partner, counts),
         p=float(f"{crossed.p_value:.3g}") if several else None,
         stands=False,
-        seeds_for_half=crossed.seeds_for(crossed.half_width() / 2),
+        seeds_for_half=crossed.seeds_for(crossed.half_width() / 2) if crossed.ms_seed else None,
         relative_reduction=rounded(paired.relative_reduction),
     )
 
@@ -187,7 +199,14 @@ def _errors_of(key: RowKey, errors: Mapping[RowKey, Errors]) -> Errors:
 def _new_classes(row: Row, crossed: Crossed, values: Errors, counts: Counts) -> Any:
     if not isinstance(row, ResultRow) or row.label not in counts.episodes:
         return None
+    if row.test_classes is None:
+        return None
     classes = counts.episodes[row.label].classes
+    if classes.shape != (row.episodes, row.n_way) or classes.max() >= row.test_classes:
+        raise InputError(
+            f"classes|{row.label}: expected {row.n_way} of {row.test_classes} classes for each of "
+            f"{row.episodes} episodes"
+        )
     return rounded(new_classes_interval(crossed, values, classes, row.test_classes))
 
 

@@ -2,21 +2,14 @@
 
 from collections.abc import Sequence
 
-from fewshot.study.rows import (
-    LakeRow,
-    LatentsRow,
-    LearnerRow,
-    Pair,
-    Published,
-    ResultRow,
-    Row,
-)
+from fewshot.study.published import Published
+from fewshot.study.rows import LakeRow, LatentsRow, LearnerRow, Pair, ResultRow, Row
 from fewshot.study.text import (
     NONE,
     STANDS,
     fixed,
     markdown,
-    minus,
+    marked,
     partner_label,
     setting_names,
     sourced,
@@ -46,21 +39,21 @@ def study_table(rows: Sequence[ResultRow], published: Sequence[Published] = ()) 
     return table + _pairs_of_report(grouped) + _published_table(rows, published)
 
 
-def interval_of(rows: Sequence[Row]) -> str:
+def interval_of(rows: Sequence[Row], units: str = "episodes") -> str:
     """The heading of ``error_ci95``."""
-    return "95 %" if len(rows[0].seeds) > 1 else "95 % over episodes"
+    return "95 %" if len(rows[0].seeds) > 1 else f"95 % over {units}"
 
 
 def _condition(row: LearnerRow) -> list[str]:
     return [row.arm, row.latents, row.learner, ways_and_shots(row)]
 
 
-def _pairs_of_report(rows: Sequence[ResultRow]) -> str:
+def _pairs_of_report(rows: Sequence[LearnerRow]) -> str:
     lines = [
         [
             *_condition(row),
             partner_label(row, pair),
-            fixed(pair.difference, sign="+") + (f" {STANDS}" if pair.stands else ""),
+            marked(pair, 2),
             span(pair.ci95, sign="+"),
             span(pair.ci95_new_classes, sign="+"),
             fixed(pair.relative_reduction, 1),
@@ -79,12 +72,15 @@ def _pairs_of_report(rows: Sequence[ResultRow]) -> str:
 def counted(rows: Sequence[Row]) -> str:
     """The number of comparisons, and of those that exclude 0, alone and all together."""
     pairs = [pair for row in rows for pair in row.pairs]
+    if not pairs:
+        return "No comparison."
+    if len(rows[0].seeds) == 1:
+        return f"{len(pairs)} comparisons of one seed each, which can't show a difference."
     tested = [pair for pair in pairs if pair.p is not None]
     if not tested:
-        return f"{len(pairs)} comparisons of one seed each, which can't show a difference."
-    apart = sum(pair.verb != "does not clearly change" for pair in tested)
+        return f"{len(pairs)} comparisons without intervals."
     return (
-        f"{len(tested)} comparisons: {apart} intervals exclude 0; "
+        f"{len(tested)} comparisons: {sum(pair.apart for pair in tested)} intervals exclude 0; "
         f"{sum(pair.stands for pair in tested)} still do after Holm's correction ({STANDS})."
     )
 
@@ -124,26 +120,30 @@ def verdicts(rows: Sequence[ResultRow]) -> list[str]:
 def _verdict(subject: str, row: ResultRow, pair: Pair) -> str:
     question = f"{pair.question[0].upper()}{pair.question[1:]}: " if pair.question else ""
     n = len(row.seeds)
-    verb = f"{pair.verb} the error of" if n > 1 else "against"
-    measured = (
-        f"{subject} {verb} {partner_label(row, pair)}: {fixed(pair.difference, sign='+')} points, "
-        f"95 % {span(pair.ci95, sign='+')}{f' {STANDS}' if pair.stands else ''} "
+    low, high = pair.ci95 or (0.0, 0.0)
+    verb = "lowers" if high < 0 else "raises" if low > 0 else "does not clearly change"
+    against = f"{verb} the error of" if n > 1 and pair.ci95 else "against"
+    interval = f", 95 % {span(pair.ci95, sign='+')}" if pair.ci95 else ""
+    return (
+        f"{question}{subject} {against} {partner_label(row, pair)}: "
+        f"{fixed(pair.difference, sign='+')} points{interval}{f' {STANDS}' if pair.stands else ''} "
         f"({ways_and_shots(row)}, {row.learner}, {n} seed{'s' * (n > 1)} × {row.episodes} episodes)"
+        + _caution(n, pair)
     )
-    return question + measured + _caution(n, pair)
 
 
 def _caution(n_seeds: int, pair: Pair) -> str:
     """The sentence that few seeds need."""
+    if pair.ci95 is None:
+        return ". The counts that an interval needs were not kept."
     if n_seeds == 1:
         return ". The interval is over episodes: one pretraining cannot tell what another would do."
-    if n_seeds == 2:
-        return ". Two seeds: the interval is valid, and too wide to be of use (t = 12.7)."
+    two = "" if n_seeds > 2 else ". Two seeds: t is 12.7, valid and nearly useless"
     if n_seeds >= FEW_SEEDS or abs(pair.difference or 0.0) >= SMALL:
-        return ""
+        return two
     if pair.seeds_for_half is None:
-        return ". More seeds would not halve the interval; more episodes would narrow it."
-    return f". Half the interval would take about {pair.seeds_for_half} seeds."
+        return f"{two}. More seeds would not halve the interval; more episodes would narrow it."
+    return f"{two}. Half the interval would take about {pair.seeds_for_half} seeds."
 
 
 def lake_table(
@@ -158,7 +158,6 @@ def lake_table(
         trials: of one seed.
     """
     head = ["arm", "latents", "learner", "error %", "95 %", "95 % for other runs", "each seed"]
-    head += [minus(rows), "95 %"]
     lines = [
         [
             row.arm,
@@ -168,7 +167,6 @@ def lake_table(
             span(row.error_ci95),
             span(row.error_ci95_runs),
             " ".join(map(fixed, row.error_by_seed)),
-            *_first_pair(row),
         ]
         for row in rows
     ]
@@ -177,28 +175,27 @@ def lake_table(
         for p in sourced(published)
         for error in p.errors.values()
     ]
-    one = "" if len(rows[0].seeds) > 1 else " (one seed: Wilson's)"
+    several = len(rows[0].seeds) > 1
+    over = "seeds and " if several else ""
+    wilson = "" if several else " (Wilson's, for errors)"
     return (
         f"{task}: {rows[0].runs} runs, {trials} trials, 20-way one-shot within one alphabet.\n\n"
         + markdown(head, lines)
-        + f"\n95 %: over seeds and trials, for these runs{one}. For other runs: over seeds and "
-        f"runs, for other alphabets and drawers. {counted(rows)}\n\n"
+        + f"\n95 %: over {over}trials, for these runs{wilson}; also of differences. The trials of "
+        f"a run share their characters, so that these are too narrow for other runs. 95 % for "
+        f"other runs: over {over}runs, for other alphabets and drawers.\n"
+        + _pairs_of_report(rows)
+        + "\n"
         + markdown(["published, on Lake's own 20 runs", "error %", "source"], reported)
     )
 
 
-def _first_pair(row: Row) -> list[str]:
-    pair = row.pair
-    if pair is None:
-        return [NONE, NONE]
-    mark = f" {STANDS}" if pair.stands else ""
-    return [fixed(pair.difference, sign="+") + mark, span(pair.ci95, sign="+")]
-
-
 def latents_table(rows: Sequence[LatentsRow], published: Sequence[Published] = ()) -> str:
-    """Rows of a study of latents, grouped by the number of latents, and what others report."""
-    head = ["arm", "latents", "error %", interval_of(rows), minus(rows), "95 %", "reduction %"]
-    head += ["FID", "95 % over seeds"]
+    """Rows of a study of latents, grouped by the number of latents, and what others report.
+
+    Then their paired differences.
+    """
+    interval = interval_of(rows, "images")
     lines: list[list[str]] = []
     for latent_dim in dict.fromkeys(row.latent_dim for row in rows):
         lines += [
@@ -207,8 +204,6 @@ def latents_table(rows: Sequence[LatentsRow], published: Sequence[Published] = (
                 str(latent_dim),
                 fixed(row.error),
                 span(row.error_ci95),
-                *_first_pair(row),
-                fixed(row.pair.relative_reduction if row.pair else None, 1),
                 fixed(row.fid),
                 span(row.fid_ci95_seeds),
             ]
@@ -217,7 +212,23 @@ def latents_table(rows: Sequence[LatentsRow], published: Sequence[Published] = (
         ]
         lines += [
             [f"{p.name}, {p.source}", str(latent_dim), fixed(p.errors.get(str(latent_dim)))]
-            + [NONE] * 6
+            + [NONE] * 3
             for p in sourced(published)
         ]
-    return markdown(head, lines)
+    differences = [
+        [
+            row.arm,
+            str(row.latent_dim),
+            pair.partner,
+            marked(pair, 2),
+            span(pair.ci95, sign="+"),
+            fixed(pair.relative_reduction, 1),
+        ]
+        for row in sorted(rows, key=lambda row: row.latent_dim)
+        for pair in row.pairs
+    ]
+    table = markdown(["arm", "latents", "error %", interval, "FID", "95 % over seeds"], lines)
+    if not differences:
+        return table
+    head = ["arm", "latents", "minus", "difference", interval, "reduction %"]
+    return f"{table}\n{markdown(head, differences)}"

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 
-from fewshot.study.rows import LearnerRow, Pair, Published, Row
+from fewshot.study.published import Published
+from fewshot.study.rows import LearnerRow, Pair, Row
 
 NONE = "–"
 STANDS = "†"
@@ -25,13 +26,17 @@ def plus_minus(value: float | None, interval: Sequence[float] | None, digits: in
     return f"{fixed(value, digits)} ± {fixed((interval[1] - interval[0]) / 2, digits)}"
 
 
+def marked(pair: Pair, digits: int = 1) -> str:
+    """A paired difference, and a mark if it stands after Holm's correction."""
+    return fixed(pair.difference, digits, "+") + (f" {STANDS}" if pair.stands else "")
+
+
 def paired(pair: Pair | None, digits: int = 1) -> str:
-    """A paired difference, its interval, and a mark if it stands after Holm's correction."""
+    """A paired difference, its interval, and the mark of :func:`marked`."""
     if pair is None or pair.difference is None:
         return ""
-    mark = f" {STANDS}" if pair.stands else ""
     interval = f" ({span(pair.ci95, digits, '+')})" if pair.ci95 else ""
-    return f"{fixed(pair.difference, digits, '+')}{interval}{mark}"
+    return fixed(pair.difference, digits, "+") + interval + (f" {STANDS}" if pair.stands else "")
 
 
 def ways_and_shots(row: LearnerRow) -> str:

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from fewshot.study.figures import arm_colours, condition_label
 from fewshot.study.lake.runs import LakeRuns
-from fewshot.study.rows import LakeRow, Published
+from fewshot.study.published import Published
+from fewshot.study.rows import LakeRow
 from fewshot.study.text import sourced
 
 if TYPE_CHECKING:

@@ -11,9 +11,10 @@ from fewshot.study.counts import Counts
 from fewshot.study.lake.classify import SETTING, Classified
 from fewshot.study.lake.figures import lake_figure, run_figure
 from fewshot.study.lake.runs import LakeRuns
+from fewshot.study.published import Published
 from fewshot.study.report import write_pages
 from fewshot.study.result import Result, provenance
-from fewshot.study.rows import LakeRow, Published, rounded
+from fewshot.study.rows import LakeRow, rounded
 from fewshot.study.scores import columns, scored
 from fewshot.study.tables import lake_table
 

@@ -4,7 +4,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from fewshot.data.dataset import DatasetFactory
-from fewshot.study.rows import Published
+from fewshot.study.config import check_baselines, check_names, partner_arms
+from fewshot.study.published import Published
+from guided.augment import Augmentation
 from guided.errors import InputError
 from guided.guidance.base import Guidance
 from guided.training.classifier import ClassifierConfig
@@ -18,14 +20,19 @@ class ProbeArm:
     Args:
         encoder: pretrained; random: the same network, untrained.
         guidance: strategies that shape a pretrained encoder's latents; none: a plain VAE.
+        augmentation: of its pretraining, in place of the study's; null: the study's.
+        baseline: the arms that it is paired with, if not the study's: a name, or several.
     """
 
     encoder: Literal["pretrained", "random"] = "pretrained"
     guidance: list[Guidance] = field(default_factory=list)
+    augmentation: Augmentation | None = None
+    baseline: str | list[str] | None = None
 
     def __post_init__(self) -> None:
-        if self.guidance and self.encoder != "pretrained":
-            raise InputError(f"guidance: a {self.encoder} encoder cannot be guided")
+        for name in ("guidance", "augmentation"):
+            if getattr(self, name) and self.encoder != "pretrained":
+                raise InputError(f"{name}: a {self.encoder} encoder is not trained")
 
 
 @dataclass(frozen=True)
@@ -40,7 +47,8 @@ class ProbeStudyConfig:
         pretrain: how every pretrained arm is trained; ``guidance`` is the arm's own,
             ``latent_dim`` is each of ``latent_dims``.
         seeds: one pretraining each.
-        baseline: the arm that the others are paired with.
+        baseline: the arm, or the arms, that the others are paired with; null: only arms that name
+            their own are paired.
         features: how the classifier is trained whose features samples are measured by.
         samples: decoded from the prior of each model.
         threads: of each cell's computation on a CPU; cells are computed side by side instead.
@@ -53,15 +61,15 @@ class ProbeStudyConfig:
     latent_dims: list[int] = field(default_factory=lambda: [16, 32, 64])
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
-    baseline: str = "vae"
+    baseline: str | list[str] | None = "vae"
     features: ClassifierConfig = field(default_factory=ClassifierConfig)
     samples: int = 10000
     threads: int = 1
     published: list[Published] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        if self.baseline not in self.arms:
-            raise InputError(f"baseline: no arm is called {self.baseline!r}")
+        check_names("arms", self.arms)
+        check_baselines(self.baseline, self.arms)
         for name, least in (("latent_dims", 1), ("seeds", 0)):
             values = getattr(self, name)
             if not values or min(values) < least:
@@ -77,3 +85,7 @@ class ProbeStudyConfig:
             raise InputError("pretrain.latent_dim: a study has latent_dims instead")
         for figures in self.published:
             figures.check(f"published.{figures.name}", [str(dim) for dim in self.latent_dims])
+
+    def partners_of(self, arm: str) -> list[str]:
+        """The arms that an arm is paired with; none for a baseline."""
+        return partner_arms(arm, self.arms[arm].baseline, self.baseline)

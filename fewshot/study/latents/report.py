@@ -13,9 +13,10 @@ from fewshot.statistics import t_interval
 from fewshot.study.cells import Seconds
 from fewshot.study.counts import Counts
 from fewshot.study.latents.config import ProbeStudyConfig
+from fewshot.study.published import Published
 from fewshot.study.report import write_pages
 from fewshot.study.result import Result, provenance
-from fewshot.study.rows import LatentsRow, Pair, Published, rounded
+from fewshot.study.rows import LatentsRow, Pair, rounded
 from fewshot.study.scores import guidance_names, scored
 from fewshot.study.tables import counted, latents_table
 from fewshot.study.text import sourced
@@ -100,7 +101,6 @@ def score_images(rows: Sequence[LatentsRow], counts: Counts) -> list[LatentsRow]
 def _row(config: ProbeStudyConfig, probed: Probed, key: Key) -> LatentsRow:
     name, latent_dim = key
     arm, distances = config.arms[name], probed.distances.get(key)
-    unpaired = name == config.baseline
     return LatentsRow(
         arm=name,
         arm_group=name,
@@ -109,7 +109,7 @@ def _row(config: ProbeStudyConfig, probed: Probed, key: Key) -> LatentsRow:
         latent_dim=latent_dim,
         seeds=tuple(config.seeds),
         images=probed.wrong[key].shape[1],
-        pairs=() if unpaired else (Pair(by="arm", partner=config.baseline),),
+        pairs=tuple(Pair(by="arm", partner=other) for other in config.partners_of(name)),
         fid=rounded(np.mean(distances)) if distances else None,
         fid_ci95_seeds=rounded(t_interval(np.array(distances))) if distances else None,
     )

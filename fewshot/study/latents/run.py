@@ -110,8 +110,10 @@ class ProbeStudy:
         return probe, self._samples(model, name, latent_dim, seed) if trained else None
 
     def _pretrain_config(self, arm: ProbeArm, latent_dim: int) -> PretrainConfig:
+        shared = self.config.pretrain
+        augmentation = arm.augmentation or shared.augmentation
         return dataclasses.replace(
-            self.config.pretrain, guidance=arm.guidance, latent_dim=latent_dim
+            shared, guidance=arm.guidance, latent_dim=latent_dim, augmentation=augmentation
         )
 
     def _untrained(self, arm: ProbeArm, latent_dim: int, seed: int) -> GuidedVAE:

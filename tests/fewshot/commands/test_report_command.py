@@ -93,7 +93,7 @@ def without(key):
         (without("wrong|vae|trained"), "no counts of wrong answers for vae|trained|all|3w1s"),
         (
             lambda file: changed(file, lambda rows: rows[1].update(seeds=[0, 1, 2])),
-            "counts of 2 seeds, the row has 3",
+            "expected counts of 3 seeds and 20 episodes",
         ),
     ],
 )
@@ -110,5 +110,5 @@ def test_a_run_without_counts_names_the_file_that_is_missing(fails, finished, tm
 def test_the_studys_own_folder_is_left_alone(fails, finished):
     before = (finished.folder / "results.json").stat().st_mtime_ns
     line = fails("report", str(finished.folder), "--output", str(finished.folder), writes=True)
-    assert "holds the study itself; name another folder" in line
+    assert "holds a study; name another folder" in line
     assert (finished.folder / "results.json").stat().st_mtime_ns == before

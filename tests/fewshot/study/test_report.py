@@ -278,7 +278,7 @@ def test_verdicts_read_the_interval(config, known):
         (sentence,) = verdicts(rows)
         assert sentence.startswith(f"Guidance: guided (all) {verb} the error of vae: -3.33 points")
         assert "2 seeds × 2 episodes" in sentence
-        assert "t = 12.7" in sentence, "two seeds"
+        assert "Two seeds: t is 12.7" in sentence
         assert ("†" in sentence) == (verb == "raises")
         # One more is the same in all seeds and episodes, and stands.
         exclude, stand = 1 + (verb != "does not clearly change"), 1 + (verb == "raises")
@@ -341,7 +341,8 @@ def labels(**more):
     return ArmConfig(guidance=[ExcitationInhibition(attributes={"class": 4}, **more)])
 
 
-DEFORM = [DeformablePCA()]
+DEFORM, DEFORMED = [DeformablePCA()], Augmentation(rotation=9)
+ANY_LEARNER = {"a": LearnerConfig(partial(Prototypical))}
 
 
 @pytest.mark.parametrize(
@@ -354,15 +355,19 @@ DEFORM = [DeformablePCA()]
         (ArmConfig(guidance=DEFORM), ArmConfig(), "guidance"),
         (
             ArmConfig(guidance=DEFORM),
-            ArmConfig(augmentation=Augmentation(rotation=9)),
+            ArmConfig(augmentation=DEFORMED),
             "guidance beyond augmentation",
         ),
+        (ArmConfig(guidance=DEFORM, augmentation=DEFORMED), ArmConfig(), None),
+        (labels(), ArmConfig(augmentation=DEFORMED), None),
+        (labels(), replace(labels(), elbo=False, labelled=0.5), None),
         (ArmConfig(guidance=DEFORM), labels(), None),
         (ArmConfig(), ArmConfig("random"), None),
     ],
 )
 def test_a_pair_answers_a_question(arm, partner, question):
-    assert question_of(arm, partner) == question
+    config = StudyConfig("any", partial(dict), {"vae": partner}, ANY_LEARNER)
+    assert question_of(config, arm, partner) == question
 
 
 # Rows in JSON and back.

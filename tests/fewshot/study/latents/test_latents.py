@@ -222,7 +222,8 @@ def test_the_table_is_grouped_by_the_number_of_latents(finished):
     assert [cells[:2] for cells in body] == [[name, dim] for dim in "36" for name in names]
     assert (body[3][2], body[7][2]) == ("9.50", "8.25")
     assert body[1][2] == f"{row_of(finished.results, 'guided', 3)['error']:.2f}"
-    assert "minus vae" in lines[0]
+    pair = row_of(finished.results, "guided", 3)["pairs"][0]
+    assert f"| guided | 3 | vae | {pair['difference']:+.2f} " in table
     assert "comparable within this table only" in table
 
 
@@ -309,7 +310,7 @@ FOUR = ["rotation", "scale", "shear", "translation_x"]
         ("samples", 1, "samples: expected at least 2, got 1"),
         ("pretrain.latent_dim", 5, "pretrain.latent_dim: a study has latent_dims instead"),
         ("pretrain.guidance", [DEFORM], "pretrain.guidance: belongs to the arms"),
-        ("arms.random.guidance", [DEFORM], "a random encoder cannot be guided"),
+        ("arms.random.guidance", [DEFORM], "guidance: a random encoder is not trained"),
         ("published", [{"name": "o", "errors": {"4": 1.0}}], "published.o.errors: '4' is no"),
         ("features.steps", 0, "steps: expected at least 1, got 0"),
         ("latent_dims", [1, 3, 6], "DeformablePCA: no latent is left for the content"),
