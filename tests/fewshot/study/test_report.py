@@ -315,7 +315,7 @@ def test_a_learner_may_be_paired_with_another_on_the_same_arm():
         "b": LearnerConfig(partial(Prototypical, metric="cosine"), baseline="a"),
     }
     arms = {"vae": ArmConfig(), "raw": ArmConfig("pixels")}
-    config = StudyConfig("any", partial(dict), arms, learners, seeds=[0, 1, 2])
+    config = StudyConfig("any", partial(dict), arms, learners, seeds=[0, 1, 2], episodes=2)
     values = {("vae", "a"): 30, ("vae", "b"): 21, ("raw", "a"): 60, ("raw", "b"): 66}
     errors = [
         WrongQueries(Key(arm, seed, learner, "all"), Setting(), np.array([v, v + 6]))
@@ -342,6 +342,7 @@ def labels(**more):
 
 
 DEFORM, DEFORMED = [DeformablePCA()], Augmentation(rotation=9)
+AUGMENTED = ArmConfig(augmentation=DEFORMED)
 ANY_LEARNER = {"a": LearnerConfig(partial(Prototypical))}
 
 
@@ -353,13 +354,9 @@ ANY_LEARNER = {"a": LearnerConfig(partial(Prototypical))}
         (labels(), replace(labels(), elbo=False), "guidance beyond labels"),
         (labels(), labels(inhibition=0), None),
         (ArmConfig(guidance=DEFORM), ArmConfig(), "guidance"),
-        (
-            ArmConfig(guidance=DEFORM),
-            ArmConfig(augmentation=DEFORMED),
-            "guidance beyond augmentation",
-        ),
+        (ArmConfig(guidance=DEFORM), AUGMENTED, "guidance beyond augmentation"),
         (ArmConfig(guidance=DEFORM, augmentation=DEFORMED), ArmConfig(), None),
-        (labels(), ArmConfig(augmentation=DEFORMED), None),
+        (labels(), AUGMENTED, None),
         (labels(), replace(labels(), elbo=False, labelled=0.5), None),
         (ArmConfig(guidance=DEFORM), labels(), None),
         (ArmConfig(), ArmConfig("random"), None),
