@@ -133,7 +133,9 @@ def test_two_workers_give_the_same_bits(finished, same_numbers, environment, tmp
     _, errors = first.communicate(timeout=60)
     assert first.returncode == 130, errors
     assert "interrupted; run the same command again" in errors
-    assert not [pid for pid in children if Path(f"/proc/{pid}").exists()], "a worker is left"
+    while left := [pid for pid in children if Path(f"/proc/{pid}").exists()]:
+        assert time.monotonic() < deadline, f"{left} are left"
+        time.sleep(0.05)
     assert not (folder / "results.json").exists()
     done = subprocess.run(start, env=environment, text=True, capture_output=True, timeout=300)
     assert done.returncode == 0, done.stderr
