@@ -12,13 +12,16 @@ ROWS = {"slant": 17, "size": 211, "stroke thickness": 406}
 LEFT, RIGHT, HEIGHT = 229, 683, 54
 ARMS = {
     "vae": "VAE, not guided",
-    "guided_unsupervised": "guided without labels\n(deformable PCA)",
-    "guided_supervised": "guided by class labels\n(excitation and inhibition)",
+    "vae_augmented": "VAE, augmented images",
+    "guided_unsupervised": "VAE guided without labels\n(deformable PCA)",
+    "classifier": "labels alone: a classifier",
+    "guided_supervised": "VAE guided by class labels\n(excitation and inhibition)",
 }
+COLOURS = ("0.6", "0.6", "#7aa6c2", "0.6", "#2a6f97")
 
 
 def main() -> None:
-    """Traversals of three guided latents, and the few-shot errors that guidance leads to."""
+    """Traversals of three guided latents, and few-shot errors with guidance and without."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10.5, 3.1), dpi=110)
@@ -57,11 +60,11 @@ def _errors(panel) -> None:
     for place, arm in enumerate(ARMS):
         row = found[arm]
         low, high = row["error_ci95"]
-        axis.barh(place, row["error"], color=("0.6", "#7aa6c2", "#2a6f97")[place], height=0.6)
+        axis.barh(place, row["error"], color=COLOURS[place], height=0.6)
         axis.plot([low, high], [place, place], color="black", linewidth=1.5)
         axis.text(high + 0.7, place, f"{row['error']:.1f} %", va="center", fontsize=9)
     axis.set_yticks(range(len(ARMS)), list(ARMS.values()), fontsize=9)
-    axis.set_xlabel("error in %; line: 95 % interval over 3 seeds", fontsize=9)
+    axis.set_xlabel("error in %; line: 95 % interval", fontsize=9)
     axis.set_xlim(0, 46)
     axis.invert_yaxis()
     for side in ("top", "right"):
