@@ -1,4 +1,4 @@
-"""Cells: planned once, computed once, found again when nothing changed, never when something did."""
+"""Cells: computed once, found again when nothing changed, never when something did."""
 
 import json
 import time
@@ -36,6 +36,12 @@ def test_a_cell_is_computed_once_whatever_its_prefix(cells, tmp_path):
         other = computed(again, "encoder-of-another-arm", {"seed": 0, "steps": 3}, never)
         assert other.folder == cell.folder
         assert again.missing == []
+
+
+def test_a_run_that_waited_finds_what_the_other_computed(tmp_path):
+    waiting = Cells(tmp_path)
+    cell = computed(Cells(tmp_path), "encoder-vae", DEPENDS, lambda cell: None)
+    assert computed(waiting, "encoder-of-another-arm", DEPENDS, never).folder == cell.folder
 
 
 def test_other_dependencies_are_another_cell(cells):
