@@ -72,18 +72,16 @@ class StudyCommand(Command):
             from fewshot.study.executors.ray_cluster import RayCluster
 
             return RayCluster(plan, self.ray.address, self.gpus_per_cell if device != "cpu" else 0)
-        workers = self.workers or _default_workers() or self._room(device)
+        cards = _cards(device)
+        workers = self.workers or _default_workers() or self._room(cards)
         if self.executor == "serial" or workers == 1:
             return Serial()
-        return Local(plan, workers)
+        return Local(plan, workers, cards)
 
-    def _room(self, device: str) -> int:
-        if device == "cpu":
-            cores = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))(0)
-            return len(cores)
-        import torch
-
-        return max(1, int(torch.cuda.device_count() / self.gpus_per_cell))
+    def _room(self, cards: int) -> int:
+        if cards:
+            return max(1, int(cards / self.gpus_per_cell))
+        return len(getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))(0))
 
     def check_workers(self) -> None:
         """Refuse impossible numbers.
@@ -106,6 +104,15 @@ class TrainingCommand(Command):
     """
 
     precision: Precision = "float32"
+
+
+def _cards(device: str) -> int:
+    """The number of GPUs that workers share out; one if it is named."""
+    if device != "cuda":
+        return int(device.startswith("cuda"))
+    import torch
+
+    return torch.cuda.device_count()
 
 
 def _default_workers() -> int | None:

@@ -16,6 +16,7 @@ from guided.errors import InputError
 from guided.training.state import PLAIN
 
 RETRIES = 2
+VISIBLE = "CUDA_VISIBLE_DEVICES"
 Plan = Callable[[], Cells]
 """Makes the plan; picklable."""
 
@@ -29,16 +30,17 @@ class Local(Executor):
     Args:
         plan: makes the same plan in another process.
         workers: number of processes.
-        devices: their devices, in turn; empty: as the plan says.
+        cards: GPUs, which they take in turn; with two or more, each worker sees one alone.
     """
 
-    def __init__(self, plan: Plan, workers: int) -> None:
-        self.plan, self.workers = plan, workers
+    def __init__(self, plan: Plan, workers: int, cards: int = 0) -> None:
+        self.plan, self.workers, self.cards = plan, workers, cards
 
     def run(self, cells: Cells, title: str) -> None:
         missing = cells.missing
         queue = Queue(missing)
-        workers = [_Worker(self.plan, i) for i in range(min(self.workers, len(missing)))]
+        n_workers = min(self.workers, len(missing))
+        workers = [_Worker(self.plan, _card(i, self.cards)) for i in range(n_workers)]
         deaths: dict[str, int] = {}
         try:
             with Progress(title, missing, len(workers)) as progress:
@@ -64,8 +66,8 @@ class _Worker:
     A pool for each: when a process dies, ``concurrent.futures`` gives up all processes of its pool.
     """
 
-    def __init__(self, plan: Plan, number: int) -> None:
-        self._plan, self._number = plan, number
+    def __init__(self, plan: Plan, card: str | None) -> None:
+        self._plan, self._card = plan, card
         self._pool = self._new_pool()
         self.task: Task | None = None
         self.future: Future[None] | None = None
@@ -76,7 +78,7 @@ class _Worker:
         if context.get_start_method() == "forkserver":
             # Imported once, in the process that workers are forked from: torch takes seconds.
             context.set_forkserver_preload(["fewshot.study.run"])
-        return ProcessPoolExecutor(1, context, _prepare, (self._plan, self._number))
+        return ProcessPoolExecutor(1, context, _prepare, (self._plan, self._card))
 
     def start(self, task: Task) -> None:
         self.task, self.future = task, self._pool.submit(_compute, task.cell.digest)
@@ -124,8 +126,19 @@ def _collect(worker: _Worker, queue: Queue, progress: Progress, deaths: dict[str
 _cells: Cells | None = None
 
 
-def _prepare(plan: Plan, number: int) -> None:
+def _card(worker: int, cards: int) -> str | None:
+    """The name of a worker's card; None: all that this process sees."""
+    if cards < 2:
+        return None
+    visible = os.environ.get(VISIBLE)
+    names = visible.split(",") if visible else [str(card) for card in range(cards)]
+    return names[worker % cards]
+
+
+def _prepare(plan: Plan, card: str | None) -> None:
     """Make the plan in a new process."""
+    if card is not None:
+        os.environ[VISIBLE] = card  # CUDA reads it at its first use, which is still to come
     # Ctrl-C reaches every process of a terminal; the one that started the workers ends them.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ[PLAIN] = "quiet" if sys.stderr.isatty() else "lines"
