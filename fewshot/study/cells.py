@@ -17,6 +17,7 @@ import torch
 from fewshot.config import describe
 from fewshot.data.dataset import DatasetFactory, Splits
 from fewshot.environment import versions
+from guided.errors import InputError
 from guided.files import fingerprint, write_bytes, write_json
 
 
@@ -202,7 +203,16 @@ class Cells:
         return self.tasks[digest].cell
 
     def compute(self, digest: str) -> None:
-        """Compute a planned cell, unless it is there; those that it needs must be."""
+        """Compute a planned cell, unless it is there; those that it needs must be.
+
+        Raises:
+            InputError: it is not in the plan: this process made another one than who asks for it.
+        """
+        if digest not in self.tasks:
+            raise InputError(
+                "not among the cells that this machine plans: torch, guided-fewshot or the images "
+                "are others than where the study was started"
+            )
         before = torch.get_num_threads()
         torch.set_num_threads(self.threads)
         try:

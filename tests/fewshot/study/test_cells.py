@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from fewshot.study.cells import Cell, Cells, Seconds
+from guided.errors import InputError
 
 DEPENDS = {"steps": 3, "seed": 0}
 
@@ -115,3 +116,9 @@ def test_seconds_count_each_cell_once_and_tell_new_from_reused(tmp_path):
     new = computed(second, "new", {}, lambda cell: None)
     assert second.seconds == Seconds(computed=new.facts["seconds"], reused=7.5)
     assert second.seconds.total == pytest.approx(7.5 + new.facts["seconds"])
+
+
+def test_a_cell_of_another_plan_is_refused(cells, tmp_path):
+    other = Cells(tmp_path).plan("c", {"torch": "another"}, never)
+    with pytest.raises(InputError, match="torch, guided-fewshot or the images are others"):
+        cells.compute(other.digest)

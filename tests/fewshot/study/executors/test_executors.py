@@ -10,7 +10,9 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
+from fewshot.commands.common import StudyCommand
 from fewshot.study.cells import Cells
 from fewshot.study.executors import Local, Serial
 from fewshot.study.executors.base import Queue
@@ -41,7 +43,7 @@ def work(needs, fault, cell):
     if fault == "dies" or (fault == "dies once" and tried.read_text() == "x"):
         os.kill(os.getpid(), signal.SIGKILL)
     (cell.folder / "number").write_text(str(1 + sum(map(number, needs.values()))))
-    return {"pid": os.getpid()}
+    return {"pid": os.getpid(), "card": os.environ.get("CUDA_VISIBLE_DEVICES")}
 
 
 def plan(folder, faults=()):
@@ -139,6 +141,14 @@ def test_a_worker_that_dies_is_replaced(toy, tmp_path):
     assert (cells["c01"].folder / "tried").read_text() == "xx"
 
 
+def test_workers_take_cards_in_turn(toy, tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6")
+    plan = functools.partial(toy.plan, str(tmp_path))
+    cells = plan()
+    Local(plan, 2, cards=3).run(cells, "toy")
+    assert {task.cell.facts["card"] for task in cells.tasks.values()} == {"4", "5"}
+
+
 def test_what_cannot_be_computed_is_named_and_the_rest_is_finished(toy, tmp_path):
     cells, error = run("local", toy, tmp_path, ("c01", "dies"), ("c12", "refuses"))
     assert (cells["c01"].folder / "tried").read_text() == "xxx", "two more tries"
@@ -161,12 +171,13 @@ def test_serially_the_first_error_ends_it(toy, tmp_path):
     assert set(numbers(toy, cells)) == {"c00"}
 
 
-def test_ray_computes_the_same_and_names_what_it_cannot(ray_cluster, toy, tmp_path):
-    cells, error = run("ray", toy, tmp_path, ("c01", "dies once"), ("c12", "refuses"))
+def test_ray_computes_the_same_and_names_what_it_cannot(ray_cluster, toy, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # its workers were started elsewhere
+    cells, error = run("ray", toy, "run", ("c01", "dies once"), ("c12", "refuses"))
     assert "c12" in error
     assert "lower learning_rate" in error
     assert set(numbers(toy, cells)) == set(NUMBERS) - {"c12", "c13"}
-    cells, error = run("ray", toy, tmp_path)
+    cells, error = run("ray", toy, "run")
     assert error is None
     assert numbers(toy, cells) == NUMBERS
 
@@ -278,6 +289,16 @@ def test_a_second_run_waits_for_the_first(finished, environment, tmp_path):
     waited = ["in use by another run of fewshot; waiting" in text for text in outputs]
     assert sorted(waited) == [False, True]
     assert "finished before" in outputs[waited.index(True)]
+
+
+@pytest.mark.parametrize(
+    ("device", "share", "workers"), [("cuda", 1.0, 4), ("cuda", 0.5, 8), ("cuda:1", 0.25, 4)]
+)
+def test_there_are_as_many_workers_as_the_cards_hold(device, share, workers, monkeypatch):
+    monkeypatch.delenv("FEWSHOT_WORKERS", raising=False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    made = StudyCommand(gpus_per_cell=share).executor_of(lambda: None, device)
+    assert made.workers == workers
 
 
 @pytest.mark.parametrize("name", ["workers", "gpus_per_cell"])
