@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -123,6 +124,14 @@ def _collect(worker: _Worker, queue: Queue, progress: Progress, deaths: dict[str
     progress.finished(task)
 
 
+def _end_with_parent() -> None:
+    """End this process when the one that started it is killed; else it would stay for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
 _cells: Cells | None = None
 
 
@@ -141,6 +150,7 @@ def _prepare(plan: Plan, card: str | None) -> None:
         os.environ[VISIBLE] = card  # CUDA reads it at its first use, which is still to come
     # Ctrl-C reaches every process of a terminal; the one that started the workers ends them.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ[PLAIN] = "quiet" if sys.stderr.isatty() else "lines"
     from guided.malloc import reuse_memory
 

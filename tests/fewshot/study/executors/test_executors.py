@@ -24,6 +24,7 @@ TOY = '''
 
 import os
 import signal
+import time
 from pathlib import Path
 
 from fewshot.study.cells import Cells
@@ -38,6 +39,8 @@ def work(needs, fault, cell):
     cell.folder.mkdir(parents=True, exist_ok=True)
     tried = cell.folder / "tried"
     tried.write_text(tried.read_text() + "x" if tried.exists() else "x")
+    if fault == "sleeps":
+        time.sleep(300)
     if fault == "refuses":
         raise InputError("lower learning_rate")
     if fault == "dies" or (fault == "dies once" and tried.read_text() == "x"):
@@ -139,6 +142,41 @@ def test_a_worker_that_dies_is_replaced(toy, tmp_path):
     assert error is None
     assert numbers(toy, cells) == NUMBERS
     assert (cells["c01"].folder / "tried").read_text() == "xx"
+
+
+def test_workers_end_with_the_process_that_started_them(toy, tmp_path):
+    """Killed, it cannot end them; they would compute on beside the next run, and never end."""
+    program = f"""
+import functools
+import toy_plan
+from fewshot.study.executors import Local
+
+plan = functools.partial(toy_plan.plan, {str(tmp_path)!r}, [("c00", "sleeps"), ("c10", "sleeps")])
+Local(plan, 2).run(plan(), "toy")
+"""
+    paths = os.pathsep.join([str(Path(toy.__file__).parent), *sys.path])
+    environment = os.environ | {"PYTHONPATH": paths}
+    first = subprocess.Popen([sys.executable, "-c", program], env=environment)
+    wait_until(lambda: len(list(tmp_path.glob("cells/c[01]0-*/tried"))) == 2)
+    below = workers_of(first.pid)
+    assert len(below) >= 2
+    first.kill()
+    first.wait()
+    wait_until(lambda: not any(map(alive, below)))
+
+
+def wait_until(condition):
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def alive(pid):
+    try:
+        return ") Z" not in Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
 
 
 def test_workers_take_cards_in_turn(toy, tmp_path, monkeypatch):
@@ -243,9 +281,7 @@ def test_two_workers_give_the_same_bits(finished, environment, tmp_path):
     first = subprocess.Popen(
         start, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
-    deadline = time.monotonic() + 120
-    while not list(folder.glob("cells/encoder-vae*/cell.json")) and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait_until(lambda: list(folder.glob("cells/encoder-vae*/cell.json")))
     children = workers_of(first.pid)
     assert children
     os.kill(children[-1], signal.SIGKILL)
