@@ -2,12 +2,12 @@
 
     uv run benchmarks/scale.py
 
-Each measurement has a process and a fresh folder of its own. A cell's overhead is the time between
-the first and the last finished cell, by their files, less the sleep of one worker's share; what
-comes before the first cell (starting workers, importing torch, making the plan in each) is shown
-beside it. ``files`` is what writing one cell takes in this process, with nothing else; it is part
-of the overhead. Memory is that of the process which hands out the cells, at its peak, and how much
-of it came after the imports.
+Each measurement has a process and a fresh folder of its own. A cell's overhead is the time from the
+first finished cell to the last, by their files, over their number, less a worker's share of the
+sleep; what comes before the first cell (starting workers, importing torch, making the plan in each)
+is shown beside it. ``files`` is what writing one cell takes in this process, with nothing else; the
+overhead holds it, shared among the workers. Memory is that of the process which hands out the
+cells, at its peak, and how much of it came after the imports.
 
 Goals: 5 ms a cell on one machine, 20 ms with Ray, 10 s for the plan.
 """
@@ -17,6 +17,7 @@ import resource
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from time import perf_counter, time
@@ -24,9 +25,14 @@ from time import perf_counter, time
 from _sleep import plan
 from _timing import print_table
 
+from fewshot.commands.compare import CompareConfig
+from fewshot.config import load
+from fewshot.data import data_root
 from fewshot.study.cells import Cells
 from fewshot.study.executors import Executor, Local, Serial
+from fewshot.study.run import Study
 
+CONFIG = Path(__file__).parent.parent / "configs" / "quickstart.yaml"
 PARTS = ("planning", "serial", "local", "ray")
 
 
@@ -36,14 +42,33 @@ def peak() -> float:
 
 
 def planning(arguments: argparse.Namespace, folder: Path) -> None:
-    before, start = peak(), perf_counter()
-    cells = plan(folder, arguments.planned, 0.0)
-    seconds = perf_counter() - start
-    start = perf_counter()
-    missing = cells.missing
-    header = ("planning", "cells", "s to plan", "s to look what is missing", "MB", "of these new")
-    row = ("", len(missing), seconds, perf_counter() - start, peak(), peak() - before)
-    print_table(header, [row])
+    """Two plans: cells that sleep, and the quickstart's study with very many seeds."""
+    study = quickstart(folder, arguments.planned)
+
+    def whole() -> Cells:
+        study.plan()
+        return study.cells
+
+    rows = []
+    plans = {"sleep": partial(plan, folder, arguments.planned, 0.0), "quickstart": whole}
+    for name, make in plans.items():
+        before, start = peak(), perf_counter()
+        cells = make()
+        seconds, used = perf_counter() - start, peak()
+        start = perf_counter()
+        rows.append((name, len(cells.missing), seconds, perf_counter() - start, used - before))
+    header = ("planning", "cells", "s to plan", "s to see what is missing", "MB of these")
+    print_table(header, rows)
+
+
+def quickstart(folder: Path, n_cells: int) -> Study:
+    """The quickstart's study with so many seeds that it has about as many cells."""
+    config = load(CompareConfig, CONFIG, {"seeds": list(range(10))})
+    splits = config.dataset(data_root()).splits()
+    ten = Study(config, splits, folder)
+    ten.plan()
+    seeds = list(range(10 * n_cells // len(ten.cells.tasks)))
+    return Study(replace(config, seeds=seeds), splits, folder)
 
 
 def computing(arguments: argparse.Namespace, folder: Path) -> None:
