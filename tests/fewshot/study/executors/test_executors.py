@@ -290,7 +290,7 @@ def test_two_workers_give_the_same_bits(finished, environment, tmp_path):
     _, errors = first.communicate(timeout=60)
     assert first.returncode == 130, errors
     assert "interrupted; run the same command again" in errors
-    assert not [pid for pid in children if Path(f"/proc/{pid}").exists()], "a worker is left"
+    wait_until(lambda: not any(map(alive, children)))  # no worker is left
     assert not (folder / "results.json").exists()
     done = subprocess.run(start, env=environment, text=True, capture_output=True, timeout=300)
     assert done.returncode == 0, done.stderr
