@@ -72,12 +72,16 @@ class StudyCommand(Command):
             from fewshot.study.executors.ray_cluster import RayCluster
 
             return RayCluster(plan, self.ray.address, self.gpus_per_cell if device != "cpu" else 0)
-        cards = [] if device == "cpu" else _cards()
-        room = int(len(cards) / self.gpus_per_cell) if cards else _cores()
-        workers = self.workers or _default_workers() or room
+        cards = _cards(device)
+        workers = self.workers or _default_workers() or self._room(cards)
         if self.executor == "serial" or workers == 1:
             return Serial()
         return Local(plan, workers, cards)
+
+    def _room(self, cards: int) -> int:
+        if cards:
+            return max(1, int(cards / self.gpus_per_cell))
+        return len(getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))(0))
 
     def check_workers(self) -> None:
         """Refuse impossible numbers.
@@ -102,21 +106,13 @@ class TrainingCommand(Command):
     precision: Precision = "float32"
 
 
-def _cores() -> int:
-    """Processor cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _cards() -> list[str]:
-    """Names or numbers of the GPUs that this process may use."""
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if named:
-        return named.split(",")
+def _cards(device: str) -> int:
+    """The number of GPUs that workers share out; one if it is named."""
+    if device != "cuda":
+        return int(device.startswith("cuda"))
     import torch
 
-    return [str(i) for i in range(torch.cuda.device_count())]
+    return torch.cuda.device_count()
 
 
 def _default_workers() -> int | None:

@@ -26,6 +26,7 @@ STUDY = {
     "arms": "name -> encoder: guided or not, random, pixels ...",
     "seeds": "one pretraining each (default: '[0,1,2]')",
     "pretrain.steps": "optimizer steps of each pretraining (default: 2000)",
+    "workers": "processes (default: one for each core, or card)",
 }
 
 KEYS: Mapping[str, Mapping[str, str]] = {

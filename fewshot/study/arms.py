@@ -50,6 +50,7 @@ class Arms:
         self.judge = EpisodeSampler(
             splits.validation, config.settings[0], derive_seed(config.episode_seed, "selection")
         )
+        self._described: dict[str, dict[str, Any]] = {}
         self.first_learner = next(iter(config.learners.values())).learner
 
     def _shared_config(self, arm: ArmConfig) -> PretrainConfig:
@@ -78,7 +79,7 @@ class Arms:
 
     def cell(self, name: str, arm: ArmConfig, seed: int) -> Cell:
         """The cell that holds the arm's encoder, planned."""
-        depends = self._depends(arm, seed)
+        depends = self._depends(name, arm, seed)
 
         def work(cell: Cell) -> dict[str, Any]:
             history: list[dict[str, float]] = []
@@ -91,7 +92,16 @@ class Arms:
 
         return self.cells.plan(f"encoder-{name}-seed{seed}", depends, work)
 
-    def _depends(self, arm: ArmConfig, seed: int) -> dict[str, Any]:
+    def _depends(self, name: str, arm: ArmConfig, seed: int) -> dict[str, Any]:
+        if name not in self._described:
+            self._described[name] = self._describe(arm)
+        depends = self._described[name] | {"seed": seed}
+        if arm.checkpoint:
+            depends["checkpoint"] = digest(self.untrained(arm, seed))
+        return depends
+
+    def _describe(self, arm: ArmConfig) -> dict[str, Any]:
+        """All that the arm's cells depend on besides their seed."""
         pretrained = arm.encoder == "pretrained"
         of_this_study = arm.encoder in ("pretrained", "random")
         depends = self.foundation | {
@@ -99,15 +109,12 @@ class Arms:
             "encoder": arm.encoder,
             "guidance": describe(arm.guidance),
             "pretrain": describe(self._shared_config(arm)) if of_this_study else None,
-            "seed": seed,
             "selection": self._selection(arm) if pretrained else None,
         }
         if not arm.elbo:
             depends["elbo"] = False
-        if arm.labelled < 1 and pretrained and self._model(arm, seed).attributes:
+        if arm.labelled < 1 and pretrained and self._model(arm, seed=0).attributes:
             depends["labelled"] = arm.labelled
-        if arm.checkpoint:
-            depends["checkpoint"] = digest(self.untrained(arm, seed))
         return depends
 
     def _pretrain(

@@ -8,6 +8,7 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import torch
 from fewshot.config import describe
 from fewshot.data.dataset import DatasetFactory, Splits
 from fewshot.environment import versions
+from guided.errors import InputError
 from guided.files import fingerprint, write_bytes, write_json
 
 
@@ -160,10 +162,14 @@ class Cells:
     def __init__(self, output: Path, threads: int = 1) -> None:
         self.folder, self.threads = output / "cells", threads
         self.tasks: dict[str, Task] = {}
+        self._reused: set[str] = set()
+
+    @cached_property
+    def _there(self) -> dict[str, str]:
+        """The folders of cells by digest, at the first plan: before it, another run may write."""
         # A cell that exists under another prefix is the same one: two arms may share an encoder.
         names = [path.name for path in self.folder.glob("*-*")]
-        self._there = {name.rpartition("-")[2]: name for name in sorted(names, reverse=True)}
-        self._reused: dict[str, float] = {}
+        return {name.rpartition("-")[2]: name for name in sorted(names, reverse=True)}
 
     def plan(
         self,
@@ -189,15 +195,24 @@ class Cells:
         depends = depends | {part: cell.digest for part, cell in needs.items()}
         digest = fingerprint(depends)
         if digest not in self.tasks:
-            folder = self.folder / self._there.get(digest, f"{name}-{digest}")
-            cell = Cell(folder, depends, digest)
+            there = self._there.get(digest)
+            cell = Cell(self.folder / (there or f"{name}-{digest}"), depends, digest)
             self.tasks[digest] = Task(cell, work, needs, start_from, keep_state)
-            if cell.done:
-                self._reused[digest] = cell.facts["seconds"]
+            if there and cell.done:
+                self._reused.add(digest)
         return self.tasks[digest].cell
 
     def compute(self, digest: str) -> None:
-        """Compute a planned cell, unless it is there; those that it needs must be."""
+        """Compute a planned cell, unless it is there; those that it needs must be.
+
+        Raises:
+            InputError: it is not in the plan: this process made another one than who asks for it.
+        """
+        if digest not in self.tasks:
+            raise InputError(
+                "not among the cells that this machine plans: torch, guided-fewshot or the images "
+                "are others than where the study was started"
+            )
         before = torch.get_num_threads()
         torch.set_num_threads(self.threads)
         try:
@@ -213,9 +228,11 @@ class Cells:
     @property
     def seconds(self) -> Seconds:
         """Time spent on all planned cells that are done."""
-        done = [task.cell for digest, task in self.tasks.items() if digest not in self._reused]
-        computed = sum(cell.facts["seconds"] for cell in done if cell.done)
-        return Seconds(round(computed, 2), round(sum(self._reused.values()), 2))
+        spent = {True: 0.0, False: 0.0}
+        for digest, task in self.tasks.items():
+            if task.cell.done:
+                spent[digest in self._reused] += task.cell.facts["seconds"]
+        return Seconds(computed=round(spent[False], 2), reused=round(spent[True], 2))
 
 
 def foundation(

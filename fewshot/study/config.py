@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -139,11 +140,13 @@ class LearnerConfig:
                 f"{key}.test_augmentation: deforms nothing; set rotation, scale or another limit"
             )
 
-    def describe(self) -> dict[str, Any]:
+    @cached_property
+    def training(self) -> dict[str, Any]:
         """Plain values of everything that its training depends on."""
         return {"learner": describe(self.learner), "train": describe(self.train)}
 
-    def describe_tested(self) -> dict[str, Any]:
+    @cached_property
+    def testing(self) -> dict[str, Any]:
         """Plain values of everything that its errors depend on besides its training."""
         facts: dict[str, Any] = {"learner": describe(self.learner)}
         if self.test_augmentation:
@@ -244,8 +247,8 @@ class StudyConfig:
 
     def trained_as(self, learner: str) -> str:
         """The first learner with the same training: its weights are this learner's too."""
-        facts = self.learners[learner].describe()
-        return next(name for name, other in self.learners.items() if other.describe() == facts)
+        facts = self.learners[learner].training
+        return next(name for name, other in self.learners.items() if other.training == facts)
 
     def beginning_of(self, learner: str) -> str | None:
         """The learner with the longest meta-training that this learner's can continue, if any.
@@ -253,15 +256,21 @@ class StudyConfig:
         The two differ in ``train.steps`` alone, and the shorter one ends at a validation of the
         longer one: continuing from its last state gives the longer training, to the bit.
         """
-        whole = self.learners[learner].train
+        return self._beginnings[learner]
+
+    @cached_property
+    def _beginnings(self) -> dict[str, str | None]:
+        return {name: self._beginning(learner) for name, learner in self.learners.items()}
+
+    def _beginning(self, learner: LearnerConfig) -> str | None:
+        whole = learner.train
         found: dict[str, int] = {}
         for name, other in self.learners.items():
             part = other.train
             if whole is None or part is None or part.steps >= whole.steps:
                 continue
             longer = replace(other, train=replace(part, steps=whole.steps))
-            same = longer.describe() == self.learners[learner].describe()
-            if same and part.steps % whole.validate_every == 0:
+            if longer.training == learner.training and part.steps % whole.validate_every == 0:
                 found[name] = part.steps
         return max(found, key=found.__getitem__, default=None)
 

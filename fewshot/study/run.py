@@ -75,6 +75,7 @@ class Study:
         shared = foundation(FORMAT, config.dataset, splits, device, config.threads)
         if config.precision != StudyConfig.precision:
             shared["precision"] = config.precision
+        self._settings = describe(config.settings)
         self.arms = Arms(config, splits, self.cells, output, shared, device, say)
         self._embedded: tuple[tuple[Path, str, Augmentation | None], Tensor] | None = None
         # Attribute -> the latents that an arm excites for it.
@@ -204,7 +205,7 @@ class Study:
         depends: dict[str, Any] = {
             "cell": "train",
             "latents": key.latents,
-            "learner": learner.describe(),
+            "learner": learner.training,
         }
         if arm.labelled < 1 and learner.train.tasks is None:
             depends |= {"labelled": arm.labelled, "seed": key.seed}
@@ -256,8 +257,8 @@ class Study:
         depends = {
             "cell": "wrong",
             "latents": key.latents,
-            **learner.describe_tested(),
-            "settings": describe(self.config.settings),
+            **learner.testing,
+            "settings": self._settings,
             "episodes": self.config.episodes,
             "episode_seed": self.config.episode_seed,
         }
@@ -288,7 +289,7 @@ class Study:
         depends = {
             "cell": "answers",
             "latents": key.latents,
-            **learner.describe_tested(),
+            **learner.testing,
             "setting": describe(setting),
             "episode_seed": self.config.episode_seed,
         }

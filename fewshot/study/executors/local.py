@@ -4,7 +4,8 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
@@ -16,6 +17,7 @@ from guided.errors import InputError
 from guided.training.state import PLAIN
 
 RETRIES = 2
+VISIBLE = "CUDA_VISIBLE_DEVICES"
 Plan = Callable[[], Cells]
 """Makes the plan; picklable."""
 
@@ -29,19 +31,17 @@ class Local(Executor):
     Args:
         plan: makes the same plan in another process.
         workers: number of processes.
-        cards: names or numbers of the GPUs that workers see, one each, in turn; empty: all.
+        cards: GPUs, which they take in turn; with two or more, each worker sees one alone.
     """
 
-    def __init__(self, plan: Plan, workers: int, cards: Sequence[str] = ()) -> None:
+    def __init__(self, plan: Plan, workers: int, cards: int = 0) -> None:
         self.plan, self.workers, self.cards = plan, workers, cards
 
     def run(self, cells: Cells, title: str) -> None:
         missing = cells.missing
         queue = Queue(missing)
-        workers = [
-            _Worker(self.plan, self.cards[i % len(self.cards)] if self.cards else None)
-            for i in range(min(self.workers, len(missing)))
-        ]
+        n_workers = min(self.workers, len(missing))
+        workers = [_Worker(self.plan, _card(i, self.cards)) for i in range(n_workers)]
         deaths: dict[str, int] = {}
         try:
             with Progress(title, missing, len(workers)) as progress:
@@ -124,15 +124,33 @@ def _collect(worker: _Worker, queue: Queue, progress: Progress, deaths: dict[str
     progress.finished(task)
 
 
+def _end_with_parent() -> None:
+    """End this process when the one that started it is killed; else it would stay for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
 _cells: Cells | None = None
+
+
+def _card(worker: int, cards: int) -> str | None:
+    """The name of a worker's card; None: all that this process sees."""
+    if cards < 2:
+        return None
+    visible = os.environ.get(VISIBLE)
+    names = visible.split(",") if visible else [str(card) for card in range(cards)]
+    return names[worker % cards]
 
 
 def _prepare(plan: Plan, card: str | None) -> None:
     """Make the plan in a new process."""
-    if card is not None:  # read when CUDA starts, which importing torch does not do
-        os.environ["CUDA_VISIBLE_DEVICES"] = card
+    if card is not None:
+        os.environ[VISIBLE] = card  # CUDA reads it at its first use, which is still to come
     # Ctrl-C reaches every process of a terminal; the one that started the workers ends them.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ[PLAIN] = "quiet" if sys.stderr.isatty() else "lines"
     from guided.malloc import reuse_memory
 

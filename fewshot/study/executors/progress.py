@@ -1,6 +1,7 @@
 """Progress of all workers in one place."""
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from typing import Self
 
@@ -22,8 +23,9 @@ class Progress:
 
     def __init__(self, title: str, missing: Sequence[Task], workers: int) -> None:
         self._workers = workers
-        self._left = [kind(task) for task in missing]
-        self._taken: dict[str, list[float]] = {}
+        self._left = Counter(kind(task) for task in missing)
+        self._done: Counter[str] = Counter()
+        self._seconds: dict[str, float] = {}
         self._running: dict[str, float] = {}
         self._bar = progress_bar(title, len(missing), 0, "cell")
 
@@ -41,19 +43,21 @@ class Progress:
     def finished(self, task: Task) -> None:
         """Count a cell as done, or as given up."""
         start = self._running.pop(task.cell.name.rpartition("-")[0], time.monotonic())
-        self._taken.setdefault(kind(task), []).append(time.monotonic() - start)
-        self._left.remove(kind(task))
+        name = kind(task)
+        self._done[name] += 1
+        self._seconds[name] = self._seconds.get(name, 0.0) + time.monotonic() - start
+        self._left[name] -= 1
         self._bar.update()
         self._show()
 
     @property
     def seconds_left(self) -> float | None:
         """Of the cells that are left; None while unknown."""
-        if any(name not in self._taken for name in self._left):
+        left = {name: n for name, n in self._left.items() if n}
+        if any(not self._done[name] for name in left):
             return None
-        means = {name: sum(taken) / len(taken) for name, taken in self._taken.items()}
-        total = sum(means[name] for name in self._left)
-        return total / min(self._workers, max(len(self._left), 1))
+        total = sum(n * self._seconds[name] / self._done[name] for name, n in left.items())
+        return total / min(self._workers, max(sum(left.values()), 1))
 
     def _show(self) -> None:
         if self._bar.disable:

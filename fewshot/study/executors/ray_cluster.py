@@ -2,6 +2,7 @@
 
 import os
 import pickle
+from pathlib import Path
 from typing import Any
 
 from fewshot.study.cells import Cells, Task
@@ -15,8 +16,8 @@ from guided.training.state import PLAIN
 class RayCluster(Executor):
     """Every cell is a Ray task; Ray orders them, places them and retries what a machine lost.
 
-    The run folder, by the same path, and the datasets must be readable on every machine; the run
-    folder must be on a disk that they share.
+    Every machine must have the current folder, the run folder and the datasets by the same paths;
+    the run folder must be on a disk that they share.
 
     Args:
         plan: makes the same plan in another process.
@@ -35,7 +36,7 @@ class RayCluster(Executor):
         compute = ray.remote(
             num_cpus=1, num_gpus=self.gpus, max_retries=RETRIES, retry_exceptions=False
         )(_compute)
-        plan = ray.put(pickle.dumps(self.plan))
+        plan = ray.put(pickle.dumps((str(Path.cwd()), self.plan)))
         results: dict[str, Any] = {}
         tasks: dict[Any, Task] = {}
         for task in missing:
@@ -95,8 +96,19 @@ def _compute(plan: bytes, digest: str, *needed: str | None) -> str | None:
     try:
         if plan not in _planned:
             _planned.clear()
-            _planned[plan] = pickle.loads(plan)()
+            folder, make = pickle.loads(plan)
+            _enter(folder)
+            _planned[plan] = make()
         _planned[plan].compute(digest)
     except InputError as error:
         return str(error)
     return None
+
+
+def _enter(folder: str) -> None:
+    """Go where the command was given, from which paths count that are not absolute."""
+    try:
+        os.chdir(folder)
+    except OSError as error:
+        machine = os.uname().nodename
+        raise InputError(f"{folder}: not on {machine} ({error.strerror})") from error

@@ -176,7 +176,7 @@ def _classified(
     depends = {
         "cell": "lake",
         "latents": key.latents,
-        **learner.describe_tested(),
+        **learner.testing,
         "images": runs.digest,
     }
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from fewshot.study.cells import Cell, Cells, Seconds
+from guided.errors import InputError
 
 DEPENDS = {"steps": 3, "seed": 0}
 
@@ -36,6 +37,12 @@ def test_a_cell_is_computed_once_whatever_its_prefix(cells, tmp_path):
         other = computed(again, "encoder-of-another-arm", {"seed": 0, "steps": 3}, never)
         assert other.folder == cell.folder
         assert again.missing == []
+
+
+def test_a_run_that_waited_finds_what_the_other_computed(tmp_path):
+    waiting = Cells(tmp_path)
+    cell = computed(Cells(tmp_path), "encoder-vae", DEPENDS, lambda cell: None)
+    assert computed(waiting, "encoder-of-another-arm", DEPENDS, never).folder == cell.folder
 
 
 def test_other_dependencies_are_another_cell(cells):
@@ -109,3 +116,9 @@ def test_seconds_count_each_cell_once_and_tell_new_from_reused(tmp_path):
     new = computed(second, "new", {}, lambda cell: None)
     assert second.seconds == Seconds(computed=new.facts["seconds"], reused=7.5)
     assert second.seconds.total == pytest.approx(7.5 + new.facts["seconds"])
+
+
+def test_a_cell_of_another_plan_is_refused(cells, tmp_path):
+    other = Cells(tmp_path).plan("c", {"torch": "another"}, never)
+    with pytest.raises(InputError, match="torch, guided-fewshot or the images are others"):
+        cells.compute(other.digest)

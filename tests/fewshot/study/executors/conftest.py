@@ -9,6 +9,7 @@ TOY = '''
 
 import os
 import signal
+import time
 from pathlib import Path
 
 from fewshot.study.cells import Cells
@@ -23,12 +24,14 @@ def work(needs, fault, cell):
     cell.folder.mkdir(parents=True, exist_ok=True)
     tried = cell.folder / "tried"
     tried.write_text(tried.read_text() + "x" if tried.exists() else "x")
+    if fault == "sleeps":
+        time.sleep(300)
     if fault == "refuses":
         raise InputError("lower learning_rate")
     if fault == "dies" or (fault == "dies once" and tried.read_text() == "x"):
         os.kill(os.getpid(), signal.SIGKILL)
     (cell.folder / "number").write_text(str(1 + sum(map(number, needs.values()))))
-    return {"pid": os.getpid()}
+    return {"pid": os.getpid(), "card": os.environ.get("CUDA_VISIBLE_DEVICES")}
 
 
 def plan(folder, faults=()):

@@ -9,7 +9,9 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
+from fewshot.commands.common import StudyCommand
 from fewshot.study.cells import Cells
 from fewshot.study.executors import Local, Serial
 from fewshot.study.executors.base import Queue
@@ -50,6 +52,49 @@ def test_a_worker_that_dies_is_replaced(toy, tmp_path, numbers):
     assert error is None
     assert found(toy, cells) == numbers
     assert (cells["c01"].folder / "tried").read_text() == "xx"
+
+
+def test_workers_end_with_the_process_that_started_them(toy, tmp_path):
+    """Killed, it cannot end them; they would compute on beside the next run, and never end."""
+    program = f"""
+import functools
+import toy_plan
+from fewshot.study.executors import Local
+
+plan = functools.partial(toy_plan.plan, {str(tmp_path)!r}, [("c00", "sleeps"), ("c10", "sleeps")])
+Local(plan, 2).run(plan(), "toy")
+"""
+    paths = os.pathsep.join([str(Path(toy.__file__).parent), *sys.path])
+    environment = os.environ | {"PYTHONPATH": paths}
+    first = subprocess.Popen([sys.executable, "-c", program], env=environment)
+    wait_until(lambda: len(list(tmp_path.glob("cells/c[01]0-*/tried"))) == 2)
+    below = workers_of(first.pid)
+    assert len(below) >= 2
+    first.kill()
+    first.wait()
+    wait_until(lambda: not any(map(alive, below)))
+
+
+def wait_until(condition):
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def alive(pid):
+    try:
+        return ") Z" not in Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+
+
+def test_workers_take_cards_in_turn(toy, tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6")
+    plan = functools.partial(toy.plan, str(tmp_path))
+    cells = plan()
+    Local(plan, 2, cards=3).run(cells, "toy")
+    assert {task.cell.facts["card"] for task in cells.tasks.values()} == {"4", "5"}
 
 
 def test_what_cannot_be_computed_is_named_and_the_rest_is_finished(toy, tmp_path, numbers):
@@ -116,15 +161,13 @@ def command(file, output, *arguments):
 
 
 def test_two_workers_give_the_same_bits(finished, same_numbers, environment, tmp_path):
-    """Also when one was killed and the study interrupted; whatever number of threads is usual."""
+    """Also when one is killed, the study is interrupted, and another waits for it."""
     folder = tmp_path / "run"
     start = command(finished.file, folder, "--workers", "2")
     first = subprocess.Popen(
         start, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
-    deadline = time.monotonic() + 120
-    while not list(folder.glob("cells/encoder-vae*/cell.json")) and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait_until(lambda: list(folder.glob("cells/encoder-vae*/cell.json")))
     children = workers_of(first.pid)
     assert children
     os.kill(children[-1], signal.SIGKILL)
@@ -133,9 +176,7 @@ def test_two_workers_give_the_same_bits(finished, same_numbers, environment, tmp
     _, errors = first.communicate(timeout=60)
     assert first.returncode == 130, errors
     assert "interrupted; run the same command again" in errors
-    while left := [pid for pid in children if Path(f"/proc/{pid}").exists()]:
-        assert time.monotonic() < deadline, f"{left} are left"
-        time.sleep(0.05)
+    wait_until(lambda: not any(map(alive, children)))  # no worker is left
     assert not (folder / "results.json").exists()
     done = subprocess.run(start, env=environment, text=True, capture_output=True, timeout=300)
     assert done.returncode == 0, done.stderr
@@ -170,6 +211,16 @@ def test_a_second_run_waits_for_the_first(finished, environment, tmp_path):
     waited = ["in use by another run of fewshot; waiting" in text for text in outputs]
     assert sorted(waited) == [False, True]
     assert "finished before" in outputs[waited.index(True)]
+
+
+@pytest.mark.parametrize(
+    ("device", "share", "workers"), [("cuda", 1.0, 4), ("cuda", 0.5, 8), ("cuda:1", 0.25, 4)]
+)
+def test_there_are_as_many_workers_as_the_cards_hold(device, share, workers, monkeypatch):
+    monkeypatch.delenv("FEWSHOT_WORKERS", raising=False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    made = StudyCommand(gpus_per_cell=share).executor_of(lambda: None, device)
+    assert made.workers == workers
 
 
 @pytest.mark.parametrize("name", ["workers", "gpus_per_cell"])
