@@ -237,7 +237,6 @@ def patch_training(monkeypatch):
 
     monkeypatch.setattr(fewshot.study.arms, "pretrain", pretrain)
     monkeypatch.setattr(fewshot.study.run, "meta_train", meta_train)
-    monkeypatch.setattr(fewshot.study.arms, "traversal_figures", lambda *_: {})
     monkeypatch.setattr(fewshot.study.run, "diagnose", lambda *_: [])
     return trained
 
