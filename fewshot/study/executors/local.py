@@ -10,10 +10,13 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 
+from tqdm import tqdm
+
 from fewshot.study.cells import Cells, Task
 from fewshot.study.executors.base import Executor, Queue, refuse
 from fewshot.study.executors.progress import Progress
 from guided.errors import InputError
+from guided.malloc import reuse_memory
 from guided.training.state import PLAIN
 
 RETRIES = 2
@@ -96,8 +99,8 @@ class _Worker:
         self._pool = self._new_pool()
 
     def stop(self) -> None:
-        """End the process at once: what it computed since its last validation is lost."""
-        for process in list((self._pool._processes or {}).values()):
+        """End the process; if it computes, at once: what it did since a validation is lost."""
+        for process in list((self._pool._processes or {}).values()) if self.task else ():
             with suppress(OSError):
                 process.terminate()
         self._pool.shutdown(wait=True, cancel_futures=True)
@@ -152,8 +155,8 @@ def _prepare(plan: Plan, card: str | None) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ[PLAIN] = "quiet" if sys.stderr.isatty() else "lines"
-    from guided.malloc import reuse_memory
-
+    # Its own lock is one between processes, which a process that is ended cannot give back.
+    tqdm.set_lock(threading.RLock())
     reuse_memory()
     global _cells
     _cells = plan()

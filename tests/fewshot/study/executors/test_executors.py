@@ -176,10 +176,12 @@ def test_two_workers_give_the_same_bits(finished, same_numbers, environment, tmp
     _, errors = first.communicate(timeout=60)
     assert first.returncode == 130, errors
     assert "interrupted; run the same command again" in errors
+    assert "leaked" not in errors
     wait_until(lambda: not any(map(alive, children)))  # no worker is left
     assert not (folder / "results.json").exists()
     done = subprocess.run(start, env=environment, text=True, capture_output=True, timeout=300)
     assert done.returncode == 0, done.stderr
+    assert "leaked" not in done.stderr
     assert "step 2 of 8: " in errors + done.stderr, "without a terminal, a line a validation"
     same_numbers(folder)
 
