@@ -14,8 +14,9 @@ from fewshot.data.roots import data_root as data_roots
 from fewshot.environment import choose_device
 from fewshot.runs import Finish, only_one, open_run
 from fewshot.study.config import StudyConfig
+from fewshot.study.plans import study_plan
 from fewshot.study.result import StudyResult
-from fewshot.study.run import Study, study_plan
+from fewshot.study.run import Study
 
 
 @dataclass(frozen=True)

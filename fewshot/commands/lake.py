@@ -14,8 +14,9 @@ from fewshot.data import data_root
 from fewshot.environment import choose_device
 from fewshot.runs import LAKE, Finish, keep_configuration, only_one, open_run
 from fewshot.study.lake.classify import check_dataset, twenty_way
-from fewshot.study.lake.run import LakeStudy, lake_plan
+from fewshot.study.lake.run import LakeStudy
 from fewshot.study.lake.runs import N_RUNS, draw_runs, find_archive, read_runs
+from fewshot.study.plans import lake_plan
 from guided.errors import InputError
 
 MARK = "lake.finished.json"

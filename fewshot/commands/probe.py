@@ -12,7 +12,8 @@ from fewshot.data import data_root
 from fewshot.environment import choose_device
 from fewshot.runs import Finish, only_one, open_run
 from fewshot.study.latents.config import ProbeStudyConfig
-from fewshot.study.latents.run import ProbeStudy, probe_plan
+from fewshot.study.latents.run import ProbeStudy
+from fewshot.study.plans import probe_plan
 
 
 @dataclass(frozen=True)

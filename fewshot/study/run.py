@@ -13,7 +13,6 @@ from tqdm import tqdm
 from fewshot.config import describe, made_by
 from fewshot.data.dataset import Splits
 from fewshot.data.labels import labelled_classes
-from fewshot.data.roots import Roots, data_root
 from fewshot.episodes import Setting
 from fewshot.evaluation import table_for, wrong_queries
 from fewshot.learners.base import Learner
@@ -24,7 +23,7 @@ from fewshot.study.cells import Cell, Cells, foundation
 from fewshot.study.config import ArmConfig, LearnerConfig, StudyConfig, is_meta_trained
 from fewshot.study.counts import EpisodeList, smallest
 from fewshot.study.diagnostics import diagnose, excited_slices, measures_in_use
-from fewshot.study.executors import Executor, Serial, say_plainly
+from fewshot.study.executors import Executor, Serial
 from fewshot.study.outcome import Answers, Outcome, load_learner
 from fewshot.study.report import write_report
 from fewshot.study.result import StudyResult
@@ -347,18 +346,3 @@ def _decoder(encoder: Cell) -> Decoder | None:
     if not encoder.decoder_file.exists():
         return None
     return Decoder.load(encoder.decoder_file, Encoder.load(encoder.encoder_file))
-
-
-def study_plan(config: StudyConfig, roots: Roots, output: Path, device: str) -> Cells:
-    """The planned cells of a study, made anew in a worker.
-
-    Args:
-        config: of the study.
-        roots: folders of the datasets.
-        output: the run folder.
-        device: where to compute.
-    """
-    splits = config.dataset(data_root(roots)).splits()
-    study = Study(config, splits, output, device=device, say=say_plainly)
-    study.plan()
-    return study.cells

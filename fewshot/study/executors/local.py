@@ -81,7 +81,7 @@ class _Worker:
         context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
         if context.get_start_method() == "forkserver":
             # Imported once, in the process that workers are forked from: torch takes seconds.
-            context.set_forkserver_preload(["fewshot.study.run"])
+            context.set_forkserver_preload(["fewshot.study.plans"])
         return ProcessPoolExecutor(1, context, _prepare, (self._plan, self._card))
 
     def start(self, task: Task) -> None:

@@ -6,10 +6,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from fewshot.data.dataset import Splits
-from fewshot.data.roots import Roots, data_root
-from fewshot.study.cells import Cell, Cells
+from fewshot.study.cells import Cell
 from fewshot.study.config import StudyConfig
-from fewshot.study.executors import Executor, say_plainly
+from fewshot.study.executors import Executor
 from fewshot.study.lake.classify import check_checkpoints, plan_runs, read_answers, twenty_way
 from fewshot.study.lake.report import LakeResult, write_lake_report
 from fewshot.study.lake.runs import LakeRuns
@@ -71,20 +70,3 @@ class LakeStudy:
         outcome = self.study.plan()
         answers = plan_runs(self.config, outcome, self.learners, self.runs, self.device)
         return outcome, answers
-
-
-def lake_plan(
-    config: StudyConfig,
-    roots: Roots,
-    output: Path,
-    device: str,
-    runs: LakeRuns,
-    learners: Sequence[str],
-) -> Cells:
-    """The planned cells of Lake's task, made anew in a worker; see :func:`.study_plan`."""
-    splits = config.dataset(data_root(roots)).splits()
-    study = LakeStudy(
-        config, splits, runs, output, learners=learners, device=device, say=say_plainly
-    )
-    outcome, _ = study.plan()
-    return outcome.cells

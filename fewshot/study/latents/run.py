@@ -14,10 +14,9 @@ from tqdm import tqdm
 from fewshot.config import describe
 from fewshot.data.dataset import Splits
 from fewshot.data.labels import labelled
-from fewshot.data.roots import Roots, data_root
 from fewshot.evaluation import embed_bank
 from fewshot.study.cells import Cell, Cells, foundation
-from fewshot.study.executors import Executor, Serial, say_plainly
+from fewshot.study.executors import Executor, Serial
 from fewshot.study.latents.config import ProbeArm, ProbeStudyConfig
 from fewshot.study.latents.report import Key, LatentsResult, Probed, write_report
 from guided.decoder import Decoder
@@ -221,11 +220,3 @@ class ProbeStudy:
     def _distance(self) -> FrechetDistance:
         encoder = Encoder.load(self._features.encoder_file).to(self.device)
         return FrechetDistance(encoder, self.splits.test.images.to(self.device))
-
-
-def probe_plan(config: ProbeStudyConfig, roots: Roots, output: Path, device: str) -> Cells:
-    """The planned cells of a study of latents, made anew in a worker; see :func:`.study_plan`."""
-    splits = config.dataset(data_root(roots)).splits()
-    study = ProbeStudy(config, splits, output, device=device, say=say_plainly)
-    study.plan()
-    return study.cells
