@@ -157,7 +157,7 @@ def train_pythae(
 
 
 class Means(nn.Module):
-    """What a learner is given of an encoder's output."""
+    """The posterior means, which a learner is given."""
 
     def forward(self, output: dict[str, Tensor]) -> Tensor:
         return output["embedding"]

@@ -183,8 +183,7 @@ def meta_train(
     judge = _Judge(config, validation, seed, device)
     best = copy.deepcopy(model)
     state = ResumableState({"learner": model, "best": best, "optimizer": trainer.optimizer})
-    if state_file and state_file.exists():
-        state.restore(state_file)
+    state.resume(state_file)
     bar = progress_bar(description, config.steps, state.progress.step, "step")
     with bar, RunLog(log_folder, state.progress.step) as log:
         for validated in _steps(trainer, judge, state, best, log, state_file):

@@ -114,18 +114,23 @@ def pretrain(
     judge = _Judge(model, held_out, seed, score)
     best = copy.deepcopy(model.vae)
     state = ResumableState({"model": model, "best": best, **trainer.optimizers})
-    if state_file and state_file.exists():
-        state.restore(state_file)
+    state.resume(state_file)
     with RunLog(log_folder, state.progress.step) as log:
-        if (log.active or picture_folder) and config.augmentation.active:
-            sheet = augmentation_figure(config.augmentation, data.images[0])
-            file = picture_folder and picture_folder / "augmentation.png"
-            log.figure("augmentation", sheet, state.progress.step, file=file)
+        shown = log.active or picture_folder is not None
+        if shown and config.augmentation.active:
+            _show_augmentation(log, config, data, state.progress.step, picture_folder)
         _train(trainer, judge, state, best, state_file, log, description)
-        if (log.active or picture_folder) and config.elbo:
+        if shown and config.elbo:
             images, step = (held_out or data).images, state.progress.step
             log_pictures(log, model.eval(), images, step, picture_folder)
     return Pretrained(best.eval(), model.eval(), state.progress)
+
+
+def _show_augmentation(
+    log: RunLog, config: PretrainConfig, data: LabelledImages, step: int, folder: Path | None
+) -> None:
+    sheet = augmentation_figure(config.augmentation, data.images[0])
+    log.figure("augmentation", sheet, step, file=folder and folder / "augmentation.png")
 
 
 def _train(

@@ -76,6 +76,11 @@ class ResumableState:
             path, lambda handle: torch.save(state | {"progress": vars(self.progress)}, handle)
         )
 
+    def resume(self, path: Path | None) -> None:
+        """As :meth:`restore`, if there is a file."""
+        if path and path.exists():
+            self.restore(path)
+
     def restore(self, path: Path) -> None:
         """Continue from the state in ``path``.
 

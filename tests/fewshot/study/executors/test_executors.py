@@ -219,7 +219,7 @@ def test_a_second_run_waits_for_the_first(finished, environment, tmp_path):
     ("device", "share", "workers"), [("cuda", 1.0, 4), ("cuda", 0.5, 8), ("cuda:1", 0.25, 4)]
 )
 def test_there_are_as_many_workers_as_the_cards_hold(device, share, workers, monkeypatch):
-    monkeypatch.delenv("FEWSHOT_WORKERS", raising=False)
+    monkeypatch.delenv("FEWSHOT_WORKERS")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     made = StudyCommand(gpus_per_cell=share).executor_of(lambda: None, device)
     assert made.workers == workers
