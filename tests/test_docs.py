@@ -133,6 +133,18 @@ def test_no_remembered_figure():
         assert "*" not in json.dumps(published), file
 
 
+def test_differences_in_sentences_are_those_of_the_tables():
+    """Of the study with counts: what README.md and its page say stands in the generated tables."""
+    page = ROOT / "docs/results/omniglot.md"
+    tables = "\n".join(line for line in page.read_text().splitlines() if line.startswith("|"))
+    said = []
+    for text in (README.read_text(), page.read_text()):
+        sentences = " ".join(line for line in text.splitlines() if not line.startswith("|"))
+        said += re.findall(r"[+-]\d+\.\d \([+-]\d+\.\d … [+-]\d+\.\d\)", sentences)
+    assert len(said) > 8
+    assert [difference for difference in said if difference not in tables] == []
+
+
 @pytest.mark.parametrize("kind", ["pretraining", "meta-training"])
 def test_what_was_tried_is_counted(kind):
     with (PUBLISHED / "omniglot_label_free_tried.csv").open() as file:
