@@ -326,6 +326,7 @@ class Study:
             f"diagnosis-{name}-seed{seed}",
             {
                 "cell": "diagnosis",
+                "version": 2,  # raise it when a measure comes to mean another number
                 "slices": describe(self._excited),
                 "measures": measures_in_use(),
             },
