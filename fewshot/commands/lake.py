@@ -79,7 +79,7 @@ def main(arguments: Sequence[str]) -> None:
     config = parse(LakeConfig, arguments, "fewshot lake")
     device = choose_device(config.device)
     dataset = check_dataset(config.dataset(data_root(config.data_root)))
-    check_ways(dataset, test=config.settings, validation=config.settings[:1])
+    check_ways(dataset, test=config.settings, validation=[config.selection])
     learners = twenty_way(config)  # before anything is read
     archive = dataset.first_found(config.find_runs)
     runs = read_runs(archive, dataset.size) if archive else None

@@ -18,7 +18,7 @@ from fewshot.study.cells import Cell, Cells
 from fewshot.study.config import StudyConfig
 from fewshot.study.counts import Counts
 from fewshot.study.lake.runs import N_CHARACTERS, LakeRuns
-from fewshot.study.outcome import Outcome, load_learner
+from fewshot.study.outcome import Outcome, Subject
 from fewshot.study.rows import Key, RowKey
 from guided.encoder import provenance
 from guided.errors import InputError
@@ -154,8 +154,8 @@ def plan_runs(
         device: where to compute.
     """
     return {
-        key: _classified(config, key, source, runs, outcome.cells, device)
-        for key, source in outcome.learners.items()
+        key: _classified(key, subject, runs, outcome.cells, device)
+        for key, subject in outcome.learners.items()
         if key.learner in learners
     }
 
@@ -169,21 +169,12 @@ def read_answers(cells: Mapping[Key, Cell]) -> Classified:
     return Classified(predicted)
 
 
-def _classified(
-    config: StudyConfig, key: Key, source: Cell, runs: LakeRuns, cells: Cells, device: str
-) -> Cell:
-    learner = config.learners[key.learner]
-    depends = {
-        "cell": "lake",
-        "latents": key.latents,
-        **learner.testing,
-        "images": runs.digest,
-    }
+def _classified(key: Key, subject: Subject, runs: LakeRuns, cells: Cells, device: str) -> Cell:
+    depends = {"cell": "lake", **subject.depends, "images": runs.digest}
 
     def work(cell: Cell) -> None:
-        model = load_learner(learner, source, key.latents).to(device)
-        predicted = predicted_classes(model, runs.episodes, device)
+        predicted = predicted_classes(subject.load().to(device), runs.episodes, device)
         write_arrays(cell.folder / "predicted.npz", {"predicted": predicted})
 
     name = f"lake-{key.arm}-seed{key.seed}-{key.latents}-{key.learner}"
-    return cells.plan(name, depends, work, needs={"source": source})
+    return cells.plan(name, depends, work, needs=subject.needs)
