@@ -97,7 +97,7 @@ def choices_table(choices: Sequence[Choice]) -> str:
     if not lines:
         return ""
     head = ["arm", "latents", "learner", "setting", "chosen for each seed", "validation error %"]
-    return f"Chosen on the validation classes:\n\n{markdown(head, lines)}"
+    return f"\nChosen on the validation classes:\n\n{markdown(head, lines)}"
 
 
 def _short(settings: Mapping[str, Any]) -> str:
