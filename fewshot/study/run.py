@@ -1,6 +1,6 @@
 """The study: arms × seeds × learners × settings, paired, in resumable cells."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,6 @@ from fewshot.study.outcome import Answers, Outcome, load_learner
 from fewshot.study.report import write_report
 from fewshot.study.result import StudyResult
 from fewshot.study.rows import Key
-from guided.augment import Augmentation
 from guided.decoder import Decoder
 from guided.encoder import Encoder
 from guided.errors import InputError
@@ -76,7 +75,7 @@ class Study:
             shared["precision"] = config.precision
         self._settings = describe(config.settings)
         self.arms = Arms(config, splits, self.cells, output, shared, device, say)
-        self._embedded: tuple[tuple[Path, str, Augmentation | None], Tensor] | None = None
+        self._embedded: tuple[tuple[Hashable, ...], Tensor] | None = None
         # Attribute -> the latents that an arm excites for it.
         self._excited: dict[str, tuple[int, int]] = {}
         for learner in config.learners.values():
@@ -315,7 +314,7 @@ class Study:
         """Images or embeddings of the test set; embeddings are kept for the arm's next learner."""
         if learner.reads_images:
             return table_for(learner, self.splits.test, self.device)
-        wanted = (source.folder, latents, learner.views)
+        wanted = (source.folder, latents, learner.views, learner.beside_embedding)
         if self._embedded is None or self._embedded[0] != wanted:
             self._embedded = wanted, table_for(learner, self.splits.test, self.device)
         return self._embedded[1]
