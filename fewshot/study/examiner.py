@@ -1,7 +1,6 @@
 """Tests of learners on encoders: settings chosen on the validation classes, then wrong queries."""
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -19,7 +18,6 @@ from fewshot.study.config import StudyConfig
 from fewshot.study.counts import Wrong, smallest
 from fewshot.study.outcome import Answers, Subject
 from fewshot.study.rows import Key
-from guided.augment import Augmentation
 from guided.errors import InputError
 from guided.files import write_arrays
 from guided.seeds import derive_seed
@@ -50,7 +48,7 @@ class Examiner:
         except InputError as error:
             raise InputError(f"validation classes: {error}") from error
         self._settings = describe(config.settings)
-        self._embedded: tuple[tuple[Path, str, Augmentation | None, int], Tensor] | None = None
+        self._embedded: tuple[tuple[Hashable, ...], Tensor] | None = None
 
     def seed(self, setting: Setting) -> int:
         """The seed of the test episodes of a setting."""
@@ -140,7 +138,8 @@ class Examiner:
         """Images or embeddings of a bank; embeddings are kept for the encoder's next learner."""
         if model.reads_images:
             return table_for(model, bank, self.device)
-        wanted = (subject.source.folder, subject.latents, model.views, id(bank))
+        source = (subject.source.folder, subject.latents, id(bank))
+        wanted = (*source, model.views, model.beside_embedding)
         if self._embedded is None or self._embedded[0] != wanted:
             self._embedded = wanted, table_for(model, bank, self.device)
         return self._embedded[1]
