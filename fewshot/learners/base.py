@@ -2,7 +2,7 @@
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Hashable
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -43,6 +43,8 @@ class Learner(nn.Module, ABC):
             computed before the episode is known.
         needs_training: True if the learner has weights that are random until it is meta-trained.
         views: deformed copies of a test image whose embeddings are averaged with its own.
+        beside_embedding: settings of what :meth:`embedding` returns besides the encoder's output;
+            None if it returns that alone. Equal ones return the same.
     """
 
     transductive: bool = False
@@ -51,6 +53,7 @@ class Learner(nn.Module, ABC):
     adapts_encoder: ClassVar[bool] = False
     needs_training: ClassVar[bool] = False
     views: Augmentation | None = None
+    beside_embedding: Hashable = None
     __signature__: ClassVar[inspect.Signature]
 
     def __init_subclass__(cls, *, fixed: Collection[str] = (), **keywords: Any) -> None:
@@ -80,8 +83,8 @@ class Learner(nn.Module, ABC):
         """Class scores ``[E, n_way * n_query, n_way]``; their softmax is a probability.
 
         Args:
-            episodes: episodes of images ``[C, H, W]`` (uint8, or float in [0, 1]), or of their
-                embeddings ``[out_dim]`` unless :attr:`reads_images`.
+            episodes: episodes of images ``[C, H, W]`` (uint8, or float in [0, 1]), or of what
+                :meth:`embedding` returns for them, unless :attr:`reads_images`.
         """
 
     def loss(self, episodes: Episodes) -> Tensor:

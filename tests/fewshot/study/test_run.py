@@ -438,7 +438,7 @@ def test_test_augmentation_changes_the_test_and_not_the_training(
     wrong = {"trained": [], "averaged": []}
     for entry in (entry for entry in outcome.wrong if entry.setting == SETTING):
         wrong[entry.key.learner] += entry.wrong.tolist()
-        encoder = Encoder.load(outcome.learners[entry.key].encoder_file)
+        encoder = Encoder.load(outcome.learners[entry.key].source.encoder_file)
         table = embed_bank(encoder, splits.test)
         if entry.key.learner == "averaged":
             with torch.no_grad():

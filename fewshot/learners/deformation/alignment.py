@@ -1,0 +1,86 @@
+"""Drawings brought to the same place and size, each image for itself."""
+
+import math
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from guided.affine import single, warp
+
+Alignment = Literal["none", "position", "scale", "rotation"]
+
+SPREAD = 0.33
+"""Standard deviation of aligned ink along each axis, in half image widths."""
+
+LARGEST = 2.0
+"""Largest factor by which ink is enlarged or reduced."""
+
+
+def reduced(images: Tensor, size: int) -> Tensor:
+    """Images ``[B, C, H, W]`` as float32 in [0, 1], the longer side at most ``size`` pixels."""
+    pixels = images.float() / 255 if images.dtype == torch.uint8 else images.float()
+    shape = reduced_shape(images.shape[2], images.shape[3], size)
+    return pixels if shape == images.shape[2:] else F.interpolate(pixels, shape, mode="area")
+
+
+def reduced_shape(height: int, width: int, size: int) -> tuple[int, int]:
+    """Height and width of :func:`reduced` images."""
+    factor = min(1, size / max(height, width))
+    return max(1, round(factor * height)), max(1, round(factor * width))
+
+
+def ink(images: Tensor) -> Tensor:
+    """The difference to the background, signed, ``[B, C, H, W]``.
+
+    The background is the median of the border's pixels, in each channel: ink may be brighter or
+    darker, as long as it touches less than half of the border.
+    """
+    sides = (images[..., 0, :], images[..., -1, :], images[..., 1:-1, 0], images[..., 1:-1, -1])
+    background = torch.cat(sides, 2).median(2).values
+    return images - background[..., None, None]
+
+
+def aligned(images: Tensor, *, scale: bool) -> Tensor:
+    """Ink moved so that its centre is the image's, and brought to one size; bilinear, 0 outside.
+
+    Args:
+        images: :func:`ink`, ``[B, C, H, W]``.
+        scale: make the standard deviation of ink, over both axes, :data:`SPREAD`.
+    """
+    height, width = images.shape[2:]
+    x, y = (
+        (2 * torch.arange(n, device=images.device) + 1 - n) / n for n in (width, height)
+    )  # the coordinates of guided.affine
+    mass = images.abs().mean(1)
+    mass = mass / mass.sum((1, 2), keepdim=True).clamp(min=1e-6)
+    across, down = mass.sum(1), mass.sum(2)
+    centre_x, centre_y = (across * x).sum(1), (down * y).sum(1)
+    size = torch.ones_like(centre_x)
+    if scale:
+        variance = (across * (x - centre_x[:, None]) ** 2).sum(1)
+        variance = variance + (down * (y - centre_y[:, None]) ** 2).sum(1)
+        size = ((variance / 2).sqrt() / SPREAD).clamp(1 / LARGEST, LARGEST)
+    none = torch.zeros_like(size)
+    rows = [size, none, centre_x, none, size, centre_y]
+    return warp(images, torch.stack(rows, 1).view(-1, 2, 3))
+
+
+def turned(images: Tensor, degrees: float) -> Tensor:
+    """Images ``[B, C, H, W]`` turned counter-clockwise about their centre."""
+    angle = torch.full((1,), math.radians(degrees), device=images.device)
+    return warp(images, single("rotation", angle))
+
+
+def blurred(images: Tensor, sigma: float) -> Tensor:
+    """Images ``[B, C, H, W]`` under a Gaussian of ``sigma`` pixels; 0: as they are."""
+    if sigma == 0:
+        return images
+    reach = math.ceil(3 * sigma)
+    offsets = torch.arange(-reach, reach + 1, device=images.device)
+    kernel = torch.exp(-((offsets / sigma) ** 2) / 2)
+    kernel = kernel / kernel.sum()
+    flat = F.pad(images.flatten(0, 1).unsqueeze(1), (reach,) * 4, mode="replicate")
+    flat = F.conv2d(F.conv2d(flat, kernel.view(1, 1, 1, -1)), kernel.view(1, 1, -1, 1))
+    return flat.view(images.shape)

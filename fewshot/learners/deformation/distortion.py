@@ -1,0 +1,270 @@
+"""The image distortion model: the cost of deforming one image into another, pixel by pixel."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Features = Literal["intensity", "gradients"]
+Direction = Literal["both", "query", "support"]
+
+GRADIENT = 2.0
+"""Weight of a Sobel derivative (intensity per pixel) beside the intensity."""
+
+FAR = 1e30
+"""Cost of a displacement that leaves the image."""
+
+MATCH_BYTES = {"cpu": 2**24, "cuda": 2**26}
+"""Bytes of the least costs that are kept at a time, and of the patches that they come from."""
+
+VOLUME_BYTES = {"cpu": 2**21, "cuda": 2**26}
+"""Bytes of costs computed at a time: on a CPU they should stay in a core's cache."""
+
+
+def image_features(images: Tensor, kind: Features) -> Tensor:
+    """What is compared at a pixel.
+
+    Args:
+        images: float ``[B, C, H, W]``.
+        kind: ``intensity``: the image; ``gradients``: also twice its horizontal and vertical
+            derivatives (Sobel's, in units of intensity per pixel).
+
+    Returns:
+        ``[B, C or 3 C, H, W]``.
+    """
+    if kind == "intensity":
+        return images
+    smooth, step = images.new_tensor([1, 2, 1]) / 4, images.new_tensor([-1, 0, 1]) / 2
+    across = smooth.view(3, 1) * step
+    kernel = GRADIENT * torch.stack([across, across.T]).unsqueeze(1)
+    padded = F.pad(images, (1, 1, 1, 1), mode="replicate")
+    slopes = F.conv2d(padded.flatten(0, 1).unsqueeze(1), kernel)
+    return torch.cat([images, slopes.view(len(images), -1, *images.shape[2:])], 1)
+
+
+def deformation_costs(
+    query: Tensor,
+    support: Tensor,
+    *,
+    window: int = 2,
+    context: int = 3,
+    direction: Direction = "both",
+) -> Tensor:
+    """Cost of deforming every support image of an episode into every query, and back.
+
+    Source: Keysers, Deselaers, Gollan & Ney (2007), IEEE TPAMI 29(8): the image distortion model
+    (§3.4) with local context (§3.6). Each pixel is explained by the pixel of the other image, at
+    most ``window`` pixels away along each axis, whose surroundings differ least from its own. The
+    difference is the squared one, summed over channels and averaged over ``context`` × ``context``
+    pixels; beyond its border an image continues as the border's nearest pixel.
+
+    All pairs at once: |q - s|² = |q|² - 2 q s + |s|² is, for each pixel and displacement, a
+    product of matrices that hold the surroundings. Both directions read the same products. Memory
+    is bounded by :data:`MATCH_BYTES` and :data:`VOLUME_BYTES`.
+
+    Args:
+        query: features ``[E, q, F, H, W]``.
+        support: features ``[E, s, F, H, W]``.
+        window: largest displacement in pixels, >= 0.
+        context: side of the surroundings in pixels, odd.
+        direction: ``query``: every pixel of the query is explained by the support; ``support``:
+            the reverse; ``both``: the mean of the two.
+
+    Returns:
+        Mean costs of the pixels, ``[E, q, s]``.
+    """
+    n_episodes, n_support, channels, height, width = support.shape
+    pixels = (height + window) * (width + window)
+    sides = 2 if direction == "both" else 1
+    kept = pixels * (sides * n_support + channels * context**2 + 2) * query.element_size()
+    images = max(1, MATCH_BYTES[query.device.type] // kept)  # queries at a time
+    n_query = query.shape[1]
+    costs = query.new_empty(n_episodes, n_query, n_support)
+    step = max(1, images // n_query)
+    # Matrix products in full precision: they are differences of large numbers.
+    with torch.autocast(query.device.type, enabled=False):
+        for start in range(0, n_episodes, step):
+            some = slice(start, start + step)
+            reference = support[some].permute(0, 3, 4, 1, 2).float()
+            strip = _support_strip(_surroundings(reference, context, 4), window)
+            for first in range(0, n_query, images):
+                part = slice(first, first + images)
+                compared = query[some, part].permute(0, 3, 4, 2, 1).float()
+                patches = _query_strip(_surroundings(compared, context, 3), window)
+                shape = (len(reference), height, width, window)
+                least = _least_costs(patches, strip, shape, direction)
+                costs[some, part] = least / context**2
+    return costs
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Queries as deformed support images.
+
+    Attributes:
+        displacement: from a pixel of the query to the one of the support that explains it, rows
+            then columns, int64 ``[B, H, W, 2]``; of equally good ones the shortest.
+        deformed: the support image, deformed into the query, ``[B, C, H, W]``.
+        residual: the query less that, ``[B, C, H, W]``.
+        cost: of each pixel, ``[B, H, W]``.
+    """
+
+    displacement: Tensor
+    deformed: Tensor
+    residual: Tensor
+    cost: Tensor
+
+
+def explanation(
+    query: Tensor,
+    support: Tensor,
+    *,
+    features: Features = "gradients",
+    window: int = 2,
+    context: int = 3,
+) -> Explanation:
+    """Each query explained by the support image beside it; see :func:`deformation_costs`.
+
+    Args:
+        query: images ``[B, C, H, W]``.
+        support: images ``[B, C, H, W]``.
+        features: what is compared at a pixel.
+        window: largest displacement in pixels.
+        context: side of the surroundings in pixels.
+    """
+    ours, theirs = (
+        _surroundings(image_features(x, features).permute(0, 2, 3, 1), context, 3)
+        for x in (query, support)
+    )
+    height, width = query.shape[2:]
+    side = torch.arange(-window, window + 1)
+    moves = torch.cartesian_prod(side, side)
+    moves = moves[moves.square().sum(1).argsort(stable=True)].to(query.device)
+    costs = ours.new_full((len(moves), *ours.shape[:3]), torch.inf)
+    for i, (down, right) in enumerate(moves.tolist()):
+        rows = slice(max(0, -down), height - max(0, down))
+        columns = slice(max(0, -right), width - max(0, right))
+        there = theirs.roll((-down, -right), (1, 2))
+        difference = (ours - there)[:, rows, columns].square().sum(3) / context**2
+        costs[i, :, rows, columns] = difference
+    # The first of those that equal the least but for rounding.
+    near = costs <= costs.amin(0) + 1e-6
+    chosen = near.byte().argmax(0)
+    displacement = moves[chosen]
+    row = torch.arange(height, device=query.device)[:, None] + displacement[..., 0]
+    column = torch.arange(width, device=query.device) + displacement[..., 1]
+    places = (row * width + column).flatten(1).unsqueeze(1).expand(-1, query.shape[1], -1)
+    deformed = support.flatten(2).gather(2, places).view(query.shape)
+    return Explanation(displacement, deformed, query - deformed, costs.amin(0))
+
+
+def _surroundings(images: Tensor, context: int, channels: int) -> Tensor:
+    """The pixels around each pixel as channels.
+
+    Args:
+        images: ``[E, H, W, …]``.
+        context: side of the surroundings.
+        channels: the dimension of the channels, 3 or 4; it becomes ``context²`` times as long.
+    """
+    reach = context // 2
+    rows, columns = (
+        torch.arange(-reach, n + reach, device=images.device).clamp(0, n - 1)
+        for n in images.shape[1:3]
+    )
+    padded = images[:, rows][:, :, columns]
+    height, width = images.shape[1:3]
+    shifted = [
+        padded[:, y : y + height, x : x + width] for y in range(context) for x in range(context)
+    ]
+    return torch.cat(shifted, channels)
+
+
+def _query_strip(patches: Tensor, window: int) -> Tensor:
+    """Rows of the query's matrices, one a pixel: ``[E (H + window) (W + window), K + 2, q]``.
+
+    After each row and each image comes a margin that is FAR from everything, so that a displacement
+    is one shift along the strip, and what it shifts across a border is never the least.
+    """
+    e, height, width, k, n = patches.shape
+    strip = patches.new_zeros(e, height + window, width + window, k + 2, n)
+    strip[..., k, :] = FAR
+    strip[..., k + 1, :] = 1
+    inner = strip[:, :height, :width]
+    torch.mul(patches, -2, out=inner[..., :k, :])
+    torch.sum(patches.square(), 3, out=inner[..., k, :])
+    return strip.flatten(0, 2)
+
+
+def _support_strip(patches: Tensor, window: int) -> Tensor:
+    """The same for the support, ``[…, s, K + 2]``, with one more margin at either end."""
+    e, height, width, n, k = patches.shape
+    strip = patches.new_zeros(e, height + window, width + window, n, k + 2)
+    strip[..., k] = 1
+    strip[..., k + 1] = FAR
+    inner = strip[:, :height, :width]
+    inner[..., :k] = patches
+    inner[..., k + 1] = patches.square().sum(4)
+    margin = window * (width + window) + window
+    far = strip.new_zeros(margin, n, k + 2)
+    far[..., k], far[..., k + 1] = 1, FAR
+    return torch.cat([far, strip.flatten(0, 2), far])
+
+
+def _least_costs(
+    query: Tensor, support: Tensor, shape: tuple[int, int, int, int], direction: Direction
+) -> Tensor:
+    """Mean over pixels of their least costs, ``[E, q, s]``, from the strips of both sides."""
+    e, height, width, window = shape
+    n_query, n_support = query.shape[2], support.shape[1]
+    margin = window * (width + window) + window
+    of_query = query.new_full((len(query), n_support, n_query), 2 * FAR)
+    of_support = query.new_full((len(support), n_support, n_query), 2 * FAR)
+    for pixels, place, costs in _volumes(query, support, width + window, window):
+        if direction != "support":
+            least = of_query[pixels]
+            torch.minimum(least, costs.amin(1), out=least)
+        if direction != "query":
+            for i in range(costs.shape[1]):
+                least = of_support[place + i : place + i + len(costs)]
+                torch.minimum(least, costs[:, i], out=least)
+    found = {"query": of_query, "support": of_support[margin : margin + len(query)]}
+    chosen = found.values() if direction == "both" else [found[direction]]
+    means = [
+        least.view(e, height + window, width + window, n_support, n_query)[:, :height, :width]
+        .clamp(min=0)
+        .mean((1, 2))
+        for least in chosen
+    ]
+    return torch.stack(means).mean(0).transpose(1, 2)
+
+
+def _volumes(
+    query: Tensor, support: Tensor, row: int, window: int
+) -> Iterator[tuple[slice, int, Tensor]]:
+    """Costs of some pixels of the query at the displacements along one row of the support.
+
+    Yields:
+        The pixels; the place in the support's strip where the first one's displacements begin; and
+        the costs ``[pixels, 2 window + 1, s, q]``, which are overwritten.
+    """
+    (length, k, n_query), n_support = query.shape, support.shape[1]
+    across = 2 * window + 1
+    size = across * n_support * n_query * query.element_size()
+    step = max(1, min(length, VOLUME_BYTES[query.device.type] // size))
+    volume = query.new_empty(step, across * n_support, n_query)
+    for start in range(0, length, step):
+        pixels = slice(start, min(start + step, length))
+        part = query[pixels]
+        costs = volume[: len(part)]
+        for down in range(across):
+            place = start + down * row
+            # Neighbours lie side by side in the strip: the matrices of a pixel's displacements are
+            # overlapping views of it.
+            nearby = support.as_strided(
+                (len(part), across * n_support, k), (n_support * k, k, 1), place * n_support * k
+            )
+            torch.bmm(nearby, part, out=costs)
+            yield pixels, place, costs.unflatten(1, (across, n_support))
