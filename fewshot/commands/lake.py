@@ -27,7 +27,8 @@ N_DRAWN = 200
 class LakeConfig(CompareConfig):
     """Lake's one-shot classification task, with the encoders and learners of a study.
 
-    The study is run first, or found again in ``output``, where ``fewshot compare`` left it.
+    These are trained first, or found again in ``output``, where ``fewshot compare`` left them. The
+    study's own test is not run.
 
     Args:
         runs: own: Lake's own twenty runs; drawn: more, drawn like them from the evaluation

@@ -58,6 +58,7 @@ class Arms:
             shared,
             augmentation=arm.augmentation or shared.augmentation,
             steps=arm.steps or shared.steps,
+            backbone=arm.backbone or shared.backbone,
         )
 
     def _pretrain_config(self, arm: ArmConfig) -> PretrainConfig:

@@ -12,7 +12,7 @@ from fewshot.episodes import Setting
 from fewshot.study.learner_config import LearnerConfig
 from fewshot.study.published import Published
 from guided.augment import Augmentation
-from guided.backbones import ImageShape
+from guided.backbones import BackboneFactory, ImageShape
 from guided.encoder import Encoder
 from guided.errors import InputError
 from guided.guidance.base import Guidance
@@ -38,6 +38,7 @@ class ArmConfig:
         elbo: false: trained by its guidance alone, without the VAE's own terms.
         augmentation: of its pretraining, in place of the study's; null: the study's.
         steps: of its pretraining, in place of the study's; null: the study's.
+        backbone: of its network, in place of that of the study's ``pretrain``; null: that one.
         group: a name shared by arms that differ only in ``labelled``: one line of a figure, one
             name in a table; null: the arm's own.
     """
@@ -51,6 +52,7 @@ class ArmConfig:
     elbo: bool = True
     augmentation: Augmentation | None = None
     steps: int | None = None
+    backbone: BackboneFactory | None = None
     group: str | None = None
 
     def check(self, key: str) -> None:
@@ -76,6 +78,8 @@ class ArmConfig:
         for name in ("augmentation", "steps"):
             if getattr(self, name) is not None and self.encoder != "pretrained":
                 raise InputError(f"{key}.{name}: {kind} is not trained here")
+        if self.backbone is not None and self.encoder not in ("pretrained", "random"):
+            raise InputError(f"{key}.backbone: {kind} has none of its own")
         if self.steps is not None and self.steps < 1:
             raise InputError(f"{key}.steps: expected at least 1, got {self.steps}")
         if self.checkpoint is None and self.encoder == "checkpoint":
@@ -162,6 +166,9 @@ class StudyConfig:
             for other in _names(learner.baseline):
                 if other not in self.learners:
                     raise InputError(f"learners.{name}.baseline: no learner is called {other!r}")
+            for used in learner.arms or ():
+                if used not in self.arms:
+                    raise InputError(f"learners.{name}.arms: no arm is called {used!r}")
         for name in ("arms", "learners", "settings", "seeds"):
             if not getattr(self, name):
                 raise InputError(f"{name}: at least one is needed")
@@ -171,6 +178,9 @@ class StudyConfig:
             arm.check(f"arms.{name}")
         for name, learner in self.learners.items():
             learner.check(f"learners.{name}", self.learners)
+        for name in self.arms:
+            if not self.learners_of(name):
+                raise InputError(f"arms.{name}: no learner names it in its arms")
         if min(self.seeds) < 0:
             raise InputError(f"seeds: expected >= 0, got {min(self.seeds)}")
         if len(set(self.seeds)) < len(self.seeds):
@@ -198,6 +208,14 @@ class StudyConfig:
                     f"arms.{name}.elbo: a state without it cannot be chosen by select_by: "
                     "negative_elbo; use few_shot_error"
                 )
+
+    def learners_of(self, arm: str) -> list[str]:
+        """Names of the learners that are used on an arm."""
+        return [
+            name
+            for name, learner in self.learners.items()
+            if learner.arms is None or arm in learner.arms
+        ]
 
     @property
     def selection(self) -> Setting:

@@ -25,6 +25,7 @@ class LearnerConfig:
         choose: setting of the learner -> the values that are tried. For each encoder, the
             combination with the lowest error on the study's selection episodes, of the validation
             classes, is used in the test; of equal ones the first.
+        arms: those that it is used on; null: all.
         baseline: the learners that it is paired with, arm by arm: a name, or several; null: arms
             are paired.
         test_augmentation: at test time an image's embedding is the mean over it and ``views``
@@ -38,6 +39,7 @@ class LearnerConfig:
     train: TrainConfig | None = None
     trained_by: str | None = None
     choose: dict[str, list[Any]] = field(default_factory=dict)
+    arms: list[str] | None = None
     baseline: str | list[str] | None = None
     test_augmentation: Augmentation | None = None
     group: str | None = None

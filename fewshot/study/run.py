@@ -78,15 +78,16 @@ class Study:
                 if learner.train.tasks is None:
                     EpisodeSampler(splits.train, learner.train.setting, seed=0)
                 EpisodeSampler(splits.validation, learner.train.validation, seed=0)
-        for arm in config.arms.values():
+        for name, arm in config.arms.items():
             for seed in config.seeds if arm.checkpoint else config.seeds[:1]:
-                self._check(arm, seed)
+                self._check(name, seed)
 
-    def _check(self, arm: ArmConfig, seed: int) -> None:
+    def _check(self, of_arm: str, seed: int) -> None:
         """Build the arm's network and learners once, before anything is trained."""
+        arm = self.config.arms[of_arm]
         untrained = self.arms.untrained(arm, seed)
         n_labelled = len(labelled_classes(self.splits.train, arm.labelled, seed=0))
-        for latents, name in self._conditions(arm):
+        for latents, name in self._conditions(of_arm):
             learner, encoder = self.config.learners[name], untrained.select(latents)
             for settings in learner.candidates:
                 self._check_learner(name, partial(learner.learner, **settings)(encoder), n_labelled)
@@ -153,25 +154,32 @@ class Study:
             subject.source.state_file.unlink(missing_ok=True)
         return planned
 
-    def plan(self) -> Outcome:
-        """The cells of the study, each after all that it needs."""
+    def plan(self, *, tests: bool = True) -> Outcome:
+        """The cells of the study, each after all that it needs.
+
+        Args:
+            tests: false: only what is tested, trained and with chosen settings.
+        """
         planned = Outcome(self.config, self.cells)
         for seed in self.config.seeds:
             for name in self.config.arms:
-                self._plan_arm(name, seed, planned)
+                self._plan_arm(name, seed, planned, tests)
         return planned
 
-    def _plan_arm(self, name: str, seed: int, planned: Outcome) -> None:
+    def _plan_arm(self, name: str, seed: int, planned: Outcome, tests: bool) -> None:
         arm = self.config.arms[name]
         encoder = planned.encoders[name, seed] = self.arms.cell(name, arm, seed)
-        for latents, learner in self._conditions(arm):
+        for latents, learner in self._conditions(name):
             key = Key(name, seed, learner, latents)
             source = self._meta_trained(key, arm, encoder) or encoder
             subject = planned.learners[key] = self.examiner.subject(key, source)
+            if not tests:
+                continue
             planned.tested[key] = self.examiner.wrong(key, subject)
             if name not in planned.answers:
                 planned.answers[name] = self.examiner.answers(key, subject)
-        planned.diagnoses[name, seed] = self._diagnosis(name, seed, encoder)
+        if tests:
+            planned.diagnoses[name, seed] = self._diagnosis(name, seed, encoder)
 
     def recompute(
         self, arm: str, learner: str, latents: str, setting: Setting
@@ -189,10 +197,10 @@ class Study:
         self.executor.run(self.cells, self.config.study)
         return np.stack([self.examiner.count(subject, [setting])[setting] for subject in seeds])
 
-    def _conditions(self, arm: ArmConfig) -> Iterator[tuple[str, str]]:
+    def _conditions(self, arm: str) -> Iterator[tuple[str, str]]:
         """Yield (latents, learner's name)."""
-        for latents in arm.latents:
-            for learner in self.config.learners:
+        for latents in self.config.arms[arm].latents:
+            for learner in self.config.learners_of(arm):
                 yield latents, learner
 
     def _meta_trained(self, key: Key, arm: ArmConfig, encoder: Cell) -> Cell | None:

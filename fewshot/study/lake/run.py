@@ -18,7 +18,7 @@ from fewshot.study.run import Study
 
 
 class LakeStudy:
-    """Computes a study's cells inside a run folder and classifies Lake's runs with them.
+    """Computes a study's trainings inside a run folder and classifies Lake's runs with them.
 
     Args:
         config: the study and, in a subclass, how the runs were chosen; stored with the result.
@@ -66,6 +66,6 @@ class LakeStudy:
         )
 
     def plan(self) -> tuple[Outcome, list[dict[Key, Cell]]]:
-        """The cells of the study, and those of its answers to each kind of runs."""
-        outcome = self.study.plan()
+        """The trainings and choices of the study, and its answers to each kind of runs."""
+        outcome = self.study.plan(tests=False)
         return outcome, [plan_runs(outcome, self.learners, runs, self.device) for runs in self.runs]
