@@ -1,7 +1,7 @@
 """Deformation matching: a class is as likely as its support is easily deformed into the query."""
 
 import math
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
@@ -25,14 +25,21 @@ from fewshot.learners.deformation.distortion import (
     explanation,
     image_features,
 )
+from fewshot.learners.deformation.pictures import explanation_figure
 from fewshot.learners.similarity import Temperature, similarity
 from guided.encoder import Encoder
 from guided.errors import InputError, check_positive
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Shots = Literal["templates", "mean"]
 
 TURNS = (-15, 0, 15)
 """Degrees by which the support is turned for ``alignment: rotation``."""
+
+SHOWN = 6
+"""Wrong and right answers in a figure, each."""
 
 
 class DeformationMatching(Learner):
@@ -67,8 +74,6 @@ class DeformationMatching(Learner):
             reverse; ``both``: the mean of the two costs.
         shots: ``templates``: the cost of a class is the least of its support images'; ``mean``:
             their mean.
-        candidates: number of classes that the cosine preselects, all others score less than
-            they; None: all.
         temperature: divides the scores, > 0; it affects only meta-training, in which gradients
             reach the encoder through the cosine alone.
         learn_temperature: meta-train the temperature, starting at ``temperature``.
@@ -92,7 +97,6 @@ class DeformationMatching(Learner):
         context: int = 3,
         direction: Direction = "both",
         shots: Shots = "templates",
-        candidates: int | None = None,
         temperature: float = 0.1,
         learn_temperature: bool = False,
         batch_norm: BatchNormPolicy = "frozen",
@@ -105,11 +109,7 @@ class DeformationMatching(Learner):
                 raise InputError(f"{name}.{key}: expected at least {least}, got {value}")
         if context < 1 or context % 2 == 0:
             raise InputError(f"{name}.context: expected an odd number above 0, got {context}")
-        if candidates is not None and candidates < 1:
-            raise InputError(f"{name}.candidates: expected at least 1, got {candidates}")
-        if candidates is not None and not cosine:
-            raise InputError(f"{name}.candidates: the cosine preselects them; set cosine to true")
-        self.weight, self.cosine, self.candidates = weight, cosine, candidates
+        self.weight, self.cosine = weight, cosine
         self.alignment: Alignment = alignment
         self.size, self.blur = size, blur
         self.features: Features = features
@@ -161,7 +161,7 @@ class DeformationMatching(Learner):
         if embedded is not None:
             prototypes = embedded.support.mean(2)
             cosines = similarity(embedded.query.flatten(1, 2), prototypes, "cosine")
-            scores = self._preselected(scores + cosines, cosines)
+            scores = scores + cosines
         return self.temperature(scores)
 
     def loss(self, episodes: Episodes) -> Tensor:
@@ -212,15 +212,6 @@ class DeformationMatching(Learner):
     def _features(self, images: Tensor) -> Tensor:
         return image_features(images, self.features)
 
-    def _preselected(self, scores: Tensor, cosines: Tensor) -> Tensor:
-        """Scores ``[E, q, n_way]``, below all others but for the candidates."""
-        n_way = scores.shape[2]
-        if self.candidates is None or self.candidates >= n_way:
-            return scores
-        range_ = scores.detach().amax(2, keepdim=True) - scores.detach().amin(2, keepdim=True)
-        rank = cosines.argsort(2, descending=True).argsort(2)
-        return scores - (rank >= self.candidates) * (range_ + 1)
-
     def explain(self, query: Tensor, support: Tensor) -> Explanation:
         """Queries explained by support images, pair by pair, both as they are matched.
 
@@ -235,3 +226,23 @@ class DeformationMatching(Learner):
             window=self.window,
             context=self.context,
         )
+
+    @torch.no_grad()
+    def figures(self, episodes: Episodes, predicted: Tensor) -> "dict[str, Figure]":
+        """``explanations``: queries as the deformed support of the class they are taken for.
+
+        Args:
+            episodes: one episode of images.
+            predicted: classes of its queries, int64 ``[n_way, n_query]``.
+        """
+        right = predicted == torch.arange(episodes.n_way, device=predicted.device)[:, None]
+        shown = torch.cat([(~right).nonzero()[:SHOWN], right.nonzero()[:SHOWN]])
+        query = episodes.query[0, shown[:, 0], shown[:, 1]]
+        support = episodes.support[0, predicted[shown[:, 0], shown[:, 1]]]
+        n_shot = support.shape[1]
+        found = self.explain(query.repeat_interleave(n_shot, 0), support.flatten(0, 1))
+        best = found.cost.mean((1, 2)).view(-1, n_shot).argmin(1)  # of the shots
+        best = best + n_shot * torch.arange(len(best), device=best.device)
+        labels = ["right" if right[tuple(place)] else "wrong" for place in shown.tolist()]
+        template = self.prepare(support.flatten(0, 1)[best])
+        return {"explanations": explanation_figure(template, found.chosen(best), labels)}

@@ -117,6 +117,10 @@ class Explanation:
     residual: Tensor
     cost: Tensor
 
+    def chosen(self, rows: Tensor) -> "Explanation":
+        """Some of the pairs, by their numbers."""
+        return Explanation(**{name: value[rows] for name, value in vars(self).items()})
+
 
 def explanation(
     query: Tensor,
@@ -220,16 +224,15 @@ def _least_costs(
     e, height, width, window = shape
     n_query, n_support = query.shape[2], support.shape[1]
     margin = window * (width + window) + window
-    of_query = query.new_full((len(query), n_support, n_query), 2 * FAR)
-    of_support = query.new_full((len(support), n_support, n_query), 2 * FAR)
-    for pixels, place, costs in _volumes(query, support, width + window, window):
+    of_query = query.new_full((len(query), n_support * n_query), 2 * FAR)
+    of_support = query.new_full((len(support), n_support * n_query), 2 * FAR)
+    for start, place, by_query, by_support in _volumes(query, support, width + window, window):
         if direction != "support":
-            least = of_query[pixels]
-            torch.minimum(least, costs.amin(1), out=least)
+            least = of_query[start : start + len(by_query)]
+            torch.minimum(least, by_query.amin(1), out=least)
         if direction != "query":
-            for i in range(costs.shape[1]):
-                least = of_support[place + i : place + i + len(costs)]
-                torch.minimum(least, costs[:, i], out=least)
+            least = of_support[place : place + len(by_support)]
+            torch.minimum(least, by_support.amin(1), out=least)
     found = {"query": of_query, "support": of_support[margin : margin + len(query)]}
     chosen = found.values() if direction == "both" else [found[direction]]
     means = [
@@ -243,22 +246,30 @@ def _least_costs(
 
 def _volumes(
     query: Tensor, support: Tensor, row: int, window: int
-) -> Iterator[tuple[slice, int, Tensor]]:
+) -> Iterator[tuple[int, int, Tensor, Tensor]]:
     """Costs of some pixels of the query at the displacements along one row of the support.
 
     Yields:
-        The pixels; the place in the support's strip where the first one's displacements begin; and
-        the costs ``[pixels, 2 window + 1, s, q]``, which are overwritten.
+        The first pixel of the query, the first one of the support, and two views of the costs,
+        which are overwritten: ``[pixels, 2 window + 1, s * q]`` by pixels of the query and of the
+        support. Pairs of pixels of the latter that were not computed are FAR.
     """
     (length, k, n_query), n_support = query.shape, support.shape[1]
     across = 2 * window + 1
-    size = across * n_support * n_query * query.element_size()
-    step = max(1, min(length, VOLUME_BYTES[query.device.type] // size))
-    volume = query.new_empty(step, across * n_support, n_query)
+    size = across * n_support * n_query  # of a pixel's costs
+    step = max(1, min(length, VOLUME_BYTES[query.device.type] // (4 * size)))
+    volume = query.new_full((step + 4 * window, across, n_support * n_query), 2 * FAR)
     for start in range(0, length, step):
-        pixels = slice(start, min(start + step, length))
-        part = query[pixels]
-        costs = volume[: len(part)]
+        part = query[start : start + step]
+        costs = volume[2 * window : 2 * window + len(part)]
+        volume[2 * window + len(part) :] = 2 * FAR
+        # A pixel of the support is the last displacement of one pixel of the query, the last but
+        # one of the next …
+        by_support = volume.as_strided(
+            (len(part) + 2 * window, across, n_support * n_query),
+            (size, size - n_support * n_query, 1),
+            2 * window * n_support * n_query,
+        )
         for down in range(across):
             place = start + down * row
             # Neighbours lie side by side in the strip: the matrices of a pixel's displacements are
@@ -266,5 +277,5 @@ def _volumes(
             nearby = support.as_strided(
                 (len(part), across * n_support, k), (n_support * k, k, 1), place * n_support * k
             )
-            torch.bmm(nearby, part, out=costs)
-            yield pixels, place, costs.unflatten(1, (across, n_support))
+            torch.bmm(nearby, part, out=costs.view(len(part), -1, n_query))
+            yield start, place, costs, by_support
