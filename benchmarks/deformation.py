@@ -69,7 +69,7 @@ def images(n_episodes: int, n: int, device: str) -> Tensor:
     """Features of smooth random images ``[n_episodes, n, 3, 28, 28]``."""
     drawn = torch.rand(n_episodes * n, 1, 7, 7, generator=torch.Generator().manual_seed(n))
     smooth = torch.nn.functional.interpolate(drawn, (SIDE, SIDE), mode="bilinear")
-    features = image_features(smooth, "gradients")
+    features = image_features(smooth, 2)
     return features.unflatten(0, (n_episodes, n)).to(device)
 
 

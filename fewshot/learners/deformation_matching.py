@@ -20,7 +20,6 @@ from fewshot.learners.deformation.alignment import (
 from fewshot.learners.deformation.distortion import (
     Direction,
     Explanation,
-    Features,
     deformation_costs,
     explanation,
     image_features,
@@ -64,10 +63,13 @@ class DeformationMatching(Learner):
             brought to one size; ``rotation``: the support is also matched turned by 15 degrees
             either way, at three times the time. Ink is what differs from the border, so that
             ``none`` is for photographs, which fill their frame.
+        spread: the standard deviation of ink that ``scale`` leads to, in half image widths, > 0: a
+            larger one makes the window smaller beside the drawing.
         size: largest side of a matched image in pixels, at least 4; larger images are reduced to
             it (area averages).
         blur: standard deviation in pixels of the Gaussian before matching, >= 0.
-        features: what is compared at a pixel: the intensity, or also twice its derivatives.
+        gradients: factor, >= 0, of the two derivatives that are compared beside the intensity at
+            each pixel (Sobel's, in units of intensity per pixel); 0: the intensity alone.
         window: largest displacement of a pixel along each axis, >= 0.
         context: side of the surroundings that are compared at a pixel, odd.
         direction: ``query``: the support explains every pixel of the query; ``support``: the
@@ -90,9 +92,10 @@ class DeformationMatching(Learner):
         weight: float = 1.5,
         cosine: bool = True,
         alignment: Alignment = "scale",
+        spread: float = 0.37,
         size: int = 28,
         blur: float = 0.7,
-        features: Features = "gradients",
+        gradients: float = 2.0,
         window: int = 2,
         context: int = 3,
         direction: Direction = "both",
@@ -103,21 +106,26 @@ class DeformationMatching(Learner):
     ) -> None:
         super().__init__(encoder, batch_norm)
         name = type(self).__name__
-        check_positive(name, weight=weight)
-        for key, value, least in (("size", size, 4), ("blur", blur, 0), ("window", window, 0)):
+        check_positive(name, weight=weight, spread=spread)
+        for key, value, least in (
+            ("size", size, 4),
+            ("blur", blur, 0),
+            ("window", window, 0),
+            ("gradients", gradients, 0),
+        ):
             if not value >= least:
                 raise InputError(f"{name}.{key}: expected at least {least}, got {value}")
         if context < 1 or context % 2 == 0:
             raise InputError(f"{name}.context: expected an odd number above 0, got {context}")
         self.weight, self.cosine = weight, cosine
         self.alignment: Alignment = alignment
-        self.size, self.blur = size, blur
-        self.features: Features = features
+        self.spread, self.size, self.blur = spread, size, blur
+        self.gradients = gradients
         self.window, self.context = window, context
         self.direction: Direction = direction
         self.shots: Shots = shots
         self.temperature = Temperature(temperature, learned=learn_temperature, owner=name)
-        self.beside_embedding = (cosine, alignment, size, blur)
+        self.beside_embedding = (cosine, alignment, spread, size, blur)
 
     @property
     def _width(self) -> int:
@@ -142,7 +150,8 @@ class DeformationMatching(Learner):
         """
         pixels = reduced(images, self.size)
         if self.alignment != "none":
-            pixels = aligned(ink(pixels), scale=self.alignment != "position")
+            spread = None if self.alignment == "position" else self.spread
+            pixels = aligned(ink(pixels), spread)
         return blurred(pixels, self.blur)
 
     def embedding(self, images: Tensor) -> Tensor:
@@ -210,7 +219,7 @@ class DeformationMatching(Learner):
         return least.amin(3) if self.shots == "templates" else least.mean(3)
 
     def _features(self, images: Tensor) -> Tensor:
-        return image_features(images, self.features)
+        return image_features(images, self.gradients)
 
     def explain(self, query: Tensor, support: Tensor) -> Explanation:
         """Queries explained by support images, pair by pair, both as they are matched.
@@ -222,7 +231,7 @@ class DeformationMatching(Learner):
         return explanation(
             self.prepare(query),
             self.prepare(support),
-            features=self.features,
+            gradients=self.gradients,
             window=self.window,
             context=self.context,
         )

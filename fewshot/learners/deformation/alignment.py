@@ -11,9 +11,6 @@ from guided.affine import single, warp
 
 Alignment = Literal["none", "position", "scale", "rotation"]
 
-SPREAD = 0.33
-"""Standard deviation of aligned ink along each axis, in half image widths."""
-
 LARGEST = 2.0
 """Largest factor by which ink is enlarged or reduced."""
 
@@ -42,12 +39,13 @@ def ink(images: Tensor) -> Tensor:
     return images - background[..., None, None]
 
 
-def aligned(images: Tensor, *, scale: bool) -> Tensor:
+def aligned(images: Tensor, spread: float | None) -> Tensor:
     """Ink moved so that its centre is the image's, and brought to one size; bilinear, 0 outside.
 
     Args:
         images: :func:`ink`, ``[B, C, H, W]``.
-        scale: make the standard deviation of ink, over both axes, :data:`SPREAD`.
+        spread: the standard deviation of ink that a change of scale leads to, the root mean square
+            over both axes, in half image widths; None: the scale stays.
     """
     height, width = images.shape[2:]
     x, y = (
@@ -58,10 +56,10 @@ def aligned(images: Tensor, *, scale: bool) -> Tensor:
     across, down = mass.sum(1), mass.sum(2)
     centre_x, centre_y = (across * x).sum(1), (down * y).sum(1)
     size = torch.ones_like(centre_x)
-    if scale:
+    if spread is not None:
         variance = (across * (x - centre_x[:, None]) ** 2).sum(1)
         variance = variance + (down * (y - centre_y[:, None]) ** 2).sum(1)
-        size = ((variance / 2).sqrt() / SPREAD).clamp(1 / LARGEST, LARGEST)
+        size = ((variance / 2).sqrt() / spread).clamp(1 / LARGEST, LARGEST)
     none = torch.zeros_like(size)
     rows = [size, none, centre_x, none, size, centre_y]
     return warp(images, torch.stack(rows, 1).view(-1, 2, 3))

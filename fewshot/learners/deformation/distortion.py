@@ -8,11 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Features = Literal["intensity", "gradients"]
 Direction = Literal["both", "query", "support"]
-
-GRADIENT = 2.0
-"""Weight of a Sobel derivative (intensity per pixel) beside the intensity."""
 
 FAR = 1e30
 """Cost of a displacement that leaves the image."""
@@ -24,24 +20,22 @@ VOLUME_BYTES = {"cpu": 2**21, "cuda": 2**26}
 """Bytes of costs computed at a time: on a CPU they should stay in a core's cache."""
 
 
-def image_features(images: Tensor, kind: Features) -> Tensor:
-    """What is compared at a pixel.
+def image_features(images: Tensor, gradients: float) -> Tensor:
+    """What is compared at a pixel: the image, and its horizontal and vertical derivatives.
 
     Args:
         images: float ``[B, C, H, W]``.
-        kind: ``intensity``: the image; ``gradients``: also twice its horizontal and vertical
-            derivatives (Sobel's, in units of intensity per pixel).
+        gradients: factor of the derivatives (Sobel's, in units of intensity per pixel); 0: none.
 
     Returns:
-        ``[B, C or 3 C, H, W]``.
+        ``[B, 3 C, H, W]``, or without derivatives ``[B, C, H, W]``.
     """
-    if kind == "intensity":
+    if gradients == 0:
         return images
     smooth, step = images.new_tensor([1, 2, 1]) / 4, images.new_tensor([-1, 0, 1]) / 2
-    across = smooth.view(3, 1) * step
-    kernel = GRADIENT * torch.stack([across, across.T]).unsqueeze(1)
-    padded = F.pad(images, (1, 1, 1, 1), mode="replicate")
-    slopes = F.conv2d(padded.flatten(0, 1).unsqueeze(1), kernel)
+    across = gradients * smooth.view(3, 1) * step
+    padded = F.pad(images, (1, 1, 1, 1), mode="replicate").flatten(0, 1).unsqueeze(1)
+    slopes = F.conv2d(padded, torch.stack([across, across.T]).unsqueeze(1))
     return torch.cat([images, slopes.view(len(images), -1, *images.shape[2:])], 1)
 
 
@@ -126,7 +120,7 @@ def explanation(
     query: Tensor,
     support: Tensor,
     *,
-    features: Features = "gradients",
+    gradients: float = 2.0,
     window: int = 2,
     context: int = 3,
 ) -> Explanation:
@@ -135,12 +129,12 @@ def explanation(
     Args:
         query: images ``[B, C, H, W]``.
         support: images ``[B, C, H, W]``.
-        features: what is compared at a pixel.
+        gradients: factor of the derivatives; see :func:`image_features`.
         window: largest displacement in pixels.
         context: side of the surroundings in pixels.
     """
     ours, theirs = (
-        _surroundings(image_features(x, features).permute(0, 2, 3, 1), context, 3)
+        _surroundings(image_features(x, gradients).permute(0, 2, 3, 1), context, 3)
         for x in (query, support)
     )
     height, width = query.shape[2:]

@@ -51,8 +51,7 @@ def test_costs_are_those_of_the_definition(window, context):
         np.testing.assert_allclose(swapped, expected[..., 1 - i].transpose(0, 2, 1), rtol=1e-5)
 
 
-@pytest.mark.parametrize("kept", [1, 40_000, 2**24])
-@pytest.mark.parametrize("volume", [1, 3_000, 2**24])
+@pytest.mark.parametrize(("kept", "volume"), [(1, 2**24), (40_000, 3_000), (2**24, 1)])
 def test_costs_do_not_depend_on_the_memory_allowed(kept, volume, monkeypatch):
     query, support = random_features(height=5, width=5)
     expected = deformation_costs(query, support)
@@ -64,7 +63,7 @@ def test_costs_do_not_depend_on_the_memory_allowed(kept, volume, monkeypatch):
 def test_derivatives_of_a_slope_are_twice_its_steepness():
     y, x = torch.meshgrid(torch.arange(6.0), torch.arange(7.0), indexing="ij")
     images = (0.3 * x - 0.1 * y).expand(2, 3, -1, -1)
-    features = image_features(images, "gradients")
+    features = image_features(images, 2)
     assert features.shape == (2, 9, 6, 7)
     assert torch.equal(features[:, :3], images)
     across, down = features[:, 3::2, 1:-1, 1:-1], features[:, 4::2, 1:-1, 1:-1]
@@ -84,11 +83,11 @@ def test_an_explanation_is_the_displacement_that_was_made():
     torch.testing.assert_close(found.deformed + found.residual, query)
 
 
-@pytest.mark.parametrize("features", ["intensity", "gradients"])
-def test_an_explanation_costs_what_the_query_does(features):
+@pytest.mark.parametrize("gradients", [0, 3])
+def test_an_explanation_costs_what_the_query_does(gradients):
     query, support = random_features()
-    found = explanation(query[:, 0], support[:, 0], features=features, window=2, context=3)
-    ours, theirs = (image_features(x[:, 0], features).unsqueeze(1) for x in (query, support))
+    found = explanation(query[:, 0], support[:, 0], gradients=gradients, window=2, context=3)
+    ours, theirs = (image_features(x[:, 0], gradients).unsqueeze(1) for x in (query, support))
     expected = deformation_costs(ours, theirs, direction="query")
     torch.testing.assert_close(found.cost.mean((1, 2)), expected[:, 0, 0])
     blank = explanation(torch.zeros(1, 1, 5, 5), torch.zeros(1, 1, 5, 5))
