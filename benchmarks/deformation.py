@@ -104,7 +104,7 @@ def pair_flops(window: int) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Deformation matching, against a plain loop.")
-    parser.add_argument("--window", type=int, default=2, help="largest displacement")
+    parser.add_argument("--window", type=int, default=3, help="largest displacement")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=5)

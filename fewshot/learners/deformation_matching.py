@@ -44,8 +44,8 @@ SHOWN = 6
 class DeformationMatching(Learner):
     """Scores a class by the cost of deforming its support into the query, and by a cosine.
 
-    Source: Keysers, Deselaers, Gollan & Ney (2007), IEEE TPAMI 29(8), the image distortion model
-    with local context and derivatives; see
+    Source: Keysers, Deselaers, Gollan & Ney (2007), "Deformation models for image recognition",
+    IEEE TPAMI 29(8), the image distortion model with local context and derivatives; see
     :func:`~fewshot.learners.deformation.distortion.deformation_costs`. The score is
 
         cosine(query, mean of the support) - weight · cost / mean cost of the query over the classes
@@ -53,7 +53,8 @@ class DeformationMatching(Learner):
     of embeddings and of images. The mean makes the weight independent of the size and contrast of
     images; it uses the support and this query alone.
 
-    Differs from the paper: both images are aligned first; both directions count; the cosine.
+    Differs from the paper: both images are aligned first; both directions count; a displacement
+    has a cost of its own; the cosine.
 
     Args:
         encoder: images ``[B, C, H, W]`` to embeddings ``[B, out_dim]``.
@@ -65,6 +66,8 @@ class DeformationMatching(Learner):
             ``none`` is for photographs, which fill their frame.
         spread: the standard deviation of ink that ``scale`` leads to, in half image widths, > 0: a
             larger one makes the window smaller beside the drawing.
+        stretch: how far ``scale`` brings both axes to the same spread, in [0, 1]: 0 keeps
+            proportions, 1 makes the spreads equal.
         size: largest side of a matched image in pixels, at least 4; larger images are reduced to
             it (area averages).
         blur: standard deviation in pixels of the Gaussian before matching, >= 0.
@@ -72,6 +75,7 @@ class DeformationMatching(Learner):
             each pixel (Sobel's, in units of intensity per pixel); 0: the intensity alone.
         window: largest displacement of a pixel along each axis, >= 0.
         context: side of the surroundings that are compared at a pixel, odd.
+        stiffness: cost of a displacement by one pixel, >= 0, which grows with the squared distance.
         direction: ``query``: the support explains every pixel of the query; ``support``: the
             reverse; ``both``: the mean of the two costs.
         shots: ``templates``: the cost of a class is the least of its support images'; ``mean``:
@@ -92,12 +96,14 @@ class DeformationMatching(Learner):
         weight: float = 1.5,
         cosine: bool = True,
         alignment: Alignment = "scale",
-        spread: float = 0.37,
+        spread: float = 0.4,
+        stretch: float = 0.5,
         size: int = 28,
         blur: float = 0.7,
-        gradients: float = 2.0,
-        window: int = 2,
+        gradients: float = 3.0,
+        window: int = 3,
         context: int = 3,
+        stiffness: float = 0.002,
         direction: Direction = "both",
         shots: Shots = "templates",
         temperature: float = 0.1,
@@ -112,6 +118,8 @@ class DeformationMatching(Learner):
             ("blur", blur, 0),
             ("window", window, 0),
             ("gradients", gradients, 0),
+            ("stretch", stretch, 0),
+            ("stiffness", stiffness, 0),
         ):
             if not value >= least:
                 raise InputError(f"{name}.{key}: expected at least {least}, got {value}")
@@ -120,12 +128,12 @@ class DeformationMatching(Learner):
         self.weight, self.cosine = weight, cosine
         self.alignment: Alignment = alignment
         self.spread, self.size, self.blur = spread, size, blur
-        self.gradients = gradients
-        self.window, self.context = window, context
+        self.stretch, self.gradients = stretch, gradients
+        self.window, self.context, self.stiffness = window, context, stiffness
         self.direction: Direction = direction
         self.shots: Shots = shots
         self.temperature = Temperature(temperature, learned=learn_temperature, owner=name)
-        self.beside_embedding = (cosine, alignment, spread, size, blur)
+        self.beside_embedding = (cosine, alignment, spread, stretch, size, blur)
 
     @property
     def _width(self) -> int:
@@ -148,11 +156,12 @@ class DeformationMatching(Learner):
         Args:
             images: ``[B, C, H, W]``, uint8 or float in [0, 1].
         """
-        pixels = reduced(images, self.size)
-        if self.alignment != "none":
-            spread = None if self.alignment == "position" else self.spread
-            pixels = aligned(ink(pixels), spread)
-        return blurred(pixels, self.blur)
+        with torch.autocast(images.device.type, enabled=False):
+            pixels = reduced(images, self.size)
+            if self.alignment != "none":
+                spread = None if self.alignment == "position" else self.spread
+                pixels = aligned(ink(pixels), spread, self.stretch)
+            return blurred(pixels, self.blur)
 
     def embedding(self, images: Tensor) -> Tensor:
         """The encoder's embeddings (over :attr:`views` if any), then the prepared images, flat.
@@ -161,7 +170,9 @@ class DeformationMatching(Learner):
             ``[B, out_dim + C h w]``, or without ``cosine`` ``[B, C h w]``.
         """
         prepared = self.prepare(images).flatten(1)
-        return torch.cat([super().embedding(images), prepared], 1) if self.cosine else prepared
+        if not self.cosine:
+            return prepared
+        return torch.cat([super().embedding(images).to(prepared.dtype), prepared], 1)
 
     def logits(self, episodes: Episodes) -> Tensor:
         embedded, prepared = self._parts(episodes)
@@ -205,17 +216,20 @@ class DeformationMatching(Learner):
         """
         turns = TURNS if self.alignment == "rotation" else (0,)
         images = prepared.support.flatten(0, 2)
-        support = torch.stack([turned(images, t) if t else images for t in turns], 1)
         per_episode = prepared.n_way * prepared.n_shot * len(turns)
-        query = self._features(prepared.query.flatten(0, 2))
-        costs = deformation_costs(
-            query.unflatten(0, (len(prepared), -1)),
-            self._features(support.flatten(0, 1)).unflatten(0, (-1, per_episode)),
-            window=self.window,
-            context=self.context,
-            direction=self.direction,
-        ).unflatten(2, (prepared.n_way, prepared.n_shot, len(turns)))
-        least = costs.amin(4)
+        # In full precision: costs are small differences of large numbers.
+        with torch.autocast(images.device.type, enabled=False):
+            support = torch.stack([turned(images, t) if t else images for t in turns], 1)
+            query = self._features(prepared.query.flatten(0, 2))
+            costs = deformation_costs(
+                query.unflatten(0, (len(prepared), -1)),
+                self._features(support.flatten(0, 1)).unflatten(0, (-1, per_episode)),
+                window=self.window,
+                context=self.context,
+                stiffness=self.stiffness,
+                direction=self.direction,
+            )
+        least = costs.unflatten(2, (prepared.n_way, prepared.n_shot, len(turns))).amin(4)
         return least.amin(3) if self.shots == "templates" else least.mean(3)
 
     def _features(self, images: Tensor) -> Tensor:
@@ -234,6 +248,7 @@ class DeformationMatching(Learner):
             gradients=self.gradients,
             window=self.window,
             context=self.context,
+            stiffness=self.stiffness,
         )
 
     @torch.no_grad()

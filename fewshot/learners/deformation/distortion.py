@@ -13,10 +13,10 @@ Direction = Literal["both", "query", "support"]
 FAR = 1e30
 """Cost of a displacement that leaves the image."""
 
-MATCH_BYTES = {"cpu": 2**24, "cuda": 2**26}
+MATCH_BYTES = {"cpu": 2**25, "cuda": 2**28}
 """Bytes of the least costs that are kept at a time, and of the patches that they come from."""
 
-VOLUME_BYTES = {"cpu": 2**21, "cuda": 2**26}
+VOLUME_BYTES = {"cpu": 2**21, "cuda": 2**27}
 """Bytes of costs computed at a time: on a CPU they should stay in a core's cache."""
 
 
@@ -45,15 +45,17 @@ def deformation_costs(
     *,
     window: int = 2,
     context: int = 3,
+    stiffness: float = 0.0,
     direction: Direction = "both",
 ) -> Tensor:
     """Cost of deforming every support image of an episode into every query, and back.
 
-    Source: Keysers, Deselaers, Gollan & Ney (2007), IEEE TPAMI 29(8): the image distortion model
-    (§3.4) with local context (§3.6). Each pixel is explained by the pixel of the other image, at
-    most ``window`` pixels away along each axis, whose surroundings differ least from its own. The
-    difference is the squared one, summed over channels and averaged over ``context`` × ``context``
-    pixels; beyond its border an image continues as the border's nearest pixel.
+    Source: Keysers, Deselaers, Gollan & Ney (2007), "Deformation models for image recognition",
+    IEEE TPAMI 29(8): the image distortion model with local context. Each pixel is explained by the
+    pixel of the other image, at most ``window`` pixels away along each axis, whose surroundings
+    differ least from its own. The difference is the squared one, summed over channels and averaged
+    over ``context`` × ``context`` pixels; beyond its border an image continues as the border's
+    nearest pixel. ``stiffness`` adds a cost of the displacement itself.
 
     All pairs at once: |q - s|² = |q|² - 2 q s + |s|² is, for each pixel and displacement, a
     product of matrices that hold the surroundings. Both directions read the same products. Memory
@@ -64,6 +66,7 @@ def deformation_costs(
         support: features ``[E, s, F, H, W]``.
         window: largest displacement in pixels, >= 0.
         context: side of the surroundings in pixels, odd.
+        stiffness: cost of a displacement by one pixel, >= 0; it grows with the squared distance.
         direction: ``query``: every pixel of the query is explained by the support; ``support``:
             the reverse; ``both``: the mean of the two.
 
@@ -73,24 +76,23 @@ def deformation_costs(
     n_episodes, n_support, channels, height, width = support.shape
     pixels = (height + window) * (width + window)
     sides = 2 if direction == "both" else 1
-    kept = pixels * (sides * n_support + channels * context**2 + 2) * query.element_size()
+    kept = pixels * (sides * n_support + channels * context**2 + 4) * query.element_size()
     images = max(1, MATCH_BYTES[query.device.type] // kept)  # queries at a time
     n_query = query.shape[1]
     costs = query.new_empty(n_episodes, n_query, n_support)
     step = max(1, images // n_query)
-    # Matrix products in full precision: they are differences of large numbers.
-    with torch.autocast(query.device.type, enabled=False):
-        for start in range(0, n_episodes, step):
-            some = slice(start, start + step)
-            reference = support[some].permute(0, 3, 4, 1, 2).float()
-            strip = _support_strip(_surroundings(reference, context, 4), window)
-            for first in range(0, n_query, images):
-                part = slice(first, first + images)
-                compared = query[some, part].permute(0, 3, 4, 2, 1).float()
-                patches = _query_strip(_surroundings(compared, context, 3), window)
-                shape = (len(reference), height, width, window)
-                least = _least_costs(patches, strip, shape, direction)
-                costs[some, part] = least / context**2
+    grid = stiffness**0.5 * context * _coordinates(height, width, query.device)
+    for start in range(0, n_episodes, step):
+        some = slice(start, start + step)
+        reference = _surroundings(support[some].permute(0, 3, 4, 1, 2), context, 4)
+        strip = _support_strip(_with_coordinates(reference, grid, 4), window)
+        shape = (len(reference), height, width, window)
+        for first in range(0, n_query, images):
+            part = slice(first, first + images)
+            compared = _surroundings(query[some, part].permute(0, 3, 4, 2, 1), context, 3)
+            patches = _query_strip(_with_coordinates(compared, grid, 3), window)
+            least = _least_costs(patches, strip, shape, direction)
+            costs[some, part] = least / context**2
     return costs
 
 
@@ -123,6 +125,7 @@ def explanation(
     gradients: float = 2.0,
     window: int = 2,
     context: int = 3,
+    stiffness: float = 0.0,
 ) -> Explanation:
     """Each query explained by the support image beside it; see :func:`deformation_costs`.
 
@@ -132,6 +135,7 @@ def explanation(
         gradients: factor of the derivatives; see :func:`image_features`.
         window: largest displacement in pixels.
         context: side of the surroundings in pixels.
+        stiffness: cost of a displacement by one pixel.
     """
     ours, theirs = (
         _surroundings(image_features(x, gradients).permute(0, 2, 3, 1), context, 3)
@@ -147,7 +151,7 @@ def explanation(
         columns = slice(max(0, -right), width - max(0, right))
         there = theirs.roll((-down, -right), (1, 2))
         difference = (ours - there)[:, rows, columns].square().sum(3) / context**2
-        costs[i, :, rows, columns] = difference
+        costs[i, :, rows, columns] = difference + stiffness * (down**2 + right**2)
     # The first of those that equal the least but for rounding.
     near = costs <= costs.amin(0) + 1e-6
     chosen = near.byte().argmax(0)
@@ -178,6 +182,20 @@ def _surroundings(images: Tensor, context: int, channels: int) -> Tensor:
         padded[:, y : y + height, x : x + width] for y in range(context) for x in range(context)
     ]
     return torch.cat(shifted, channels)
+
+
+def _coordinates(height: int, width: int, device: torch.device) -> Tensor:
+    """Row and column of each pixel, from the centre, ``[H, W, 2]``."""
+    sides = [torch.arange(n, device=device) - (n - 1) / 2 for n in (height, width)]
+    return torch.stack(torch.meshgrid(*sides, indexing="ij"), 2)
+
+
+def _with_coordinates(patches: Tensor, grid: Tensor, channels: int) -> Tensor:
+    """Surroundings and coordinates: squared differences of the latter are squared distances."""
+    added = grid.view(1, *grid.shape[:2], *([2, 1] if channels == 3 else [1, 2]))
+    shape = list(patches.shape)
+    shape[channels] = 2
+    return torch.cat([patches, added.expand(shape)], channels)
 
 
 def _query_strip(patches: Tensor, window: int) -> Tensor:

@@ -70,6 +70,7 @@ CHANGES = {
     "itself": lambda x: x,
     "moved": lambda x: changed(x, translation_x=0.2, translation_y=-0.15),
     "larger": lambda x: changed(x, scale=-0.2),
+    "wider": lambda x: warp(x, torch.tensor([[[0.8, 0, 0], [0, 1.1, 0]]])),
     "turned": lambda x: changed(x, rotation=0.15),
     "warped": warped,
 }
@@ -91,19 +92,21 @@ def test_a_changed_glyph_matches_itself_alone(glyphs, change, direction):
 @pytest.mark.parametrize(
     ("alignment", "change", "invariant"),
     [
-        ("none", "moved", False),
-        ("position", "moved", True),
-        ("position", "larger", False),
-        ("scale", "moved", True),
-        ("scale", "larger", True),
-        ("scale", "turned", False),
-        ("rotation", "turned", True),
+        ({"alignment": "none"}, "moved", False),
+        ({"alignment": "position"}, "moved", True),
+        ({"alignment": "position"}, "larger", False),
+        ({"alignment": "scale"}, "moved", True),
+        ({"alignment": "scale"}, "larger", True),
+        ({"alignment": "scale", "stretch": 0.0}, "wider", False),
+        ({"alignment": "scale", "stretch": 1.0}, "wider", True),
+        ({"alignment": "scale"}, "turned", False),
+        ({"alignment": "rotation"}, "turned", True),
     ],
 )
 def test_alignment_removes_what_it_promises(glyphs, alignment, change, invariant):
     """Half a letter's rotation is matched by turning it back; without, the cost is several times
     that of two drawings on different grids."""
-    learner = on_pixels(alignment=alignment, window=0, context=1)
+    learner = on_pixels(window=0, context=1, **alignment)
     turned = change == "turned"
     query = changed(glyphs, rotation=0.26) if turned else CHANGES[change](glyphs)
     found, expected = costs(learner, query, glyphs), costs(learner, glyphs, glyphs)
@@ -180,6 +183,14 @@ def test_views_are_averaged_and_the_image_itself_is_matched(encoder, bank):
     embedded, prepared = table[:, : encoder.out_dim], table[:, encoder.out_dim :]
     torch.testing.assert_close(embedded, encoder.averaged(bank.images, learner.views))
     torch.testing.assert_close(prepared, learner.prepare(bank.images).flatten(1))
+
+
+def test_costs_are_in_full_precision(glyphs):
+    episodes = Episodes(glyphs[None, :, None], warped(glyphs)[None, :, None])
+    learner = on_pixels(cosine=False, alignment="rotation")
+    expected = learner.logits(episodes)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(learner.logits(episodes), expected)
 
 
 def test_embeddings_of_another_learner_are_refused(encoder, make_episodes):
