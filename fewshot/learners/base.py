@@ -4,7 +4,7 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Hashable
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +17,9 @@ from guided.backbones.batch_norm import group_statistics
 from guided.encoder import Encoder
 from guided.errors import InputError
 from guided.files import write_bytes
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 BatchNormPolicy = Literal["frozen", "support", "transductive"]
 
@@ -92,6 +95,15 @@ class Learner(nn.Module, ABC):
         logits = self.logits(episodes)
         labels = episodes.query_labels().repeat(len(episodes))
         return F.cross_entropy(logits.flatten(0, 1), labels)
+
+    def figures(self, episodes: Episodes, predicted: Tensor) -> "dict[str, Figure]":
+        """Figures that explain the answers to an episode, by name; a study writes them as PNG.
+
+        Args:
+            episodes: one episode of images.
+            predicted: classes of its queries, int64 ``[n_way, n_query]``.
+        """
+        return {}
 
     def check_ways(self, n_way: int) -> None:
         """Refuse episodes with another number of classes than this learner was made for.

@@ -1,7 +1,7 @@
 """Deformation matching: a class is as likely as its support is easily deformed into the query."""
 
 import math
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
@@ -20,26 +20,32 @@ from fewshot.learners.deformation.alignment import (
 from fewshot.learners.deformation.distortion import (
     Direction,
     Explanation,
-    Features,
     deformation_costs,
     explanation,
     image_features,
 )
+from fewshot.learners.deformation.pictures import explanation_figure
 from fewshot.learners.similarity import Temperature, similarity
 from guided.encoder import Encoder
 from guided.errors import InputError, check_positive
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Shots = Literal["templates", "mean"]
 
 TURNS = (-15, 0, 15)
 """Degrees by which the support is turned for ``alignment: rotation``."""
 
+SHOWN = 6
+"""Wrong and right answers in a figure, each."""
+
 
 class DeformationMatching(Learner):
     """Scores a class by the cost of deforming its support into the query, and by a cosine.
 
-    Source: Keysers, Deselaers, Gollan & Ney (2007), IEEE TPAMI 29(8), the image distortion model
-    with local context and derivatives; see
+    Source: Keysers, Deselaers, Gollan & Ney (2007), "Deformation models for image recognition",
+    IEEE TPAMI 29(8), the image distortion model with local context and derivatives; see
     :func:`~fewshot.learners.deformation.distortion.deformation_costs`. The score is
 
         cosine(query, mean of the support) - weight · cost / mean cost of the query over the classes
@@ -47,7 +53,8 @@ class DeformationMatching(Learner):
     of embeddings and of images. The mean makes the weight independent of the size and contrast of
     images; it uses the support and this query alone.
 
-    Differs from the paper: both images are aligned first; both directions count; the cosine.
+    Differs from the paper: both images are aligned first; both directions count; a displacement
+    has a cost of its own; the cosine.
 
     Args:
         encoder: images ``[B, C, H, W]`` to embeddings ``[B, out_dim]``.
@@ -57,18 +64,22 @@ class DeformationMatching(Learner):
             brought to one size; ``rotation``: the support is also matched turned by 15 degrees
             either way, at three times the time. Ink is what differs from the border, so that
             ``none`` is for photographs, which fill their frame.
+        spread: the standard deviation of ink that ``scale`` leads to, in half image widths, > 0: a
+            larger one makes the window smaller beside the drawing.
+        stretch: how far ``scale`` brings both axes to the same spread, in [0, 1]: 0 keeps
+            proportions, 1 makes the spreads equal.
         size: largest side of a matched image in pixels, at least 4; larger images are reduced to
             it (area averages).
         blur: standard deviation in pixels of the Gaussian before matching, >= 0.
-        features: what is compared at a pixel: the intensity, or also twice its derivatives.
+        gradients: factor, >= 0, of the two derivatives that are compared beside the intensity at
+            each pixel (Sobel's, in units of intensity per pixel); 0: the intensity alone.
         window: largest displacement of a pixel along each axis, >= 0.
         context: side of the surroundings that are compared at a pixel, odd.
+        stiffness: cost of a displacement by one pixel, >= 0, which grows with the squared distance.
         direction: ``query``: the support explains every pixel of the query; ``support``: the
             reverse; ``both``: the mean of the two costs.
         shots: ``templates``: the cost of a class is the least of its support images'; ``mean``:
             their mean.
-        candidates: number of classes that the cosine preselects, all others score less than
-            they; None: all.
         temperature: divides the scores, > 0; it affects only meta-training, in which gradients
             reach the encoder through the cosine alone.
         learn_temperature: meta-train the temperature, starting at ``temperature``.
@@ -85,39 +96,44 @@ class DeformationMatching(Learner):
         weight: float = 1.5,
         cosine: bool = True,
         alignment: Alignment = "scale",
+        spread: float = 0.4,
+        stretch: float = 0.5,
         size: int = 28,
         blur: float = 0.7,
-        features: Features = "gradients",
-        window: int = 2,
+        gradients: float = 3.0,
+        window: int = 3,
         context: int = 3,
+        stiffness: float = 0.002,
         direction: Direction = "both",
         shots: Shots = "templates",
-        candidates: int | None = None,
         temperature: float = 0.1,
         learn_temperature: bool = False,
         batch_norm: BatchNormPolicy = "frozen",
     ) -> None:
         super().__init__(encoder, batch_norm)
         name = type(self).__name__
-        check_positive(name, weight=weight)
-        for key, value, least in (("size", size, 4), ("blur", blur, 0), ("window", window, 0)):
+        check_positive(name, weight=weight, spread=spread)
+        for key, value, least in (
+            ("size", size, 4),
+            ("blur", blur, 0),
+            ("window", window, 0),
+            ("gradients", gradients, 0),
+            ("stretch", stretch, 0),
+            ("stiffness", stiffness, 0),
+        ):
             if not value >= least:
                 raise InputError(f"{name}.{key}: expected at least {least}, got {value}")
         if context < 1 or context % 2 == 0:
             raise InputError(f"{name}.context: expected an odd number above 0, got {context}")
-        if candidates is not None and candidates < 1:
-            raise InputError(f"{name}.candidates: expected at least 1, got {candidates}")
-        if candidates is not None and not cosine:
-            raise InputError(f"{name}.candidates: the cosine preselects them; set cosine to true")
-        self.weight, self.cosine, self.candidates = weight, cosine, candidates
+        self.weight, self.cosine = weight, cosine
         self.alignment: Alignment = alignment
-        self.size, self.blur = size, blur
-        self.features: Features = features
-        self.window, self.context = window, context
+        self.spread, self.size, self.blur = spread, size, blur
+        self.stretch, self.gradients = stretch, gradients
+        self.window, self.context, self.stiffness = window, context, stiffness
         self.direction: Direction = direction
         self.shots: Shots = shots
         self.temperature = Temperature(temperature, learned=learn_temperature, owner=name)
-        self.beside_embedding = (cosine, alignment, size, blur)
+        self.beside_embedding = (cosine, alignment, spread, stretch, size, blur)
 
     @property
     def _width(self) -> int:
@@ -140,10 +156,12 @@ class DeformationMatching(Learner):
         Args:
             images: ``[B, C, H, W]``, uint8 or float in [0, 1].
         """
-        pixels = reduced(images, self.size)
-        if self.alignment != "none":
-            pixels = aligned(ink(pixels), scale=self.alignment != "position")
-        return blurred(pixels, self.blur)
+        with torch.autocast(images.device.type, enabled=False):
+            pixels = reduced(images, self.size)
+            if self.alignment != "none":
+                spread = None if self.alignment == "position" else self.spread
+                pixels = aligned(ink(pixels), spread, self.stretch)
+            return blurred(pixels, self.blur)
 
     def embedding(self, images: Tensor) -> Tensor:
         """The encoder's embeddings (over :attr:`views` if any), then the prepared images, flat.
@@ -152,7 +170,9 @@ class DeformationMatching(Learner):
             ``[B, out_dim + C h w]``, or without ``cosine`` ``[B, C h w]``.
         """
         prepared = self.prepare(images).flatten(1)
-        return torch.cat([super().embedding(images), prepared], 1) if self.cosine else prepared
+        if not self.cosine:
+            return prepared
+        return torch.cat([super().embedding(images).to(prepared.dtype), prepared], 1)
 
     def logits(self, episodes: Episodes) -> Tensor:
         embedded, prepared = self._parts(episodes)
@@ -161,7 +181,7 @@ class DeformationMatching(Learner):
         if embedded is not None:
             prototypes = embedded.support.mean(2)
             cosines = similarity(embedded.query.flatten(1, 2), prototypes, "cosine")
-            scores = self._preselected(scores + cosines, cosines)
+            scores = scores + cosines
         return self.temperature(scores)
 
     def loss(self, episodes: Episodes) -> Tensor:
@@ -196,30 +216,24 @@ class DeformationMatching(Learner):
         """
         turns = TURNS if self.alignment == "rotation" else (0,)
         images = prepared.support.flatten(0, 2)
-        support = torch.stack([turned(images, t) if t else images for t in turns], 1)
         per_episode = prepared.n_way * prepared.n_shot * len(turns)
-        query = self._features(prepared.query.flatten(0, 2))
-        costs = deformation_costs(
-            query.unflatten(0, (len(prepared), -1)),
-            self._features(support.flatten(0, 1)).unflatten(0, (-1, per_episode)),
-            window=self.window,
-            context=self.context,
-            direction=self.direction,
-        ).unflatten(2, (prepared.n_way, prepared.n_shot, len(turns)))
-        least = costs.amin(4)
+        # In full precision: costs are small differences of large numbers.
+        with torch.autocast(images.device.type, enabled=False):
+            support = torch.stack([turned(images, t) if t else images for t in turns], 1)
+            query = self._features(prepared.query.flatten(0, 2))
+            costs = deformation_costs(
+                query.unflatten(0, (len(prepared), -1)),
+                self._features(support.flatten(0, 1)).unflatten(0, (-1, per_episode)),
+                window=self.window,
+                context=self.context,
+                stiffness=self.stiffness,
+                direction=self.direction,
+            )
+        least = costs.unflatten(2, (prepared.n_way, prepared.n_shot, len(turns))).amin(4)
         return least.amin(3) if self.shots == "templates" else least.mean(3)
 
     def _features(self, images: Tensor) -> Tensor:
-        return image_features(images, self.features)
-
-    def _preselected(self, scores: Tensor, cosines: Tensor) -> Tensor:
-        """Scores ``[E, q, n_way]``, below all others but for the candidates."""
-        n_way = scores.shape[2]
-        if self.candidates is None or self.candidates >= n_way:
-            return scores
-        range_ = scores.detach().amax(2, keepdim=True) - scores.detach().amin(2, keepdim=True)
-        rank = cosines.argsort(2, descending=True).argsort(2)
-        return scores - (rank >= self.candidates) * (range_ + 1)
+        return image_features(images, self.gradients)
 
     def explain(self, query: Tensor, support: Tensor) -> Explanation:
         """Queries explained by support images, pair by pair, both as they are matched.
@@ -231,7 +245,28 @@ class DeformationMatching(Learner):
         return explanation(
             self.prepare(query),
             self.prepare(support),
-            features=self.features,
+            gradients=self.gradients,
             window=self.window,
             context=self.context,
+            stiffness=self.stiffness,
         )
+
+    @torch.no_grad()
+    def figures(self, episodes: Episodes, predicted: Tensor) -> "dict[str, Figure]":
+        """``explanations``: queries as the deformed support of the class they are taken for.
+
+        Args:
+            episodes: one episode of images.
+            predicted: classes of its queries, int64 ``[n_way, n_query]``.
+        """
+        right = predicted == torch.arange(episodes.n_way, device=predicted.device)[:, None]
+        shown = torch.cat([(~right).nonzero()[:SHOWN], right.nonzero()[:SHOWN]])
+        query = episodes.query[0, shown[:, 0], shown[:, 1]]
+        support = episodes.support[0, predicted[shown[:, 0], shown[:, 1]]]
+        n_shot = support.shape[1]
+        found = self.explain(query.repeat_interleave(n_shot, 0), support.flatten(0, 1))
+        best = found.cost.mean((1, 2)).view(-1, n_shot).argmin(1)  # of the shots
+        best = best + n_shot * torch.arange(len(best), device=best.device)
+        labels = ["right" if right[tuple(place)] else "wrong" for place in shown.tolist()]
+        template = self.prepare(support.flatten(0, 1)[best])
+        return {"explanations": explanation_figure(template, found.chosen(best), labels)}

@@ -19,7 +19,7 @@ from fewshot.study.counts import Wrong, smallest
 from fewshot.study.outcome import Answers, Subject
 from fewshot.study.rows import Key
 from guided.errors import InputError
-from guided.files import write_arrays
+from guided.files import write_arrays, write_figure
 from guided.seeds import derive_seed
 
 
@@ -124,13 +124,13 @@ class Examiner:
         def work(cell: Cell) -> None:
             model = subject.load().to(self.device)
             episode = self.samplers[setting][0].gather(self.splits.test.images)
+            here = episode.to(torch.device(self.device))
             with torch.no_grad():
-                predicted = model.logits(episode.to(torch.device(self.device)))[0].argmax(1).cpu()
-            Answers(
-                episode.support[0].numpy(),
-                episode.query[0].numpy(),
-                predicted.unflatten(0, (setting.n_way, setting.n_query)).numpy(),
-            ).save(cell.folder / "answers.npz")
+                predicted = model.logits(here)[0].argmax(1).unflatten(0, (setting.n_way, -1))
+            for name, figure in model.figures(here, predicted).items():
+                write_figure(cell.folder / f"{name}.png", figure)
+            images = episode.support[0].numpy(), episode.query[0].numpy()
+            Answers(*images, predicted.cpu().numpy()).save(cell.folder / "answers.npz")
 
         return self.cells.plan(_name("answers", key), depends, work, needs=subject.needs)
 

@@ -11,9 +11,6 @@ from guided.affine import single, warp
 
 Alignment = Literal["none", "position", "scale", "rotation"]
 
-SPREAD = 0.33
-"""Standard deviation of aligned ink along each axis, in half image widths."""
-
 LARGEST = 2.0
 """Largest factor by which ink is enlarged or reduced."""
 
@@ -42,28 +39,33 @@ def ink(images: Tensor) -> Tensor:
     return images - background[..., None, None]
 
 
-def aligned(images: Tensor, *, scale: bool) -> Tensor:
+def aligned(images: Tensor, spread: float | None, stretch: float = 0.0) -> Tensor:
     """Ink moved so that its centre is the image's, and brought to one size; bilinear, 0 outside.
 
     Args:
         images: :func:`ink`, ``[B, C, H, W]``.
-        scale: make the standard deviation of ink, over both axes, :data:`SPREAD`.
+        spread: the standard deviation of ink that a change of scale leads to, the root mean square
+            over both axes, in half image widths; None: the scale stays.
+        stretch: how far the two axes are brought to the same standard deviation: the exponent of
+            what theirs are to the root mean square; 0: proportions stay, 1: they become equal.
     """
-    height, width = images.shape[2:]
-    x, y = (
-        (2 * torch.arange(n, device=images.device) + 1 - n) / n for n in (width, height)
-    )  # the coordinates of guided.affine
     mass = images.abs().mean(1)
     mass = mass / mass.sum((1, 2), keepdim=True).clamp(min=1e-6)
-    across, down = mass.sum(1), mass.sum(2)
-    centre_x, centre_y = (across * x).sum(1), (down * y).sum(1)
-    size = torch.ones_like(centre_x)
-    if scale:
-        variance = (across * (x - centre_x[:, None]) ** 2).sum(1)
-        variance = variance + (down * (y - centre_y[:, None]) ** 2).sum(1)
-        size = ((variance / 2).sqrt() / SPREAD).clamp(1 / LARGEST, LARGEST)
-    none = torch.zeros_like(size)
-    rows = [size, none, centre_x, none, size, centre_y]
+    centres, variances = [], []
+    for along in (mass.sum(1), mass.sum(2)):
+        n = along.shape[1]
+        place = (2 * torch.arange(n, device=images.device) + 1 - n) / n  # as in guided.affine
+        centres.append((along * place).sum(1))
+        variances.append((along * (place - centres[-1][:, None]) ** 2).sum(1))
+    factors = [torch.ones_like(centres[0])] * 2
+    if spread is not None:
+        size = torch.stack(variances).mean(0).sqrt().clamp(min=1e-6)
+        factors = [
+            (size / spread * (variance.sqrt() / size) ** stretch).clamp(1 / LARGEST, LARGEST)
+            for variance in variances
+        ]
+    none = torch.zeros_like(centres[0])
+    rows = [factors[0], none, centres[0], none, factors[1], centres[1]]
     return warp(images, torch.stack(rows, 1).view(-1, 2, 3))
 
 

@@ -168,9 +168,9 @@ def test_identical_or_zero_embeddings_give_finite_logits_and_gradients(cls, enco
     ("name", "setting", "value"),
     [
         *(("BaselinePlusPlus", key, 0) for key in ("scale", "steps", "learning_rate")),
-        ("DeformationMatching", "weight", 0),
+        *(("DeformationMatching", key, 0) for key in ("weight", "spread")),
         ("DeformationMatching", "context", 2),
-        *(("DeformationMatching", key, -1) for key in ("blur", "size", "window", "candidates")),
+        *(("DeformationMatching", key, -1) for key in ("blur", "stiffness", "window")),
         ("LinearProbe", "penalty", 0),
         *(("R2D2", key, 0) for key in ("penalty", "scale")),
         *(("MAML", key, 0) for key in ("steps", "evaluation_steps")),

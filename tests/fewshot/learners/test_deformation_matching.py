@@ -3,6 +3,7 @@
 import json
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from scipy.ndimage import gaussian_filter
@@ -68,6 +69,7 @@ CHANGES = {
     "itself": lambda x: x,
     "moved": lambda x: changed(x, translation_x=0.2, translation_y=-0.15),
     "larger": lambda x: changed(x, scale=-0.2),
+    "wider": lambda x: warp(x, torch.tensor([[[0.8, 0, 0], [0, 1.1, 0]]])),
     "turned": lambda x: changed(x, rotation=0.15),
     "warped": warped,
 }
@@ -89,19 +91,21 @@ def test_a_changed_glyph_matches_itself_alone(glyphs, change, direction):
 @pytest.mark.parametrize(
     ("alignment", "change", "invariant"),
     [
-        ("none", "moved", False),
-        ("position", "moved", True),
-        ("position", "larger", False),
-        ("scale", "moved", True),
-        ("scale", "larger", True),
-        ("scale", "turned", False),
-        ("rotation", "turned", True),
+        ({"alignment": "none"}, "moved", False),
+        ({"alignment": "position"}, "moved", True),
+        ({"alignment": "position"}, "larger", False),
+        ({"alignment": "scale"}, "moved", True),
+        ({"alignment": "scale"}, "larger", True),
+        ({"alignment": "scale", "stretch": 0.0}, "wider", False),
+        ({"alignment": "scale", "stretch": 1.0}, "wider", True),
+        ({"alignment": "scale"}, "turned", False),
+        ({"alignment": "rotation"}, "turned", True),
     ],
 )
 def test_alignment_removes_what_it_promises(glyphs, alignment, change, invariant):
     """Half a letter's rotation is matched by turning it back; without, the cost is several times
     that of two drawings on different grids."""
-    learner = on_pixels(alignment=alignment, window=0, context=1)
+    learner = on_pixels(window=0, context=1, **alignment)
     turned = change == "turned"
     query = changed(glyphs, rotation=0.26) if turned else CHANGES[change](glyphs)
     found, expected = costs(learner, query, glyphs), costs(learner, glyphs, glyphs)
@@ -161,21 +165,6 @@ def test_any_shape_of_episodes_and_images(way, shot, query, shape, alignment):
     assert max(learner.prepared_shape[1:]) <= 28
 
 
-def test_no_candidate_scores_below_a_class_that_is_none(glyphs):
-    episodes = Episodes(glyphs[None, :, None], warped(glyphs)[None, :, None])
-    everything = on_pixels().logits(episodes)
-    assert torch.equal(on_pixels(candidates=6).logits(episodes), everything)
-    assert torch.equal(on_pixels(candidates=9).logits(episodes), everything)
-    some = on_pixels(candidates=2).logits(episodes)
-    cosines = Prototypical(on_pixels().encoder, metric="cosine").logits(episodes)
-    chosen = cosines >= cosines.topk(2, 2).values[..., 1:]
-    assert torch.equal(some[chosen], everything[chosen])
-    others = some.masked_fill(chosen, -torch.inf).amax(2)
-    assert (others < some.masked_fill(~chosen, torch.inf).amin(2)).all()
-    nearest = on_pixels(candidates=1).logits(episodes)
-    assert torch.equal(nearest.argmax(2), cosines.argmax(2))
-
-
 @pytest.mark.parametrize("policy", ["support", "transductive"])
 def test_other_batch_norms_match_the_same_images(encoder, bank, policy):
     episodes = EpisodeSampler(bank, Setting(3, 1, 2), seed=0).batch(0, 2).gather(bank.images)
@@ -195,14 +184,17 @@ def test_views_are_averaged_and_the_image_itself_is_matched(encoder, bank):
     torch.testing.assert_close(prepared, learner.prepare(bank.images).flatten(1))
 
 
+def test_costs_are_in_full_precision(glyphs):
+    episodes = Episodes(glyphs[None, :, None], warped(glyphs)[None, :, None])
+    learner = on_pixels(cosine=False, alignment="rotation")
+    expected = learner.logits(episodes)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(learner.logits(episodes), expected)
+
+
 def test_embeddings_of_another_learner_are_refused(encoder, make_episodes):
     with pytest.raises(InputError, match="of 8 numbers an image, expected 264"):
         DeformationMatching(encoder).logits(make_episodes(d=8))
-
-
-def test_candidates_need_the_cosine(pixels):
-    with pytest.raises(InputError, match=r"\.candidates: .* set cosine to true"):
-        DeformationMatching(pixels, candidates=2, cosine=False)
 
 
 def test_an_explanation_is_of_the_prepared_images(glyphs):
@@ -213,7 +205,7 @@ def test_an_explanation_is_of_the_prepared_images(glyphs):
     assert (found.residual.square().mean((1, 2, 3)) < 0.4 * before).all()
 
 
-MATCHING = {"class_path": "DeformationMatching", "init_args": {"window": 1, "candidates": 2}}
+MATCHING = {"class_path": "DeformationMatching", "init_args": {"window": 1, "weight": 3}}
 
 
 @pytest.mark.usefixtures("cache")
@@ -242,7 +234,8 @@ def test_a_study_and_the_command_give_the_answers_of_images(study, write, tmp_pa
         assert entry.wrong.tolist() == expected.tolist()
         wrong[entry.key.arm, name] = entry.wrong.tolist()
     assert wrong["pixels", "trained"] == wrong["pixels", "matching"]
-    assert len({tuple(found) for found in wrong.values()}) == len(wrong) - 1
+    different = {tuple(wrong["pixels", name]) for name in ("prototypical", "matching", "unaligned")}
+    assert len(different) == 3
     evaluated = {"dataset": study["dataset"], "settings": [shape], "episodes": 30}
     names = ("prototypical", "matching", "unaligned")
     evaluated["learners"] = {name: study["learners"][name]["learner"] for name in names}
@@ -268,3 +261,25 @@ def test_the_cost_alone_cannot_be_trained(encoder, bank):
             bank,
             setting=Setting(3, 1, 2),
         )
+
+
+@pytest.mark.parametrize("n_shot", [1, 2])
+def test_the_figure_shows_wrong_answers_beside_right_ones(glyphs, n_shot):
+    """The third and fourth drawing taken for one another; with two shots, the second is nearest."""
+    learner = on_pixels()
+    queries = warped(glyphs)[:4]
+    far = torch.zeros_like(queries).unsqueeze(1)
+    support = torch.cat([far] * (n_shot - 1) + [glyphs[:4].unsqueeze(1)], 1)
+    episode = Episodes(support[None], queries[None, :, None])
+    figure = learner.figures(episode, torch.tensor([[0], [1], [3], [2]]))["explanations"]
+    (axes,) = figure.axes
+    labels = [text.get_text() for text in axes.get_xticklabels()]
+    assert labels == ["wrong", "wrong", "right", "right"]
+    sheet = torch.from_numpy(np.asarray(axes.images[0].get_array()))
+    drawn = sheet.unflatten(0, (4, SIDE)).unflatten(2, (4, SIDE)).permute(0, 2, 1, 3)
+    order = torch.tensor([2, 3, 0, 1])
+    taken = torch.tensor([3, 2, 0, 1])
+    expected = [learner.prepare(queries[order]), learner.prepare(glyphs[taken])]
+    torch.testing.assert_close(drawn[:2], torch.cat(expected, 1).transpose(0, 1).clamp(0, 1))
+    left_over = (drawn[3] - 0.5).abs().sum((1, 2))
+    assert left_over[:2].min() > 1.5 * left_over[2:].max()
