@@ -195,8 +195,11 @@ def _strip(images: Tensor, context: int, grid: Tensor, window: int) -> Tensor:
     """
     e, height, width, channels, n = images.shape
     k = channels * context**2 + 2
-    strip = images.new_zeros(e, height + window, width + window, k + 2, n)
-    strip[..., k, :], strip[..., k + 1, :] = FAR, 1
+    strip = images.new_empty(e, height + window, width + window, k + 2, n)
+    for margin in (strip[:, height:], strip[:, :height, width:]):
+        margin.zero_()
+        margin[..., k, :] = FAR
+    strip[..., k + 1, :] = 1
     inner = strip[:, :height, :width]
     for i, moved in enumerate(_surroundings(images, context)):
         inner[..., i * channels : (i + 1) * channels, :] = moved
@@ -227,12 +230,15 @@ def _least_costs(
     e, height, width, window = shape
     n_query, n_support = query.shape[2], support.shape[1]
     margin = window * (width + window) + window
-    of_query = query.new_full((len(query), n_support * n_query), 2 * FAR)
+    of_query = query.new_empty(len(query), n_support * n_query)
     of_support = query.new_full((len(support), n_support * n_query), 2 * FAR)
     for start, place, by_query, by_support in _volumes(query, support, width + window, window):
         if direction != "support":
             least = of_query[start : start + len(by_query)]
-            torch.minimum(least, by_query.amin(1), out=least)
+            if place == start:  # the first row of displacements
+                torch.amin(by_query, 1, out=least)
+            else:
+                torch.minimum(least, by_query.amin(1), out=least)
         if direction != "query":
             least = of_support[place : place + len(by_support)]
             torch.minimum(least, by_support.amin(1), out=least)
@@ -265,7 +271,8 @@ def _volumes(
     for start in range(0, length, step):
         part = query[start : start + step]
         costs = volume[2 * window : 2 * window + len(part)]
-        volume[2 * window + len(part) :] = 2 * FAR
+        if len(part) < step:
+            volume[2 * window + len(part) :] = 2 * FAR
         # A pixel of the support is the last displacement of one pixel of the query, the last but
         # one of the next …
         by_support = volume.as_strided(
