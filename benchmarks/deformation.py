@@ -56,10 +56,9 @@ def loop(query: Array, support: Array, window: int) -> float:
             wide = [slice(s.start, s.stop + 2 * reach) for s in (rows, columns, *there)]
             difference = query[:, wide[0], wide[1]] - support[:, wide[2], wide[3]]
             cost = (difference**2).sum(0)
-            for axis in (0, 1):
-                length = cost.shape[axis] - 2 * reach
-                parts = [np.take(cost, range(i, i + length), axis) for i in range(CONTEXT)]
-                cost = sum(parts[1:], parts[0])
+            height, width = (length - 2 * reach for length in cost.shape)
+            cost = cost[:height] + sum(cost[i : i + height] for i in range(1, CONTEXT))
+            cost = cost[:, :width] + sum(cost[:, i : i + width] for i in range(1, CONTEXT))
             np.minimum(of_query[rows, columns], cost, out=of_query[rows, columns])
             np.minimum(of_support[there], cost, out=of_support[there])
     return float(of_query.mean() + of_support.mean()) / (2 * CONTEXT**2)

@@ -93,7 +93,7 @@ class DeformationMatching(Learner):
         self,
         encoder: Encoder,
         *,
-        weight: float = 1.5,
+        weight: float = 2.0,
         cosine: bool = True,
         alignment: Alignment = "scale",
         spread: float = 0.4,

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -84,14 +85,13 @@ def deformation_costs(
     grid = stiffness**0.5 * context * _coordinates(height, width, query.device)
     for start in range(0, n_episodes, step):
         some = slice(start, start + step)
-        reference = _surroundings(support[some].permute(0, 3, 4, 1, 2), context, 4)
-        strip = _support_strip(_with_coordinates(reference, grid, 4), window)
-        shape = (len(reference), height, width, window)
+        reference = _strip(support[some].permute(0, 3, 4, 2, 1), context, grid, window)
+        reference = _against(reference, window * (width + window) + window)
+        shape = (len(support[some]), height, width, window)
         for first in range(0, n_query, images):
             part = slice(first, first + images)
-            compared = _surroundings(query[some, part].permute(0, 3, 4, 2, 1), context, 3)
-            patches = _query_strip(_with_coordinates(compared, grid, 3), window)
-            least = _least_costs(patches, strip, shape, direction)
+            compared = _strip(query[some, part].permute(0, 3, 4, 2, 1), context, grid, window)
+            least = _least_costs(compared, reference, shape, direction)
             costs[some, part] = least / context**2
     return costs
 
@@ -138,7 +138,7 @@ def explanation(
         stiffness: cost of a displacement by one pixel.
     """
     ours, theirs = (
-        _surroundings(image_features(x, gradients).permute(0, 2, 3, 1), context, 3)
+        torch.cat(_surroundings(image_features(x, gradients).permute(0, 2, 3, 1), context), 3)
         for x in (query, support)
     )
     height, width = query.shape[2:]
@@ -163,25 +163,15 @@ def explanation(
     return Explanation(displacement, deformed, query - deformed, costs.amin(0))
 
 
-def _surroundings(images: Tensor, context: int, channels: int) -> Tensor:
-    """The pixels around each pixel as channels.
-
-    Args:
-        images: ``[E, H, W, …]``.
-        context: side of the surroundings.
-        channels: the dimension of the channels, 3 or 4; it becomes ``context²`` times as long.
-    """
-    reach = context // 2
+def _surroundings(images: Tensor, context: int) -> list[Tensor]:
+    """Images ``[E, H, W, …]`` moved so that each pixel of the surroundings lies at the centre."""
+    reach, (height, width) = context // 2, images.shape[1:3]
     rows, columns = (
         torch.arange(-reach, n + reach, device=images.device).clamp(0, n - 1)
-        for n in images.shape[1:3]
+        for n in (height, width)
     )
     padded = images[:, rows][:, :, columns]
-    height, width = images.shape[1:3]
-    shifted = [
-        padded[:, y : y + height, x : x + width] for y in range(context) for x in range(context)
-    ]
-    return torch.cat(shifted, channels)
+    return [padded[:, y : y + height, x : x + width] for y, x in np.ndindex(context, context)]
 
 
 def _coordinates(height: int, width: int, device: torch.device) -> Tensor:
@@ -190,43 +180,47 @@ def _coordinates(height: int, width: int, device: torch.device) -> Tensor:
     return torch.stack(torch.meshgrid(*sides, indexing="ij"), 2)
 
 
-def _with_coordinates(patches: Tensor, grid: Tensor, channels: int) -> Tensor:
-    """Surroundings and coordinates: squared differences of the latter are squared distances."""
-    added = grid.view(1, *grid.shape[:2], *([2, 1] if channels == 3 else [1, 2]))
-    shape = list(patches.shape)
-    shape[channels] = 2
-    return torch.cat([patches, added.expand(shape)], channels)
+def _strip(images: Tensor, context: int, grid: Tensor, window: int) -> Tensor:
+    """The matrices of the pixels of all images, ``[E (H + window) (W + window), K + 2, n]``.
 
+    A column holds an image's surroundings and coordinates, then their squared length, then 1. After
+    each row and each image comes a margin that is FAR from everything, so that a displacement is
+    one shift along the strip, and what it shifts across a border is never the least.
 
-def _query_strip(patches: Tensor, window: int) -> Tensor:
-    """Rows of the query's matrices, one a pixel: ``[E (H + window) (W + window), K + 2, q]``.
-
-    After each row and each image comes a margin that is FAR from everything, so that a displacement
-    is one shift along the strip, and what it shifts across a border is never the least.
+    Args:
+        images: features ``[E, H, W, F, n]``.
+        context: side of the surroundings.
+        grid: coordinates, whose squared differences are the costs of displacements.
+        window: width of the margins.
     """
-    e, height, width, k, n = patches.shape
-    strip = patches.new_zeros(e, height + window, width + window, k + 2, n)
-    strip[..., k, :] = FAR
+    e, height, width, channels, n = images.shape
+    k = channels * context**2 + 2
+    strip = images.new_empty(e, height + window, width + window, k + 2, n)
+    for margin in (strip[:, height:], strip[:, :height, width:]):
+        margin.zero_()
+        margin[..., k, :] = FAR
     strip[..., k + 1, :] = 1
     inner = strip[:, :height, :width]
-    torch.mul(patches, -2, out=inner[..., :k, :])
-    torch.sum(patches.square(), 3, out=inner[..., k, :])
+    for i, moved in enumerate(_surroundings(images, context)):
+        inner[..., i * channels : (i + 1) * channels, :] = moved
+    inner[..., k - 2 : k, :] = grid.unsqueeze(3)
+    squares = _surroundings(images.square().sum(3), context)
+    inner[..., k, :] = sum(squares, grid.square().sum(2).unsqueeze(2))
     return strip.flatten(0, 2)
 
 
-def _support_strip(patches: Tensor, window: int) -> Tensor:
-    """The same for the support, ``[…, s, K + 2]``, with one more margin at either end."""
-    e, height, width, n, k = patches.shape
-    strip = patches.new_zeros(e, height + window, width + window, n, k + 2)
-    strip[..., k] = 1
-    strip[..., k + 1] = FAR
-    inner = strip[:, :height, :width]
-    inner[..., :k] = patches
-    inner[..., k + 1] = patches.square().sum(4)
-    margin = window * (width + window) + window
-    far = strip.new_zeros(margin, n, k + 2)
-    far[..., k], far[..., k + 1] = 1, FAR
-    return torch.cat([far, strip.flatten(0, 2), far])
+def _against(strip: Tensor, margin: int) -> Tensor:
+    """The strip ``[…, n, K + 2]`` whose products with another one are squared differences.
+
+    It has a margin more at either end.
+    """
+    *_, length, one = range(strip.shape[1])
+    pixels = slice(margin, margin + len(strip))
+    other = strip.new_zeros(len(strip) + 2 * margin, strip.shape[2], strip.shape[1])
+    torch.mul(strip.transpose(1, 2), -2, out=other[pixels])
+    other[..., length], other[..., one] = 1, FAR
+    other[pixels, :, one] = strip[:, length]
+    return other
 
 
 def _least_costs(
@@ -236,12 +230,15 @@ def _least_costs(
     e, height, width, window = shape
     n_query, n_support = query.shape[2], support.shape[1]
     margin = window * (width + window) + window
-    of_query = query.new_full((len(query), n_support * n_query), 2 * FAR)
+    of_query = query.new_empty(len(query), n_support * n_query)
     of_support = query.new_full((len(support), n_support * n_query), 2 * FAR)
     for start, place, by_query, by_support in _volumes(query, support, width + window, window):
         if direction != "support":
             least = of_query[start : start + len(by_query)]
-            torch.minimum(least, by_query.amin(1), out=least)
+            if place == start:  # the first row of displacements
+                torch.amin(by_query, 1, out=least)
+            else:
+                torch.minimum(least, by_query.amin(1), out=least)
         if direction != "query":
             least = of_support[place : place + len(by_support)]
             torch.minimum(least, by_support.amin(1), out=least)
@@ -274,7 +271,8 @@ def _volumes(
     for start in range(0, length, step):
         part = query[start : start + step]
         costs = volume[2 * window : 2 * window + len(part)]
-        volume[2 * window + len(part) :] = 2 * FAR
+        if len(part) < step:
+            volume[2 * window + len(part) :] = 2 * FAR
         # A pixel of the support is the last displacement of one pixel of the query, the last but
         # one of the next …
         by_support = volume.as_strided(
