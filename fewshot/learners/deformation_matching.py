@@ -60,6 +60,9 @@ class DeformationMatching(Learner):
         encoder: images ``[B, C, H, W]`` to embeddings ``[B, out_dim]``.
         weight: of the cost, > 0.
         cosine: add the cosine of embeddings; false: the cost alone, without the encoder.
+        relative: in place of the cosine, less the cosine distance as a share of the query's mean
+            distance over the classes: for encoders whose cosines are all near 1, such as networks
+            that were meta-trained with Euclidean distances.
         alignment: ``position``: the centre of ink moves to the image's; ``scale``: it is also
             brought to one size; ``rotation``: the support is also matched turned by 15 degrees
             either way, at three times the time. Ink is what differs from the border, so that
@@ -95,6 +98,7 @@ class DeformationMatching(Learner):
         *,
         weight: float = 2.0,
         cosine: bool = True,
+        relative: bool = False,
         alignment: Alignment = "scale",
         spread: float = 0.4,
         stretch: float = 0.5,
@@ -125,7 +129,7 @@ class DeformationMatching(Learner):
                 raise InputError(f"{name}.{key}: expected at least {least}, got {value}")
         if context < 1 or context % 2 == 0:
             raise InputError(f"{name}.context: expected an odd number above 0, got {context}")
-        self.weight, self.cosine = weight, cosine
+        self.weight, self.cosine, self.relative = weight, cosine, relative
         self.alignment: Alignment = alignment
         self.spread, self.size, self.blur = spread, size, blur
         self.stretch, self.gradients = stretch, gradients
@@ -177,11 +181,11 @@ class DeformationMatching(Learner):
     def logits(self, episodes: Episodes) -> Tensor:
         embedded, prepared = self._parts(episodes)
         costs = self.costs(prepared)
-        scores = -self.weight * costs / costs.mean(2, keepdim=True).clamp(min=1e-12)
+        scores = -self.weight * _shares(costs)
         if embedded is not None:
             prototypes = embedded.support.mean(2)
             cosines = similarity(embedded.query.flatten(1, 2), prototypes, "cosine")
-            scores = scores + cosines
+            scores = scores + (-_shares(1 - cosines) if self.relative else cosines)
         return self.temperature(scores)
 
     def loss(self, episodes: Episodes) -> Tensor:
@@ -270,3 +274,8 @@ class DeformationMatching(Learner):
         labels = ["right" if right[tuple(place)] else "wrong" for place in shown.tolist()]
         template = self.prepare(support.flatten(0, 1)[best])
         return {"explanations": explanation_figure(template, found.chosen(best), labels)}
+
+
+def _shares(costs: Tensor) -> Tensor:
+    """Costs ``[E, q, n_way]`` as shares of each query's mean cost over the classes."""
+    return costs / costs.mean(2, keepdim=True).clamp(min=1e-12)

@@ -125,7 +125,9 @@ def test_bright_and_dark_ink_are_matched_alike(glyphs):
     assert not ink(coloured.expand(2, 3, 8, 9)).any()
 
 
-@pytest.mark.parametrize("settings", [{}, {"cosine": False}, {"alignment": "rotation"}])
+@pytest.mark.parametrize(
+    "settings", [{}, {"cosine": False}, {"alignment": "rotation"}, {"relative": True}]
+)
 def test_logits_are_cosines_less_weighted_costs(glyphs, settings):
     learner = on_pixels(weight=0.7, temperature=0.5, **settings)
     support, query = torch.stack([glyphs, warped(glyphs)], 1), changed(glyphs, scale=0.1)
@@ -134,9 +136,11 @@ def test_logits_are_cosines_less_weighted_costs(glyphs, settings):
     least = torch.minimum(*singly)
     expected = -0.7 * least / least.mean(1, keepdim=True)
     if learner.cosine:
-        expected = expected + torch.cosine_similarity(
+        cosines = torch.cosine_similarity(
             query.flatten(1)[:, None], support.mean(1).flatten(1)[None], dim=2
         )
+        apart = (1 - cosines) / (1 - cosines).mean(1, keepdim=True)
+        expected = expected + (-apart if learner.relative else cosines)
     torch.testing.assert_close(logits, expected / 0.5, rtol=1e-4, atol=1e-5)
     mean = on_pixels(
         weight=0.7,
