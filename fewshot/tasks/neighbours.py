@@ -138,7 +138,8 @@ def _neighbours(
     table = torch.cat([judge.embedding(part) for part in images.split(1024)])
     width = len(images) + n_candidates * table.shape[1]
     step = max(1, CHUNK_BYTES[images.device.type] // (width * table.element_size()))
-    found = []
+    # Written in place: many small tensors would keep the memory of the large ones between them.
+    found = torch.empty(len(images), n_neighbours, dtype=torch.int64)
     parts = torch.arange(len(images), device=images.device).split(step)
     for rows in tqdm(parts, desc="neighbours", leave=False, disable=None):
         cosines = codes[rows] @ codes.T
@@ -146,5 +147,5 @@ def _neighbours(
         candidates = cosines.topk(n_candidates).indices
         episodes = Episodes(table[candidates].unsqueeze(2), table[rows][:, None, None])
         best = judge.logits(episodes)[:, 0].topk(n_neighbours).indices
-        found.append(candidates.gather(1, best).cpu())
-    return torch.cat(found)
+        found[rows.cpu()] = candidates.gather(1, best).cpu()
+    return found

@@ -46,6 +46,7 @@ def label_free(study):
         "refined": {"learner": {"class_path": "RefinedPrototypical"}},
         "views": tasks("ViewTasks", augmentation={"rotation": 20}),
         "clusters": tasks("ClusterTasks", n_clusters=6, n_partitions=2),
+        "neighbours": tasks("NeighbourTasks", candidates=6, neighbours=3),
         "partitions": tasks("PartitionTasks", n_ranges=5),
     }
     return study | {"seeds": [0]}
