@@ -40,7 +40,7 @@ def linear_probe_error(
     train_x, test_x, train_y, test_y = train_test_split(
         features, labels, test_size=test_share, stratify=labels, random_state=seed
     )
-    return float(100 * (1 - _fitted(train_x, train_y).score(test_x, test_y)))
+    return float(100 * (1 - fitted_probe(train_x, train_y).score(test_x, test_y)))
 
 
 def linear_probe_wrong(
@@ -53,11 +53,12 @@ def linear_probe_wrong(
         train: features ``[N, d]`` and labels ``[N]`` to fit; standardised by their own moments.
         test: features ``[N_test, d]`` and labels ``[N_test]``.
     """
-    wrong: NDArray[np.bool_] = _fitted(*train).predict(test[0]) != test[1]
+    wrong: NDArray[np.bool_] = fitted_probe(*train).predict(test[0]) != test[1]
     return wrong
 
 
-def _fitted(features: NDArray[np.floating], labels: NDArray[np.integer]) -> "Pipeline":
+def fitted_probe(features: NDArray[np.floating], labels: NDArray[np.integer]) -> "Pipeline":
+    """Multinomial logistic regression on features ``[N, d]``, which it standardises."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
