@@ -1,3 +1,7 @@
+from .centrality import (
+    GenerativeModel as GenerativeModel,
+    model_centrality as model_centrality,
+)
 from .deformation import (
     correlation_across_images as correlation_across_images,
     correlation_within_images as correlation_within_images,
@@ -28,3 +32,4 @@ from .readout import explicitness as explicitness
 from .retrieval import deformed_twice as deformed_twice, retrieval_error as retrieval_error
 from .robustness import irs as irs
 from .single_latents import sap as sap
+from .udr import udr_scores as udr_scores

@@ -113,6 +113,8 @@ def factor_vae_score(
     seed: int = 0,
     *,
     votes: int = 3000,
+    size: int = BATCH,
+    overall: int = 10_000,
     dead: float = 0.05,
 ) -> float:
     """The accuracy of telling the fixed factor from the latent that varies least.
@@ -130,6 +132,8 @@ def factor_vae_score(
         n_factors: at least 2.
         seed: of the draws.
         votes: two thirds for the majority and one to test.
+        size: images of a vote.
+        overall: images for the variance over all.
         dead: a latent whose standard deviation is at most this does not take part.
 
     Returns:
@@ -139,13 +143,13 @@ def factor_vae_score(
         InputError: fewer than two factors.
     """
     rng, factor = _drawn_factors(n_factors, seed, votes)
-    variance = sampler(None, 1, 10_000, rng)[0].var(0)
+    variance = sampler(None, 1, overall, rng)[0].var(0)
     alive = variance > dead**2
     if not alive.any():
         return 0.0
     least: list[NDArray[np.int64]] = []
     for k in range(n_factors):
-        drawn = sampler(k, int((factor == k).sum()), BATCH, rng)[..., alive]
+        drawn = sampler(k, int((factor == k).sum()), size, rng)[..., alive]
         least.append((drawn.var(1) / variance[alive]).argmin(1))
     latent = _in_order(least, factor)
     n = votes * 2 // 3
