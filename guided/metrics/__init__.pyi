@@ -8,6 +8,7 @@ from .deformation import (
     deform as deform,
     deformation_response as deformation_response,
 )
+from .disentanglement import disentanglement_scores as disentanglement_scores
 from .factor import rank_correlation as rank_correlation
 from .fixed_factor import (
     FixedFactorSampler as FixedFactorSampler,

@@ -98,6 +98,14 @@ def test_arrays_that_do_not_fit_are_refused(codes, factors, message):
             metric(codes, factors)
 
 
+def test_all_scores_at_once_are_those_of_each():
+    codes = FACTORS + NOISE
+    scores = metrics.disentanglement_scores(codes, FACTORS, seed=3)
+    informativeness = scores.pop("informativeness")
+    assert informativeness == dci_part("informativeness", codes, FACTORS, seed=3)
+    assert scores == {name: metric(codes, FACTORS, seed=3) for name, metric in METRICS.items()}
+
+
 def test_scores_that_compare_factors_need_two():
     one = FACTORS[:, :1]
     for name, message in (("modularity", "at least two factors"), ("beta_vae", "n_factors")):
