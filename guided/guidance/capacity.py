@@ -67,4 +67,4 @@ class CapacityModule(GuidanceModule):
     def losses(
         self, images: Tensor, posterior: Posterior, z: Tensor, targets: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
-        return {"capacity": (posterior.kl().sum(1).mean() - self.nats).abs()}
+        return {"capacity": (posterior.precise().kl().sum(1).mean() - self.nats).abs()}

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from guided.errors import InputError
@@ -62,8 +63,10 @@ class DIPModule(GuidanceModule):
     def losses(
         self, images: Tensor, posterior: Posterior, z: Tensor, targets: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
-        centred = posterior.mean - posterior.mean.mean(0)
-        covariance = centred.T @ centred / (len(centred) - 1)
+        posterior = posterior.precise()
+        # Autocast would round the products: the entries are compared with 0 and 1.
+        with torch.autocast(z.device.type, enabled=False):
+            covariance = posterior.mean.T.cov()
         variances = covariance.diagonal()
         off_diagonal = covariance.square().sum() - variances.square().sum()
         if self.settings.variant == "II":

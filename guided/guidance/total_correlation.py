@@ -86,12 +86,12 @@ def total_correlation(
         n_images: N, in the set that the batch was drawn from.
         estimator: see :class:`TotalCorrelation`.
     """
-    precise = torch.promote_types(z.dtype, torch.float32)  # also within autocast
-    z, mean, logvar = (t.to(precise) for t in (z, posterior.mean, posterior.logvar))
+    posterior = posterior.precise()
+    mean, logvar = posterior.mean, posterior.logvar
     # log q(z_id | x_j), [B, B, d].
     squares = (z[:, None] - mean).square() * (-logvar).exp()
     densities = -0.5 * (squares + logvar + math.log(2 * math.pi))
-    weights = log_weights(len(z), n_images, estimator, z.device).to(precise)
+    weights = log_weights(len(z), n_images, estimator, z.device).to(mean.dtype)
     joint = (densities.sum(2) + weights).logsumexp(1)
     marginals = (densities + weights[..., None]).logsumexp(1)
     return (joint - marginals.sum(1)).mean()
