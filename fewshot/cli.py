@@ -4,6 +4,7 @@ Help is printed without importing anything heavy: torch alone takes seconds.
 """
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -50,6 +51,10 @@ def _run(name: str, arguments: Sequence[str]) -> int:
         from guided.malloc import reuse_memory
 
         reuse_memory()
+        if _uses_workers(name, arguments):
+            from fewshot.study.executors.origin import start_early
+
+            start_early()
         try:
             command = importlib.import_module(f"fewshot.commands.{name}")
             command.main(arguments)
@@ -65,6 +70,13 @@ def _run(name: str, arguments: Sequence[str]) -> int:
     except BrokenPipeError:
         return 0
     return 0
+
+
+def _uses_workers(name: str, arguments: Sequence[str]) -> bool:
+    """Guessed from what is typed; a wrong guess costs or saves seconds, and changes nothing."""
+    elsewhere = {"serial", "ray", "--executor=serial", "--executor=ray", "--print-config"}
+    one = os.environ.get("FEWSHOT_WORKERS") == "1" or os.cpu_count() == 1
+    return name in ("compare", "probe", "lake") and not (one or elsewhere & set(arguments))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The shape of episodes, and batches of them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -62,6 +62,13 @@ class Episodes:
         """Episode ``i`` as a batch with E = 1."""
         classes = None if self.classes is None else self.classes[i : i + 1]
         return Episodes(self.support[i : i + 1], self.query[i : i + 1], classes)
+
+    def split(self, size: int) -> Iterator["Episodes"]:
+        """Batches of at most ``size`` of the episodes, in their order."""
+        for start in range(0, len(self), size):
+            part = slice(start, start + size)
+            classes = None if self.classes is None else self.classes[part]
+            yield Episodes(self.support[part], self.query[part], classes)
 
     @property
     def n_way(self) -> int:

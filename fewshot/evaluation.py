@@ -15,8 +15,11 @@ from guided.encoder import Encoder
 from guided.errors import InputError
 from guided.seeds import derive_seed
 
-CHUNK_BYTES = 2**22
+CHUNK_BYTES = 2**23
 """Bytes of embeddings gathered at a time: small enough for a core's caches."""
+
+DRAWN = 2**11
+"""Episodes drawn at a time; a call costs as much as some hundred of them."""
 
 CHUNK_IMAGES = 2**12
 """Images gathered at a time, for a learner that reads images."""
@@ -165,6 +168,7 @@ def _predicted(
     width = table[0].numel() * table.element_size()
     at_once = CHUNK_IMAGES if learner.reads_images else CHUNK_BYTES // width
     chunk = max(1, at_once // images)
-    for start in range(0, n_episodes, chunk):
-        rows = sampler.batch(start, min(start + chunk, n_episodes))
-        yield rows, learner.logits(rows.to(table.device).gather(table)).argmax(2)
+    for start in range(0, n_episodes, DRAWN):
+        for rows in sampler.batch(start, min(start + DRAWN, n_episodes)).split(chunk):
+            # The first of equal ones, as of argmax, which is slower.
+            yield rows, learner.logits(rows.to(table.device).gather(table)).max(2).indices

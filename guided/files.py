@@ -73,14 +73,19 @@ def write_arrays(path: Path | str, arrays: Mapping[str, Any]) -> None:
 
 def write_figure(path: Path | str, figure: "Figure", dpi: int = DPI) -> None:
     """Write a matplotlib figure as PNG, atomically."""
-    write_with(path, lambda handle: figure.savefig(handle, dpi=dpi, format="png"))
+    write_with(path, lambda handle: _save(figure, handle, dpi))
 
 
 def drawn(figure: "Figure", dpi: int = DPI) -> "NDArray[np.uint8]":
     """The pixels of a matplotlib figure, ``[H, W, 3]``."""
     content = io.BytesIO()
-    figure.savefig(content, dpi=dpi, format="png")
+    _save(figure, content, dpi)
     return read_pixels(content)
+
+
+def _save(figure: "Figure", handle: BinaryIO, dpi: int) -> None:
+    # Three times as fast as the default level, and a tenth larger.
+    figure.savefig(handle, dpi=dpi, format="png", pil_kwargs={"compress_level": 2})
 
 
 def read_pixels(file: Path | BinaryIO) -> "NDArray[np.uint8]":

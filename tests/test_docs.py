@@ -167,7 +167,7 @@ def test_learners_table_is_true():
     text = (ROOT / "docs" / "learners.md").read_text()
     rows = re.findall(r"^\| `(\w+)` \|.*\| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", text, re.M)
     found = [row for row in rows if len(row) == 4 and row[3] in ("optional", "required")]
-    assert len(found) == 15
+    assert len(found) == 16
     for name, transductive, _, trained in found:
         learner = getattr(fewshot.learners, name)
         assert (transductive == "**yes**") == learner.transductive, name

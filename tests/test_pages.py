@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from fewshot.commands.report import kind_of
 from fewshot.statistics import paired_difference
 from fewshot.study import page_tables as tables
+from fewshot.study.lake.tables import side_by_side
 from fewshot.study.published import Published
 from fewshot.study.rows import LakeRow, LatentsRow, Pair, ResultRow
 
@@ -228,12 +230,13 @@ def test_numbers_of_latents_are_columns():
     )
 
 
-def test_lakes_task_is_a_line_for_each_row_then_others():
+def test_lakes_task_is_a_line_for_each_learner_then_others():
     vae = LakeRow(
         arm="vae",
         arm_group="vae",
         learner="ridge",
         learner_group="ridge",
+        source="own",
         error=62.583,
         error_ci95=(57.66, 67.1),
         error_by_seed=(62.0, 63.25),
@@ -241,13 +244,18 @@ def test_lakes_task_is_a_line_for_each_row_then_others():
         trials=400,
         **SHARED | LEARNER,
     )
+    more = replace(vae, source="drawn", error=61.0, error_ci95=(59, 63), error_ci95_runs=(58, 64))
     people = Published("people", {"20w1s within alphabet": 4.5}, "Lake et al. 2015")
-    table = tables.lake_page([vae], "", "Lake's own runs", 400, [people])
-    assert table == (
-        "| Lake's own runs | error in % | 95 %, these 400 trials | 95 %, other runs | each seed "
-        "| paired difference |\n|---|---|---|---|---|---|\n"
-        "| vae, ridge | 62.6 | 57.7 … 67.1 | – | 62.0, 63.2 |  |\n"
-        "| people, on Lake's own runs (Lake et al. 2015) | 4.5 |  |  |  |  |\n"
+    head = (
+        "|  | Lake's own runs | 95 % | drawn runs | 95 % | 95 %, other runs | each seed "
+        "| paired difference |\n|---|---|---|---|---|---|---|---|\n"
     )
-    of_one = tables.lake_page([vae], "guided", "Lake's own runs", 400, [people])
-    assert of_one.count("\n") == 2
+    reported = "| people (Lake et al. 2015) | 4.5 |  |  |  |  |  |  |\n"
+    assert side_by_side([vae, more], [people]) == (
+        f"{head}| vae, ridge | 62.6 | 57.7 … 67.1 | 61.0 | 59.0 … 63.0 | 58.0 … 64.0 "
+        f"| 62.0, 63.2 |  |\n{reported}"
+    )
+    assert side_by_side([vae], [people]) == (
+        f"{head}| vae, ridge | 62.6 | 57.7 … 67.1 | – | – | – | 62.0, 63.2 |  |\n{reported}"
+    )
+    assert side_by_side([vae], [people], "guided") == head

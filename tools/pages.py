@@ -16,6 +16,7 @@ from typing import Any
 
 from fewshot.study import page_tables as tables
 from fewshot.study.lake.report import LakeResult
+from fewshot.study.lake.tables import side_by_side
 from fewshot.study.latents.report import LatentsResult
 from fewshot.study.result import StudyResult
 from fewshot.study.rows import Measurement
@@ -67,8 +68,7 @@ def _probe(content: Mapping[str, Any], _: str) -> str:
 
 def _lake(content: Mapping[str, Any], arm: str) -> str:
     study = LakeResult.from_json(content)
-    task, trials = study.facts["task"], study.facts["trials"]
-    return tables.lake_page(study.rows, arm, task, trials, study.published)
+    return side_by_side(study.rows, study.published, arm)
 
 
 def _coverage(content: Mapping[str, Any], which: str) -> str:

@@ -101,7 +101,7 @@ class _Prepared:
     def from_config(cls, config: CompareConfig, data_root: Roots | None = None) -> "_Prepared":
         device = choose_device(config.device)
         dataset = config.dataset(data_roots(data_root or config.data_root))
-        check_ways(dataset, test=config.settings, validation=config.settings[:1])
+        check_ways(dataset, test=config.settings, validation=[config.selection])
         output = config.output or Path("runs") / config.study
         splits = dataset.splits()
         finish = Finish.from_run(output, config, splits, device)

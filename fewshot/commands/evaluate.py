@@ -108,7 +108,8 @@ def main(arguments: Sequence[str]) -> None:
     embeddings = embed_bank(encoder, bank, device, description="embed")
     results: dict[str, list[Evaluation]] = {}
     for name, learner in learners.items():
-        table = table_for(learner, bank, device) if learner.reads_images else embeddings
+        own_table = learner.reads_images or learner.beside_embedding is not None
+        table = table_for(learner, bank, device) if own_table else embeddings
         results[name] = [
             evaluate_table(learner, table, sampler, config.episodes, bank.class_names)
             for sampler in samplers

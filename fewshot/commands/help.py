@@ -85,8 +85,8 @@ KEYS: Mapping[str, Mapping[str, str]] = {
         **STUDY,
         "learners": "name -> few-shot learner",
         "archive": "Lake's all_runs.zip, or the folder that it holds",
-        "draw": "draw runs even if Lake's are found (default: false)",
-        "runs": "number of drawn runs (default: 20)",
+        "runs": "[own, drawn]: Lake's own, others, or both (default)",
+        "drawn": "number of drawn runs (default: 200)",
         **COMMON,
         "output": "run folder (default: runs/ and the study's name)",
     },
@@ -123,7 +123,7 @@ EXAMPLES = {
     ),
     "lake": (
         "fewshot lake configs/omniglot/lake.yaml",
-        "fewshot lake configs/omniglot/lake.yaml --draw true",
+        "fewshot lake configs/omniglot/lake.yaml --runs '[own]'",
     ),
     "report": (
         "fewshot report runs/quickstart/results.json",
@@ -143,7 +143,7 @@ FILE is a YAML configuration, see configs/. Arguments override its keys:
 --pretrain.steps 500. `fewshot COMMAND --help` lists the main keys. Inspect a
 run with `tensorboard --logdir runs`.
 
-First run, offline, some minutes:  fewshot compare configs/quickstart.yaml
+First run, offline, a good minute: fewshot compare configs/quickstart.yaml
 """
 
 

@@ -10,66 +10,76 @@ from pathlib import Path
 from fewshot.commands.common import check_ways
 from fewshot.commands.compare import CompareConfig
 from fewshot.config import parse
-from fewshot.data import data_root
+from fewshot.data import Dataset, data_root
 from fewshot.environment import choose_device
 from fewshot.runs import LAKE, Finish, keep_configuration, only_one, open_run
 from fewshot.study.lake.classify import check_dataset, twenty_way
 from fewshot.study.lake.run import LakeStudy
-from fewshot.study.lake.runs import N_RUNS, draw_runs, find_archive, read_runs
+from fewshot.study.lake.runs import REMEDY, Source, draw_runs, find_archive, read_runs
 from fewshot.study.plans import lake_plan
 from guided.errors import InputError
 
 MARK = "lake.finished.json"
+N_DRAWN = 200
 
 
 @dataclass(frozen=True)
 class LakeConfig(CompareConfig):
     """Lake's one-shot classification task, with the encoders and learners of a study.
 
-    The study is run first, or found again in ``output``, where ``fewshot compare`` left it.
+    These are trained first, or found again in ``output``, where ``fewshot compare`` left them. The
+    study's own test is not run.
 
     Args:
+        runs: own: Lake's own twenty runs; drawn: more, drawn like them from the evaluation
+            characters; null: both, or the drawn ones alone where his are not found.
         archive: Lake's all_runs.zip or the folder that it holds; else all_runs.zip or all_runs is
             looked for in omniglot/ below the datasets' folder and in that folder itself.
-        draw: draw runs like Lake's from the evaluation characters, even where his are found; they
-            are drawn as well where his are not.
-        runs: how many are drawn.
+        drawn: how many runs are drawn.
         run_seed: of what is drawn.
     """
 
+    runs: list[Source] | None = None
     archive: Path | None = None
-    draw: bool = False
-    runs: int = N_RUNS
+    drawn: int = N_DRAWN
     run_seed: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.runs < 1:
-            raise InputError(f"runs: expected at least 1, got {self.runs}")
+        if self.drawn < 1:
+            raise InputError(f"drawn: expected at least 1, got {self.drawn}")
         if self.run_seed < 0:
             raise InputError(f"run_seed: expected >= 0, got {self.run_seed}")
-        if self.archive and self.draw:
-            raise InputError(f"draw: either runs are drawn or they are those of {self.archive}")
+        if self.runs is not None and len(set(self.runs)) != max(len(self.runs), 1):
+            raise InputError(f"runs: expected own, drawn or both, got {self.runs}")
+        if self.archive and self.runs == ["drawn"]:
+            raise InputError(
+                f"archive: {self.archive} holds Lake's own runs, which runs leaves out"
+            )
+        if self.archive and not self.archive.exists():
+            raise InputError(f"archive: {self.archive} not found")
+        if self.runs == ["own"] and (self.drawn, self.run_seed) != (N_DRAWN, 0):
+            raise InputError("drawn, run_seed: for drawn runs, which runs leaves out")
 
     def study_config(self) -> CompareConfig:
         """The study alone, as ``fewshot compare`` runs it."""
         names = [field.name for field in dataclasses.fields(CompareConfig)]
         return CompareConfig(**{name: getattr(self, name) for name in names})
 
-    def find_runs(self, root: Path) -> Path | None:
-        """Find Lake's own runs; None if runs are to be drawn.
+    def find_archive(self, dataset: Dataset) -> Path | None:
+        """Lake's own runs; None if drawn ones alone are wanted, or there.
 
         Raises:
-            InputError: no file where ``archive`` says; his runs with settings of drawn ones.
+            InputError: they are wanted and nowhere found.
         """
-        if self.archive and not self.archive.exists():
-            raise InputError(f"archive: {self.archive} not found")
-        found = self.archive or (None if self.draw else find_archive(root))
-        if found and (self.runs, self.run_seed) != (N_RUNS, 0):
-            raise InputError(
-                f"runs, run_seed: for drawn runs, those of {found} are fixed: expected {N_RUNS} "
-                f"and 0, or draw: true"
-            )
+        if self.runs == ["drawn"]:
+            return None
+        found = self.archive or dataset.first_found(find_archive)
+        if not found and self.runs:
+            folders = ", ".join(str(root / "omniglot") for root in dataset.roots)
+            raise InputError(f"runs: own, but no all_runs.zip in {folders}; {REMEDY}")
+        if not found:
+            print(f"Lake's own runs are not found, so drawn ones alone are used; {REMEDY}")
         return found
 
 
@@ -79,15 +89,19 @@ def main(arguments: Sequence[str]) -> None:
     config = parse(LakeConfig, arguments, "fewshot lake")
     device = choose_device(config.device)
     dataset = check_dataset(config.dataset(data_root(config.data_root)))
-    check_ways(dataset, test=config.settings, validation=config.settings[:1])
+    check_ways(dataset, test=config.settings, validation=[config.selection])
     learners = twenty_way(config)  # before anything is read
-    archive = dataset.first_found(config.find_runs)
-    runs = read_runs(archive, dataset.size) if archive else None
+    archive = config.find_archive(dataset)
+    runs = [read_runs(archive, dataset.size)] if archive else []
     splits = dataset.splits()
-    runs = runs or draw_runs(splits.test, config.runs, config.run_seed)
-    print(f"{runs.title}: {len(runs)} runs, {runs.trials} trials")
+    if config.runs is None or "drawn" in config.runs:
+        runs.append(draw_runs(splits.test, config.drawn, config.run_seed))
+    for kind in runs:
+        print(f"{kind.title}: {len(kind)} runs, {kind.trials} trials")
     output = config.output or Path("runs") / config.study
-    finish = Finish.from_run(output, config, splits, device, name=MARK, runs=runs.digest)
+    finish = Finish.from_run(
+        output, config, splits, device, name=MARK, runs=[r.digest for r in runs]
+    )
     plan = partial(lake_plan, config, dataset.roots, output, device, runs, learners)
     executor = config.executor_of(plan, device)
     study = LakeStudy(

@@ -59,9 +59,10 @@ def main(arguments: Sequence[str]) -> None:
 
 def kind_of(content: Mapping[str, Any]) -> type[StudyResult | LakeResult | LatentsResult]:
     """The class of a result's content."""
-    if "trials" in content:
+    columns = content["rows"][0]
+    if "trials" in columns:
         return LakeResult
-    return LatentsResult if "latent_dim" in content["rows"][0] else StudyResult
+    return LatentsResult if "latent_dim" in columns else StudyResult
 
 
 def _write(result: Result[Any], output: Path) -> None:
@@ -69,7 +70,7 @@ def _write(result: Result[Any], output: Path) -> None:
     if isinstance(result, StudyResult):
         write_pages(output, "report", texts(result), row_figures(result))
     elif isinstance(result, LakeResult):
-        figures = {"lake": lake_figure(result.rows, result.published, result.facts["task"])}
+        figures = {"lake": lake_figure(result.rows, result.published)}
         write_pages(output, "lake", {"lake": result.table}, figures)
     elif isinstance(result, LatentsResult):
         figures = {"latents": latents_figure(result.study, result.rows, result.published)}

@@ -4,7 +4,7 @@ import functools
 import inspect
 import re
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -41,6 +41,8 @@ def build(kind: Any, value: Any, key: str = "") -> Any:
     """
     if isinstance(value, Argument):
         value = _typed(kind, value, key)
+    if kind is Any:
+        return value
     origin = get_origin(kind)
     if origin in (Union, types.UnionType):
         return _build_union(get_args(kind), value, key)
@@ -147,19 +149,8 @@ def _build_settings(
     target: type, given: Mapping[Any, Any], key: str, skip: int = 0
 ) -> dict[str, Any]:
     """A class's keyword arguments; the first ``skip`` parameters are not settings."""
-    parameters = dict(list(inspect.signature(target, eval_str=True).parameters.items())[skip:])
-    known = {
-        name: parameter
-        for name, parameter in parameters.items()
-        if parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD)
-    }
-    given = {str(name).replace("-", "_"): item for name, item in given.items()}
-    for name in given:
-        if name not in known:
-            meant = nearest(name, known, _joined(key, ""))
-            listed = ", ".join(known) or "none"
-            listed = f"{meant} Keys: {listed}" if meant else f"; expected one of {listed}"
-            raise KeyFault(_joined(key, name), f"no such key{listed}")
+    known = _parameters(target, skip)
+    given = _known(given, known, key)
     for name, parameter in known.items():
         if parameter.default is parameter.empty and name not in given:
             raise KeyFault(_joined(key, name), "missing")
@@ -167,6 +158,46 @@ def _build_settings(
         name: build(known[name].annotation, item, _joined(key, name))
         for name, item in given.items()
     }
+
+
+def build_options(
+    target: type, given: Mapping[str, Any], key: str, skip: int = 0
+) -> dict[str, list[Any]]:
+    """Several values for some of a class's settings, each built as the setting is.
+
+    Args:
+        target: the class.
+        given: setting -> a list of plain values.
+        key: where they stand, for messages.
+        skip: first parameters of the class that are not settings.
+
+    Raises:
+        KeyFault: the first mistake.
+    """
+    known = _parameters(target, skip)
+    return {
+        name: _build_sequence(list, [known[name].annotation], values, _joined(key, name))
+        for name, values in _known(given, known, key).items()
+    }
+
+
+def _parameters(target: type, skip: int) -> dict[str, inspect.Parameter]:
+    """The settings of a class."""
+    parameters = list(inspect.signature(target, eval_str=True).parameters.items())[skip:]
+    kinds = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return {name: parameter for name, parameter in parameters if parameter.kind in kinds}
+
+
+def _known(given: Mapping[Any, Any], known: Collection[str], key: str) -> dict[str, Any]:
+    """The same values by name, of which each must be known."""
+    given = {str(name).replace("-", "_"): item for name, item in given.items()}
+    for name in given:
+        if name not in known:
+            meant = nearest(name, known, _joined(key, ""))
+            listed = ", ".join(known) or "none"
+            listed = f"{meant} Keys: {listed}" if meant else f"; expected one of {listed}"
+            raise KeyFault(_joined(key, name), f"no such key{listed}")
+    return given
 
 
 def _made(target: type, settings: Mapping[str, Any], key: str) -> Any:

@@ -4,6 +4,7 @@ from .base import (
     LearnerFactory as LearnerFactory,
 )
 from .baseline_plus_plus import BaselinePlusPlus as BaselinePlusPlus
+from .deformation_matching import DeformationMatching as DeformationMatching
 from .gradient.anil import ANIL as ANIL
 from .gradient.base import GradientLearner as GradientLearner, MetaLearner as MetaLearner
 from .gradient.fine_tune import FineTune as FineTune

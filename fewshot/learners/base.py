@@ -2,9 +2,9 @@
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Hashable
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +17,9 @@ from guided.backbones.batch_norm import group_statistics
 from guided.encoder import Encoder
 from guided.errors import InputError
 from guided.files import write_bytes
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 BatchNormPolicy = Literal["frozen", "support", "transductive"]
 
@@ -43,6 +46,8 @@ class Learner(nn.Module, ABC):
             computed before the episode is known.
         needs_training: True if the learner has weights that are random until it is meta-trained.
         views: deformed copies of a test image whose embeddings are averaged with its own.
+        beside_embedding: settings of what :meth:`embedding` returns besides the encoder's output;
+            None if it returns that alone. Equal ones return the same.
     """
 
     transductive: bool = False
@@ -51,6 +56,7 @@ class Learner(nn.Module, ABC):
     adapts_encoder: ClassVar[bool] = False
     needs_training: ClassVar[bool] = False
     views: Augmentation | None = None
+    beside_embedding: Hashable = None
     __signature__: ClassVar[inspect.Signature]
 
     def __init_subclass__(cls, *, fixed: Collection[str] = (), **keywords: Any) -> None:
@@ -80,8 +86,8 @@ class Learner(nn.Module, ABC):
         """Class scores ``[E, n_way * n_query, n_way]``; their softmax is a probability.
 
         Args:
-            episodes: episodes of images ``[C, H, W]`` (uint8, or float in [0, 1]), or of their
-                embeddings ``[out_dim]`` unless :attr:`reads_images`.
+            episodes: episodes of images ``[C, H, W]`` (uint8, or float in [0, 1]), or of what
+                :meth:`embedding` returns for them, unless :attr:`reads_images`.
         """
 
     def loss(self, episodes: Episodes) -> Tensor:
@@ -89,6 +95,15 @@ class Learner(nn.Module, ABC):
         logits = self.logits(episodes)
         labels = episodes.query_labels().repeat(len(episodes))
         return F.cross_entropy(logits.flatten(0, 1), labels)
+
+    def figures(self, episodes: Episodes, predicted: Tensor) -> "dict[str, Figure]":
+        """Figures that explain the answers to an episode, by name; a study writes them as PNG.
+
+        Args:
+            episodes: one episode of images.
+            predicted: classes of its queries, int64 ``[n_way, n_query]``.
+        """
+        return {}
 
     def check_ways(self, n_way: int) -> None:
         """Refuse episodes with another number of classes than this learner was made for.

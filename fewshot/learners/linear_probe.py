@@ -1,7 +1,5 @@
 """Logistic regression on the support, a usual probe of self-supervised encoders."""
 
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -10,11 +8,7 @@ from fewshot.episodes import Episodes
 from fewshot.learners.base import BatchNormPolicy, Learner
 from guided.encoder import Encoder
 from guided.errors import InputError, check_positive
-
-PRECISION = 1e-6  # of the weights, for embeddings of mean squared norm 1
-NEWTON_STEPS = 50
-CONJUGATE_STEPS = 1000
-TINY = 1e-300
+from guided.logistic_regression import PRECISION, TINY, LogisticRegressions, norm
 
 
 class LinearProbe(Learner):
@@ -70,7 +64,7 @@ class LinearProbe(Learner):
         """
         with torch.no_grad():
             axes, coordinates = _principal_coordinates(support)
-            fit = _Regression(coordinates, one_hot, self.penalty)
+            fit = LogisticRegressions(coordinates, one_hot, self.penalty, "LinearProbe.penalty")
             solution, p = fit.solve()
         inside, intercept = solution[:, :-1], solution[:, -1:]
         weights = axes @ inside
@@ -82,7 +76,7 @@ class LinearProbe(Learner):
         def solved(slopes: Tensor) -> Tensor:
             own = axes.mT @ slopes[:, :-1]
             right = torch.cat([own, slopes[:, -1:]], 1)
-            found = fit.newton(p, right, PRECISION * _norm(right))
+            found = fit.newton(p, right, PRECISION * norm(right))
             outside = (slopes[:, :-1] - axes @ own) / self.penalty
             return torch.cat([axes @ found[:, :-1] + outside, found[:, -1:]], 1)
 
@@ -109,98 +103,3 @@ def _principal_coordinates(support: Tensor) -> tuple[Tensor, Tensor]:
     exists = values > 1e-12 * values[:, -1:]
     inverse = torch.where(exists, 1 / lengths.clamp_min(TINY), 0)
     return support.mT @ (vectors * inverse[:, None]), vectors * (lengths * exists)[:, None]
-
-
-class _Regression:
-    """The logistic regressions of E episodes: weights V ``[E, m + 1, k]``, of which the last row
-    is the intercepts.
-
-    Args:
-        coordinates: ``[E, n, m]``.
-        one_hot: labels ``[n, k]``.
-        penalty: of all rows of V but the last.
-    """
-
-    def __init__(self, coordinates: Tensor, one_hot: Tensor, penalty: float) -> None:
-        self.z = F.pad(coordinates, (0, 1), value=1.0)
-        self.one_hot, self.penalty = one_hot, penalty
-        self.penalties = self.z.new_full((self.z.shape[2], 1), penalty)
-        self.penalties[-1] = 0
-
-    def solve(self) -> tuple[Tensor, Tensor]:
-        """The solution, and its probabilities of the classes ``[E, n, k]``.
-
-        Raises:
-            InputError: it is not found.
-        """
-        v = self.z.new_zeros(len(self.z), self.z.shape[2], self.one_hot.shape[1])
-        value, p = self._objective(v)
-        # The objective is as convex as the penalty, so this bounds the distance to the solution.
-        tolerance = PRECISION * min(self.penalty, 1)
-        for _ in range(NEWTON_STEPS):
-            gradient = self.z.mT @ (p - self.one_hot) + self.penalties * v
-            norm = _norm(gradient)
-            moving = ~(norm <= tolerance)  # so that NaN is no solution
-            if not moving.any():
-                return v, p
-            accuracy = (norm * norm.sqrt().clamp(1e-3, 0.1)).clamp_min(0.1 * tolerance)
-            step = -self.newton(p, gradient, torch.where(moving, accuracy, torch.inf))
-            worse = moving
-            while worse.any():  # halve the steps that lead up
-                ahead, p = self._objective(v + step)
-                worse = ahead > value + 1e-12 * value
-                step = torch.where(worse, step / 2, step)
-            v, value = v + step, ahead
-        raise InputError(
-            f"LinearProbe.penalty: with {self.penalty:g}, {int(moving.sum())} of {len(v)} fits "
-            f"have not converged in {NEWTON_STEPS} steps; raise it"
-        )
-
-    def _objective(self, v: Tensor) -> tuple[Tensor, Tensor]:
-        logarithms = (self.z @ v).log_softmax(2)
-        fit = -(self.one_hot * logarithms).sum((1, 2), keepdim=True)
-        cost = (self.penalties * v.square()).sum((1, 2), keepdim=True) / 2
-        return fit + cost, logarithms.exp()
-
-    def newton(self, p: Tensor, right: Tensor, tolerance: Tensor) -> Tensor:
-        """H⁻¹ of ``[E, m + 1, k]``, H being the Hessian where the probabilities are p.
-
-        By conjugate gradients, preconditioned by the diagonal of H; ``tolerance``: norm of what
-        remains.
-        """
-
-        def hessian(v: Tensor) -> Tensor:
-            weighted = p * (self.z @ v)
-            moved = weighted - p * weighted.sum(2, keepdim=True)
-            return self.z.mT @ moved + self.penalties * v
-
-        diagonal = self.z.square().mT @ (p * (1 - p)) + self.penalties
-        return _conjugate_gradient(hessian, right, diagonal.clamp_min(TINY), tolerance)
-
-
-def _conjugate_gradient(
-    product: Callable[[Tensor], Tensor],
-    right: Tensor,
-    diagonal: Tensor,
-    tolerance: Tensor,
-) -> Tensor:
-    found, rest = torch.zeros_like(right), right
-    direction = rest / diagonal
-    along = (rest * direction).sum((1, 2), keepdim=True)
-    for _ in range(CONJUGATE_STEPS):
-        moving = _norm(rest) > tolerance
-        if not moving.any():
-            break
-        image = product(direction)
-        curvature = (direction * image).sum((1, 2), keepdim=True)
-        length = torch.where(moving, along / curvature.clamp_min(TINY), 0)
-        found = found + length * direction
-        rest = rest - length * image
-        scaled = rest / diagonal
-        before, along = along, (rest * scaled).sum((1, 2), keepdim=True)
-        direction = scaled + along / before.clamp_min(TINY) * direction
-    return found
-
-
-def _norm(values: Tensor) -> Tensor:
-    return values.square().sum((1, 2), keepdim=True).sqrt()

@@ -1,4 +1,6 @@
-from .config import ArmConfig, LearnerConfig, StudyConfig
+from .choices import Choice
+from .config import ArmConfig, StudyConfig
+from .learner_config import LearnerConfig
 from .published import Published
 from .result import StudyResult
 from .rows import Measurement, ResultRow
@@ -6,6 +8,7 @@ from .run import Study
 
 __all__ = [
     "ArmConfig",
+    "Choice",
     "LearnerConfig",
     "Measurement",
     "Published",

@@ -16,7 +16,6 @@ from guided.backbones import Pixels
 from guided.decoder import Decoder
 from guided.encoder import Encoder, digest
 from guided.guided_vae import GuidedVAE
-from guided.seeds import derive_seed
 from guided.training.config import PretrainConfig
 from guided.training.pretrain import build_model, pretrain
 
@@ -27,6 +26,7 @@ class Arms:
     Args:
         config: the study.
         splits: the dataset's banks.
+        judge: draws the selection episodes.
         cells: the run folder's cells.
         output: the run folder, for TensorBoard's logs.
         foundation: what every cell depends on.
@@ -38,18 +38,16 @@ class Arms:
         self,
         config: StudyConfig,
         splits: Splits,
+        judge: EpisodeSampler,
         cells: Cells,
         output: Path,
         foundation: dict[str, Any],
         device: str,
         say: Callable[[str], object],
     ) -> None:
-        self.config, self.splits = config, splits
+        self.config, self.splits, self.judge = config, splits, judge
         self.cells, self.output = cells, output
         self.foundation, self.device, self.say = foundation, device, say
-        self.judge = EpisodeSampler(
-            splits.validation, config.settings[0], derive_seed(config.episode_seed, "selection")
-        )
         self._described: dict[str, dict[str, Any]] = {}
         self.first_learner = next(iter(config.learners.values())).learner
 
@@ -60,6 +58,7 @@ class Arms:
             shared,
             augmentation=arm.augmentation or shared.augmentation,
             steps=arm.steps or shared.steps,
+            backbone=arm.backbone or shared.backbone,
         )
 
     def _pretrain_config(self, arm: ArmConfig) -> PretrainConfig:
@@ -150,7 +149,7 @@ class Arms:
             "by": self.config.select_by,
             "latents": arm.latents[0],
             "learner": describe(self.first_learner),
-            "setting": describe(self.config.settings[0]),
+            "setting": describe(self.config.selection),
             "episodes": self.config.selection_episodes,
             "episode_seed": self.config.episode_seed,
         }

@@ -6,13 +6,15 @@ because its digest is another.
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
+from threadpoolctl import ThreadpoolController
 
 from fewshot.config import describe
 from fewshot.data.dataset import DatasetFactory, Splits
@@ -213,12 +215,8 @@ class Cells:
                 "not among the cells that this machine plans: torch, guided-fewshot or the images "
                 "are others than where the study was started"
             )
-        before = torch.get_num_threads()
-        torch.set_num_threads(self.threads)
-        try:
+        with _threads(self.threads):
             self.tasks[digest].compute()
-        finally:
-            torch.set_num_threads(before)
 
     @property
     def missing(self) -> list[Task]:
@@ -233,6 +231,28 @@ class Cells:
             if task.cell.done:
                 spent[digest in self._reused] += task.cell.facts["seconds"]
         return Seconds(computed=round(spent[False], 2), reused=round(spent[True], 2))
+
+
+@contextmanager
+def _threads(number: int) -> Iterator[None]:
+    """Compute with so many threads: torch, and the BLAS of numpy and scipy.
+
+    Two of OpenBLAS's in each of two processes wait for each other for most of the time.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        with _blas().limit(limits=number):
+            yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    import scipy.linalg  # noqa: F401 - loads a BLAS of its own, which must be there to be limited
+
+    return ThreadpoolController().select(user_api="blas")
 
 
 def foundation(

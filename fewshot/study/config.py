@@ -4,16 +4,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
-from fewshot.config import describe, made_by
+from fewshot.config import made_by
 from fewshot.data.dataset import DatasetFactory
 from fewshot.episodes import Setting
-from fewshot.learners.base import LearnerFactory
-from fewshot.meta_train import TrainConfig
+from fewshot.study.learner_config import LearnerConfig
 from fewshot.study.published import Published
 from guided.augment import Augmentation
-from guided.backbones import ImageShape
+from guided.backbones import BackboneFactory, ImageShape
 from guided.encoder import Encoder
 from guided.errors import InputError
 from guided.guidance.base import Guidance
@@ -39,6 +38,7 @@ class ArmConfig:
         elbo: false: trained by its guidance alone, without the VAE's own terms.
         augmentation: of its pretraining, in place of the study's; null: the study's.
         steps: of its pretraining, in place of the study's; null: the study's.
+        backbone: of its network, in place of that of the study's ``pretrain``; null: that one.
         group: a name shared by arms that differ only in ``labelled``: one line of a figure, one
             name in a table; null: the arm's own.
     """
@@ -52,6 +52,7 @@ class ArmConfig:
     elbo: bool = True
     augmentation: Augmentation | None = None
     steps: int | None = None
+    backbone: BackboneFactory | None = None
     group: str | None = None
 
     def check(self, key: str) -> None:
@@ -77,6 +78,8 @@ class ArmConfig:
         for name in ("augmentation", "steps"):
             if getattr(self, name) is not None and self.encoder != "pretrained":
                 raise InputError(f"{key}.{name}: {kind} is not trained here")
+        if self.backbone is not None and self.encoder not in ("pretrained", "random"):
+            raise InputError(f"{key}.backbone: {kind} has none of its own")
         if self.steps is not None and self.steps < 1:
             raise InputError(f"{key}.steps: expected at least 1, got {self.steps}")
         if self.checkpoint is None and self.encoder == "checkpoint":
@@ -106,54 +109,6 @@ def load_checkpoint(file: Path, shape: ImageShape) -> Encoder:
     return encoder.select("all")
 
 
-@dataclass(frozen=True)
-class LearnerConfig:
-    """One learner under comparison.
-
-    Args:
-        learner: the class and its settings.
-        train: meta-train it, from each arm's encoder, before it is evaluated; null: only evaluate.
-        baseline: the learners that it is paired with, arm by arm: a name, or several; null: arms
-            are paired.
-        test_augmentation: at test time an image's embedding is the mean over it and ``views``
-            copies, deformed within these limits, all images alike; null: of the image alone.
-            Learners that differ in this alone are trained once.
-        group: a name shared by learners that differ only in the amount of meta-training: one curve
-            of a figure, one line of a table; null: the learner's own.
-    """
-
-    learner: LearnerFactory
-    train: TrainConfig | None = None
-    baseline: str | list[str] | None = None
-    test_augmentation: Augmentation | None = None
-    group: str | None = None
-
-    def check(self, key: str) -> None:
-        """As :meth:`ArmConfig.check`."""
-        if made_by(self.learner).needs_training and self.train is None:
-            raise InputError(
-                f"{key}.train: missing; this learner must be meta-trained before it is tested, "
-                "e.g. train: {steps: 1000}"
-            )
-        if self.test_augmentation and not self.test_augmentation.active:
-            raise InputError(
-                f"{key}.test_augmentation: deforms nothing; set rotation, scale or another limit"
-            )
-
-    @cached_property
-    def training(self) -> dict[str, Any]:
-        """Plain values of everything that its training depends on."""
-        return {"learner": describe(self.learner), "train": describe(self.train)}
-
-    @cached_property
-    def testing(self) -> dict[str, Any]:
-        """Plain values of everything that its errors depend on besides its training."""
-        facts: dict[str, Any] = {"learner": describe(self.learner)}
-        if self.test_augmentation:
-            facts["test_augmentation"] = describe(self.test_augmentation)
-        return facts
-
-
 def is_meta_trained(arm: ArmConfig, learner: LearnerConfig) -> bool:
     """True if a learner is trained on an arm: there must be something to train."""
     return learner.train is not None and (
@@ -177,8 +132,10 @@ class StudyConfig:
         baseline: the arm, or the arms, that the others are paired with; null: only arms that name
             their own are paired.
         select_by: which state of a pretraining is kept: lowest few-shot error on the validation
-            classes (first learner and setting), or lowest negative ELBO on them.
-        selection_episodes: validation episodes for the former.
+            classes (first learner), or lowest negative ELBO on them.
+        selection_setting: shape of the selection episodes, by which states of a pretraining and
+            settings of a learner are chosen; null: the first of ``settings``.
+        selection_episodes: their number.
         episode_seed: of the test and the validation episodes.
         precision: of pretraining and meta-training: float32, or bfloat16. Errors are measured in
             float32.
@@ -196,6 +153,7 @@ class StudyConfig:
     episodes: int = 1000
     baseline: str | list[str] | None = "vae"
     select_by: Literal["few_shot_error", "negative_elbo"] = "few_shot_error"
+    selection_setting: Setting | None = None
     selection_episodes: int = 300
     episode_seed: int = 0
     precision: Precision = "float32"
@@ -208,6 +166,9 @@ class StudyConfig:
             for other in _names(learner.baseline):
                 if other not in self.learners:
                     raise InputError(f"learners.{name}.baseline: no learner is called {other!r}")
+            for used in learner.arms or ():
+                if used not in self.arms:
+                    raise InputError(f"learners.{name}.arms: no arm is called {used!r}")
         for name in ("arms", "learners", "settings", "seeds"):
             if not getattr(self, name):
                 raise InputError(f"{name}: at least one is needed")
@@ -216,7 +177,10 @@ class StudyConfig:
         for name, arm in self.arms.items():
             arm.check(f"arms.{name}")
         for name, learner in self.learners.items():
-            learner.check(f"learners.{name}")
+            learner.check(f"learners.{name}", self.learners)
+        for name in self.arms:
+            if not self.learners_of(name):
+                raise InputError(f"arms.{name}: no learner names it in its arms")
         if min(self.seeds) < 0:
             raise InputError(f"seeds: expected >= 0, got {min(self.seeds)}")
         if len(set(self.seeds)) < len(self.seeds):
@@ -245,9 +209,25 @@ class StudyConfig:
                     "negative_elbo; use few_shot_error"
                 )
 
+    def learners_of(self, arm: str) -> list[str]:
+        """Names of the learners that are used on an arm."""
+        return [
+            name
+            for name, learner in self.learners.items()
+            if learner.arms is None or arm in learner.arms
+        ]
+
+    @property
+    def selection(self) -> Setting:
+        """Shape of the selection episodes."""
+        return self.selection_setting or self.settings[0]
+
     def trained_as(self, learner: str) -> str:
-        """The first learner with the same training: its weights are this learner's too."""
-        facts = self.learners[learner].training
+        """The first learner with the same training: its weights are this learner's too.
+
+        Of one that names another as ``trained_by``, only the encoder.
+        """
+        facts = self.learners[self.learners[learner].trained_by or learner].training
         return next(name for name, other in self.learners.items() if other.training == facts)
 
     def beginning_of(self, learner: str) -> str | None:

@@ -1,15 +1,19 @@
 """Everything that a study computed, as the report reads it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fewshot.learners.base import Learner
 from fewshot.study.cells import Cell, Cells, Seconds
-from fewshot.study.config import LearnerConfig, StudyConfig
+from fewshot.study.choices import Choice, lowest
+from fewshot.study.config import StudyConfig
+from fewshot.study.learner_config import LearnerConfig
 from fewshot.study.rows import Key, Measurement, WrongQueries
 from guided.encoder import Encoder
 from guided.files import write_arrays
@@ -57,6 +61,52 @@ class Answers:
 
 
 @dataclass(frozen=True)
+class Subject:
+    """A learner as it is examined on one encoder: the settings and the cells that it is made from.
+
+    Attributes:
+        learner: its settings.
+        latents: of the encoder.
+        source: the cell that holds the encoder, or the meta-trained learner.
+        choice: the cell of the settings that were chosen; None where there is no choice.
+    """
+
+    learner: LearnerConfig
+    latents: str
+    source: Cell
+    choice: Cell | None = None
+
+    @property
+    def needs(self) -> dict[str, Cell]:
+        """The cells that must be there before, by the part they play."""
+        return {"source": self.source} | ({"choice": self.choice} if self.choice else {})
+
+    @property
+    def depends(self) -> dict[str, Any]:
+        """Plain values of all else that its answers depend on."""
+        return {"latents": self.latents, **self.learner.testing}
+
+    def load(self, settings: Mapping[str, Any] | None = None) -> Learner:
+        """The learner, in evaluation mode.
+
+        Args:
+            settings: replace its own; None: those that were chosen, if any.
+        """
+        if settings is None:
+            chosen = lowest(self.choice.facts["errors"]) if self.choice else 0
+            settings = self.learner.candidates[chosen]
+        make = partial(self.learner.learner, **settings)
+        if self.source.depends["cell"] == "encoder":
+            model = make(Encoder.load(self.source.encoder_file, self.latents))
+        else:
+            model = make(Encoder.load(self.source.encoder_file))
+            if self.learner.trained_by is None:
+                model.restore(self.source.learner_file)
+        model.views = self.learner.test_augmentation
+        return model.eval()
+
+
+@dataclass(frozen=True)
 class Outcome:
     """The cells of a study; the properties read them, once they are computed.
 
@@ -64,8 +114,7 @@ class Outcome:
         config: of the study.
         cells: its plan.
         encoders: (arm, seed) -> the cell that holds the encoder.
-        learners: the cell that holds what is evaluated: the encoder's, or the meta-trained
-            learner's.
+        learners: the subjects of the tests.
         tested: the cell that holds the numbers of wrong queries.
         answers: arm -> the cell that holds one test episode and the answers to it.
         diagnoses: (arm, seed) -> the cell that holds measurements of the encoder's latents.
@@ -74,7 +123,7 @@ class Outcome:
     config: StudyConfig
     cells: Cells
     encoders: dict[tuple[str, int], Cell] = field(default_factory=dict)
-    learners: dict[Key, Cell] = field(default_factory=dict)
+    learners: dict[Key, Subject] = field(default_factory=dict)
     tested: dict[Key, Cell] = field(default_factory=dict)
     answers: dict[str, Cell] = field(default_factory=dict)
     diagnoses: dict[tuple[str, int], Cell] = field(default_factory=dict)
@@ -102,6 +151,15 @@ class Outcome:
             for entry in cell.facts["measurements"]
         ]
 
+    @property
+    def choices(self) -> list[Choice]:
+        """The settings that were chosen, and the errors by which they were."""
+        return [
+            Choice.from_errors(key, subject.learner.candidates, subject.choice.facts["errors"])
+            for key, subject in self.learners.items()
+            if subject.choice
+        ]
+
     @cached_property
     def wrong(self) -> list[WrongQueries]:
         """One entry for each arm, seed, learner, latents and setting, read from the cells."""
@@ -117,13 +175,3 @@ class Outcome:
     def answers_of(self, arm: str) -> Answers:
         """One test episode and the answers of the arm's first seed, learner and latents."""
         return Answers.load(self.answers[arm].folder / "answers.npz")
-
-
-def load_learner(learner: LearnerConfig, source: Cell, latents: str) -> Learner:
-    """Return the learner on a pretrained encoder with these latents, or as it was meta-trained."""
-    if source.depends["cell"] == "encoder":
-        model = learner.learner(Encoder.load(source.encoder_file, latents))
-    else:
-        model = learner.learner(Encoder.load(source.encoder_file)).restore(source.learner_file)
-    model.views = learner.test_augmentation
-    return model.eval()

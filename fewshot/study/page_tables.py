@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fewshot.study.published import Published
-from fewshot.study.rows import LakeRow, LatentsRow, Measurement, ResultRow, Row
+from fewshot.study.rows import LatentsRow, Measurement, ResultRow, Row
 from fewshot.study.text import (
     NONE,
     arm_label,
@@ -176,28 +176,3 @@ def peer_table(ours: Row, seconds: float, peer: dict[str, Any], difference: dict
             ],
         ],
     )
-
-
-def lake_page(
-    rows: Sequence[LakeRow], arm: str, task: str, trials: int, published: Sequence[Published]
-) -> str:
-    """A line for each arm and learner on Lake's task, then what others report; or one arm's."""
-    head = [task, "error in %", f"95 %, these {trials} trials", "95 %, other runs", "each seed"]
-    lines = [
-        [
-            f"{arm_label(row)}, {row.learner}",
-            fixed(row.error, 1),
-            span(row.error_ci95, 1),
-            span(row.error_ci95_runs, 1),
-            ", ".join(fixed(error, 1) for error in row.error_by_seed),
-            paired(row.pair),
-        ]
-        for row in rows
-        if arm in ("", row.arm)
-    ]
-    lines += [
-        [f"{p.name}, on Lake's own runs ({p.source})", fixed(error, 1), "", "", "", ""]
-        for p in ([] if arm else sourced(published))
-        for error in p.errors.values()
-    ]
-    return markdown([*head, "paired difference"], lines)

@@ -42,7 +42,7 @@ def lake_plan(
     roots: Roots,
     output: Path,
     device: str,
-    runs: LakeRuns,
+    runs: Sequence[LakeRuns],
     learners: Sequence[str],
 ) -> Cells:
     """The planned cells of Lake's task, made anew in a worker; see :func:`.study_plan`."""

@@ -51,6 +51,7 @@ def write_report(
         study=config.study,
         rows=tuple(score_episodes(rows, counts)),
         diagnostics=tuple(outcome.diagnostics),
+        choices=tuple(outcome.choices),
         published=tuple(config.published),
         seconds=outcome.seconds.total,
         seconds_reused=outcome.seconds.reused,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 from fewshot.config import describe
 from fewshot.environment import hardware, versions
 from fewshot.predictions import data_frame
+from fewshot.study.choices import Choice, choices_table
 from fewshot.study.counts import Counts
 from fewshot.study.published import Published
 from fewshot.study.rows import Measurement, ResultRow, Row
@@ -33,6 +34,7 @@ class Result(Generic[R]):
         study: its name.
         rows: one a condition.
         diagnostics: measurements of the encoders' latents.
+        choices: settings of learners that were chosen on the validation classes.
         published: errors that others report.
         seconds: of computing, each cell counted once, earlier runs included.
         seconds_reused: the part of them that earlier runs spent.
@@ -47,6 +49,7 @@ class Result(Generic[R]):
     study: str
     rows: tuple[R, ...]
     diagnostics: tuple[Measurement, ...] = ()
+    choices: tuple[Choice, ...] = ()
     published: tuple[Published, ...] = ()
     seconds: float = 0.0
     seconds_reused: float = 0.0
@@ -59,6 +62,7 @@ class Result(Generic[R]):
             "study": self.study,
             "rows": [row.to_json() for row in self.rows],
             "diagnostics": [entry.to_json() for entry in self.diagnostics],
+            **({"choices": [c.to_json() for c in self.choices]} if self.choices else {}),
             "published": [figures.to_json() for figures in self.published],
             "seconds": self.seconds,
             "seconds_reused": self.seconds_reused,
@@ -73,6 +77,7 @@ class Result(Generic[R]):
             study=values.pop("study"),
             rows=tuple(cls.row_type.from_json(row) for row in values.pop("rows")),  # type: ignore[misc]
             diagnostics=tuple(map(Measurement.from_json, values.pop("diagnostics", ()))),
+            choices=tuple(map(Choice.from_json, values.pop("choices", ()))),
             published=tuple(map(Published.from_json, values.pop("published", ()))),
             seconds=values.pop("seconds"),
             seconds_reused=values.pop("seconds_reused", 0.0),
@@ -153,7 +158,7 @@ class StudyResult(Result[ResultRow]):
     @property
     def table(self) -> str:
         """Errors, paired differences, and the errors that others report, as Markdown tables."""
-        return study_table(self.rows, self.published)
+        return study_table(self.rows, self.published) + choices_table(self.choices)
 
     @property
     def verdicts(self) -> list[str]:

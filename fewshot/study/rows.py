@@ -17,9 +17,9 @@ from fewshot.episodes import Setting
 Interval = tuple[float, float]
 
 RowKey = tuple[str, ...]
-"""Arm, learner, latents and setting, as far as a study has them."""
+"""Arm, learner, latents, setting and source of runs, as far as a study has them."""
 
-KEY_COLUMNS = ("arm", "learner", "latents", "latent_dim", "n_way", "n_shot", "n_query")
+KEY_COLUMNS = ("arm", "learner", "latents", "latent_dim", "n_way", "n_shot", "n_query", "source")
 """Columns of which a study has one row for each combination."""
 
 
@@ -239,9 +239,10 @@ class ResultRow(LearnerRow):
 
 @dataclass(frozen=True, kw_only=True)
 class LakeRow(LearnerRow):
-    """One line of Lake's task: an arm, a learner and latents.
+    """One line of Lake's task: an arm, a learner, latents, and whose runs.
 
     Attributes:
+        source: ``own``: Lake's own runs; ``drawn``: others, drawn like them.
         runs: of the task.
         trials: test images of one seed, in all runs; ``error_ci95`` is over seeds and trials,
             for these runs; with one seed it is Wilson's.
@@ -249,10 +250,18 @@ class LakeRow(LearnerRow):
         error_ci95_runs: interval over seeds and runs, for runs of other alphabets and drawers.
     """
 
+    source: str
     runs: int
     trials: int
     error_by_seed: tuple[float, ...] = ()
     error_ci95_runs: Interval | None = None
+
+    @property
+    def key(self) -> RowKey:
+        return *super().key, self.source
+
+    def key_of(self, pair: Pair) -> RowKey:
+        return *super().key_of(pair), self.source
 
     @property
     def units(self) -> int:

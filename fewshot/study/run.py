@@ -1,39 +1,36 @@
 """The study: arms × seeds × learners × settings, paired, in resumable cells."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 from tqdm import tqdm
 
 from fewshot.config import describe, made_by
 from fewshot.data.dataset import Splits
 from fewshot.data.labels import labelled_classes
 from fewshot.episodes import Setting
-from fewshot.evaluation import table_for, wrong_queries
 from fewshot.learners.base import Learner
 from fewshot.meta_train import meta_train
 from fewshot.sampler import EpisodeSampler
 from fewshot.study.arms import Arms
 from fewshot.study.cells import Cell, Cells, foundation
-from fewshot.study.config import ArmConfig, LearnerConfig, StudyConfig, is_meta_trained
-from fewshot.study.counts import EpisodeList, smallest
+from fewshot.study.config import ArmConfig, StudyConfig, is_meta_trained
+from fewshot.study.counts import EpisodeList
 from fewshot.study.diagnostics import diagnose, excited_slices, measures_in_use
+from fewshot.study.examiner import Examiner
 from fewshot.study.executors import Executor, Serial
-from fewshot.study.outcome import Answers, Outcome, load_learner
+from fewshot.study.learner_config import LearnerConfig
+from fewshot.study.outcome import Outcome
 from fewshot.study.report import write_report
 from fewshot.study.result import StudyResult
 from fewshot.study.rows import Key
-from guided.augment import Augmentation
 from guided.decoder import Decoder
 from guided.encoder import Encoder
 from guided.errors import InputError
-from guided.files import write_arrays
-from guided.seeds import derive_seed
 
 FORMAT = 4  # part of every digest: raise it when the same configuration comes to mean new numbers
 
@@ -67,16 +64,13 @@ class Study:
         self.device, self.say = device, say
         self.executor = executor or Serial()
         self.cells = Cells(output, config.threads)
-        self.samplers = {
-            setting: EpisodeSampler(splits.test, setting, self._test_seed(setting))
-            for setting in config.settings
-        }
+        self.examiner = Examiner(config, splits, self.cells, device)
         shared = foundation(FORMAT, config.dataset, splits, device, config.threads)
         if config.precision != StudyConfig.precision:
             shared["precision"] = config.precision
-        self._settings = describe(config.settings)
-        self.arms = Arms(config, splits, self.cells, output, shared, device, say)
-        self._embedded: tuple[tuple[Path, str, Augmentation | None], Tensor] | None = None
+        self.arms = Arms(
+            config, splits, self.examiner.judge, self.cells, output, shared, device, say
+        )
         # Attribute -> the latents that an arm excites for it.
         self._excited: dict[str, tuple[int, int]] = {}
         for learner in config.learners.values():
@@ -84,35 +78,44 @@ class Study:
                 if learner.train.tasks is None:
                     EpisodeSampler(splits.train, learner.train.setting, seed=0)
                 EpisodeSampler(splits.validation, learner.train.validation, seed=0)
-        for arm in config.arms.values():
+        for name, arm in config.arms.items():
             for seed in config.seeds if arm.checkpoint else config.seeds[:1]:
-                self._check(arm, seed)
+                self._check(name, seed)
 
-    def _check(self, arm: ArmConfig, seed: int) -> None:
+    def _check(self, of_arm: str, seed: int) -> None:
         """Build the arm's network and learners once, before anything is trained."""
+        arm = self.config.arms[of_arm]
         untrained = self.arms.untrained(arm, seed)
         n_labelled = len(labelled_classes(self.splits.train, arm.labelled, seed=0))
-        for latents, name in self._conditions(arm):
-            learner = self.config.learners[name]
-            made = learner.learner(untrained.select(latents))
-            if learner.test_augmentation and made.reads_images:
-                raise InputError(
-                    f"learners.{name}.test_augmentation: {type(made).__name__} computes no "
-                    "embedding before it has seen the episode"
-                )
-            training = [learner.train.setting, learner.train.validation] if learner.train else []
-            for setting in (*self.config.settings, *training):
-                made.check_ways(setting.n_way)
+        for latents, name in self._conditions(of_arm):
+            learner, encoder = self.config.learners[name], untrained.select(latents)
+            for settings in learner.candidates:
+                self._check_learner(name, partial(learner.learner, **settings)(encoder), n_labelled)
             if learner.train:
-                made.check_classes(n_labelled)
                 self._check_tasks(arm, name, learner)
-            by_labels = learner.train is not None and learner.train.tasks is None
-            if by_labels and training[0].n_way > n_labelled:
-                raise InputError(
-                    f"labelled: {arm.labelled} of the training classes are {n_labelled}, "
-                    f"too few for {training[0].n_way}-way training"
-                )
+                n_way = learner.train.setting.n_way
+                if learner.train.tasks is None and n_way > n_labelled:
+                    raise InputError(
+                        f"labelled: {arm.labelled} of the training classes are {n_labelled}, "
+                        f"too few for {n_way}-way training"
+                    )
         self._excited = excited_slices(untrained, self.splits.test) | self._excited
+
+    def _check_learner(self, name: str, made: Learner, n_labelled: int) -> None:
+        config = self.config.learners[name]
+        if config.test_augmentation and made.reads_images:
+            raise InputError(
+                f"learners.{name}.test_augmentation: {type(made).__name__} computes no "
+                "embedding before it has seen the episode"
+            )
+        settings = list(self.config.settings)
+        if config.choose or name == next(iter(self.config.learners)):
+            settings.append(self.config.selection)
+        if config.train:
+            settings += [config.train.setting, config.train.validation]
+            made.check_classes(n_labelled)
+        for setting in settings:
+            made.check_ways(setting.n_way)
 
     def _check_tasks(self, arm: ArmConfig, name: str, learner: LearnerConfig) -> None:
         tasks = learner.train.tasks if learner.train else None
@@ -135,13 +138,10 @@ class Study:
         """The test episodes of each setting, by its label."""
         return {
             setting.label: EpisodeList(
-                self._test_seed(setting), sampler.classes(0, self.config.episodes)
+                self.examiner.seed(setting), sampler.classes(0, self.config.episodes)
             )
-            for setting, sampler in self.samplers.items()
+            for setting, sampler in self.examiner.samplers.items()
         }
-
-    def _test_seed(self, setting: Setting) -> int:
-        return derive_seed(self.config.episode_seed, "test", setting.label)
 
     def run(self) -> Outcome:
         """Compute every cell that is not finished yet."""
@@ -150,28 +150,36 @@ class Study:
     def compute(self, planned: Outcome) -> Outcome:
         """Compute every planned cell that is not finished yet."""
         self.executor.run(self.cells, self.config.study)
-        for cell in planned.learners.values():  # no training continues from these any more
-            cell.state_file.unlink(missing_ok=True)
+        for subject in planned.learners.values():  # no training continues from these any more
+            subject.source.state_file.unlink(missing_ok=True)
         return planned
 
-    def plan(self) -> Outcome:
-        """The cells of the study, each after all that it needs."""
+    def plan(self, *, tests: bool = True) -> Outcome:
+        """The cells of the study, each after all that it needs.
+
+        Args:
+            tests: false: only what is tested, trained and with chosen settings.
+        """
         planned = Outcome(self.config, self.cells)
         for seed in self.config.seeds:
             for name in self.config.arms:
-                self._plan_arm(name, seed, planned)
+                self._plan_arm(name, seed, planned, tests)
         return planned
 
-    def _plan_arm(self, name: str, seed: int, planned: Outcome) -> None:
+    def _plan_arm(self, name: str, seed: int, planned: Outcome, tests: bool) -> None:
         arm = self.config.arms[name]
         encoder = planned.encoders[name, seed] = self.arms.cell(name, arm, seed)
-        for latents, learner in self._conditions(arm):
+        for latents, learner in self._conditions(name):
             key = Key(name, seed, learner, latents)
-            source = planned.learners[key] = self._meta_trained(key, arm, encoder) or encoder
-            planned.tested[key] = self._wrong(key, source)
+            source = self._meta_trained(key, arm, encoder) or encoder
+            subject = planned.learners[key] = self.examiner.subject(key, source)
+            if not tests:
+                continue
+            planned.tested[key] = self.examiner.wrong(key, subject)
             if name not in planned.answers:
-                planned.answers[name] = self._answers(key, source)
-        planned.diagnoses[name, seed] = self._diagnosis(name, seed, encoder)
+                planned.answers[name] = self.examiner.answers(key, subject)
+        if tests:
+            planned.diagnoses[name, seed] = self._diagnosis(name, seed, encoder)
 
     def recompute(
         self, arm: str, learner: str, latents: str, setting: Setting
@@ -180,19 +188,19 @@ class Study:
 
         From the encoders and learners in the run folder, where they are; else these are trained.
         """
-        keys = [Key(arm, seed, learner, latents) for seed in self.config.seeds]
-        sources = []
-        for key in keys:
-            encoder = self.arms.cell(arm, self.config.arms[arm], key.seed)
-            sources.append(self._meta_trained(key, self.config.arms[arm], encoder) or encoder)
+        seeds = []
+        for seed in self.config.seeds:
+            key = Key(arm, seed, learner, latents)
+            encoder = self.arms.cell(arm, self.config.arms[arm], seed)
+            source = self._meta_trained(key, self.config.arms[arm], encoder) or encoder
+            seeds.append(self.examiner.subject(key, source))
         self.executor.run(self.cells, self.config.study)
-        pairs = zip(keys, sources, strict=True)
-        return np.stack([self._tested(key, source, [setting])[setting] for key, source in pairs])
+        return np.stack([self.examiner.count(subject, [setting])[setting] for subject in seeds])
 
-    def _conditions(self, arm: ArmConfig) -> Iterator[tuple[str, str]]:
+    def _conditions(self, arm: str) -> Iterator[tuple[str, str]]:
         """Yield (latents, learner's name)."""
-        for latents in arm.latents:
-            for learner in self.config.learners:
+        for latents in self.config.arms[arm].latents:
+            for learner in self.config.learners_of(arm):
                 yield latents, learner
 
     def _meta_trained(self, key: Key, arm: ArmConfig, encoder: Cell) -> Cell | None:
@@ -250,82 +258,13 @@ class Study:
         trained.learner.save(cell.learner_file)
         return {"history": progress.history}
 
-    def _wrong(self, key: Key, source: Cell) -> Cell:
-        """The cell of the numbers of wrong queries in all test episodes."""
-        learner = self.config.learners[key.learner]
-        depends = {
-            "cell": "wrong",
-            "latents": key.latents,
-            **learner.testing,
-            "settings": self._settings,
-            "episodes": self.config.episodes,
-            "episode_seed": self.config.episode_seed,
-        }
-
-        def work(cell: Cell) -> None:
-            wrong = self._tested(key, source, self.config.settings)
-            write_arrays(cell.folder / "wrong.npz", {s.label: wrong[s] for s in wrong})
-
-        name = f"wrong-{key.arm}-seed{key.seed}-{key.latents}-{key.learner}"
-        return self.cells.plan(name, depends, work, needs={"source": source})
-
-    def _tested(
-        self, key: Key, source: Cell, settings: Sequence[Setting]
-    ) -> dict[Setting, NDArray[np.unsignedinteger]]:
-        """Numbers of wrong queries ``[episodes]`` in the test episodes of each setting."""
-        model = load_learner(self.config.learners[key.learner], source, key.latents)
-        table = self._test_table(source, key.latents, model.to(self.device))
-        return {
-            setting: smallest(
-                wrong_queries(model, table, self.samplers[setting], self.config.episodes).numpy()
-            )
-            for setting in settings
-        }
-
-    def _answers(self, key: Key, source: Cell) -> Cell:
-        """The cell of the answers to the first test episode of the first setting."""
-        learner, setting = self.config.learners[key.learner], self.config.settings[0]
-        depends = {
-            "cell": "answers",
-            "latents": key.latents,
-            **learner.testing,
-            "setting": describe(setting),
-            "episode_seed": self.config.episode_seed,
-        }
-
-        def work(cell: Cell) -> None:
-            model = load_learner(learner, source, key.latents).to(self.device)
-            episode = self.samplers[setting][0].gather(self.splits.test.images)
-            with torch.no_grad():
-                predicted = model.logits(episode.to(torch.device(self.device)))[0].argmax(1).cpu()
-            Answers(
-                episode.support[0].numpy(),
-                episode.query[0].numpy(),
-                predicted.unflatten(0, (setting.n_way, setting.n_query)).numpy(),
-            ).save(cell.folder / "answers.npz")
-
-        return self.cells.plan(
-            f"answers-{key.arm}-seed{key.seed}-{key.latents}-{key.learner}",
-            depends,
-            work,
-            needs={"source": source},
-        )
-
-    def _test_table(self, source: Cell, latents: str, learner: Learner) -> Tensor:
-        """Images or embeddings of the test set; embeddings are kept for the arm's next learner."""
-        if learner.reads_images:
-            return table_for(learner, self.splits.test, self.device)
-        wanted = (source.folder, latents, learner.views)
-        if self._embedded is None or self._embedded[0] != wanted:
-            self._embedded = wanted, table_for(learner, self.splits.test, self.device)
-        return self._embedded[1]
-
     def _diagnosis(self, name: str, seed: int, encoder: Cell) -> Cell:
         """The cell of the measurements of an encoder's latents."""
         return self.cells.plan(
             f"diagnosis-{name}-seed{seed}",
             {
                 "cell": "diagnosis",
+                "version": 2,  # raise it when a measure comes to mean another number
                 "slices": describe(self._excited),
                 "measures": measures_in_use(),
             },

@@ -67,7 +67,8 @@ def columns(
     """The columns of :class:`.LearnerRow` for one condition, except those of its errors."""
     name, learner, latents, setting = condition
     arm, chosen = config.arms[name], config.learners[learner]
-    train = chosen.train if is_meta_trained(arm, chosen) else None
+    trained = config.learners[config.trained_as(learner)]
+    train = trained.train if is_meta_trained(arm, trained) else None
     batch_norm = settings_of(chosen.learner).get("batch_norm", "frozen")
     views = chosen.test_augmentation
     return {

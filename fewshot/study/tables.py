@@ -1,9 +1,10 @@
 """Markdown tables and sentences of a run's report."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from fewshot.study.published import Published
-from fewshot.study.rows import LakeRow, LatentsRow, LearnerRow, Pair, ResultRow, Row
+from fewshot.study.rows import LatentsRow, LearnerRow, Pair, ResultRow, Row
 from fewshot.study.text import (
     NONE,
     STANDS,
@@ -28,7 +29,8 @@ def study_table(rows: Sequence[ResultRow], published: Sequence[Published] = ()) 
     head = ["arm", "latents", "learner", "setting", "error %", interval_of(rows)]
     lines = [
         [
-            *_condition(row),
+            *_learner(row),
+            ways_and_shots(row),
             fixed(row.error),
             span(row.error_ci95),
             span(row.error_ci95_new_classes),
@@ -36,7 +38,7 @@ def study_table(rows: Sequence[ResultRow], published: Sequence[Published] = ()) 
         for row in grouped
     ]
     table = markdown([*head, "95 % for new classes"], lines)
-    return table + _pairs_of_report(grouped) + _published_table(rows, published)
+    return table + pairs_table(grouped) + _published_table(rows, published)
 
 
 def interval_of(rows: Sequence[Row], units: str = "episodes") -> str:
@@ -44,14 +46,24 @@ def interval_of(rows: Sequence[Row], units: str = "episodes") -> str:
     return "95 %" if len(rows[0].seeds) > 1 else f"95 % over {units}"
 
 
-def _condition(row: LearnerRow) -> list[str]:
-    return [row.arm, row.latents, row.learner, ways_and_shots(row)]
+def _learner(row: LearnerRow) -> list[str]:
+    return [row.arm, row.latents, row.learner]
 
 
-def _pairs_of_report(rows: Sequence[LearnerRow]) -> str:
+def pairs_table(
+    rows: Sequence[LearnerRow], test: Callable[[Any], str] = ways_and_shots, title: str = "setting"
+) -> str:
+    """Paired differences, and how many stand; empty if there are none.
+
+    Args:
+        rows: to show.
+        test: what a row was tested on, in words.
+        title: of that column.
+    """
     lines = [
         [
-            *_condition(row),
+            *_learner(row),
+            test(row),
             partner_label(row, pair),
             marked(pair, 2),
             span(pair.ci95, sign="+"),
@@ -64,7 +76,7 @@ def _pairs_of_report(rows: Sequence[LearnerRow]) -> str:
     ]
     if not lines:
         return ""
-    head = ["arm", "latents", "learner", "setting", "minus", "difference", interval_of(rows)]
+    head = ["arm", "latents", "learner", title, "minus", "difference", interval_of(rows)]
     head += ["95 % for new classes", "reduction %", "answers"]
     return f"\n{markdown(head, lines)}\n{counted(rows)}\n"
 
@@ -144,50 +156,6 @@ def _caution(n_seeds: int, pair: Pair) -> str:
     if pair.seeds_for_half is None:
         return f"{two}. More seeds would not halve the interval; more episodes would narrow it."
     return f"{two}. Half the interval would take about {pair.seeds_for_half} seeds."
-
-
-def lake_table(
-    rows: Sequence[LakeRow], published: Sequence[Published], task: str, trials: int
-) -> str:
-    """Rows of Lake's task and the errors that others report.
-
-    Args:
-        rows: to show.
-        published: errors on Lake's own runs.
-        task: whose runs they are.
-        trials: of one seed.
-    """
-    head = ["arm", "latents", "learner", "error %", "95 %", "95 % for other runs", "each seed"]
-    lines = [
-        [
-            row.arm,
-            row.latents,
-            row.learner,
-            fixed(row.error),
-            span(row.error_ci95),
-            span(row.error_ci95_runs),
-            " ".join(map(fixed, row.error_by_seed)),
-        ]
-        for row in rows
-    ]
-    reported = [
-        [p.name, fixed(error, 1), p.source or ""]
-        for p in sourced(published)
-        for error in p.errors.values()
-    ]
-    several = len(rows[0].seeds) > 1
-    over = "seeds and " if several else ""
-    wilson = "" if several else " (Wilson's, for errors)"
-    return (
-        f"{task}: {rows[0].runs} runs, {trials} trials, 20-way one-shot within one alphabet.\n\n"
-        + markdown(head, lines)
-        + f"\n95 %: over {over}trials, for these runs{wilson}; also of differences. The trials of "
-        f"a run share their characters, so that these are too narrow for other runs. 95 % for "
-        f"other runs: over {over}runs, for other alphabets and drawers.\n"
-        + _pairs_of_report(rows)
-        + "\n"
-        + markdown(["published, on Lake's own 20 runs", "error %", "source"], reported)
-    )
 
 
 def latents_table(rows: Sequence[LatentsRow], published: Sequence[Published] = ()) -> str:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from guided.errors import InputError
 from guided.metrics.factor_arrays import Discrete, Floats, as_categories, checked
-from guided.metrics.probe import fitted_probe
+from guided.metrics.probe import linear_probe_wrong
 
 BATCH = 64
 
@@ -103,8 +103,8 @@ def beta_vae_score(
     features = _in_order(differences, factor)
     train = slice(0, points * 2 // 3)
     test = slice(train.stop, None)
-    probe = fitted_probe(features[train], factor[train])
-    return float(probe.score(features[test], factor[test]))
+    wrong = linear_probe_wrong((features[train], factor[train]), (features[test], factor[test]))
+    return float(1 - wrong.mean())
 
 
 def factor_vae_score(

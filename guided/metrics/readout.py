@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from guided.metrics.factor_arrays import Discrete, as_categories, checked, split
-from guided.metrics.probe import fitted_probe
+from guided.metrics.probe import linear_probe_scores
 
 
 def explicitness(
@@ -37,17 +37,18 @@ def explicitness(
     Raises:
         InputError: the arrays do not fit, are not finite, or a factor is constant.
     """
+    from scipy.special import softmax
     from sklearn.metrics import roc_auc_score
 
     codes, factors = checked(codes, factors)
     train, test = split(len(codes), seed)
     areas = []
     for labels in as_categories(factors, discrete, factor_bins).T:
-        probe = fitted_probe(codes[train], labels[train])
-        probabilities = probe.predict_proba(codes[test])
+        values, scores = linear_probe_scores((codes[train], labels[train]), codes[test])
+        probabilities = softmax(scores, axis=1)
         of_values = [
             roc_auc_score(labels[test] == value, probabilities[:, i])
-            for i, value in enumerate(probe.classes_)
+            for i, value in enumerate(values)
             if 0 < (labels[test] == value).mean() < 1
         ]
         areas.append(np.mean(of_values))

@@ -100,7 +100,7 @@ def test_contradictions_are_named_before_anything_is_written(
         ("--pretrain.steps=0", "pretrain.steps: expected at least 1, got 0"),
         ("--study.name=x", "study.name: there is only the value tiny, which has no keys"),
         ("--settings.4.n_way=3", "settings.4: expected the position in a list of 1, from 0"),
-        ("--draw", "draw: expected a value: --draw VALUE"),
+        ("--drawn", "drawn: expected a value: --drawn VALUE"),
         ("stray", "unexpected argument stray: expected FILE.yaml or --key value"),
         ("-x", "unexpected argument -x"),
     ],

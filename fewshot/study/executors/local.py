@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from fewshot.study.cells import Cells, Task
 from fewshot.study.executors.base import Executor, Queue, refuse
+from fewshot.study.executors.origin import worker_context
 from fewshot.study.executors.progress import Progress
 from guided.errors import InputError
 from guided.malloc import reuse_memory
@@ -77,12 +78,7 @@ class _Worker:
         self.future: Future[None] | None = None
 
     def _new_pool(self) -> ProcessPoolExecutor:
-        methods = multiprocessing.get_all_start_methods()
-        context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
-        if context.get_start_method() == "forkserver":
-            # Imported once, in the process that workers are forked from: torch takes seconds.
-            context.set_forkserver_preload(["fewshot.study.plans"])
-        return ProcessPoolExecutor(1, context, _prepare, (self._plan, self._card))
+        return ProcessPoolExecutor(1, worker_context(), _prepare, (self._plan, self._card))
 
     def start(self, task: Task) -> None:
         self.task, self.future = task, self._pool.submit(_compute, task.cell.digest)

@@ -16,9 +16,9 @@ from fewshot.evaluation import CHUNK_IMAGES
 from fewshot.learners.base import Learner
 from fewshot.study.cells import Cell, Cells
 from fewshot.study.config import StudyConfig
-from fewshot.study.counts import Counts
+from fewshot.study.counts import Wrong
 from fewshot.study.lake.runs import N_CHARACTERS, LakeRuns
-from fewshot.study.outcome import Outcome, load_learner
+from fewshot.study.outcome import Outcome, Subject
 from fewshot.study.rows import Key, RowKey
 from guided.encoder import provenance
 from guided.errors import InputError
@@ -119,26 +119,27 @@ def predicted_classes(
 
 @dataclass(frozen=True)
 class Classified:
-    """Answers of every learner to all runs.
+    """Answers of every learner to all runs of one kind.
 
     Attributes:
+        runs: the task.
         predicted: for each key the positions ``[R, 20]``; right is 0, 1 … 19.
     """
 
+    runs: LakeRuns
     predicted: dict[Key, NDArray[np.int64]]
 
-    def counts(self) -> Counts:
-        """1 for each wrong answer, ``[seeds, runs, 20]`` for each arm, learner and latents."""
+    @property
+    def wrong(self) -> dict[RowKey, Wrong]:
+        """1 for each wrong answer, ``[seeds, runs, 20]`` by the key of the row."""
         found: dict[RowKey, list[NDArray[np.bool_]]] = {}
         for key, predicted in self.predicted.items():
-            wrong = predicted != np.arange(N_CHARACTERS)
-            row = (key.arm, key.learner, key.latents, SETTING.label)
-            found.setdefault(row, []).append(wrong)
-        return Counts({key: np.stack(seeds).astype(np.uint8) for key, seeds in found.items()})
+            row = (key.arm, key.learner, key.latents, SETTING.label, self.runs.source)
+            found.setdefault(row, []).append(predicted != np.arange(N_CHARACTERS))
+        return {key: np.stack(seeds).astype(np.uint8) for key, seeds in found.items()}
 
 
 def plan_runs(
-    config: StudyConfig,
     outcome: Outcome,
     learners: Sequence[str],
     runs: LakeRuns,
@@ -147,43 +148,33 @@ def plan_runs(
     """The cells of the answers to the runs, by every encoder and learner of a planned study.
 
     Args:
-        config: of the study.
-        outcome: its planned cells.
+        outcome: the planned cells of a study.
         learners: those to use.
         runs: the task.
         device: where to compute.
     """
     return {
-        key: _classified(config, key, source, runs, outcome.cells, device)
-        for key, source in outcome.learners.items()
+        key: _classified(key, subject, runs, outcome.cells, device)
+        for key, subject in outcome.learners.items()
         if key.learner in learners
     }
 
 
-def read_answers(cells: Mapping[Key, Cell]) -> Classified:
-    """The answers in finished cells."""
+def read_answers(runs: LakeRuns, cells: Mapping[Key, Cell]) -> Classified:
+    """The answers to runs in finished cells."""
     predicted = {}
     for key, cell in cells.items():
         with np.load(cell.folder / "predicted.npz") as stored:
             predicted[key] = stored["predicted"]
-    return Classified(predicted)
+    return Classified(runs, predicted)
 
 
-def _classified(
-    config: StudyConfig, key: Key, source: Cell, runs: LakeRuns, cells: Cells, device: str
-) -> Cell:
-    learner = config.learners[key.learner]
-    depends = {
-        "cell": "lake",
-        "latents": key.latents,
-        **learner.testing,
-        "images": runs.digest,
-    }
+def _classified(key: Key, subject: Subject, runs: LakeRuns, cells: Cells, device: str) -> Cell:
+    depends = {"cell": "lake", **subject.depends, "images": runs.digest}
 
     def work(cell: Cell) -> None:
-        model = load_learner(learner, source, key.latents).to(device)
-        predicted = predicted_classes(model, runs.episodes, device)
+        predicted = predicted_classes(subject.load().to(device), runs.episodes, device)
         write_arrays(cell.folder / "predicted.npz", {"predicted": predicted})
 
-    name = f"lake-{key.arm}-seed{key.seed}-{key.latents}-{key.learner}"
-    return cells.plan(name, depends, work, needs={"source": source})
+    name = f"lake-{runs.source}-{key.arm}-seed{key.seed}-{key.latents}-{key.learner}"
+    return cells.plan(name, depends, work, needs=subject.needs)

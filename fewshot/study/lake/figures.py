@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fewshot.study.figures import arm_colours, condition_label
-from fewshot.study.lake.runs import LakeRuns
+from fewshot.study.lake.runs import SOURCES, TITLES, LakeRuns
 from fewshot.study.published import Published
 from fewshot.study.rows import LakeRow
 from fewshot.study.text import sourced
@@ -19,35 +19,49 @@ if TYPE_CHECKING:
 GAP = 3  # pixels between images of a contact sheet
 
 
-def lake_figure(rows: Sequence[LakeRow], published: Sequence[Published], task: str) -> "Figure":
-    """A bar for each row's error with its interval; a line for each published error."""
+def lake_figure(rows: Sequence[LakeRow], published: Sequence[Published]) -> "Figure":
+    """Bars for each arm and learner, one for each kind of runs; a line for each published error."""
     from matplotlib.figure import Figure
 
     colours = arm_colours(rows)
+    labels = list(dict.fromkeys(map(condition_label, rows)))
+    kinds = [source for source in SOURCES if source in {row.source for row in rows}]
+    width = 0.7 / len(kinds)
     figure = Figure(figsize=(5 + 0.42 * len(rows), 6), layout="constrained")
     axes = figure.subplots()
-    errors = np.array([row.error for row in rows])
-    low, high = np.array([row.error_ci95 or (row.error, row.error) for row in rows]).T
-    axes.bar(
-        range(len(rows)),
-        errors,
-        yerr=[errors - low, high - errors],
-        color=[colours[row.arm] for row in rows],
-        ecolor="0.2",
-        capsize=3,
-        width=0.7,
-    )
-    axes.set_xticks(range(len(rows)), [condition_label(row) for row in rows], fontsize=8)
+    highest = 0.0
+    for i, kind in enumerate(kinds):
+        shown = [row for row in rows if row.source == kind]
+        errors = np.array([row.error for row in shown])
+        low, high = np.array([row.error_ci95 or (row.error, row.error) for row in shown]).T
+        place = np.array([labels.index(condition_label(row)) for row in shown])
+        axes.bar(
+            place + (i - (len(kinds) - 1) / 2) * width,
+            errors,
+            yerr=[errors - low, high - errors],
+            color=[colours[row.arm] for row in shown],
+            alpha=0.5 if kind == "drawn" and len(kinds) > 1 else 1,
+            ecolor="0.2",
+            capsize=3,
+            width=width,
+        )
+        highest = max(highest, high.max())
+    axes.set_xticks(range(len(labels)), labels, fontsize=8)
     axes.tick_params(axis="x", rotation=40)
     for label in axes.get_xticklabels():
         label.set(ha="right", rotation_mode="anchor")
     levels = {p.name: error for p in sourced(published) for error in p.errors.values()}
-    axes.set_xlim(-0.6, len(rows) - 0.4)
-    axes.set_ylim(0, min(100, 5 + max(high.max(), *levels.values())))
+    axes.set_xlim(-0.6, len(labels) - 0.4)
+    axes.set_ylim(0, min(100, 5 + max([highest, *levels.values()])))
     axes.set_ylabel("error in %, 95 %")
     axes.spines[["top", "right"]].set_visible(False)
-    title = f"{task}\n{rows[0].trials} trials; lines: published, on Lake's own runs"
-    figure.suptitle(title, fontsize=9)
+    pale = ["", ", pale"] if len(kinds) > 1 else [""]
+    trials = {row.source: row.trials for row in rows}
+    title = [
+        f"{TITLES[kind]}: {trials[kind]} trials{p}" for kind, p in zip(kinds, pale, strict=True)
+    ]
+    lines = "lines: published, on Lake's own runs"
+    figure.suptitle("\n".join([*title, lines]), fontsize=9)
     _lines(axes, levels)
     return figure
 

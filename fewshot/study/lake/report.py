@@ -1,22 +1,26 @@
 """Lake's task: rows, table and files, beside the errors that others report."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
 
 from fewshot.statistics import Crossed, Errors, Interval
 from fewshot.study.cells import Seconds
+from fewshot.study.choices import Choice, choices_table
 from fewshot.study.config import StudyConfig
 from fewshot.study.counts import Counts
 from fewshot.study.lake.classify import SETTING, Classified
 from fewshot.study.lake.figures import lake_figure, run_figure
-from fewshot.study.lake.runs import LakeRuns
+from fewshot.study.lake.tables import lake_table
 from fewshot.study.published import Published
 from fewshot.study.report import write_pages
 from fewshot.study.result import Result, provenance
 from fewshot.study.rows import LakeRow, rounded
 from fewshot.study.scores import columns, scored
-from fewshot.study.tables import lake_table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _KEY = f"{SETTING.label} within alphabet"
 
@@ -40,14 +44,22 @@ class LakeResult(Result[LakeRow]):
     file_name = "lake.json"
     counts_name = "lake.npz"
 
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any], output: Path | None = None) -> Self:
+        # In files of earlier versions all rows were of one kind of runs, named once.
+        once = {"source": "own" if content.get("source") == "all_runs.zip" else "drawn"}
+        return super().from_json(
+            {**content, "rows": [once | row for row in content["rows"]]}, output
+        )
+
     @staticmethod
     def score(rows: Sequence[LakeRow], counts: Counts) -> list[LakeRow]:
         return score_runs(rows, counts)
 
     @property
     def table(self) -> str:
-        """Whose runs they are, the rows, and the errors that others report, as Markdown."""
-        return lake_table(self.rows, self.published, self.facts["task"], self.facts["trials"])
+        """Whose runs they are, the rows beside what others report, and what was chosen."""
+        return lake_table(self.rows, self.published) + choices_table(self.choices)
 
 
 def binomial_ci95(error: float, trials: int) -> Interval:
@@ -88,23 +100,22 @@ def _over_runs(errors: Errors) -> Interval | None:
 
 
 def lake_rows(config: StudyConfig, counts: Counts) -> list[LakeRow]:
-    """One row for each arm, learner and latents."""
-    conditions = [(arm, learner, latents, SETTING) for arm, learner, latents, _ in counts.wrong]
-    rows = [
-        LakeRow(**columns(config, condition, conditions), runs=n_runs, trials=n_runs * n_tests)
-        for condition, (_, n_runs, n_tests) in zip(
-            conditions, (wrong.shape for wrong in counts.wrong.values()), strict=True
-        )
-    ]
+    """One row for each arm, learner, latents and kind of runs."""
+    conditions = [(arm, learner, latents, SETTING) for arm, learner, latents, *_ in counts.wrong]
+    rows = []
+    for condition, (key, wrong) in zip(conditions, counts.wrong.items(), strict=True):
+        _, runs, tests = wrong.shape
+        described = columns(config, condition, conditions)
+        rows.append(LakeRow(**described, source=key[-1], runs=runs, trials=runs * tests))
     return score_runs(rows, counts)
 
 
 def write_lake_report(
     config: StudyConfig,
-    classified: Classified,
-    runs: LakeRuns,
+    classified: Sequence[Classified],
     output: Path,
     *,
+    choices: Sequence[Choice],
     seconds: Seconds,
     device: str = "cpu",
 ) -> LakeResult:
@@ -112,38 +123,40 @@ def write_lake_report(
 
     Args:
         config: of the command.
-        classified: answers of every arm, seed and learner.
-        runs: the task.
+        classified: answers of every arm, seed and learner to each kind of runs.
         output: the run folder.
+        choices: settings that were chosen on the validation classes.
         seconds: of the study and of classifying.
         device: where it was computed.
     """
-    counts = classified.counts()
+    counts = Counts({key: wrong for answers in classified for key, wrong in answers.wrong.items()})
     counts.save(output / LakeResult.counts_name)
+    kinds = [answers.runs for answers in classified]
     result = LakeResult(
         study=config.study,
         rows=tuple(lake_rows(config, counts)),
+        choices=tuple(choices),
         published=PUBLISHED,
         seconds=seconds.total,
         seconds_reused=seconds.reused,
         facts={
-            "task": runs.title,
-            "source": runs.source,
-            "trials": runs.trials,
-            "run_names": list(runs.names),
-            "images": runs.digest,
+            "runs": {r.source: {"images": r.digest, "names": list(r.names)} for r in kinds},
             **provenance(config, device),
         },
         output=output,
     )
-    figures = {"lake": lake_figure(result.rows, PUBLISHED, runs.title)}
-    for key, predicted in classified.predicted.items():
-        # One for each arm: the first of its seeds, latents and learners.
-        if f"lake/{key.arm}" not in figures:
-            title = f"{key.arm}, {key.learner}" + (
-                "" if key.latents == "all" else f" on {key.latents}"
-            )
-            title += f", seed {key.seed}; {runs.names[0]}"
-            figures[f"lake/{key.arm}"] = run_figure(runs, predicted, title)
+    figures = {"lake": lake_figure(result.rows, PUBLISHED), **_sheets(classified[0])}
     write_pages(output, "lake", {"lake": result.table}, figures)
     return result.save()
+
+
+def _sheets(classified: Classified) -> "dict[str, Figure | None]":
+    """The first run and the answers to it, for the first seed, latents and learner of each arm."""
+    runs = classified.runs
+    figures: dict[str, Figure | None] = {}
+    for key, predicted in classified.predicted.items():
+        if f"lake/{key.arm}" not in figures:
+            latents = "" if key.latents == "all" else f" on {key.latents}"
+            title = f"{key.arm}, {key.learner}{latents}, seed {key.seed}; {runs.names[0]}"
+            figures[f"lake/{key.arm}"] = run_figure(runs, predicted, title)
+    return figures

@@ -18,12 +18,12 @@ from fewshot.study.run import Study
 
 
 class LakeStudy:
-    """Computes a study's cells inside a run folder and classifies Lake's runs with them.
+    """Computes a study's trainings inside a run folder and classifies Lake's runs with them.
 
     Args:
         config: the study and, in a subclass, how the runs were chosen; stored with the result.
         splits: the dataset's banks.
-        runs: the task.
+        runs: the task: one or both of Lake's own runs and drawn ones.
         output: the run folder; cells of a finished study in it are reused.
         learners: names of those that classify; by default all that answer 20-way episodes.
         device: where to compute.
@@ -39,7 +39,7 @@ class LakeStudy:
         self,
         config: StudyConfig,
         splits: Splits,
-        runs: LakeRuns,
+        runs: Sequence[LakeRuns],
         output: Path,
         *,
         learners: Sequence[str] | None = None,
@@ -58,15 +58,14 @@ class LakeStudy:
         self.study.compute(outcome)
         return write_lake_report(
             self.config,
-            read_answers(answers),
-            self.runs,
+            [read_answers(*pair) for pair in zip(self.runs, answers, strict=True)],
             self.output,
+            choices=[choice for choice in outcome.choices if choice.learner in self.learners],
             seconds=outcome.seconds,
             device=self.device,
         )
 
-    def plan(self) -> tuple[Outcome, dict[Key, Cell]]:
-        """The cells of the study, and those of its answers to the runs."""
-        outcome = self.study.plan()
-        answers = plan_runs(self.config, outcome, self.learners, self.runs, self.device)
-        return outcome, answers
+    def plan(self) -> tuple[Outcome, list[dict[Key, Cell]]]:
+        """The trainings and choices of the study, and its answers to each kind of runs."""
+        outcome = self.study.plan(tests=False)
+        return outcome, [plan_runs(outcome, self.learners, runs, self.device) for runs in self.runs]

@@ -29,6 +29,13 @@ FIRST = "run01/training/class01.png"
 URL = "https://github.com/brendenlake/omniglot/tree/master/python/one-shot-classification"
 REMEDY = f"get all_runs.zip of {URL}"
 
+Source = Literal["own", "drawn"]
+SOURCES: tuple[Source, ...] = ("own", "drawn")
+TITLES: dict[Source, str] = {
+    "own": "Lake's own runs",
+    "drawn": "runs drawn like Lake's from the evaluation characters; not his",
+}
+
 
 @dataclass(frozen=True)
 class LakeRuns:
@@ -38,22 +45,20 @@ class LakeRuns:
         episodes: uint8, support and query ``[R, 20, 1, 1, H, W]``, ink 255 on 0; the query of a
             position is the test image of that position's character.
         names: of the runs.
-        source: Lake's own, or drawn here.
+        source: Lake's own, or drawn here like them.
     """
 
     episodes: Episodes
     names: tuple[str, ...]
-    source: Literal["all_runs.zip", "drawn"]
+    source: Source
 
     def __len__(self) -> int:
         return len(self.names)
 
     @property
     def title(self) -> str:
-        """Heading that names their origin."""
-        if self.source == "drawn":
-            return "runs drawn like Lake's from the evaluation characters; not his"
-        return "Lake's own runs"
+        """Words that name their origin."""
+        return TITLES[self.source]
 
     @property
     def trials(self) -> int:
@@ -106,7 +111,7 @@ def read_runs(container: Path, size: int) -> LakeRuns:
     files = [ImageFile(container, prefix + name) for name in ordered]
     images, _ = decode(files, size=(size, size), channels=1, invert=True, title="Lake's runs")
     support, query = images.unflatten(0, (2, N_RUNS, N_CHARACTERS, 1))
-    return LakeRuns(Episodes(support, query), tuple(runs), "all_runs.zip")
+    return LakeRuns(Episodes(support, query), tuple(runs), "own")
 
 
 def _prefix(container: Path, names: set[str]) -> str:

@@ -32,7 +32,7 @@ from guided.training.classifier import train_classifier
 from guided.training.config import PretrainConfig
 from guided.training.pretrain import build_model, pretrain
 
-FORMAT = 3  # part of every digest: raise it when the same configuration comes to mean new numbers
+FORMAT = 4  # part of every digest: raise it when the same configuration comes to mean new numbers
 
 
 class ProbeStudy:

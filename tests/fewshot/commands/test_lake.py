@@ -109,7 +109,7 @@ def done(data, shared_cache, tmp_path_factory):
         patch.setenv("FEWSHOT_CACHE", str(shared_cache))
         quiet("compare", *arguments)
         config, before = (run / "config.yaml").read_text(), cells()
-        printed = quiet("lake", *arguments, "--draw", "true", "--runs", "6", "--run_seed", "4")
+        printed = quiet("lake", *arguments, "--drawn", "6", "--run_seed", "4")
         assert (run / "config.yaml").read_text() == config, "compare can go on from it"
         classified = cells()
         assert before.items() <= classified.items(), "the study was not computed again"
@@ -132,28 +132,33 @@ def splits(data, cache):
 def test_rows_print_files_and_log_agree(done):
     results, rows = done.results, done.results["rows"]
     title = "runs drawn like Lake's from the evaluation characters; not his: 6 runs, 120 trials"
-    assert done.printed.count(title) == 2
-    assert (results["source"], results["trials"], len(results["run_names"])) == ("drawn", 120, 6)
-    assert all(name.startswith(("Angelic", "Tengwar")) for name in results["run_names"])
+    assert title in done.printed
+    assert "Lake's own runs are not found, so drawn ones alone are used; get all_" in done.printed
+    (names,) = [runs["names"] for kind, runs in results["runs"].items() if kind == "drawn"]
+    assert len(names) == 6
+    assert all(name.startswith(("Angelic", "Tengwar")) for name in names)
     assert "five: left out, MAML.n_way is 3, Lake's task is 20-way" in done.printed
     table = (done.run / "lake.md").read_text()
     assert table in done.printed
-    assert "| people | 4.5 | Lake et al. 2015 |" in table
+    assert "| people (Lake et al. 2015) | 4.5 |" in table
     expected = {(*c, learner) for c in CONDITIONS for learner in ("prototypical", "ridge")}
     assert {(row["arm"], row["latents"], row["learner"]) for row in rows} == expected
     assert len(rows) == len(expected)
     for row in rows:
-        assert (row["runs"], row["trials"], row["seeds"]) == (6, 120, [0, 1])
+        assert (row["source"], row["runs"], row["trials"]) == ("drawn", 6, 120)
+        assert row["seeds"] == [0, 1]
         assert len(row["error_by_seed"]) == 2
         low, high = row["error_ci95"]
         assert low < row["error"] < high
         assert [pair["partner"] for pair in row["pairs"]] == ["vae"] * (row["arm"] != "vae")
-        assert f"| {row['learner']} | {row['error']:.2f} | {low:.2f} … {high:.2f} |" in table
+        assert (
+            f", {row['learner']} | – | – | {row['error']:.2f} | {low:.2f} … {high:.2f} |" in table
+        )
     assert results["published"] == [figures.to_json() for figures in PUBLISHED]
     assert results["versions"]["torch"]
     assert results["hardware"]["processor"]
     assert results["seconds"] > 0
-    assert results["config"]["runs"] == 6
+    assert results["config"]["drawn"] == 6
     pictures = {"lake", "lake/pixels", "lake/vae", "lake/guided"}
     for name in pictures:
         with Image.open(done.run / f"{name}.png") as picture:
@@ -188,7 +193,7 @@ def test_errors_are_those_of_the_saved_encoders(done, splits):
 
 @pytest.mark.usefixtures("cache")
 @pytest.mark.parametrize("where", ["found", "named"])
-def test_lakes_own_runs(data, lake_folder, tmp_path, write, where):
+def test_lakes_own_runs_and_drawn_ones(data, lake_folder, tmp_path, write, where):
     """Pixels tell the archive's characters apart; random networks do not always."""
     arms = {"pixels": {"encoder": "pixels"}, "random": {"encoder": "random"}}
     config = STUDY | {"arms": arms, "baseline": "pixels", "seeds": [0], "learners": PROTOTYPICAL}
@@ -202,15 +207,27 @@ def test_lakes_own_runs(data, lake_folder, tmp_path, write, where):
         (root / "all_runs").symlink_to(lake_folder)
         named = ()
     run = tmp_path / "run"
-    printed = quiet("lake", write(config), "--output", run, "--data_root", root, *named)
-    assert printed.count("Lake's own runs: 20 runs, 400 trials") == 2
+    arguments = ("lake", write(config), "--output", run, "--data_root", root, *named)
+    printed = quiet(*arguments, "--drawn", 4)
+    assert "Lake's own runs: 20 runs, 400 trials" in printed
+    assert "not his: 4 runs, 80 trials" in printed
     results = json.loads((run / "lake.json").read_text())
-    assert results["source"] == "all_runs.zip"
-    pixels, random = results["rows"]
+    pixels, random, *drawn = results["rows"]
+    assert [row["source"] for row in results["rows"]] == ["own", "own", "drawn", "drawn"]
     assert (pixels["error"], pixels["error_by_seed"]) == (0, [0])
     assert pixels["error_ci95"] == pytest.approx([0, 0.951], abs=1e-3), "Wilson's"
     assert 0 < random["error"] < 95
-    assert results["images"] == read_runs(archive, 16).digest
+    assert results["runs"]["own"]["images"] == read_runs(archive, 16).digest
+    # The same encoders serve both; each kind alone gives the same rows.
+    assert len(list(run.glob("cells/encoder-*"))) == 2
+    cells = set(run.glob("cells/*"))
+    for kind, rows in (("own", [pixels, random]), ("drawn", drawn)):
+        given = () if kind == "drawn" else named
+        count = ("--drawn", 4) if kind == "drawn" else ()
+        quiet(*arguments[:6], *given, "--runs", f"[{kind}]", *count)
+        alone = json.loads((run / "lake.json").read_text())["rows"]
+        assert [row | {"pairs": []} for row in alone] == [row | {"pairs": []} for row in rows]
+    assert set(run.glob("cells/*")) == cells
 
 
 @pytest.fixture
@@ -238,21 +255,21 @@ def omniglot_with(**init_args):
         (omniglot_with(split="vinyals"), "Omniglot.split: vinyals trains on"),
         (omniglot_with(rotations="all"), "Omniglot.rotations: all turns test characters"),
         ({"learners": {"five": STUDY["learners"]["five"]}}, "learners: none answers 20-way"),
-        ({"runs": 0}, "runs: expected at least 1, got 0"),
+        ({"drawn": 0}, "drawn: expected at least 1, got 0"),
         ({"run_seed": -1}, "run_seed: expected >= 0, got -1"),
+        ({"runs": []}, "runs: expected own, drawn or both, got []"),
+        ({"runs": ["own", "own"]}, "runs: expected own, drawn or both"),
+        ({"runs": ["his"]}, "runs.0: expected one of own, drawn, got his"),
+        ({"runs": ["own", "drawn"]}, "runs: own, but no all_runs.zip in"),
         ({"archive": "nowhere.zip"}, "archive: nowhere.zip not found"),
-        ({"archive": "x.zip", "draw": True}, "draw: either runs are drawn or they are those"),
-        ({"archive": "lake", "runs": 40}, "expected 20 and 0, or draw: true"),
-        ({"archive": "lake", "run_seed": 1}, "expected 20 and 0, or draw: true"),
+        ({"archive": "x.zip", "runs": ["drawn"]}, "archive: x.zip holds Lake's own runs, which"),
+        ({"runs": ["own"], "drawn": 40}, "drawn, run_seed: for drawn runs, which runs leaves out"),
+        ({"runs": ["own"], "run_seed": 1}, "drawn, run_seed: for drawn runs"),
     ],
 )
-def test_impossible_settings_before_anything_is_read(
-    refused, lake_folder, monkeypatch, config, message
-):
+def test_impossible_settings_before_anything_is_read(refused, monkeypatch, config, message):
     """Also data whose test characters could have been seen in training."""
     monkeypatch.setattr(Omniglot, "splits", None)
-    if config.get("archive") == "lake":
-        config = config | {"archive": str(lake_folder)}
     assert message in refused(config)
 
 
@@ -306,7 +323,7 @@ def test_an_encoder_that_may_have_seen_the_characters(refused, from_file, comman
 def test_any_encoder(from_file, data, write, tmp_path, says):
     config = STUDY | from_file(**({"dataset": STUDY["dataset"]} if says else {}))
     run = tmp_path / "run"
-    printed = quiet("lake", write(config), "--output", run, "--data_root", data, "--runs", 3)
+    printed = quiet("lake", write(config), "--output", run, "--data_root", data, "--drawn", 3)
     unsaid = "encoder.safetensors does not record on which characters it was trained"
     assert (unsaid in printed) == (not says)
     (row,) = json.loads((run / "lake.json").read_text())["rows"]

@@ -51,6 +51,8 @@ def inputs(learner, images, make_episodes):
     """Episodes of all kinds that a learner takes."""
     if learner.adapts_encoder:
         return [images]
+    if learner.beside_embedding is not None:
+        return [images, images.map(learner.embedding)]
     drawn = make_episodes(5, 4, 2, 3, d=8)
     return [images, Episodes(drawn.support.float(), drawn.query.float())]
 
@@ -132,7 +134,7 @@ def test_uint8_images_and_embeddings_give_the_same_logits(learner, bank, images)
     expected = learner.logits(images)
     close(learner.logits(images.map(lambda x: (255 * x).round().byte())), expected, 1e-5)
     if not learner.adapts_encoder:
-        close(learner.logits(images.map(learner.encoder)), expected, 1e-5)
+        close(learner.logits(images.map(learner.embedding)), expected, 1e-5)
 
 
 @each_class
@@ -152,9 +154,11 @@ def test_own_weights_survive_their_file(cls, encoder, images, tmp_path):
 
 @pytest.mark.parametrize("cls", [cls for cls in LEARNERS if not cls.adapts_encoder])
 def test_identical_or_zero_embeddings_give_finite_logits_and_gradients(cls, encoder):
-    support = torch.zeros(2, 4, 3, 8, requires_grad=True)
-    episodes = Episodes(support, torch.randn(2, 4, 2, 8))
-    loss = made(cls, encoder).logits(episodes).logsumexp(2).sum()
+    learner = made(cls, encoder)
+    width = learner.embedding(torch.zeros(1, 1, 16, 16)).shape[1]
+    support = torch.zeros(2, 4, 3, width, requires_grad=True)
+    episodes = Episodes(support, torch.randn(2, 4, 2, width))
+    loss = learner.logits(episodes).logsumexp(2).sum()
     loss.backward()
     assert loss.isfinite()
     assert support.grad.isfinite().all()
@@ -164,6 +168,9 @@ def test_identical_or_zero_embeddings_give_finite_logits_and_gradients(cls, enco
     ("name", "setting", "value"),
     [
         *(("BaselinePlusPlus", key, 0) for key in ("scale", "steps", "learning_rate")),
+        *(("DeformationMatching", key, 0) for key in ("weight", "spread")),
+        ("DeformationMatching", "context", 2),
+        *(("DeformationMatching", key, -1) for key in ("blur", "stiffness", "window")),
         ("LinearProbe", "penalty", 0),
         *(("R2D2", key, 0) for key in ("penalty", "scale")),
         *(("MAML", key, 0) for key in ("steps", "evaluation_steps")),

@@ -8,7 +8,9 @@ from functools import partial
 import numpy as np
 import pytest
 
+import fewshot
 from fewshot.cli import main
+from fewshot.config.load import override
 from fewshot.learners import Prototypical
 from fewshot.study import ArmConfig, LearnerConfig, StudyConfig, StudyResult
 from fewshot.study.counts import Counts
@@ -71,6 +73,43 @@ def test_a_study_of_which_nothing_is_paired(study, write, tmp_path, capsys):
     (row,) = StudyResult.load(tmp_path / "run").rows
     assert row.pairs == ()
     assert not (tmp_path / "run" / "paired_differences.png").exists()
+
+
+def test_an_arm_may_have_a_backbone_and_learners_of_its_own(study, write, tmp_path, fails):
+    wide = {"class_path": "Conv4", "init_args": {"width": 12, "downsample": "stride"}}
+    study["arms"] = {"random": {"encoder": "random"}}
+    study["arms"]["wide"] = {"encoder": "random", "backbone": wide}
+    study["arms"]["pixels"] = {"encoder": "pixels"}
+    plain = {"learner": {"class_path": "Prototypical"}}
+    study["learners"] = {"all": plain, "some": plain | {"arms": ["wide"], "baseline": "all"}}
+    study |= {"seeds": [0], "baseline": "random"}
+    result = fewshot.compare(write(study), output=tmp_path / "run")
+    pairs = {
+        (row.arm, row.learner): [(pair.by, pair.partner) for pair in row.pairs]
+        for row in result.rows
+    }
+    assert pairs == {
+        ("random", "all"): [],
+        ("wide", "all"): [("arm", "random")],
+        ("wide", "some"): [("learner", "all")],
+        ("pixels", "all"): [("arm", "random")],
+    }
+    for name, width in (("random", 8), ("wide", 12)):
+        (folder,) = (tmp_path / "run" / "cells").glob(f"encoder-{name}-*")
+        weights = Encoder.load(folder / "encoder.safetensors").backbone.state_dict()
+        assert next(w for w in weights.values() if w.ndim == 4).shape[0] == width
+    for key, value, message in (
+        (
+            "arms.pixels.backbone",
+            wide,
+            "arms.pixels.backbone: a pixels encoder has none",
+        ),
+        ("learners.some.arms", ["nobody"], "learners.some.arms: no arm is called 'nobody'"),
+        ("learners.all.arms", ["wide"], "arms.pixels: no learner names it"),
+    ):
+        values = copy.deepcopy(study)
+        override(values, key, value)
+        assert message in fails("compare", write(values))
 
 
 def encoder_of(finished, arm, seed):

@@ -5,6 +5,7 @@ import time
 
 import pytest
 import torch
+from threadpoolctl import threadpool_info
 
 from fewshot.study.cells import Cell, Cells, Seconds
 from guided.errors import InputError
@@ -93,13 +94,39 @@ def test_a_longer_training_starts_from_the_state_of_a_shorter_one(cells):
 
 
 def test_a_cell_is_computed_with_the_threads_of_the_plan(tmp_path):
-    before = torch.get_num_threads()
-    for threads in (1, 2):
-        cell = computed(
-            Cells(tmp_path, threads), "c", {"n": threads}, lambda _: {"n": torch.get_num_threads()}
-        )
-        assert cell.facts["n"] == threads
-    assert torch.get_num_threads() == before
+    """Those of torch, and of the BLAS that numpy and scipy bring along."""
+    import scipy.linalg  # noqa: F401
+
+    def threads():
+        blas = [info["num_threads"] for info in threadpool_info() if info["user_api"] == "blas"]
+        return {"torch": torch.get_num_threads(), "blas": blas}
+
+    before = threads()
+    assert len(before["blas"]) >= 2
+    for number in (1, 2):
+        cells = Cells(tmp_path / str(number), threads=number)
+        cell = computed(cells, "threads", DEPENDS, lambda _: threads())
+        assert cell.facts["torch"] == number
+        assert set(cell.facts["blas"]) == {number}
+    assert threads() == before
+
+
+def test_two_threads_sum_in_another_order(tmp_path):
+    """So the number of threads is a part of what numbers depend on."""
+    images = torch.randn(64, 8, 28, 28, generator=torch.Generator().manual_seed(0))
+
+    def gradient():
+        weights = torch.ones(8, 8, 3, 3, requires_grad=True)
+        torch.nn.functional.conv2d(images, weights).square().sum().backward()
+        return {"sum": weights.grad.double().sum().item()}
+
+    sums = []
+    for number in (1, 1, 2):
+        cells = Cells(tmp_path / str(len(sums)), threads=number)
+        sums.append(computed(cells, "sum", DEPENDS, lambda _: gradient()).facts["sum"])
+    assert sums[0] == sums[1]
+    assert sums[2] != sums[0]
+    assert sums[2] == pytest.approx(sums[0], rel=1e-4)
 
 
 def test_seconds_count_each_cell_once_and_tell_new_from_reused(tmp_path):

@@ -7,10 +7,12 @@ import shutil
 import signal
 import time
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import fewshot.meta_train
 import fewshot.study.arms
@@ -370,6 +372,24 @@ def test_killed_again_and_again_it_ends_with_the_same_bits(finished, tmp_path, m
         assert wrong[key].tobytes() == counts.tobytes(), key
 
 
+def test_the_order_of_arms_and_seeds_changes_no_bit(finished, parsed, tmp_path):
+    turned = replace(
+        parsed, arms=dict(reversed(list(parsed.arms.items()))), seeds=list(reversed(parsed.seeds))
+    )
+    folder = tmp_path / "run"
+    run_study(turned, folder)
+    for path in finished.folder.glob("cells/*/*.*"):
+        if path.parent.name.startswith("answers-"):  # the episode shown is the first seed's
+            continue
+        (twin,) = folder.glob(f"cells/*-{path.parent.name.rpartition('-')[2]}/{path.name}")
+        if path.suffix == ".safetensors":
+            one, other = load_file(path), load_file(twin)
+            assert one.keys() == other.keys()
+            assert all(torch.equal(one[key], other[key]) for key in one), path
+        elif path.suffix == ".npz":
+            assert path.read_bytes() == twin.read_bytes()
+
+
 def test_a_longer_training_goes_on_from_a_shorter_one(finished, write, tmp_path, monkeypatch):
     """To the bit what it would have been alone, without doing the shared steps twice."""
     config = copy.deepcopy(finished.config)
@@ -418,7 +438,7 @@ def test_test_augmentation_changes_the_test_and_not_the_training(
     wrong = {"trained": [], "averaged": []}
     for entry in (entry for entry in outcome.wrong if entry.setting == SETTING):
         wrong[entry.key.learner] += entry.wrong.tolist()
-        encoder = Encoder.load(outcome.learners[entry.key].encoder_file)
+        encoder = Encoder.load(outcome.learners[entry.key].source.encoder_file)
         table = embed_bank(encoder, splits.test)
         if entry.key.learner == "averaged":
             with torch.no_grad():

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from fewshot.episodes import Setting
-from fewshot.learners.prototypical import Prototypical
+from fewshot.learners import ANIL, Prototypical, Relation
 from fewshot.meta_train import TrainConfig, meta_train
-from fewshot.tasks import ClusterTasks, DecodedTasks, PartitionTasks, ViewTasks
+from fewshot.tasks import ClusterTasks, DecodedTasks, NeighbourTasks, PartitionTasks, ViewTasks
 from fewshot.tasks.base import Partitions, TaskContext
 from guided.augment import Augmentation
 from guided.backbones import Conv4
@@ -27,6 +27,7 @@ SOURCES = [
     partial(ViewTasks, augmentation=Augmentation(rotation=20, translation=0.1)),
     partial(ViewTasks, augmentation=SHIFTED, deform_support=True),
     partial(ClusterTasks, n_clusters=10, n_partitions=3),
+    partial(NeighbourTasks, candidates=8, neighbours=4),
     partial(DecodedTasks),
     partial(DecodedTasks, original_support=True),
     partial(PartitionTasks, n_ranges=4),
@@ -169,6 +170,12 @@ def test_decoded_tasks_keep_content_and_change_the_deformation(context, codes):
         (SOURCES[0], {"setting": Setting(241, 1, 1)}, "n_way: 241 images asked for, there are 240"),
         (partial(ClusterTasks, n_clusters=0), {}, r"ClusterTasks\.n_clusters: expected > 0"),
         (partial(ClusterTasks, n_clusters=500), {}, "500 asked for, there are 240 images"),
+        (partial(NeighbourTasks, neighbours=0), {}, r"NeighbourTasks\.neighbours: expected > 0"),
+        (partial(NeighbourTasks, candidates=240), {}, "240 asked for, there are 240 images"),
+        (partial(NeighbourTasks, neighbours=21), {}, "neighbours: expected at most 20, the cand"),
+        (partial(NeighbourTasks, learner=ANIL), {}, r"learner: ANIL cannot score candidates"),
+        (partial(NeighbourTasks, learner=Relation), {}, "Relation cannot score candidates"),
+        (SOURCES[3], {"setting": Setting(241, 1, 1)}, "n_way: 241 images with neighbours asked"),
         (partial(DecodedTasks, noise=-1.0), {}, r"DecodedTasks\.noise: expected at least 0"),
         (DecodedTasks, {"decoder": None}, "DecodedTasks: needs a pretrained VAE's encoder and"),
         (partial(PartitionTasks, n_ranges=2), {}, "no partition has 3 parts"),

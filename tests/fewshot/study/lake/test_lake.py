@@ -1,5 +1,7 @@
 """Lake's task: his archive, runs drawn like his, errors and their intervals."""
 
+import io
+import os
 import re
 import shutil
 import zipfile
@@ -22,8 +24,8 @@ from fewshot.study.lake.classify import Classified, predicted_classes
 from fewshot.study.lake.figures import lake_figure, run_figure
 from fewshot.study.lake.report import PUBLISHED, LakeResult, binomial_ci95, lake_rows, score_runs
 from fewshot.study.lake.runs import draw_runs, find_archive, read_runs
+from fewshot.study.lake.tables import FEW_TRIALS, lake_table
 from fewshot.study.rows import Key
-from fewshot.study.tables import lake_table
 from guided.backbones import Pixels
 from guided.encoder import Encoder
 from guided.errors import InputError
@@ -53,7 +55,7 @@ def test_images_are_the_archives_in_the_order_of_its_labels(lake_folder, size):
     runs = read_runs(lake_folder, size)
     support, query = runs.episodes.support, runs.episodes.query
     assert support.shape == query.shape == (20, 20, 1, 1, size, size)
-    assert (runs.source, runs.title, runs.trials) == ("all_runs.zip", "Lake's own runs", 400)
+    assert (runs.source, runs.title, runs.trials) == ("own", "Lake's own runs", 400)
     assert runs.names == tuple(f"run{i:02}" for i in range(1, 21))
     for r in (0, 11, 19):
         lines = (lake_folder / runs.names[r] / "class_labels.txt").read_text().splitlines()
@@ -141,6 +143,36 @@ def test_a_damaged_zip(copied, tmp_path):
         read_runs(path, 28)
 
 
+def test_the_real_archive_shows_drawings_of_the_evaluation_set():
+    """Each run: twenty characters of one alphabet by one drawer, then by another."""
+    root = Path(os.environ.get("FEWSHOT_DATA", "data"))
+    archive, drawings = find_archive(root), root / "omniglot" / "images_evaluation.zip"
+    if archive is None or not drawings.exists():
+        pytest.skip(f"no all_runs.zip and images_evaluation.zip in {root / 'omniglot'}")
+    runs = read_runs(archive, 105)
+    assert (len(runs), runs.trials) == (20, 400)
+    files = {}
+    with zipfile.ZipFile(drawings) as images:
+        for name in (name for name in images.namelist() if name.endswith(".png")):
+            ink = ~np.asarray(Image.open(io.BytesIO(images.read(name))))
+            files[(255 * ink).astype(np.uint8).tobytes()] = name
+    assert len(files) == 13_180
+    for training, tests in zip(runs.episodes.support, runs.episodes.query, strict=True):
+        shown = [[files[image.numpy().tobytes()] for image in part] for part in (training, tests)]
+        characters, drawers = (
+            [
+                [re.fullmatch(r".*/(.+/.+)/\d+_(\d\d)\.png", name)[i] for name in part]
+                for part in shown
+            ]
+            for i in (1, 2)
+        )
+        assert characters[0] == characters[1]
+        assert len(set(characters[0])) == 20
+        assert len({name.split("/")[0] for name in characters[0]}) == 1
+        (one,), (other,) = (set(part) for part in drawers)
+        assert one != other
+
+
 # Runs drawn like his.
 
 
@@ -224,9 +256,8 @@ def test_who_knows_the_answer_makes_no_error_and_chance_makes_95_percent(runs, m
     assert np.array_equal(oracle, np.tile(np.arange(20), (20, 1)))
     chance = predicted_classes(Chance(pixels), runs.episodes)
     answers = [(("a", 0), oracle), (("b", 0), chance), (("a", 1), oracle), (("b", 1), oracle)]
-    classified = Classified({Key(*key, "x", "all"): found for key, found in answers})
-    wrong = classified.counts().wrong
-    knowing, guessing = (wrong[arm, "x", "all", "20w1s"] for arm in "ab")
+    wrong = Classified(runs, {Key(*key, "x", "all"): found for key, found in answers}).wrong
+    knowing, guessing = (wrong[arm, "x", "all", "20w1s", "own"] for arm in "ab")
     assert knowing.shape == guessing.shape == (2, 20, 20)
     assert not knowing.any()
     assert 100 * guessing[0].mean() == pytest.approx(95, abs=4)
@@ -249,12 +280,13 @@ ARMS = {"vae": ArmConfig(), "guided": ArmConfig()}
 ZERO = np.uint8(0)
 
 
-def counted(n_seeds, n_runs=30):
+def counted(n_seeds, n_runs=30, source="drawn"):
     """A third of the guided arm's answers are wrong, half of the VAE's; some runs are harder."""
     rng = np.random.default_rng(0)
     harder = rng.normal(0, 0.1, (n_seeds, 1, 1)) + rng.normal(0, 0.15, (n_runs, 1))
     wrong = {
-        (arm, "proto", "all", "20w1s"): (rng.random((n_seeds, n_runs, 20)) < share + harder) + ZERO
+        (arm, "proto", "all", "20w1s", source): (rng.random((n_seeds, n_runs, 20)) < share + harder)
+        + ZERO
         for arm, share in (("vae", 0.5), ("guided", 0.33))
     }
     study = StudyConfig("s", lambda _: None, ARMS, {"proto": PROTO}, seeds=list(range(n_seeds)))
@@ -298,29 +330,59 @@ def test_rows_are_scored_again_from_the_file(tmp_path, n_seeds):
     counts.save(tmp_path / "lake.npz")
     blank = {"error_ci95": None, "error_ci95_runs": None, "error_by_seed": ()}
     unscored = tuple(replace(row, error=99.0, **blank) for row in rows)
-    LakeResult(study="s", rows=unscored, facts={"trials": 600}, output=tmp_path).save()
+    LakeResult(study="s", rows=unscored, output=tmp_path).save()
     for source in (tmp_path, tmp_path / "lake.json"):
         found = LakeResult.load(source).rescored(LakeResult.load_counts(source))
         assert list(found.rows) == rows
 
 
-def test_the_table_and_the_figure_show_the_rows():
-    _, rows = counted(3)
-    guided, (low, high) = rows[1], rows[1].error_ci95
-    table = lake_table(rows, PUBLISHED, "Lake's own runs", 600)
-    assert f"| guided | all | proto | {guided.error:.2f} | {low:.2f} … {high:.2f} | " in table
-    assert "| people | 4.5 | Lake et al. 2015 |" in table
-    assert "Wilson" not in table
-    assert "Wilson" in lake_table(counted(1)[1], PUBLISHED, "Lake's own runs", 600)
-    figure = lake_figure(rows, [*PUBLISHED, REMEMBERED], "Lake's own runs")
+def test_the_table_and_the_figure_show_both_kinds_of_runs():
+    counts, drawn = counted(3)
+    own_counts, _ = counted(3, 20, "own")
+    study = StudyConfig("s", lambda _: None, ARMS, {"proto": PROTO})
+    rows = lake_rows(study, Counts(own_counts.wrong | counts.wrong))
+    assert [row.source for row in rows] == ["own", "own", "drawn", "drawn"]
+    for row, alone in zip(rows[2:], drawn, strict=True):
+        assert (row.error, row.error_ci95) == (alone.error, alone.error_ci95)
+    own, guided = rows[1], rows[3]
+    (low, high), (start, end) = own.error_ci95, guided.error_ci95
+    table = lake_table(rows, [*PUBLISHED, REMEMBERED])
+    assert (
+        f"| guided, proto | {own.error:.2f} | {low:.2f} … {high:.2f} "
+        f"| {guided.error:.2f} | {start:.2f} … {end:.2f} |"
+    ) in table
+    assert "| people (Lake et al. 2015) | 4.5 | " in table
+    assert "| guided | all | proto | own | vae |" in table, "paired differences of either kind"
+    assert "2 comparisons" in table
+    assert "RCN" not in table, "remembered figures are not shown"
+    assert "own: Lake's own runs, 20 runs, 400 trials" in table
+    assert "drawn: runs drawn like Lake's from the evaluation characters; not his, 30 ru" in table
+    assert "(Wilson's, for errors)" not in table
+    assert "(Wilson's, for errors)" in lake_table(counted(1)[1], PUBLISHED)
+    assert f"| guided, proto | – | – | {guided.error:.2f} |" in lake_table(drawn, PUBLISHED)
+    figure = lake_figure(rows, [*PUBLISHED, REMEMBERED])
     axes = figure.axes[0]
-    assert "Lake's own runs" in figure.get_suptitle()
-    assert "600 trials" in figure.get_suptitle()
+    assert "Lake's own runs: 400 trials" in figure.get_suptitle()
+    assert "600 trials, pale" in figure.get_suptitle()
     assert [bar.get_height() for bar in axes.patches] == [row.error for row in rows]
-    intervals = [segment[:, 1].tolist() for segment in axes.collections[0].get_segments()]
+    bars = [lines.get_segments() for lines in axes.collections]
+    intervals = [segment[:, 1].tolist() for segments in bars for segment in segments]
     assert np.allclose(intervals, [row.error_ci95 for row in rows])
     levels = {line.get_ydata()[0] for line in axes.lines if line.get_linestyle() == "--"}
     assert levels == {3.3, 4.5, 13.5, 38.8}, "remembered figures are not shown"
+
+
+def test_the_report_says_what_400_trials_can_tell():
+    low, high = binomial_ci95(4.5, 400)
+    assert f"{low:.1f} … {high:.1f}" in FEW_TRIALS
+
+
+def test_files_of_earlier_versions_name_whose_runs_they_are_once():
+    _, rows = counted(3)
+    plain = [{k: v for k, v in row.to_json().items() if k != "source"} for row in rows]
+    for name, source in (("drawn", "drawn"), ("all_runs.zip", "own")):
+        result = LakeResult.from_json({"study": "s", "rows": plain, "seconds": 1, "source": name})
+        assert {row.source for row in result.rows} == {source}
 
 
 def test_the_contact_sheet_marks_what_is_wrong(runs):

@@ -1,0 +1,1 @@
+"""Images compared by deforming one into the other."""

@@ -1,0 +1,149 @@
+"""Tests of learners on encoders: settings chosen on the validation classes, then wrong queries."""
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fewshot.config import describe
+from fewshot.data.bank import ImageBank
+from fewshot.data.dataset import Splits
+from fewshot.episodes import Setting
+from fewshot.evaluation import table_for, wrong_queries
+from fewshot.learners.base import Learner
+from fewshot.sampler import EpisodeSampler
+from fewshot.study.cells import Cell, Cells
+from fewshot.study.config import StudyConfig
+from fewshot.study.counts import Wrong, smallest
+from fewshot.study.outcome import Answers, Subject
+from fewshot.study.rows import Key
+from guided.errors import InputError
+from guided.files import write_arrays, write_figure
+from guided.seeds import derive_seed
+
+
+class Examiner:
+    """Examines learners on encoders: the cells of a study that come after its trainings.
+
+    Args:
+        config: the study.
+        splits: the dataset's banks.
+        cells: the run folder's cells.
+        device: where to compute.
+
+    Raises:
+        InputError: impossible episodes.
+    """
+
+    def __init__(self, config: StudyConfig, splits: Splits, cells: Cells, device: str) -> None:
+        self.config, self.splits, self.cells, self.device = config, splits, cells, device
+        self.samplers = {
+            setting: EpisodeSampler(splits.test, setting, self.seed(setting))
+            for setting in config.settings
+        }
+        seed = derive_seed(config.episode_seed, "selection")
+        try:
+            self.judge = EpisodeSampler(splits.validation, config.selection, seed)
+        except InputError as error:
+            raise InputError(f"validation classes: {error}") from error
+        self._settings = describe(config.settings)
+        self._embedded: tuple[tuple[Hashable, ...], Tensor] | None = None
+
+    def seed(self, setting: Setting) -> int:
+        """The seed of the test episodes of a setting."""
+        return derive_seed(self.config.episode_seed, "test", setting.label)
+
+    def subject(self, key: Key, source: Cell) -> Subject:
+        """The learner that is examined; its choice of settings, if it has one, is planned."""
+        learner = self.config.learners[key.learner]
+        subject = Subject(learner, key.latents, source)
+        if not learner.choose:
+            return subject
+        depends = {
+            "cell": "choice",
+            **subject.depends,
+            "candidates": describe(learner.candidates),
+            "setting": describe(self.config.selection),
+            "episodes": self.config.selection_episodes,
+            "episode_seed": self.config.episode_seed,
+        }
+        choice = self.cells.plan(
+            _name("choice", key),
+            depends,
+            lambda _: {"errors": [self._error(subject, values) for values in learner.candidates]},
+            needs=subject.needs,
+        )
+        return Subject(learner, key.latents, source, choice)
+
+    def _error(self, subject: Subject, settings: Mapping[str, Any]) -> float:
+        """Mean error in percent on the selection episodes, with some settings."""
+        model = subject.load(settings).to(self.device)
+        table = self._table(subject, model, self.splits.validation)
+        n_episodes, shape = self.config.selection_episodes, self.config.selection
+        wrong = int(wrong_queries(model, table, self.judge, n_episodes).sum())
+        return 100 * wrong / (n_episodes * shape.n_way * shape.n_query)
+
+    def wrong(self, key: Key, subject: Subject) -> Cell:
+        """The cell of the numbers of wrong queries in all test episodes."""
+        depends = {
+            "cell": "wrong",
+            **subject.depends,
+            "settings": self._settings,
+            "episodes": self.config.episodes,
+            "episode_seed": self.config.episode_seed,
+        }
+
+        def work(cell: Cell) -> None:
+            wrong = self.count(subject, self.config.settings)
+            write_arrays(cell.folder / "wrong.npz", {s.label: wrong[s] for s in wrong})
+
+        return self.cells.plan(_name("wrong", key), depends, work, needs=subject.needs)
+
+    def count(self, subject: Subject, settings: Sequence[Setting]) -> dict[Setting, Wrong]:
+        """Numbers of wrong queries ``[episodes]`` in the test episodes of each setting."""
+        model = subject.load().to(self.device)
+        table = self._table(subject, model, self.splits.test)
+        return {
+            setting: smallest(
+                wrong_queries(model, table, self.samplers[setting], self.config.episodes).numpy()
+            )
+            for setting in settings
+        }
+
+    def answers(self, key: Key, subject: Subject) -> Cell:
+        """The cell of the answers to the first test episode of the first setting."""
+        setting = self.config.settings[0]
+        depends = {
+            "cell": "answers",
+            **subject.depends,
+            "setting": describe(setting),
+            "episode_seed": self.config.episode_seed,
+        }
+
+        def work(cell: Cell) -> None:
+            model = subject.load().to(self.device)
+            episode = self.samplers[setting][0].gather(self.splits.test.images)
+            here = episode.to(torch.device(self.device))
+            with torch.no_grad():
+                predicted = model.logits(here)[0].argmax(1).unflatten(0, (setting.n_way, -1))
+            for name, figure in model.figures(here, predicted).items():
+                write_figure(cell.folder / f"{name}.png", figure)
+            images = episode.support[0].numpy(), episode.query[0].numpy()
+            Answers(*images, predicted.cpu().numpy()).save(cell.folder / "answers.npz")
+
+        return self.cells.plan(_name("answers", key), depends, work, needs=subject.needs)
+
+    def _table(self, subject: Subject, model: Learner, bank: ImageBank) -> Tensor:
+        """Images or embeddings of a bank; embeddings are kept for the encoder's next learner."""
+        if model.reads_images:
+            return table_for(model, bank, self.device)
+        source = (subject.source.folder, subject.latents, id(bank))
+        wanted = (*source, model.views, model.beside_embedding)
+        if self._embedded is None or self._embedded[0] != wanted:
+            self._embedded = wanted, table_for(model, bank, self.device)
+        return self._embedded[1]
+
+
+def _name(kind: str, key: Key) -> str:
+    return f"{kind}-{key.arm}-seed{key.seed}-{key.latents}-{key.learner}"

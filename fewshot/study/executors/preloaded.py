@@ -1,0 +1,13 @@
+"""Imported by the process that workers are forked from, and by no other.
+
+Ctrl-C reaches every process of a terminal; the one that runs the command ends the others.
+"""
+
+import signal
+
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+import matplotlib.figure  # noqa: E402, F401, TID253
+import torch.utils.tensorboard  # noqa: E402, F401
+
+import fewshot.study.plans  # noqa: E402, F401

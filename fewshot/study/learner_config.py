@@ -1,0 +1,112 @@
+"""The configuration of one learner of a study."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import product
+from typing import Any
+
+from fewshot.config import describe, made_by
+from fewshot.config.build import build_options
+from fewshot.learners.base import LearnerFactory
+from fewshot.meta_train import TrainConfig
+from guided.augment import Augmentation
+from guided.errors import InputError
+
+
+@dataclass(frozen=True)
+class LearnerConfig:
+    """One learner under comparison.
+
+    Args:
+        learner: the class and its settings.
+        train: meta-train it, from each arm's encoder, before it is evaluated; null: only evaluate.
+        trained_by: the learner whose meta-trained encoder takes the place of the arm's; null: none.
+        choose: setting of the learner -> the values that are tried. For each encoder, the
+            combination with the lowest error on the study's selection episodes, of the validation
+            classes, is used in the test; of equal ones the first.
+        arms: those that it is used on; null: all.
+        baseline: the learners that it is paired with, arm by arm: a name, or several; null: arms
+            are paired.
+        test_augmentation: at test time an image's embedding is the mean over it and ``views``
+            copies, deformed within these limits, all images alike; null: of the image alone.
+            Learners that differ in this alone are trained once.
+        group: a name shared by learners that differ only in the amount of meta-training: one curve
+            of a figure, one line of a table; null: the learner's own.
+    """
+
+    learner: LearnerFactory
+    train: TrainConfig | None = None
+    trained_by: str | None = None
+    choose: dict[str, list[Any]] = field(default_factory=dict)
+    arms: list[str] | None = None
+    baseline: str | list[str] | None = None
+    test_augmentation: Augmentation | None = None
+    group: str | None = None
+
+    def check(self, key: str, others: Mapping[str, "LearnerConfig"]) -> None:
+        """Refuse settings that contradict each other.
+
+        Args:
+            key: the learner's key in a configuration, for the message.
+            others: the study's learners by name.
+
+        Raises:
+            InputError: which names the key.
+        """
+        if made_by(self.learner).needs_training and self.train is None:
+            raise InputError(
+                f"{key}.train: missing; this learner must be meta-trained before it is tested, "
+                "e.g. train: {steps: 1000}"
+            )
+        if self.test_augmentation and not self.test_augmentation.active:
+            raise InputError(
+                f"{key}.test_augmentation: deforms nothing; set rotation, scale or another limit"
+            )
+        if self.trained_by is not None:
+            self._check_trainer(f"{key}.trained_by", others)
+        self._candidates(f"{key}.choose")
+        if self.choose and self.train:
+            raise InputError(
+                f"{key}.choose: its meta-training depends on {', '.join(self.choose)}; meta-train "
+                "another learner and name that one as trained_by"
+            )
+
+    def _check_trainer(self, key: str, others: Mapping[str, "LearnerConfig"]) -> None:
+        if self.train:
+            raise InputError(f"{key}: this learner has a meta-training of its own; remove one")
+        trainer = others.get(str(self.trained_by))
+        if trainer is None or trainer.train is None:
+            what = "no learner is called" if trainer is None else "there is no train of"
+            raise InputError(f"{key}: {what} {self.trained_by!r}; name one that is meta-trained")
+
+    def _candidates(self, key: str) -> list[dict[str, Any]]:
+        options = build_options(made_by(self.learner), self.choose, key, skip=1)
+        if "batch_norm" in options:
+            raise InputError(
+                f"{key}.batch_norm: what an answer may depend on is not chosen; compare learners"
+            )
+        for name, values in options.items():
+            if not values:
+                raise InputError(f"{key}.{name}: at least one value is needed, e.g. [1, 2]")
+        return [dict(zip(options, values, strict=True)) for values in product(*options.values())]
+
+    @cached_property
+    def candidates(self) -> list[dict[str, Any]]:
+        """The combinations of values to choose from, the last setting's changing first."""
+        return self._candidates("choose")
+
+    @cached_property
+    def training(self) -> dict[str, Any]:
+        """Plain values of everything that its training depends on."""
+        return {"learner": describe(self.learner), "train": describe(self.train)}
+
+    @cached_property
+    def testing(self) -> dict[str, Any]:
+        """Plain values of what its errors depend on besides its encoder and what was chosen."""
+        facts: dict[str, Any] = {"learner": describe(self.learner)}
+        if self.test_augmentation:
+            facts["test_augmentation"] = describe(self.test_augmentation)
+        if self.trained_by:  # takes its encoder alone, not the weights of the learner
+            facts["trained_by"] = True
+        return facts
