@@ -18,12 +18,16 @@ from .decoder import Decoder as Decoder
 from .encoder import Encoder as Encoder
 from .errors import InputError as InputError
 from .guidance import (
+    DIP as DIP,
+    Capacity as Capacity,
     DeformablePCA as DeformablePCA,
     ExcitationInhibition as ExcitationInhibition,
+    FactorVAE as FactorVAE,
     Guidance as Guidance,
     GuidanceContext as GuidanceContext,
     GuidanceModule as GuidanceModule,
     KnownDeformation as KnownDeformation,
+    TotalCorrelation as TotalCorrelation,
 )
 from .guided_vae import GuidedVAE as GuidedVAE
 from .latents import LatentLayout as LatentLayout

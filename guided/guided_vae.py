@@ -50,6 +50,7 @@ class GuidedVAE(nn.Module):
         kl_weight: β of β-VAE (Higgins et al. 2017); 1 is the ELBO.
         views: differently deformed copies of each image in a training batch.
         known: deformations whose amounts the targets hold.
+        n_images: in the training set, for guidance that needs it.
         elbo: false: train by the guidance's terms alone; nothing is decoded then.
 
     Raises:
@@ -68,11 +69,12 @@ class GuidedVAE(nn.Module):
         kl_weight: float = 1.0,
         views: int = 1,
         known: tuple[str, ...] = (),
+        n_images: int | None = None,
         elbo: bool = True,
     ) -> None:
         super().__init__()
         context = GuidanceContext(
-            input_shape, LatentAllocator(latent_dim), categories, views, known
+            input_shape, LatentAllocator(latent_dim), categories, views, known, n_images
         )
         body = backbone(input_shape)
         # From a random stream of their own: the VAE's initial weights are the same with any
@@ -102,6 +104,15 @@ class GuidedVAE(nn.Module):
     def attributes(self) -> set[str]:
         """The attributes whose labels the guidances read."""
         return {name for g in self.strategies for name in g.attributes}
+
+    def start_step(self, number: int) -> None:
+        """Tell the guidances that a training step begins.
+
+        Args:
+            number: of the step, counted from 0.
+        """
+        for strategy in self.strategies:
+            strategy.start_step(number)
 
     def objective(
         self,

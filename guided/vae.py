@@ -37,6 +37,11 @@ class Posterior:
         """KL(q(z|x) ‖ N(0, 1)) in nats per latent, ``[B, latent_dim]`` (ibid., appendix B)."""
         return 0.5 * (self.mean.square() + self.logvar.exp() - 1 - self.logvar)
 
+    def precise(self) -> "Posterior":
+        """The same in at least single precision, for sums that bfloat16 would round."""
+        precise = torch.promote_types(self.mean.dtype, torch.float32)
+        return Posterior(self.mean.to(precise), self.logvar.to(precise))
+
 
 class VAE(nn.Module):
     """An encoder, the decoder that mirrors it, and a likelihood.

@@ -4,6 +4,10 @@ from .base import (
     GuidanceModule as GuidanceModule,
     Measures as Measures,
 )
+from .capacity import Capacity as Capacity
 from .deformable_pca import DeformablePCA as DeformablePCA
+from .dip import DIP as DIP
 from .excitation_inhibition import ExcitationInhibition as ExcitationInhibition
+from .factor_vae import FactorVAE as FactorVAE
 from .known_deformation import KnownDeformation as KnownDeformation
+from .total_correlation import TotalCorrelation as TotalCorrelation

@@ -31,6 +31,7 @@ class GuidanceContext:
         views: differently deformed copies of each image in a batch: the first view of every
             image, then the second.
         known: deformations whose amounts the targets of a batch hold, as ``applied NAME``.
+        n_images: in the training set; ``None``: not known.
     """
 
     input_shape: ImageShape
@@ -38,6 +39,7 @@ class GuidanceContext:
     categories: Mapping[str, int]
     views: int = 1
     known: tuple[str, ...] = ()
+    n_images: int | None = None
 
     @property
     def latent_dim(self) -> int:
@@ -112,6 +114,13 @@ class GuidanceModule(nn.Module, ABC):
             z: a draw from it, ``[B, latent_dim]``.
             targets: attribute -> int64 ``[B]``; -1: unknown. ``applied NAME`` -> float ``[B]``: the
                 amount of a deformation of each image.
+        """
+
+    def start_step(self, number: int) -> None:
+        """Called before the terms of each training step, for what changes during training.
+
+        Args:
+            number: of the step, counted from 0; a training that is resumed goes on counting.
         """
 
     def adversary_losses(self, z: Tensor, targets: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -16,11 +16,29 @@ def rank_correlation(
     Returns:
         ``[d]``, in [-1, 1]; 0 for a latent, or a factor, that is constant.
     """
+    return correlations(latents, factor[:, None], ranks=True)[:, 0]
+
+
+def correlations(
+    latents: NDArray[np.floating], factors: NDArray[np.floating], *, ranks: bool = False
+) -> NDArray[np.float64]:
+    """The correlation of each latent with each factor.
+
+    Args:
+        latents: ``[N, d]``.
+        factors: ``[N, k]``.
+        ranks: Spearman's correlation; else Pearson's.
+
+    Returns:
+        ``[d, k]``, in [-1, 1]; 0 for a latent, or a factor, that is constant.
+    """
     from scipy.stats import rankdata
 
-    ranks = rankdata(np.column_stack([latents, factor]), axis=0)
-    ranks -= ranks.mean(0)
-    norms = np.linalg.norm(ranks, axis=0)
-    scale = norms[:-1] * norms[-1]
-    products = ranks[:, :-1].T @ ranks[:, -1]
-    return np.divide(products, scale, out=np.zeros_like(products), where=scale > 0)
+    both = np.column_stack([latents, factors]).astype(np.float64)
+    constant = np.ptp(both, axis=0) == 0
+    if ranks:
+        both = rankdata(both, axis=0)
+    both -= both.mean(0)
+    both /= np.where(constant, np.inf, np.linalg.norm(both, axis=0))
+    d = latents.shape[1]
+    return both[:, :d].T @ both[:, d:]

@@ -55,15 +55,31 @@ def linear_probe_wrong(train: Labelled, test: Labelled) -> NDArray[np.bool_]:
         train: features ``[N, d]`` and labels ``[N]`` to fit; standardised by their own moments.
         test: features ``[N_test, d]`` and labels ``[N_test]``.
     """
-    x, test_x = (torch.from_numpy(part[0]).double() for part in (train, test))
+    categories, scores = linear_probe_scores(train, test[0])
+    wrong: NDArray[np.bool_] = categories[scores.argmax(1)] != test[1]
+    return wrong
+
+
+def linear_probe_scores(
+    train: Labelled, features: NDArray[np.floating]
+) -> tuple[NDArray[np.integer], NDArray[np.float64]]:
+    """The categories ``[k]`` that the same probe knows, and its log-odds of each for new rows.
+
+    Args:
+        train: features ``[N, d]`` and labels ``[N]`` to fit; standardised by their own moments.
+        features: ``[N_test, d]``.
+
+    Returns:
+        categories in ascending order, and log-odds ``[N_test, k]``, up to a constant of each row.
+    """
+    x, test_x = (torch.from_numpy(part).double() for part in (train[0], features))
     categories, y = np.unique(train[1], return_inverse=True)
     deviation, mean = torch.std_mean(x, 0, correction=0)
     deviation[deviation == 0] = 1  # a latent that never moves
     one_hot = F.one_hot(torch.from_numpy(y), len(categories)).double()
     weights, _ = LogisticRegressions(((x - mean) / deviation)[None], one_hot, 1.0).solve()
     scores = (test_x - mean) / deviation @ weights[0, :-1] + weights[0, -1]
-    wrong: NDArray[np.bool_] = categories[scores.argmax(1).numpy()] != test[1]
-    return wrong
+    return categories, scores.numpy()
 
 
 def _held_out(

@@ -60,6 +60,7 @@ def build_model(config: PretrainConfig, images: Images, seed: int) -> GuidedVAE:
             kl_weight=config.kl_weight,
             views=config.augmentation.views,
             known=config.augmentation.known,
+            n_images=len(data.images),
             elbo=config.elbo,
         )
 

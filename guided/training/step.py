@@ -117,6 +117,7 @@ class Trainer:
         self, images: Tensor, targets: Mapping[str, Tensor], noise: torch.Generator, number: int
     ) -> tuple[Objective, dict[str, Tensor]]:
         self.model.train()
+        self.model.start_step(number)
         warmup = min(1.0, (number + 1) / self.config.kl_warmup) if self.config.kl_warmup else 1.0
         self._set_learning_rates(number)
         with autocast(self.precision, self.device):
