@@ -77,7 +77,7 @@ class Choice:
 
 
 def choices_table(choices: Sequence[Choice]) -> str:
-    """What was chosen for each seed, and the mean error over seeds of each candidate.
+    """The choice for each seed, and the mean error over seeds of each candidate.
 
     Empty if nothing was chosen.
     """

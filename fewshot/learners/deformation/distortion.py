@@ -22,7 +22,7 @@ VOLUME_BYTES = {"cpu": 2**21, "cuda": 2**27}
 
 
 def image_features(images: Tensor, gradients: float) -> Tensor:
-    """What is compared at a pixel: the image, and its horizontal and vertical derivatives.
+    """The features compared at a pixel: the image, and its horizontal and vertical derivatives.
 
     Args:
         images: float ``[B, C, H, W]``.

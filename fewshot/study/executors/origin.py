@@ -7,7 +7,7 @@ PRELOADED = "fewshot.study.executors.preloaded"
 
 
 def worker_context() -> BaseContext:
-    """How worker processes are started."""
+    """The context that worker processes are started in."""
     methods = multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
     if context.get_start_method() == "forkserver":
