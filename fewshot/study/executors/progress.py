@@ -1,7 +1,7 @@
 """Progress of all workers in one place."""
 
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Self
 
@@ -12,8 +12,9 @@ from guided.training.state import progress_bar
 class Progress:
     """A bar over the missing cells: those being computed, and the time that is left.
 
-    The time is the mean of each kind's finished cells for those that are left, shared among the
-    workers; unknown until each kind that is left has finished a cell.
+    A cell that is left is taken for the mean of those that have finished for its arm, or else for
+    the longest mean of its kind in another arm: an untrained encoder says nothing of a trained
+    one. Their sum is shared among the workers; unknown until each kind has finished a cell.
 
     Args:
         title: of the bar.
@@ -23,11 +24,13 @@ class Progress:
 
     def __init__(self, title: str, missing: Sequence[Task], workers: int) -> None:
         self._workers = workers
-        self._left = Counter(kind(task) for task in missing)
-        self._done: Counter[str] = Counter()
-        self._seconds: dict[str, float] = {}
+        self._left = Counter(map(group, missing))
+        self._done: Counter[Group] = Counter()
+        self._seconds: defaultdict[Group, float] = defaultdict(float)
         self._running: dict[str, float] = {}
         self._bar = progress_bar(title, len(missing), 0, "cell")
+        # tqdm's own estimate takes all cells for alike.
+        self._bar.bar_format = "{desc}: {n_fmt}/{total_fmt} cells, {elapsed}{postfix}"
 
     def __enter__(self) -> Self:
         return self
@@ -43,30 +46,42 @@ class Progress:
     def finished(self, task: Task) -> None:
         """Count a cell as done, or as given up."""
         start = self._running.pop(task.cell.name.rpartition("-")[0], time.monotonic())
-        name = kind(task)
-        self._done[name] += 1
-        self._seconds[name] = self._seconds.get(name, 0.0) + time.monotonic() - start
-        self._left[name] -= 1
+        of = group(task)
+        self._done[of] += 1
+        self._seconds[of] += time.monotonic() - start
+        self._left[of] -= 1
         self._bar.update()
         self._show()
 
     @property
     def seconds_left(self) -> float | None:
         """Of the cells that are left; None while unknown."""
-        left = {name: n for name, n in self._left.items() if n}
-        if any(not self._done[name] for name in left):
-            return None
-        total = sum(n * self._seconds[name] / self._done[name] for name, n in left.items())
-        return total / min(self._workers, max(sum(left.values()), 1))
+        means = {of: self._seconds[of] / n for of, n in self._done.items()}
+        total = 0.0
+        for of, n in self._left.items():
+            mean = means.get(of, max((m for o, m in means.items() if o[0] == of[0]), default=None))
+            if n and mean is None:
+                return None
+            total += n * (mean or 0)
+        return total / min(self._workers, max(self._left.total(), 1))
 
     def _show(self) -> None:
         if self._bar.disable:
             return
         left = self.seconds_left
-        time_left = "" if left is None else f"{left / 60:.0f} min left; "
+        time_left = "" if left is None else f"{_minutes(left)} left: "
         self._bar.set_postfix_str(time_left + ", ".join(self._running))
 
 
-def kind(task: Task) -> str:
-    """Cells of one kind take about the same time: encoder, train, wrong …"""
-    return str(task.cell.depends.get("cell", task.cell.name.partition("-")[0]))
+Group = tuple[str, str]
+"""A kind of cells, and an arm."""
+
+
+def group(task: Task) -> Group:
+    """Cells of one kind (encoder, train, wrong …) and arm take about the same time."""
+    arm = task.cell.name.partition("-seed")[0]
+    return str(task.cell.depends.get("cell", arm.partition("-")[0])), arm
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"

@@ -136,15 +136,18 @@ def test_the_time_left_is_known_when_each_kind_has_finished(tmp_path, monkeypatc
     cells = Cells(tmp_path)
     for kind in ("encoder", "wrong"):
         for i in range(3):
-            cells.plan(f"{kind}{i}", {"cell": kind, "i": i}, lambda _: None)
-    tasks = cells.missing
+            for arm in ("pixels", "vae"):
+                name = f"{kind}-{arm}-seed{i}"
+                cells.plan(name, {"cell": kind, "arm": arm, "i": i}, lambda _: None)
+    pixels, vae, _, more, *_, wrong = tasks = cells.missing
     with Progress("toy", tasks, workers=2) as progress:
-        for task, seconds in ((tasks[0], 30), (tasks[3], 4), (tasks[4], 2)):
-            assert (progress.seconds_left is None) == (task is not tasks[4])
+        for task, seconds in ((pixels, 0), (vae, 30), (more, 20), (wrong, 4)):
+            assert progress.seconds_left is None
             progress.started(task)
             now[0] += seconds
             progress.finished(task)
-        assert progress.seconds_left == (30 + 30 + 3) / 2
+        # A trained encoder, two untrained ones, and wrong answers, of pixels as of the other arm.
+        assert progress.seconds_left == (25 + 2 * 0 + 2 * 4 + 3 * 4) / 2
 
 
 # Whole studies.
