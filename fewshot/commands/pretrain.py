@@ -17,6 +17,7 @@ from guided.decoder import Decoder
 from guided.encoder import Encoder
 from guided.figures import augmentation_figure, picture_figures
 from guided.files import write_figure, write_json
+from guided.guidance.base import Guidance
 from guided.training.config import PretrainConfig
 from guided.training.pretrain import Pretrained, check_pretraining, pretrain
 
@@ -70,7 +71,7 @@ def main(arguments: Sequence[str]) -> None:
     trained.encoder.save(config.output / FILES[0], **depends | {"versions": versions()})
     Decoder.from_vae(trained.vae).save(config.output / FILES[1])
     _draw(config, trained, splits.test, device)
-    measured = _measured(encoders, splits.test, device)
+    measured = _measured(encoders, splits.test, device, config.pretrain.guidance)
     results = {
         "diagnostics": measured,
         "history": trained.progress.history,
@@ -93,13 +94,15 @@ def _draw(config: PretrainCommand, trained: Pretrained, test: ImageBank, device:
         write_figure(config.output / f"{name}.png", figure)
 
 
-def _measured(encoders: dict[str, Encoder], test: ImageBank, device: str) -> list[dict[str, Any]]:
+def _measured(
+    encoders: dict[str, Encoder], test: ImageBank, device: str, guidance: Sequence[Guidance]
+) -> list[dict[str, Any]]:
     """Measurements of each encoder at the latents of the first."""
     slices = excited_slices(next(iter(encoders.values())), test)
     return [
         {"arm": arm, **entry}
         for arm, encoder in encoders.items()
-        for entry in diagnose(encoder, test, slices, device)
+        for entry in diagnose(encoder, test, slices, device, guidance=guidance)
     ]
 
 

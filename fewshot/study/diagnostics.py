@@ -1,6 +1,6 @@
 """Measurements of an encoder's latents on held-out classes, made by the guidances' measures."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from fewshot.data.bank import ImageBank
@@ -16,6 +16,7 @@ def diagnose(
     slices: Mapping[str, tuple[int, int]],
     device: str = "cpu",
     seed: int = 0,
+    guidance: Iterable[Guidance] = (),
 ) -> list[dict[str, Any]]:
     """All measurements that apply to an encoder and can be made on these images.
 
@@ -26,13 +27,14 @@ def diagnose(
             is probed at the same places, so that guided and unguided ones compare.
         device: where to encode.
         seed: of the probes' splits.
+        guidance: strategies in use; those from outside the package may name measures too.
     """
     layout = encoder.layout
     if layout is None:
         return []
     held_out = HeldOut(encoder.to(device).eval(), bank.images, bank.targets(), bank.factors, seed)
     measured = []
-    for role, measures in Guidance.all_measures().items():
+    for role, measures in Guidance.all_measures(guidance).items():
         if role == ATTRIBUTE:
             # An encoder from a file may have fewer latents than the arm that excites.
             places = {k: place for k, place in slices.items() if place[1] <= layout.latent_dim}
@@ -43,11 +45,15 @@ def diagnose(
     return measured
 
 
-def measures_in_use() -> dict[str, list[str]]:
-    """Role of latents -> the names of the measures that :func:`diagnose` applies to them."""
+def measures_in_use(guidance: Iterable[Guidance] = ()) -> dict[str, list[str]]:
+    """Role of latents -> the names of the measures that :func:`diagnose` applies to them.
+
+    Args:
+        guidance: as for :func:`diagnose`.
+    """
     return {
         role: [getattr(measure, "__name__", str(measure)) for measure in measures]
-        for role, measures in Guidance.all_measures().items()
+        for role, measures in Guidance.all_measures(guidance).items()
     }
 
 

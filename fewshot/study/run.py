@@ -71,6 +71,7 @@ class Study:
         self.arms = Arms(
             config, splits, self.examiner.judge, self.cells, output, shared, device, say
         )
+        self._guidance = [own for arm in config.arms.values() for own in arm.guidance]
         # Attribute -> the latents that an arm excites for it.
         self._excited: dict[str, tuple[int, int]] = {}
         for learner in config.learners.values():
@@ -266,7 +267,7 @@ class Study:
                 "cell": "diagnosis",
                 "version": 2,  # raise it when a measure comes to mean another number
                 "slices": describe(self._excited),
-                "measures": measures_in_use(),
+                "measures": measures_in_use(self._guidance),
             },
             lambda _: {
                 "measurements": diagnose(
@@ -274,6 +275,7 @@ class Study:
                     self.splits.test,
                     self._excited,
                     self.device,
+                    guidance=self._guidance,
                 )
             },
             needs={"encoder": encoder},

@@ -77,12 +77,20 @@ class Guidance(ABC):
         """
 
     @staticmethod
-    def all_measures() -> dict[str, list[Measure]]:
-        """Role -> the measures that this package's guidances, and other imported ones, name."""
-        for name in dir(guidance):
-            getattr(guidance, name)  # imports it
+    def all_measures(used: Iterable["Guidance"] = ()) -> dict[str, list[Measure]]:
+        """Role -> the measures that this package's guidances name, and those that are used.
+
+        Not those of all that happen to be imported: another process may have imported others.
+
+        Args:
+            used: guidances, of which some may come from outside the package.
+        """
+        named = [getattr(guidance, name) for name in dir(guidance)]
+        strategies: dict[type[Guidance], None] = dict.fromkeys(
+            value for value in named if isinstance(value, type) and issubclass(value, Guidance)
+        )
         found: dict[str, list[Measure]] = {}
-        for strategy in Guidance.__subclasses__():
+        for strategy in strategies | dict.fromkeys(map(type, used)):
             for role, measures in strategy.measures.items():
                 known = found.setdefault(role, [])
                 known += [measure for measure in measures if measure not in known]

@@ -127,7 +127,7 @@ def test_what_is_no_comparison(fails, alone):
     assert "row" in fails("evaluate", "--replay", str(alone))
     for content, message in (
         ({"rows": [{"error": 3}]}, "not the result of a finished run"),
-        ({"study": "s", "trials": 400, "rows": [{"arm": "vae"}]}, "is no comparison"),
+        ({"study": "s", "rows": [{"arm": "vae", "trials": 400}]}, "is no comparison"),
     ):
         alone.write_text(json.dumps(content))
         assert message in fails("evaluate", "--replay", str(alone), "--row=0")

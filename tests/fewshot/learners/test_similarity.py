@@ -73,7 +73,7 @@ def test_a_common_offset_changes_nothing_in_single_precision(pixels, make_episod
         (logits / 20).softmax(2)[..., 0].sum().backward()
         results += [logits.detach() - logits.detach().mean(2, keepdim=True)]
         results += [part.grad for part in parts]
-    for ours, exact, part in zip(found, expected, [2e-3, 5e-3, 5e-3], strict=True):
+    for ours, exact, part in zip(found, expected, [2e-3, 2e-2, 2e-2], strict=True):
         atol = part * float(exact.abs().max())  # without care, several times the whole
         torch.testing.assert_close(ours.double(), exact, rtol=0, atol=atol)
     assert torch.equal(found[0].argmax(2), expected[0].argmax(2))

@@ -63,7 +63,7 @@ def test_a_guidance_of_ones_own_trains_draws_and_is_measured(make_images, tmp_pa
     trained.encoder.save(tmp_path / "encoder.safetensors")
     encoder = guided.Encoder.load(tmp_path / "encoder.safetensors")
     assert encoder.layout.roles == {"ink": "ink", "scale": "deformation"}
-    (measure,) = guided.Guidance.all_measures()["ink"]
+    (measure,) = guided.Guidance.all_measures([Ink()])["ink"]
     (entry,) = measure(HeldOut(encoder, images.images), encoder.layout.with_role("ink"))
     assert entry["measure"] == "error of ink"
     assert entry["slice"] < 0.1
