@@ -28,6 +28,7 @@ from .guidance import (
     GuidanceModule as GuidanceModule,
     KnownDeformation as KnownDeformation,
     TotalCorrelation as TotalCorrelation,
+    TraversalContrast as TraversalContrast,
 )
 from .guided_vae import GuidedVAE as GuidedVAE
 from .latents import LatentLayout as LatentLayout

@@ -88,6 +88,12 @@ class GuidedVAE(nn.Module):
         self.kl_weight, self.elbo = kl_weight, elbo
         if not elbo and not modules:
             raise InputError("elbo: without it and without guidance there is nothing to train")
+        for settings, strategy in zip(guidance, modules, strict=True):
+            if strategy.decodes and not elbo:
+                raise InputError(
+                    f"elbo: {type(settings).__name__} decodes images, and without the ELBO no "
+                    "decoder is trained; leave elbo true"
+                )
         self._check_terms(modules)
 
     def _check_terms(self, modules: Sequence[GuidanceModule]) -> None:
@@ -121,6 +127,7 @@ class GuidedVAE(nn.Module):
         *,
         kl_warmup: float = 1.0,
         generator: torch.Generator | None = None,
+        guidance_generator: torch.Generator | None = None,
     ) -> Objective:
         """All terms of one batch.
 
@@ -129,6 +136,7 @@ class GuidedVAE(nn.Module):
             targets: attribute -> int64 ``[B]``.
             kl_warmup: factor on the KL weight, 0 … 1.
             generator: of the posterior's draw.
+            guidance_generator: of what the guidances draw.
         """
         posterior = self.vae.posterior(images)
         z = posterior.sample(generator)
@@ -139,6 +147,8 @@ class GuidedVAE(nn.Module):
             weights |= {"reconstruction": 1.0, "kl": self.kl_weight * kl_warmup}
         for strategy in self.strategies:
             terms |= strategy.losses(images, posterior, z, targets)
+            if strategy.decodes:
+                terms |= strategy.decoded_losses(self.vae.decode, posterior, z, guidance_generator)
             weights |= strategy.weights
         return Objective(terms, weights, posterior, z)
 

@@ -9,12 +9,15 @@ from .mini_imagenet.dataset import MiniImageNet
 from .mnist import MNIST
 from .omniglot.dataset import Omniglot
 from .roots import Roots, data_root
+from .sprites.dataset import Sprites
+from .sprites.dsprites import DSprites
 
 __all__ = [
     "CIFAR_FS",
     "FC100",
     "MNIST",
     "CelebA",
+    "DSprites",
     "Dataset",
     "DatasetFactory",
     "Glyphs",
@@ -27,6 +30,7 @@ __all__ = [
     "SharedImagesWarning",
     "SplitName",
     "Splits",
+    "Sprites",
     "data_root",
     "labelled",
     "labelled_classes",

@@ -11,3 +11,4 @@ from .excitation_inhibition import ExcitationInhibition as ExcitationInhibition
 from .factor_vae import FactorVAE as FactorVAE
 from .known_deformation import KnownDeformation as KnownDeformation
 from .total_correlation import TotalCorrelation as TotalCorrelation
+from .traversal_contrast import TraversalContrast as TraversalContrast

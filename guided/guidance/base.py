@@ -1,10 +1,11 @@
 """The base classes of a guidance strategy: its settings, and the module that they build."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from guided import guidance
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 Measures = Mapping[str, tuple[Measure, ...]]
 """Role of latents -> measurements of the slices that have it."""
+
+Decode = Callable[[Tensor], Tensor]
+"""Latents ``[B, latent_dim]`` to the expected images ``[B, C, H, W]``."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,8 @@ class GuidanceModule(nn.Module, ABC):
     @property
     @abstractmethod
     def weights(self) -> Mapping[str, float]:
-        """The weight of each term that :meth:`losses` and :meth:`encoder_losses` return."""
+        """The weight of each term of :meth:`losses`, :meth:`decoded_losses` and
+        :meth:`encoder_losses`."""
 
     @property
     def attributes(self) -> tuple[str, ...]:
@@ -123,6 +128,25 @@ class GuidanceModule(nn.Module, ABC):
             targets: attribute -> int64 ``[B]``; -1: unknown. ``applied NAME`` -> float ``[B]``: the
                 amount of a deformation of each image.
         """
+
+    @property
+    def decodes(self) -> bool:
+        """True if there are :meth:`decoded_losses`, which need a decoder that is trained."""
+        return False
+
+    def decoded_losses(
+        self, decode: Decode, posterior: Posterior, z: Tensor, generator: torch.Generator | None
+    ) -> dict[str, Tensor]:
+        """Further terms of the main optimizer, of images decoded from codes of the guidance's own.
+
+        Args:
+            decode: the model's decoder.
+            posterior: q(z|x) of the batch.
+            z: a draw from it, ``[B, latent_dim]``.
+            generator: of what is drawn here, apart from the posterior's, whose draws stay paired
+                with other arms'.
+        """
+        return {}
 
     def start_step(self, number: int) -> None:
         """Called before the terms of each training step, for what changes during training.

@@ -121,7 +121,15 @@ class Trainer:
         warmup = min(1.0, (number + 1) / self.config.kl_warmup) if self.config.kl_warmup else 1.0
         self._set_learning_rates(number)
         with autocast(self.precision, self.device):
-            objective = self.model.objective(images, targets, kl_warmup=warmup, generator=noise)
+            objective = self.model.objective(
+                images,
+                targets,
+                kl_warmup=warmup,
+                generator=noise,
+                guidance_generator=generator(
+                    self.seed, "pretrain", "guidance", number, device=self.device
+                ),
+            )
         _minimise(self.main, objective.total)
         with autocast(self.precision, self.device):
             adversary = self.model.adversary_losses(objective.z, targets)

@@ -22,10 +22,12 @@ from fewshot.data import (
     MNIST,
     CelebA,
     DatasetFactory,
+    DSprites,
     Glyphs,
     ImageFolder,
     MiniImageNet,
     Omniglot,
+    Sprites,
     data_root,
 )
 from fewshot.data.dataset import Listing
@@ -39,6 +41,8 @@ SETTINGS = [
     (CelebA, {"min_images": 3}),
     (MiniImageNet, {"size": 32}),
     (Glyphs, {"n_alphabets": 9}),
+    (Sprites, {"images": 5000, "size": 32}),
+    (DSprites, {"split": "images"}),
     (ImageFolder, {"path": "own", "size": [20, 30], "channels": 3, "invert": True}),
 ]
 
@@ -142,6 +146,11 @@ OUT_OF_RANGE = [  # what, a value, what is expected, of which settings
     (Glyphs, "seeds", "one of alphabets, drawers", "split"),
     (Glyphs, 1, "at least 2", "factor_bins"),
     (Glyphs, -1, "at least 0", "seed"),
+    *((s, 999, "1,000 … 737,280", "images") for s in (Sprites, DSprites)),
+    (DSprites, 737_281, "1,000 … 737,280", "images"),
+    (Sprites, 28, "32 or 64", "size"),
+    (Sprites, "seeds", "one of classes, images", "split"),
+    (Sprites, -1, "at least 0", "seed"),
     (Glyphs, 0, "at least 1", "n_drawers", "validation_alphabets", "test_alphabets"),
 ]
 IMPOSSIBLE = [
