@@ -1,7 +1,9 @@
 """Deformation matching: a class is as likely as its support is easily deformed into the query."""
 
 import math
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
@@ -37,6 +39,9 @@ Shots = Literal["templates", "mean"]
 TURNS = (-15, 0, 15)
 """Degrees by which the support is turned for ``alignment: rotation``."""
 
+MAP_WINDOW = 1
+"""Largest displacement on feature maps."""
+
 SHOWN = 6
 """Wrong and right answers in a figure, each."""
 
@@ -53,8 +58,11 @@ class DeformationMatching(Learner):
     of embeddings and of images. The mean makes the weight independent of the size and contrast of
     images; it uses the support and this query alone.
 
+    With ``maps``, part of the cost is that of deforming the encoder's feature maps of the aligned
+    images (:meth:`guided.backbones.Backbone.maps`) rather than their pixels.
+
     Differs from the paper: both images are aligned first; both directions count; a displacement
-    has a cost of its own; the cosine.
+    has a cost of its own; the cosine; the feature maps.
 
     Args:
         encoder: images ``[B, C, H, W]`` to embeddings ``[B, out_dim]``.
@@ -63,6 +71,9 @@ class DeformationMatching(Learner):
         relative: in place of the cosine, less the cosine distance as a share of the query's mean
             distance over the classes: for encoders whose cosines are all near 1, such as networks
             that were meta-trained with Euclidean distances.
+        maps: share of the cost, in [0, 1], that is the feature maps'; 0: pixels alone, 1: maps
+            alone. For encoders that were trained without labels, with a backbone that has maps;
+            not while meta-training.
         alignment: ``position``: the centre of ink moves to the image's; ``scale``: it is also
             brought to one size; ``rotation``: the support is also matched turned by 15 degrees
             either way, at three times the time. Ink is what differs from the border, so that
@@ -99,6 +110,7 @@ class DeformationMatching(Learner):
         weight: float = 2.0,
         cosine: bool = True,
         relative: bool = False,
+        maps: float = 0.0,
         alignment: Alignment = "scale",
         spread: float = 0.4,
         stretch: float = 0.5,
@@ -129,7 +141,7 @@ class DeformationMatching(Learner):
                 raise InputError(f"{name}.{key}: expected at least {least}, got {value}")
         if context < 1 or context % 2 == 0:
             raise InputError(f"{name}.context: expected an odd number above 0, got {context}")
-        self.weight, self.cosine, self.relative = weight, cosine, relative
+        self.weight, self.cosine, self.relative, self.maps = weight, cosine, relative, maps
         self.alignment: Alignment = alignment
         self.spread, self.size, self.blur = spread, size, blur
         self.stretch, self.gradients = stretch, gradients
@@ -138,6 +150,18 @@ class DeformationMatching(Learner):
         self.shots: Shots = shots
         self.temperature = Temperature(temperature, learned=learn_temperature, owner=name)
         self.beside_embedding = (cosine, alignment, spread, stretch, size, blur)
+        self._check_maps()
+
+    def _check_maps(self) -> None:
+        """Refuse a share out of range, and images of another size than the encoder's."""
+        name = f"{type(self).__name__}.maps"
+        if not 0 <= self.maps <= 1:
+            raise InputError(f"{name}: expected in [0, 1], got {self.maps}")
+        if self.maps and self.prepared_shape != self.encoder.input_shape:
+            raise InputError(
+                f"{name}: the encoder reads images of {self.encoder.input_shape}, those that are "
+                f"matched are {self.prepared_shape}; set size to the encoder's, or maps to 0"
+            )
 
     @property
     def _width(self) -> int:
@@ -180,8 +204,7 @@ class DeformationMatching(Learner):
 
     def logits(self, episodes: Episodes) -> Tensor:
         embedded, prepared = self._parts(episodes)
-        costs = self.costs(prepared)
-        scores = -self.weight * _shares(costs)
+        scores = -self.weight * self._cost_shares(prepared)
         if embedded is not None:
             prototypes = embedded.support.mean(2)
             cosines = similarity(embedded.query.flatten(1, 2), prototypes, "cosine")
@@ -192,6 +215,11 @@ class DeformationMatching(Learner):
         if not self.cosine:
             raise InputError(
                 f"{type(self).__name__}.cosine: nothing else is meta-trained; set it to true"
+            )
+        if self.maps:
+            raise InputError(
+                f"{type(self).__name__}.maps: the maps change while the encoder is meta-trained; "
+                "meta-train with maps: 0"
             )
         return super().loss(episodes)
 
@@ -211,33 +239,63 @@ class DeformationMatching(Learner):
         prepared = table.map(lambda x: x[:, width:].unflatten(1, shape))
         return table.map(lambda x: x[:, :width]) if self.cosine else None, prepared
 
-    @torch.no_grad()
+    def _cost_shares(self, prepared: Episodes) -> Tensor:
+        """Costs of the classes as shares of the query's mean: of pixels, of maps, or of both."""
+        if self.maps == 0:
+            return _shares(self.costs(prepared))
+        of_maps = _shares(self.map_costs(prepared))
+        if self.maps == 1:
+            return of_maps
+        return (1 - self.maps) * _shares(self.costs(prepared)) + self.maps * of_maps
+
     def costs(self, prepared: Episodes) -> Tensor:
         """Cost of each class for each query, ``[E, n_way * n_query, n_way]``.
 
         Args:
             prepared: episodes of :meth:`prepare`'s images.
         """
+        return self._costs(
+            prepared,
+            partial(image_features, gradients=self.gradients),
+            window=self.window,
+            context=self.context,
+            stiffness=self.stiffness,
+        )
+
+    def map_costs(self, prepared: Episodes) -> Tensor:
+        """As :meth:`costs`, of deforming the encoder's feature maps of the same images.
+
+        Their vectors are brought to nearly the same length, so that the direction counts.
+        """
+        return self._costs(prepared, self._maps, window=MAP_WINDOW, context=1)
+
+    def _maps(self, images: Tensor) -> Tensor:
+        maps = self.encoder.backbone.maps(images)
+        squares = maps.square().sum(1, keepdim=True)
+        # The floor keeps what is weak weak: on the empty ground a direction means nothing.
+        floor = squares.mean((2, 3), keepdim=True) / 4
+        return maps / (squares + floor).clamp(min=1e-12).sqrt()
+
+    @torch.no_grad()
+    def _costs(
+        self, prepared: Episodes, features: Callable[[Tensor], Tensor], **settings: Any
+    ) -> Tensor:
+        """Costs of classes, by what is compared at a place."""
         turns = TURNS if self.alignment == "rotation" else (0,)
         images = prepared.support.flatten(0, 2)
         per_episode = prepared.n_way * prepared.n_shot * len(turns)
         # In full precision: costs are small differences of large numbers.
         with torch.autocast(images.device.type, enabled=False):
             support = torch.stack([turned(images, t) if t else images for t in turns], 1)
-            query = self._features(prepared.query.flatten(0, 2))
+            query = features(prepared.query.flatten(0, 2))
             costs = deformation_costs(
                 query.unflatten(0, (len(prepared), -1)),
-                self._features(support.flatten(0, 1)).unflatten(0, (-1, per_episode)),
-                window=self.window,
-                context=self.context,
-                stiffness=self.stiffness,
+                features(support.flatten(0, 1)).unflatten(0, (-1, per_episode)),
                 direction=self.direction,
+                **settings,
             )
         least = costs.unflatten(2, (prepared.n_way, prepared.n_shot, len(turns))).amin(4)
         return least.amin(3) if self.shots == "templates" else least.mean(3)
-
-    def _features(self, images: Tensor) -> Tensor:
-        return image_features(images, self.gradients)
 
     def explain(self, query: Tensor, support: Tensor) -> Explanation:
         """Queries explained by support images, pair by pair, both as they are matched.

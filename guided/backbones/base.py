@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from guided.errors import InputError
+
 ImageShape = tuple[int, int, int]
 """(C, H, W)."""
 
@@ -34,6 +36,17 @@ class Backbone(nn.Module, ABC):
     @abstractmethod
     def decoder(self, latent_dim: int) -> nn.Module:
         """A new module from latents ``[B, latent_dim]`` to ``[B, C, H, W]``, unbounded."""
+
+    def maps(self, images: Tensor) -> Tensor:
+        """Features in the middle of the network that still have places, ``[B, F, H', W']``.
+
+        Args:
+            images: as for ``forward``.
+
+        Raises:
+            InputError: this backbone has none.
+        """
+        raise InputError(f"{type(self).__name__}: has no feature maps to match; Conv4 has")
 
 
 BackboneFactory = Callable[[ImageShape], Backbone]

@@ -49,6 +49,12 @@ class Conv4(Backbone):
     def forward(self, images: Tensor) -> Tensor:
         return self.body(images).flatten(1)
 
+    def maps(self, images: Tensor) -> Tensor:
+        """Activations of the third block, before it pools: 7×7 of 28×28, strided 4×4."""
+        per_block = len(self.body) // 4
+        found: Tensor = self.body[: 2 * per_block + 3](images)
+        return found
+
     def decoder(self, latent_dim: int) -> nn.Module:
         width = self.settings["width"]
         height, columns = self.sizes[-1]

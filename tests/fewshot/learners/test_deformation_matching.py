@@ -20,10 +20,10 @@ from fewshot.sampler import EpisodeSampler
 from fewshot.study import Study
 from guided.affine import AFFINE, affine, warp
 from guided.augment import Augmentation
-from guided.backbones import Pixels
+from guided.backbones import Conv4, Pixels
 from guided.encoder import Encoder
 from guided.errors import InputError
-from guided.seeds import derive_seed
+from guided.seeds import derive_seed, seeded_initialisation
 
 SIDE = 28
 
@@ -151,6 +151,61 @@ def test_logits_are_cosines_less_weighted_costs(glyphs, settings):
     ).logits(Episodes(support[None], query[None, :, None]))[0]
     average = (singly[0] + singly[1]) / 2
     torch.testing.assert_close(mean, -1.4 * average / average.mean(1, keepdim=True))
+
+
+@pytest.fixture(scope="module")
+def pooled():
+    with seeded_initialisation(0, "test"):
+        return Encoder(Conv4((1, SIDE, SIDE), width=8, downsample="pool"), None).eval()
+
+
+def test_map_costs_are_those_of_the_nearest_of_nine_neighbours(pooled, glyphs):
+    """An implementation place by place."""
+    learner = DeformationMatching(pooled, maps=1.0, direction="query").eval()
+    with torch.no_grad():
+        maps = pooled.backbone.maps(learner.prepare(glyphs)).permute(0, 2, 3, 1).numpy()
+    squares = (maps**2).sum(3)
+    unit = maps / np.sqrt(squares + squares.mean((1, 2), keepdims=True) / 4)[..., None]
+    expected = np.empty((6, 6))
+    for q, s in np.ndindex(6, 6):
+        least = [
+            ((unit[s, max(0, y - 1) : y + 2, max(0, x - 1) : x + 2] - unit[q, y, x]) ** 2)
+            .sum(2)
+            .min()
+            for y, x in np.ndindex(maps.shape[1:3])
+        ]
+        expected[q, s] = np.mean(least)
+    prepared = learner.prepare(glyphs)
+    found = learner.map_costs(Episodes(prepared[None, :, None], prepared[None, None]))[0]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("share", [0.25, 1.0])
+def test_maps_are_a_share_of_the_cost(pooled, glyphs, share):
+    support, query = torch.stack([glyphs, warped(glyphs)], 1), changed(glyphs, scale=0.1)
+    episodes = Episodes(support[None], query[None, :, None])
+    learner = DeformationMatching(pooled, maps=share).eval()
+    prepared = episodes.map(learner.prepare)
+    with torch.no_grad():
+        found = learner.logits(episodes)
+        cosines = Prototypical(pooled, metric="cosine", temperature=0.1).logits(episodes)
+    of_pixels, of_maps = (
+        x / x.mean(2, keepdim=True) for x in (learner.costs(prepared), learner.map_costs(prepared))
+    )
+    expected = cosines - 20 * ((1 - share) * of_pixels + share * of_maps)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_maps_that_cannot_be_matched_are_refused(pooled, glyphs):
+    with pytest.raises(InputError, match=r"maps: expected in \[0, 1\], got 1.5"):
+        DeformationMatching(pooled, maps=1.5)
+    with pytest.raises(InputError, match="set size to the encoder's"):
+        DeformationMatching(pooled, maps=0.5, size=14)
+    episodes = Episodes(glyphs[None, :, None], glyphs[None, :, None])
+    with pytest.raises(InputError, match="Pixels: has no feature maps"):
+        on_pixels(maps=0.5).logits(episodes)
+    with pytest.raises(InputError, match="meta-train with maps: 0"):
+        DeformationMatching(pooled, maps=0.5).loss(episodes)
 
 
 @pytest.mark.parametrize(

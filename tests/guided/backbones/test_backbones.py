@@ -48,6 +48,17 @@ def test_conv4_is_the_network_of_the_docstring():
     torch.testing.assert_close(backbone.train()(images), expected.flatten(1))
 
 
+@pytest.mark.parametrize(("downsample", "side"), [("pool", 7), ("stride", 4)])
+def test_conv4_maps_lead_to_the_features(downsample, side):
+    backbone = Conv4((1, 28, 28), width=4, downsample=downsample).eval()
+    images = torch.rand(2, 1, 28, 28)
+    maps = backbone.maps(images)
+    assert maps.shape == (2, 4, side, side)
+    pooled = nn.functional.max_pool2d(maps, 2) if downsample == "pool" else maps
+    last = backbone.body[len(backbone.body) // 4 * 3 :]
+    torch.testing.assert_close(last(pooled).flatten(1), backbone(images))
+
+
 def test_guided_vae_net_parameter_count():
     """28 → 12 → 8 → 4 with kernels 6, 5, 5 and widths 64, 128, 256, as in the authors' code."""
     kernels = 6 * 6 * 1 * 64 + 5 * 5 * 64 * 128 + 5 * 5 * 128 * 256
