@@ -53,7 +53,7 @@ class Found:
     """The candidates, and the arms that have none.
 
     Attributes:
-        candidates: in the order of studies, arms and seeds.
+        candidates: in the order of studies, seeds and arms.
         left_out: arm -> why.
     """
 

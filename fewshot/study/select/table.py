@@ -6,7 +6,7 @@ from textwrap import fill
 
 import numpy as np
 
-from fewshot.study.select.judge import Judgement, ranks
+from fewshot.study.select.judge import Floats, Judgement, ranks
 from fewshot.study.select.selection import TITLES, Selection
 from fewshot.study.text import NONE, fixed, markdown, span
 
@@ -69,13 +69,13 @@ def encoders_table(selection: Selection) -> Table:
 
 
 def choices_table(selection: Selection) -> Table:
-    """The encoder of the highest score."""
+    """The encoder of the highest score, and how many others have the same."""
     lines = [
-        (TITLES[score], selection.candidates[int(np.nanargmax(values))].name)
+        (TITLES[score], selection.candidates[int(np.nanargmax(values))].name, _equal(values))
         for score, values in selection.scores.values.items()
         if not np.isnan(values).all()
     ]
-    return Table("Each score's choice", ["score", "encoder"], lines)
+    return Table("Each score's choice", ["score", "encoder", "as high"], lines)
 
 
 def test_table(selection: Selection, test: str) -> Table:
@@ -147,6 +147,10 @@ def notes(selection: Selection) -> list[str]:
             f"or because fewer than three encoders have them: {', '.join(without)}."
         )
     return said
+
+
+def _equal(values: Floats) -> str:
+    return str(int((values == np.nanmax(values)).sum()) - 1)
 
 
 def _number(value: float, digits: int = 3) -> str:

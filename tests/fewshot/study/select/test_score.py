@@ -104,7 +104,7 @@ def test_the_kl_is_that_of_the_posterior(candidates, images):
 
 
 def test_pixels_are_the_factors_that_one_encoder_finds(candidates, images, make_bank):
-    pixels = images.flatten(1).double()
+    pixels = images.flatten(1).double() / 255
     bank = replace(
         make_bank(n_classes=2, sizes=300),
         images=images,
