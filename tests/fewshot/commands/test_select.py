@@ -1,7 +1,10 @@
 """``fewshot select``: a finished study's encoders, chosen without labels."""
 
+import contextlib
+import io
 import json
 import shutil
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
@@ -15,23 +18,29 @@ pytestmark = pytest.mark.usefixtures("cache")
 QUICK = ("--images", "60", "--votes", "3")
 
 
-@pytest.fixture
-def select(tmp_path, capsys):
-    """Returns what was printed and what was written."""
-
-    def run(*arguments):
-        output = tmp_path / "select"
-        assert main(["select", *map(str, arguments), *QUICK, "--output", str(output)]) == 0
-        return capsys.readouterr().out, json.loads((output / "select.json").read_text())
-
-    return run
+def chosen(output, *runs, settings=()):
+    """What was written."""
+    arguments = [*map(str, runs), *QUICK, *settings, "--output", str(output)]
+    assert main(["select", *arguments]) == 0
+    return json.loads((output / "select.json").read_text())
 
 
-def test_a_studys_encoders_are_ranked_and_judged(finished, select, tmp_path):
+@pytest.fixture(scope="module")
+def once(finished, shared_cache, tmp_path_factory):
+    """A selection among the study's encoders: ``printed``, ``written``, ``folder``."""
+    folder, printed = tmp_path_factory.mktemp("select"), io.StringIO()
     before = sorted(finished.folder.rglob("*"))
-    printed, written = select(finished.folder)
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
+        patch.setenv("FEWSHOT_CACHE", str(shared_cache))
+        written = chosen(folder, finished.folder)
     assert sorted(finished.folder.rglob("*")) == before
-    assert max(map(len, printed.splitlines())) <= 80
+    return SimpleNamespace(printed=printed.getvalue(), written=written, folder=folder)
+
+
+def test_a_studys_encoders_are_ranked_and_judged(finished, once):
+    printed, written = once.printed, once.written
+    tables, _, _ = printed.rpartition("\n\n")  # but for the folder's name
+    assert max(map(len, tables.splitlines())) <= 80
     encoders = {entry["name"]: entry for entry in written["encoders"]}
     assert list(encoders) == ["vae 0", "guided 0", "vae 1", "guided 1"]
     assert written["left_out"] == {
@@ -60,23 +69,23 @@ def test_a_studys_encoders_are_ranked_and_judged(finished, select, tmp_path):
         ("udr_spearman", "mcc"),
     } <= judged
     assert {"untrained", "the factors themselves", *encoders} == set(written["factors"])
-    text = (tmp_path / "select" / "select.md").read_text()
+    text = (once.folder / "select.md").read_text()
     assert "| one at random |" in text and "| the factors themselves |" in text
-    with Image.open(tmp_path / "select" / "select.png") as figure:
+    with Image.open(once.folder / "select.png") as figure:
         assert min(figure.size) > 400
 
 
-def test_the_seed_decides_everything(finished, select):
-    first, again, other = (select(finished.folder, *seed) for seed in ((), (), ("--seed", "1")))
-    assert first[1] == again[1] != other[1]
+def test_it_is_the_same_every_time(finished, once, tmp_path):
+    assert chosen(tmp_path, finished.folder) == once.written
 
 
-def test_the_score_is_udr_of_the_cells_encoders(finished, select):
+def test_the_score_is_udr_of_the_cells_encoders(finished, tmp_path):
     """Of all training images: none are drawn."""
     from fewshot.data import Glyphs, data_root
 
     splits = Glyphs(data_root(None), **finished.config["dataset"]["init_args"]).splits()
-    _, written = select(finished.folder, "--images", str(len(splits.train)))
+    settings = ["--images", str(len(splits.train))]
+    written = chosen(tmp_path, finished.folder, settings=settings)
     means, kl = [], []
     for entry in written["encoders"]:
         pattern = f"cells/encoder-{entry['arm']}-seed{entry['seed']}-*/encoder.safetensors"
@@ -89,10 +98,10 @@ def test_the_score_is_udr_of_the_cells_encoders(finished, select):
         assert found == pytest.approx(udr_scores(means, kl, relation=relation), abs=1e-3)
 
 
-def test_encoders_of_two_runs_are_chosen_from_together(finished, select, tmp_path):
+def test_encoders_of_two_runs_are_chosen_from_together(finished, tmp_path):
     """The same encoder counts once."""
     shutil.copytree(finished.folder, tmp_path / "copy")
-    _, written = select(finished.folder, tmp_path / "copy")
+    written = chosen(tmp_path / "select", finished.folder, tmp_path / "copy")
     assert written["encoders"][0]["name"] == "run/vae 0"
     assert len(written["encoders"]) == 4
     assert written["left_out"]["copy/vae"] == "has the encoders of run/vae"
