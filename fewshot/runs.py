@@ -45,6 +45,7 @@ REPORTS = (
     "episodes",
     "lake",
     "lake.*",
+    "select",
     "tensorboard/*",
     "config.yaml",  # last: until it has moved, an interrupted move is not over
 )

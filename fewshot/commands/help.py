@@ -11,6 +11,7 @@ PURPOSES = {
     "probe": "linear classifiers and sample quality: what the latents hold",
     "lake": "Lake's one-shot classification, with a study's encoders and learners",
     "report": "tables and figures again, from a study's counts of wrong answers",
+    "select": "which encoder of a study to take, without labels; how good that is",
 }
 
 COMMON = {
@@ -93,6 +94,13 @@ KEYS: Mapping[str, Mapping[str, str]] = {
     "report": {
         "output": "folder to write to (default: runs/report/<study>)",
     },
+    "select": {
+        "images": "of the training classes, encoded for UDR (default: 1000)",
+        "votes": "of ModelCentrality, for each live latent (default: 20)",
+        "seed": "of all that is drawn (default: 0)",
+        **COMMON,
+        "output": "folder to write to (default: select in the first RUN)",
+    },
 }
 """Command -> main key -> its meaning, in at most 55 characters."""
 
@@ -129,6 +137,10 @@ EXAMPLES = {
         "fewshot report runs/quickstart/results.json",
         "fewshot report runs/published/omniglot_compare.json --output compare",
     ),
+    "select": (
+        "fewshot select runs/glyphs_rivals",
+        "fewshot select runs/beta1 runs/beta4 --output runs/selected",
+    ),
 }
 
 USAGE = """usage: fewshot COMMAND [FILE] [--key value ...]
@@ -155,10 +167,12 @@ def usage() -> str:
 
 def command_help(name: str) -> str:
     """The text of ``fewshot NAME --help``: main keys and two examples in thirty lines."""
-    file = {"data": "", "report": " FILE"}.get(name, " [FILE]")
+    file = {"data": "", "report": " FILE", "select": " RUN [RUN ...]"}.get(name, " [FILE]")
     options = {f"--{key}": meaning for key, meaning in KEYS[name].items()}
     if name == "report":
         options = {"FILE": "JSON file of compare, lake or probe; or the run folder"} | options
+    elif name == "select":
+        options = {"RUN": "run folder of a finished comparison"} | options
     elif file:
         options = {"FILE": "YAML file with any of the keys; arguments override it"} | options
     width = max(map(len, [*options, "--print-config"]))

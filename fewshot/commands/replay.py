@@ -67,16 +67,34 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _study(command: ReplayCommand, result: StudyResult) -> Study:
-    if "config" not in result.facts:
-        raise InputError(f"{command.replay}: holds no configuration to compute its rows from")
-    config = load(CompareConfig, result.facts["config"])
     # Other devices compute other cells, and not quite the same counts.
     on_cpu = result.facts.get("hardware", {}).get("device") == "cpu"
     device = choose_device("cpu" if on_cpu and command.device == "auto" else command.device)
-    splits = config.dataset(data_root(command.data_root or config.data_root)).splits()
     folder = command.output or command.replay.parent
     if not command.output and not (folder / "cells").is_dir():
         folder = Path("runs") / "replay" / result.study
+    return recorded_study(result, command.replay, folder, device, command.data_root)
+
+
+def recorded_study(
+    result: StudyResult, file: Path, folder: Path, device: str, roots: Path | None
+) -> Study:
+    """The study that a result is of, planned from the configuration in it.
+
+    Args:
+        result: of the study.
+        file: that it was read from.
+        folder: whose cells are used.
+        device: where cells are, or were, computed.
+        roots: of the datasets; those of the configuration if not given.
+
+    Raises:
+        InputError: the result holds no configuration.
+    """
+    if "config" not in result.facts:
+        raise InputError(f"{file}: holds no configuration to compute its rows from")
+    config = load(CompareConfig, result.facts["config"])
+    splits = config.dataset(data_root(roots or config.data_root)).splits()
     return Study(replace(config, output=folder), splits, folder, device=device)
 
 

@@ -1,0 +1,159 @@
+"""The encoders among which to choose, read from the cells of finished studies."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from fewshot.study.cells import Cell
+from fewshot.study.counts import Counts
+from fewshot.study.result import StudyResult
+from fewshot.study.rows import ResultRow
+from fewshot.study.run import Study
+from fewshot.study.text import ways_and_shots
+from guided.decoder import Decoder
+from guided.encoder import Encoder
+from guided.errors import InputError
+
+LEAST = 3
+"""Of two encoders, each agrees with the other as much."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One pretrained encoder.
+
+    Attributes:
+        run: name of its run; empty if there is only one.
+        arm, seed: of the encoder.
+        encoder: with all its latents, in evaluation mode.
+        decoder: of the same VAE; None for an arm without the ELBO.
+        elbo: on the validation classes, nats per image; None for an arm without it.
+        validation: few-shot error on the validation classes by which its best state was kept, in
+            percent; None if that was not kept by error.
+        errors: learner and setting in words -> error on the test episodes, in percent.
+    """
+
+    run: str
+    arm: str
+    seed: int
+    encoder: Encoder
+    decoder: Decoder | None = None
+    elbo: float | None = None
+    validation: float | None = None
+    errors: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """Run, arm and seed, which differ between candidates."""
+        return f"{_named(self.run, self.arm)} {self.seed}"
+
+
+@dataclass(frozen=True)
+class Found:
+    """The candidates, and the arms that have none.
+
+    Attributes:
+        candidates: in the order of studies, seeds and arms.
+        left_out: arm -> why.
+    """
+
+    candidates: list[Candidate]
+    left_out: dict[str, str]
+
+
+def find_candidates(studies: Sequence[tuple[Study, StudyResult, Counts]]) -> Found:
+    """The pretrained encoders of finished studies of the same images, each once.
+
+    Args:
+        studies: the plan, the result and the counts of each.
+
+    Raises:
+        InputError: studies of other images or episodes, a missing cell, no pretrained encoder, or
+            fewer than three.
+    """
+    first = studies[0][0]
+    found = Found([], {})
+    seen: dict[str, str] = {}
+    runs = _run_names([study.output for study, _, _ in studies])
+    for run, (study, result, counts) in zip(runs, studies, strict=True):
+        _check_same(first, study)
+        for (arm, seed), cell in study.plan(tests=False).encoders.items():
+            kind, name = study.config.arms[arm].encoder, _named(run, arm)
+            if kind != "pretrained":
+                found.left_out[name] = f"{kind}, not pretrained"
+            elif cell.digest in seen:
+                found.left_out[name] = f"has the encoders of {seen[cell.digest]}"
+            else:
+                seen[cell.digest] = name
+                candidate = _candidate(study, cell, (run, arm, seed))
+                errors = _errors(arm, seed, result, counts)
+                found.candidates.append(replace(candidate, errors=errors))
+    if not found.candidates:
+        raise InputError(f"{first.output}: no pretrained encoder to choose")
+    if len(found.candidates) < LEAST:
+        raise InputError(
+            f"{first.output}: only {len(found.candidates)} pretrained encoders, of which none can "
+            f"agree more than the other; {LEAST} are needed: more arms, seeds or runs"
+        )
+    return found
+
+
+def _run_names(folders: Sequence[Path]) -> list[str]:
+    if len(folders) == 1:
+        return [""]
+    names = [folder.name for folder in folders]
+    return names if len(set(names)) == len(names) else [str(folder) for folder in folders]
+
+
+def _named(run: str, arm: str) -> str:
+    return f"{run}/{arm}" if run else arm
+
+
+def _check_same(first: Study, other: Study) -> None:
+    for split, bank in vars(first.splits).items():
+        if getattr(other.splits, split).digest != bank.digest:
+            raise InputError(
+                f"{other.output}: its {split} images are not those of {first.output}; select "
+                "among encoders of the same dataset"
+            )
+    for key in ("episodes", "episode_seed"):
+        if getattr(other.config, key) != getattr(first.config, key):
+            raise InputError(
+                f"{other.output}: its {key} differ from those of {first.output}, so that errors "
+                "do not compare"
+            )
+
+
+def _candidate(study: Study, cell: Cell, key: tuple[str, str, int]) -> Candidate:
+    if not cell.done:
+        raise InputError(
+            f"{study.output}: no finished encoder of {key[1]}, seed {key[2]}; other versions made "
+            "it, or it was removed: run `fewshot compare` there again"
+        )
+    encoder = Encoder.load(cell.encoder_file, "all")
+    kept = min(cell.facts["history"], key=lambda entry: entry["score"])
+    with_elbo = study.config.arms[key[1]].elbo
+    return Candidate(
+        *key,
+        encoder,
+        Decoder.load(cell.decoder_file, encoder) if cell.decoder_file.exists() else None,
+        elbo=-kept["negative_elbo"] if with_elbo else None,
+        validation=kept["score"] if study.config.select_by == "few_shot_error" else None,
+    )
+
+
+def _errors(arm: str, seed: int, result: StudyResult, counts: Counts) -> dict[str, float]:
+    """Of a seed, for each learner and setting: with all latents, else with the arm's first."""
+    chosen: dict[str, ResultRow] = {}
+    for row in result.rows:
+        if row.arm == arm:
+            test = f"{row.learner}, {ways_and_shots(row)}"
+            if test not in chosen or row.latents == "all":
+                chosen[test] = row
+    found = {}
+    for test, row in chosen.items():
+        if row.key not in counts.wrong:
+            raise InputError(f"{result.output}: no counts of wrong answers for {'|'.join(row.key)}")
+        wrong = counts.wrong[row.key][row.seeds.index(seed)]
+        found[test] = 100 * float(wrong.mean()) / (row.n_way * row.n_query)
+    return found

@@ -1,0 +1,31 @@
+"""Files of a selection, and its text for a terminal."""
+
+from pathlib import Path
+from textwrap import fill
+
+from fewshot.study.select.figure import selection_figure
+from fewshot.study.select.selection import Selection
+from fewshot.study.select.table import WIDTH, more_tables, notes, tables
+from guided.files import write_bytes, write_figure, write_json
+
+
+def shown(selection: Selection) -> str:
+    """The tables in columns, and the notes."""
+    said = [fill(note, WIDTH) for note in notes(selection)]
+    return "\n\n".join([*(table.plain() for table in tables(selection)), *said])
+
+
+def write_selection(selection: Selection, output: Path) -> None:
+    """Write ``select.json``, ``select.md`` and ``select.png``.
+
+    Args:
+        selection: to be written.
+        output: the folder.
+    """
+    every = [*tables(selection), *more_tables(selection)]
+    text = "\n".join(
+        [*(table.markdown() for table in every), *(f"{n}\n" for n in notes(selection))]
+    )
+    write_json(output / "select.json", selection.to_json())
+    write_bytes(output / "select.md", text.encode())
+    write_figure(output / "select.png", selection_figure(selection))

@@ -1,0 +1,168 @@
+"""``fewshot select``: a finished study's encoders, chosen without labels."""
+
+import contextlib
+import io
+import json
+import shutil
+from types import SimpleNamespace
+
+import pytest
+from PIL import Image
+
+from fewshot.cli import main
+from guided.encoder import Encoder
+from guided.metrics import udr_scores
+
+pytestmark = pytest.mark.usefixtures("cache")
+
+QUICK = ("--images", "60", "--votes", "3")
+
+
+def chosen(output, *runs, settings=()):
+    """What was written."""
+    arguments = [*map(str, runs), *QUICK, *settings, "--output", str(output)]
+    assert main(["select", *arguments]) == 0
+    return json.loads((output / "select.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def once(finished, shared_cache, tmp_path_factory):
+    """A selection among the study's encoders: ``printed``, ``written``, ``folder``."""
+    folder, printed = tmp_path_factory.mktemp("select"), io.StringIO()
+    before = sorted(finished.folder.rglob("*"))
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
+        patch.setenv("FEWSHOT_CACHE", str(shared_cache))
+        written = chosen(folder, finished.folder)
+    assert sorted(finished.folder.rglob("*")) == before
+    return SimpleNamespace(printed=printed.getvalue(), written=written, folder=folder)
+
+
+def test_a_studys_encoders_are_ranked_and_judged(finished, once):
+    printed, written = once.printed, once.written
+    tables, _, _ = printed.rpartition("\n\n")  # but for the folder's name
+    assert max(map(len, tables.splitlines())) <= 80
+    encoders = {entry["name"]: entry for entry in written["encoders"]}
+    assert list(encoders) == ["vae 0", "guided 0", "vae 1", "guided 1"]
+    assert written["left_out"] == {
+        "pixels": "pixels, not pretrained",
+        "random": "random, not pretrained",
+    }
+    for entry in encoders.values():
+        assert entry["name"] in printed
+        for test, (learner, label, queries) in {
+            "prototypical, 3-way 1-shot": ("prototypical", "3w1s", 12),
+            "trained, 2-way 3-shot": ("trained", "2w3s", 4),
+        }.items():
+            wrong = finished.wrong[f"{entry['arm']}|{learner}|all|{label}"][entry["seed"]]
+            assert entry["errors"][test] == pytest.approx(100 * wrong.mean() / queries, abs=1e-4)
+    first = written["judgements"][0]
+    errors = {name: e["errors"][first["outcome"]] for name, e in encoders.items()}
+    scores = {name: e["scores"][first["score"]] for name, e in encoders.items()}
+    assert first["chosen"] == max(scores, key=scores.get)
+    assert first["regret"] == pytest.approx(
+        errors[first["chosen"]] - min(errors.values()), abs=1e-3
+    )
+    judged = {(one["score"], one["outcome"]) for one in written["judgements"]}
+    assert {
+        ("udr_lasso", "mig"),
+        ("elbo", "trained, 2-way 3-shot"),
+        ("udr_spearman", "mcc"),
+    } <= judged
+    assert {"untrained", "the factors themselves", *encoders} == set(written["factors"])
+    text = (once.folder / "select.md").read_text()
+    assert "| one at random |" in text and "| the factors themselves |" in text
+    with Image.open(once.folder / "select.png") as figure:
+        assert min(figure.size) > 400
+
+
+def test_the_score_is_udr_of_the_cells_encoders(finished, tmp_path):
+    """Of all training images: none are drawn."""
+    from fewshot.data import Glyphs, data_root
+
+    splits = Glyphs(data_root(None), **finished.config["dataset"]["init_args"]).splits()
+    settings = ["--images", str(len(splits.train))]
+    written = chosen(tmp_path, finished.folder, settings=settings)
+    means, kl = [], []
+    for entry in written["encoders"]:
+        pattern = f"cells/encoder-{entry['arm']}-seed{entry['seed']}-*/encoder.safetensors"
+        (file,) = finished.folder.glob(pattern)
+        mean, logvar = Encoder.load(file, "all").moments(splits.train.images)
+        means.append(mean.detach().numpy())
+        kl.append(0.5 * (mean**2 + logvar.exp() - 1 - logvar).mean(0).detach().numpy())
+    for relation in ("lasso", "spearman"):
+        found = [entry["scores"][f"udr_{relation}"] for entry in written["encoders"]]
+        assert found == pytest.approx(udr_scores(means, kl, relation=relation), abs=1e-3)
+
+
+def test_encoders_of_two_runs_are_chosen_from_together(finished, once, tmp_path):
+    """The same encoder counts once; scores are the same every time."""
+    shutil.copytree(finished.folder, tmp_path / "copy")
+    written = chosen(tmp_path / "select", finished.folder, tmp_path / "copy")
+    assert written["left_out"]["copy/vae"] == "has the encoders of run/vae"
+    for found, before in zip(written["encoders"], once.written["encoders"], strict=True):
+        assert found["name"] == f"run/{before['name']}"
+        assert found["scores"] == before["scores"]
+    assert written["agreement"] == once.written["agreement"]
+
+
+def edited(finished, folder, change):
+    """A copy of the run whose results were changed."""
+    shutil.copytree(finished.folder, folder)
+    content = json.loads((folder / "results.json").read_text())
+    change(content)
+    (folder / "results.json").write_text(json.dumps(content))
+    return str(folder)
+
+
+def arms(**chosen):
+    def change(content):
+        content["config"]["arms"] = chosen
+        content["config"]["baseline"] = None
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (arms(pixels={"encoder": "pixels"}), "no pretrained encoder to choose"),
+        (arms(vae={}), "only 2 pretrained encoders"),
+        (
+            lambda content: content["config"].update(seeds=[0, 7]),
+            "no finished encoder of vae, seed 7",
+        ),
+        (lambda content: content.pop("config"), "holds no configuration"),
+        (lambda content: content["rows"][0].update(trials=3), "is no comparison"),
+    ],
+)
+def test_runs_without_enough_encoders_are_refused(fails, finished, tmp_path, change, message):
+    assert message in fails("select", edited(finished, tmp_path / "changed", change))
+
+
+def test_runs_that_do_not_compare_are_refused(fails, finished, tmp_path):
+    def fewer(content):
+        content["config"]["dataset"]["init_args"]["n_drawers"] = 6
+
+    def episodes(content):
+        content["config"]["episode_seed"] = 5
+
+    for name, change in (("its train images", fewer), ("its episode_seed differ", episodes)):
+        other = edited(finished, tmp_path / name, change)
+        assert name in fails("select", str(finished.folder), other)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "runs: "),
+        (("nowhere",), "nowhere: no such run folder"),
+        (("a", "./a"), "a run folder is named twice"),
+        (("a", "--votes", "1"), "votes: expected at least 3, got 1"),
+    ],
+)
+def test_bad_arguments_are_refused(fails, arguments, message):
+    assert message in fails("select", *arguments)
+
+
+def test_a_folder_without_results_is_refused(fails, tmp_path):
+    assert "not the result of a finished run" in fails("select", str(tmp_path))
