@@ -1,4 +1,4 @@
-"""What one GPU makes of the training loops, each against its peer, in one process tree.
+"""The training loops on one GPU, each against its peer, in one process tree.
 
 Runs, one after the other, the scripts beside this one on a GPU: pretraining at 28×28 and 84×84
 (``pretrain.py``: images a second, share of the rate of a large float32 matrix product, in float32

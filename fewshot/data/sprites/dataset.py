@@ -119,7 +119,7 @@ class SpriteDataset(Dataset):
 
     @abstractmethod
     def _source(self) -> Mapping[str, Any]:
-        """What the images depend on besides the settings, for the cache.
+        """The facts that images depend on besides the settings, for the cache.
 
         Raises:
             InputError: files are missing.

@@ -1,4 +1,4 @@
-"""What choosing by a score costs, and how it orders encoders."""
+"""The cost of choosing by a score, and how it orders encoders."""
 
 from dataclasses import dataclass
 

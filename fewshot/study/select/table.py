@@ -79,7 +79,7 @@ def choices_table(selection: Selection) -> Table:
 
 
 def test_table(selection: Selection, test: str) -> Table:
-    """What each score's choice costs in one test."""
+    """The cost of each score's choice in one test."""
     judged = selection.judgements[test]
     best = selection.candidates[int(np.nanargmin(selection.errors(test)))].name
     lines = [
@@ -105,7 +105,7 @@ def factors_table(selection: Selection) -> Table:
 
 
 def factor_choices_table(selection: Selection) -> Table:
-    """What each score's choice costs in scores against factors."""
+    """The cost of each score's choice in scores against factors."""
     lines = [
         (
             *(measure, TITLES[one.score]),
@@ -129,7 +129,7 @@ def factor_scores_table(selection: Selection) -> Table:
 
 
 def notes(selection: Selection) -> list[str]:
-    """How to read the tables, and what is missing."""
+    """Notes on reading the tables, and on what is missing."""
     said = [
         "Regret: points of error above the best encoder. Rank correlation: Spearman's, over "
         f"{len(selection.candidates)} encoders, of score and error, -1 where the score orders "
@@ -162,14 +162,14 @@ def _correlation(one: Judgement) -> tuple[str, str]:
 
 
 def tables(selection: Selection) -> list[Table]:
-    """What the terminal shows."""
+    """The tables that the terminal shows."""
     shown = [encoders_table(selection), choices_table(selection)]
     shown += [test_table(selection, test) for test in selection.tests]
     return [*shown, factors_table(selection)] if selection.truth else shown
 
 
 def more_tables(selection: Selection) -> list[Table]:
-    """What the file shows besides."""
+    """The tables that the file shows besides."""
     if not selection.truth:
         return []
     return [factor_choices_table(selection), factor_scores_table(selection)]
