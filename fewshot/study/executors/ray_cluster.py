@@ -65,6 +65,8 @@ NOT_TRIED = "a cell that it needs was not computed"
 
 
 def _import() -> Any:
+    # Below `uv run`, Ray would build the whole environment anew for its workers: it is there.
+    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     try:
         import ray
     except ImportError as error:

@@ -168,7 +168,13 @@ def test_two_workers_give_the_same_bits(finished, same_numbers, environment, tmp
     folder = tmp_path / "run"
     start = command(finished.file, folder, "--workers", "2")
     first = subprocess.Popen(
-        start, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        start,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        # A shell that runs the tests in the background has its children ignore Ctrl-C.
+        preexec_fn=functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
     wait_until(lambda: list(folder.glob("cells/encoder-vae*/cell.json")))
     children = workers_of(first.pid)

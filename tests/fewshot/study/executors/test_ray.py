@@ -11,6 +11,8 @@ import pytest
 
 from guided.errors import InputError
 
+# Read when ray is imported; see RayCluster.
+os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
 ray = pytest.importorskip("ray", reason="ray is not installed")
 from fewshot.study.executors.ray_cluster import RayCluster  # noqa: E402
 
