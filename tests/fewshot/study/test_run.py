@@ -239,7 +239,7 @@ def patch_training(monkeypatch):
 
     monkeypatch.setattr(fewshot.study.arms, "pretrain", pretrain)
     monkeypatch.setattr(fewshot.study.run, "meta_train", meta_train)
-    monkeypatch.setattr(fewshot.study.run, "diagnose", lambda *_: [])
+    monkeypatch.setattr(fewshot.study.run, "diagnose", lambda *_, **__: [])
     return trained
 
 
