@@ -50,7 +50,8 @@ class Conv4(Backbone):
         return self.body(images).flatten(1)
 
     def maps(self, images: Tensor) -> Tensor:
-        """Activations of the third block, before it pools: 7×7 of 28×28, strided 4×4."""
+        """Activations of the third block, before it pools, ``[B, width, H', W']``: of 28×28 images
+        7×7, strided 4×4."""
         per_block = len(self.body) // 4
         found: Tensor = self.body[: 2 * per_block + 3](images)
         return found
