@@ -155,7 +155,7 @@ FILE is a YAML configuration, see configs/. Arguments override its keys:
 --pretrain.steps 500. `fewshot COMMAND --help` lists the main keys. Inspect a
 run with `tensorboard --logdir runs`.
 
-First run, offline, 1-2 minutes:  fewshot compare configs/quickstart.yaml
+First run, offline, a good minute: fewshot compare configs/quickstart.yaml
 """
 
 
