@@ -72,7 +72,12 @@ class Arms:
         )
 
     def _pretrain_config(self, arm: ArmConfig) -> PretrainConfig:
-        return dataclasses.replace(self._shared_config(arm), guidance=arm.guidance, elbo=arm.elbo)
+        return dataclasses.replace(
+            self._shared_config(arm),
+            guidance=arm.guidance,
+            elbo=arm.elbo,
+            autoencoder=arm.autoencoder,
+        )
 
     def untrained(self, arm: ArmConfig, seed: int) -> Encoder:
         """The arm's encoder before its training: random weights, pixels, or a file's."""
@@ -132,6 +137,8 @@ class Arms:
             depends["training"] = describe(training)
         if not arm.elbo:
             depends["elbo"] = False
+        if arm.autoencoder:
+            depends["autoencoder"] = True
         if arm.labelled < 1 and self._reads_labels(arm):
             depends["labelled"] = arm.labelled
         return depends
@@ -157,10 +164,11 @@ class Arms:
             score=self._score(arm),
             description=f"pretrain {name}, seed {seed}",
         )
-        progress = trained.progress
+        progress, by = trained.progress, self.config.select_by
+        score = "reconstruction" if arm.autoencoder and by == "negative_elbo" else by
         self.say(
             f"{name}, seed {seed}: {progress.step} steps, kept step {progress.best_step} "
-            f"({self.config.select_by} {progress.best_score:.2f} on the validation classes)"
+            f"({score} {progress.best_score:.2f} on the validation classes)"
         )
         if arm.elbo:
             Decoder.from_vae(trained.vae).save(cell.decoder_file)

@@ -37,6 +37,7 @@ class ArmConfig:
         checkpoint: the file of an encoder that was trained elsewhere; ``{seed}`` in its path stands
             for the study's seed, without it one encoder serves all seeds.
         elbo: false: trained by its guidance alone, without the VAE's own terms.
+        autoencoder: true: trained by the reconstruction, without noise and KL, and its guidance.
         augmentation: of its pretraining, in place of the study's; null: the study's.
         steps: of its pretraining, in place of the study's; null: the study's.
         backbone: of its network, in place of that of the study's ``pretrain``; null: that one.
@@ -52,6 +53,7 @@ class ArmConfig:
     latents: list[str] = field(default_factory=lambda: ["all"])
     checkpoint: Path | None = None
     elbo: bool = True
+    autoencoder: bool = False
     augmentation: Augmentation | None = None
     steps: int | None = None
     backbone: BackboneFactory | None = None
@@ -78,6 +80,10 @@ class ArmConfig:
             raise InputError(
                 f"{key}.elbo: without it the arm needs guidance, or nothing is trained"
             )
+        if self.autoencoder and self.encoder != "pretrained":
+            raise InputError(f"{key}.autoencoder: {kind} is not pretrained")
+        if self.autoencoder and not self.elbo:
+            raise InputError(f"{key}.autoencoder: decodes images; leave elbo true")
         for name in ("augmentation", "steps", "backbone"):
             if getattr(self, name) is not None and self.encoder == "trained":
                 raise InputError(f"{key}.{name}: {kind} is trained as its training says")
@@ -145,7 +151,8 @@ class StudyConfig:
         baseline: the arm, or the arms, that the others are paired with; null: only arms that name
             their own are paired.
         select_by: which state of a pretraining is kept: lowest few-shot error on the validation
-            classes (first learner), or lowest negative ELBO on them.
+            classes (first learner), or lowest negative ELBO on them (of an autoencoder,
+            reconstruction error).
         selection_setting: shape of the selection episodes, by which states of a pretraining and
             settings of a learner are chosen; null: the first of ``settings``.
         selection_episodes: their number.
@@ -210,6 +217,8 @@ class StudyConfig:
             raise InputError("pretrain.guidance: belongs to the arms of a study")
         if not self.pretrain.elbo:
             raise InputError("pretrain.elbo: belongs to the arms of a study")
+        if self.pretrain.autoencoder:
+            raise InputError("pretrain.autoencoder: belongs to the arms of a study")
         for figures in self.published:
             figures.check(f"published.{figures.name}", labels)
         for name, least in (("episodes", 2), ("selection_episodes", 1), ("threads", 1)):

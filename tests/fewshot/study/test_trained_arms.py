@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 import sys
 
 import numpy as np
@@ -202,3 +203,30 @@ def test_a_cell_depends_on_settings_and_code(own, study, write, tmp_path):
 def test_settings_that_cannot_be_right(own, study, write, fails, arm, message):
     study |= {"imports": ["own_training"], "arms": {"mine": arm}, "baseline": None}
     assert message in fails("compare", write(study), writes="latents" in arm)
+
+
+def test_an_autoencoder_is_an_arm_and_may_be_guided(study, write, tmp_path, capsys):
+    guidance = study["arms"]["guided"]["guidance"]
+    pca = {"class_path": "PixelPCA", "init_args": {"components": 8}}
+    study["arms"] = {
+        "vae": {},
+        "autoencoder": {"autoencoder": True},
+        "both": {"autoencoder": True, "guidance": guidance, "baseline": ["vae", "autoencoder"]},
+        "pca": {"encoder": "trained", "training": pca},
+    }
+    study |= {"seeds": [0], "select_by": "negative_elbo"}
+    run = tmp_path / "run"
+    assert main(["compare", write(study), "--output", str(run)]) == 0
+    printed = capsys.readouterr()
+    said = r"autoencoder, seed 0: 8 steps, kept step \d \(reconstruction "
+    assert re.search(said, printed.out + printed.err)
+    rows = {row.arm: row for row in StudyResult.load(run).rows}
+    assert [pair.question for pair in rows["both"].pairs] == [None, "labels and guidance together"]
+    (cell,) = run.glob("cells/encoder-autoencoder-*/cell.json")
+    facts = json.loads(cell.read_text())
+    assert facts["depends"]["autoencoder"] is True
+    kept = min(facts["history"], key=lambda entry: entry["score"])
+    assert kept.keys() == {"step", "reconstruction", "score"}
+    assert kept["score"] == kept["reconstruction"]
+    assert cell.with_name("decoder.safetensors").exists()
+    assert (run / "learning_curves.png").exists()
