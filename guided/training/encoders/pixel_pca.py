@@ -29,8 +29,8 @@ class PixelPCA(EncoderTraining):
     here such that each component's largest weight is positive. Images of more than 4096 values
     have a covariance matrix that is too large to decompose: its components are found by eight
     passes of randomised subspace iteration (Halko, Martinsson & Tropp 2011, arXiv:0909.4061,
-    algorithm 4.4), with 64 directions more than are kept, in single precision. On those of
-    Glyphs (28×28) their variances differ from the exact ones by less than one in 100,000.
+    algorithm 4.4), with 64 directions more than are kept, in single precision. On Glyphs (28×28)
+    their variances differ from the exact ones by less than one in 100,000.
 
     Args:
         components: number of features, at most the images' values and the images less one.
