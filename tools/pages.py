@@ -20,9 +20,9 @@ from fewshot.study.lake.report import LakeResult
 from fewshot.study.lake.tables import side_by_side
 from fewshot.study.latents.report import LatentsResult
 from fewshot.study.result import StudyResult
+from fewshot.study.rows import Measurement
 from fewshot.study.select import table as select_tables
 from fewshot.study.select.selection import Selection
-from fewshot.study.rows import Measurement
 from fewshot.study.text import fixed, markdown
 from guided.files import write_bytes
 

@@ -37,7 +37,7 @@ class SelectCommand(StudyCommand):
         runs: run folders of comparisons, of the same images and episodes.
         images: of the training classes, that UDR encodes.
         votes: of ModelCentrality, for each latent that carries information, 16 of them at most;
-            240 over all encoders, 5 to 20 with each, if not given.
+            480 over all encoders, 5 to 20 with each, if not given.
         seed: of all that is drawn.
         output: folder to write to; select in the first run folder if not given. Scores that are
             there are not computed again.

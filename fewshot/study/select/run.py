@@ -30,7 +30,7 @@ from guided.files import write_arrays
 from guided.seeds import derive_seed
 
 FORMAT = 1  # part of every digest: raise it when the same encoders come to have other scores
-TRUTH = "the factors themselves"
+TRUTH = "true factors"
 
 
 @dataclass(frozen=True)

@@ -83,12 +83,12 @@ def udr(seen: Sequence[Seen], n: int) -> dict[str, Floats]:
 
 
 def usual_votes(n: int) -> int:
-    """Votes of ModelCentrality for each code of a model: 240 over all n models, 5 to 20.
+    """Votes of ModelCentrality for each code of a model: 480 over all n models, 5 to 20 with each.
 
     A model's centrality is a mean over all others, so that with more of them each may be asked
-    less: with 48 models and 10 codes its standard error is about 0.01.
+    less: with 48 models of ten codes, the standard error that voting leaves is below 0.01.
     """
-    return min(20, max(5, 240 // n))
+    return min(20, max(5, 480 // n))
 
 
 def agreement_row(

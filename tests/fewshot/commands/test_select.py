@@ -17,7 +17,7 @@ from guided.metrics import udr_scores
 
 pytestmark = pytest.mark.usefixtures("cache")
 
-QUICK = ("--images", "60", "--votes", "3")
+QUICK = ("--images", "80", "--votes", "3")  # all training images
 
 
 def chosen(output, *runs, settings=()):
@@ -72,15 +72,15 @@ def test_a_studys_encoders_are_ranked_and_judged(finished, once):
         ("mcc", "trained, 2-way 3-shot"),
     } <= judged
     beside = {entry["name"]: entry for entry in written["references"]}
-    assert list(beside) == ["untrained", "pixels", "the factors themselves"]
+    assert list(beside) == ["untrained", "pixels", "true factors"]
     for name, arm in (("untrained", "random"), ("pixels", "pixels")):
         wrong = finished.wrong[f"{arm}|prototypical|all|3w1s"]
         error = beside[name]["errors"]["prototypical, 3-way 1-shot"]
         assert error == pytest.approx(100 * wrong.mean() / 12, abs=1e-4)
-    for entry in (*encoders.values(), beside["untrained"], beside["the factors themselves"]):
+    for entry in (*encoders.values(), beside["untrained"], beside["true factors"]):
         assert "mig" in entry["factors"] and "udr_lasso" in entry["scores"]
     text = (once.folder / "select.md").read_text()
-    assert "| one at random |" in text and "| the factors themselves |" in text
+    assert "| one at random |" in text and "| true factors |" in text
     files = ["select.png", *(f"errors/{name}.png" for name in FIGURES)]
     for file in files:
         with Image.open(once.folder / file) as figure:
@@ -114,22 +114,21 @@ def test_a_stopped_selection_goes_on(finished, once, tmp_path):
     assert [written[key] for key in same] == [once.written[key] for key in same]
 
 
-def test_the_score_is_udr_of_the_cells_encoders(finished, tmp_path):
+def test_the_score_is_udr_of_the_cells_encoders(finished, once):
     """Of all training images: none are drawn."""
     from fewshot.data import Glyphs, data_root
 
     splits = Glyphs(data_root(None), **finished.config["dataset"]["init_args"]).splits()
-    settings = ["--images", str(len(splits.train))]
-    written = chosen(tmp_path, finished.folder, settings=settings)
+    assert once.written["images"] == len(splits.train)
     means, kl = [], []
-    for entry in written["encoders"]:
+    for entry in once.written["encoders"]:
         pattern = f"cells/encoder-{entry['arm']}-seed{entry['seed']}-*/encoder.safetensors"
         (file,) = finished.folder.glob(pattern)
         mean, logvar = Encoder.load(file, "all").moments(splits.train.images)
         means.append(mean.detach().numpy())
         kl.append(0.5 * (mean**2 + logvar.exp() - 1 - logvar).mean(0).detach().numpy())
     for relation in ("lasso", "spearman"):
-        found = [entry["scores"][f"udr_{relation}"] for entry in written["encoders"]]
+        found = [entry["scores"][f"udr_{relation}"] for entry in once.written["encoders"]]
         assert found == pytest.approx(udr_scores(means, kl, relation=relation), abs=1e-3)
 
 

@@ -154,4 +154,4 @@ def test_others_are_scored_beside_the_candidates_and_are_no_ones_partners(candid
 
 
 def test_more_models_are_asked_less_each():
-    assert [usual_votes(n) for n in (3, 12, 24, 48, 200)] == [20, 20, 10, 5, 5]
+    assert [usual_votes(n) for n in (3, 24, 48, 200)] == [20, 20, 10, 5]
