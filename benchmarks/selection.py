@@ -1,6 +1,6 @@
 """Seconds of each part of `fewshot select`, among encoders that were trained for a moment.
 
-    uv run benchmarks/select.py
+    uv run benchmarks/selection.py
 
 12 encoders like those of ``configs/disentanglement/predict.yaml``, on Glyphs: four strengths of
 β-VAE, three seeds. First the seconds of the cells of each kind, which the workers share out, one
