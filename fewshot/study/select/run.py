@@ -161,9 +161,12 @@ class SelectStudy:
 
     def _measure(self, name: str, key: str) -> Cell:
         def work(_: Cell) -> dict[str, Any]:
-            encoder = self.encoders.get(key)
-            return {"scores": factor_scores(encoder, self.judged, self.seed, self.device)}
+            scores = factor_scores(
+                self.encoders.get(key), self.judged, self.seed, self.device, every=every
+            )
+            return {"scores": scores}
 
+        every = key not in {c.digest for c in self.found.candidates}
         depends = self._depends("factors", encoder=key, images=self.judged.digest, seed=self.seed)
         return self.cells.plan(name, depends, work)
 
@@ -210,7 +213,8 @@ class SelectStudy:
         n = len(seen)
         found = []
         for reference in self.found.references:
-            shown = [_load(planned.seen[digest]) for digest in reference.encoders]
+            # All latents of an untrained encoder, whose posterior is nearly the prior.
+            shown = [Seen.whole(_load(planned.seen[d]).means) for d in reference.encoders]
             scores = udr([*seen, *shown], n) if shown else {}
             found.append(
                 Entry(
@@ -222,7 +226,7 @@ class SelectStudy:
             )
         factors = factors_of(self.scored)
         if TRUTH in measured:
-            shown = [] if factors is None else [Seen(factors, np.full(factors.shape[1], np.inf))]
+            shown = [] if factors is None else [Seen.whole(factors)]
             scores = udr([*seen, *shown], n) if shown else {}
             found.append(
                 Entry(

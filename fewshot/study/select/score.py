@@ -38,6 +38,11 @@ class Seen:
     means: Floats
     kl: Floats
 
+    @staticmethod
+    def whole(means: Floats) -> "Seen":
+        """Codes that all count."""
+        return Seen(means, np.full(means.shape[1], np.inf))
+
     @property
     def live(self) -> NDArray[np.int64]:
         """The latents that carry information, those of largest KL first."""
@@ -207,7 +212,12 @@ def factors_of(bank: ImageBank) -> Floats | None:
 
 
 def factor_scores(
-    encoder: Encoder | None, bank: ImageBank, seed: int = 0, device: str = "cpu"
+    encoder: Encoder | None,
+    bank: ImageBank,
+    seed: int = 0,
+    device: str = "cpu",
+    *,
+    every: bool = False,
 ) -> dict[str, float]:
     """Scores of an encoder's live latents against the ground-truth factors of a bank.
 
@@ -216,6 +226,8 @@ def factor_scores(
         bank: images; all are encoded. At least two of its factors vary.
         seed: of what the scores draw.
         device: where to encode.
+        every: take all latents; those of an untrained encoder tell something of the images, though
+            its posterior is nearly the prior.
 
     Returns:
         score -> value; none for an encoder without live latents.
@@ -225,5 +237,5 @@ def factor_scores(
     if encoder is None:
         return disentanglement_scores(factors, factors, seed)
     seen = see(encoder, bank.images, device)
-    codes = seen.means[:, np.sort(seen.live)]
+    codes = seen.means if every else seen.means[:, np.sort(seen.live)]
     return disentanglement_scores(codes, factors, seed) if codes.shape[1] else {}

@@ -145,7 +145,7 @@ def test_pixels_are_the_factors_that_one_encoder_finds(candidates, images, make_
 
 def test_others_are_scored_beside_the_candidates_and_are_no_ones_partners(candidates, images):
     seen = [see(candidate.encoder, images) for candidate in candidates]
-    truth = Seen(images.flatten(1).double().numpy(), np.full(N, np.inf))
+    truth = Seen.whole(images.flatten(1).double().numpy())
     alone, together = udr(seen, 5), udr([*seen, truth, seen[2]], 5)
     for name, values in together.items():
         np.testing.assert_allclose(values[:5], alone[name])
