@@ -130,22 +130,24 @@ def find_candidates(studies: Sequence[tuple[Study, StudyResult, Counts]], seed: 
 def _references(
     studies: Sequence[tuple[Study, StudyResult, Counts]], seed: int
 ) -> Iterator[Reference]:
-    """Of the first study that has them."""
+    """Of the first study and arm that is untrained, or of pixels."""
     for kind, name in (("random", UNTRAINED), ("pixels", "pixels")):
-        for study, result, counts in studies:
-            arms = [arm for arm, config in study.config.arms.items() if config.encoder == kind]
-            if arms:
-                seeds = study.config.seeds
-                each = [_errors(arms[0], of_seed, result, counts) for of_seed in seeds]
-                errors = {test: float(np.mean([e[test] for e in each])) for test in each[0]}
-                made = [study.arms.untrained(study.config.arms[arms[0]], s) for s in seeds]
-                encoders = {digest(encoder): encoder for encoder in made if encoder.layout}
-                yield Reference(name, encoders, errors)
-                break
-        else:
-            if kind == "random":
-                made = [studies[0][0].arms.untrained(ArmConfig(encoder="random"), seed)]
-                yield Reference(name, {digest(encoder): encoder for encoder in made})
+        arms = [
+            (study, result, counts, arm)
+            for study, result, counts in studies
+            for arm, config in study.config.arms.items()
+            if config.encoder == kind
+        ]
+        if arms:
+            study, result, counts, arm = arms[0]
+            seeds = study.config.seeds
+            each = [_errors(arm, of_seed, result, counts) for of_seed in seeds]
+            errors = {test: float(np.mean([one[test] for one in each])) for test in each[0]}
+            made = [study.arms.untrained(study.config.arms[arm], of_seed) for of_seed in seeds]
+            yield Reference(name, {digest(e): e for e in made if e.layout}, errors)
+        elif kind == "random":
+            alone = studies[0][0].arms.untrained(ArmConfig(encoder="random"), seed)
+            yield Reference(name, {digest(alone): alone})
 
 
 def _run_names(folders: Sequence[Path]) -> list[str]:
