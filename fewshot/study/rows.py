@@ -19,7 +19,17 @@ Interval = tuple[float, float]
 RowKey = tuple[str, ...]
 """Arm, learner, latents, setting and source of runs, as far as a study has them."""
 
-KEY_COLUMNS = ("arm", "learner", "latents", "latent_dim", "n_way", "n_shot", "n_query", "source")
+KEY_COLUMNS = (
+    "arm",
+    "learner",
+    "latents",
+    "latent_dim",
+    "steps",
+    "n_way",
+    "n_shot",
+    "n_query",
+    "source",
+)
 """Columns of which a study has one row for each combination."""
 
 
@@ -270,16 +280,18 @@ class LakeRow(LearnerRow):
 
 @dataclass(frozen=True, kw_only=True)
 class LatentsRow(Row):
-    """One line of a study of latents: an arm and its number of latents.
+    """One line of a study of latents: an arm, its number of latents and its steps of training.
 
     Attributes:
         latent_dim: number of latents.
+        steps: of training; None where the study has one length alone.
         images: test images of each seed.
         fid: Fréchet distance of samples, mean over seeds; None for untrained arms.
         fid_ci95_seeds: Student's t interval over seeds.
     """
 
     latent_dim: int
+    steps: int | None = None
     images: int
     fid: float | None
     fid_ci95_seeds: Interval | None
@@ -290,10 +302,14 @@ class LatentsRow(Row):
 
     @property
     def key(self) -> RowKey:
-        return self.arm, str(self.latent_dim)
+        return self.arm, *self._condition
 
     def key_of(self, pair: Pair) -> RowKey:
-        return pair.partner, str(self.latent_dim)
+        return pair.partner, *self._condition
+
+    @property
+    def _condition(self) -> RowKey:
+        return (str(self.latent_dim), *([] if self.steps is None else [str(self.steps)]))
 
 
 @dataclass(frozen=True)
