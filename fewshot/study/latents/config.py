@@ -112,6 +112,11 @@ class ProbeStudyConfig:
         if self.pretrain.patience:
             raise InputError("steps: needs pretrain.patience 0; trainings must not end before")
 
+    @property
+    def lengths(self) -> tuple[int | None, ...]:
+        """Steps of the trainings of an encoder; None: those of ``pretrain``."""
+        return tuple(self.steps) or (None,)
+
     def partners_of(self, arm: str) -> list[str]:
         """The arms that an arm is paired with; none for a baseline."""
         return partner_arms(arm, self.arms[arm].baseline, self.baseline)

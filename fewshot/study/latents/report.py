@@ -99,7 +99,7 @@ def latents_rows(config: ProbeStudyConfig, probed: Probed) -> list[LatentsRow]:
     Each arm but the baseline is paired with it: same number of latents, steps, seeds and test
     images.
     """
-    keys = product(config.arms, config.latent_dims, config.steps or [None])
+    keys = product(config.arms, config.latent_dims, config.lengths)
     return score_images([_row(config, probed, Key(*key)) for key in keys], probed.counts)
 
 

@@ -115,12 +115,8 @@ class ProbeStudy:
     def plan(self) -> list[Planned]:
         """The cells of each model."""
         self._features  # noqa: B018  (planned before what needs it)
-        tasks = product(
-            self.config.seeds,
-            self.config.latent_dims,
-            self.config.arms,
-            self.config.steps or [None],
-        )
+        config = self.config
+        tasks = product(config.seeds, config.latent_dims, config.arms, config.lengths)
         keys = [(seed, Key(name, dim, steps)) for seed, dim, name, steps in tasks]
         return [self._plan_model(key, seed) for seed, key in keys]
 
