@@ -182,7 +182,8 @@ class Study:
             arms[RANDOM] = ArmConfig(encoder="random")
         for name, arm in arms.items():
             encoder = self.arms.cell(name, arm, seed)
-            planned.scores[name, seed] = scorer.encoder(name, seed, encoder)
+            trained = arm.encoder != "random"
+            planned.scores[name, seed] = scorer.encoder(name, seed, encoder, trained)
         planned.scores[TRUTH, seed] = scorer.truth(seed)
 
     def _plan_arm(self, name: str, seed: int, planned: Outcome, tests: bool) -> None:

@@ -56,11 +56,11 @@ class FactorScorer:
         self.config, self.bank, self.cells = config, bank, cells
         self.foundation, self.device = foundation, device
 
-    def encoder(self, name: str, seed: int, encoder: Cell) -> Cell:
-        """The cell of an encoder's scores."""
+    def encoder(self, name: str, seed: int, encoder: Cell, trained: bool = True) -> Cell:
+        """The cell of an encoder's scores; see :meth:`score`."""
 
         def work(_: Cell) -> dict[str, Any]:
-            return {"scores": self.score(Encoder.load(encoder.encoder_file), seed)}
+            return {"scores": self.score(Encoder.load(encoder.encoder_file), seed, trained)}
 
         return self.cells.plan(
             f"disentanglement-{name}-seed{seed}",
@@ -81,21 +81,26 @@ class FactorScorer:
     def _depends(self) -> dict[str, Any]:
         return {"version": VERSION, "disentanglement": describe(self.config, full=True)}
 
-    def score(self, encoder: Encoder, seed: int) -> dict[str, float]:
+    def score(self, encoder: Encoder, seed: int, trained: bool = True) -> dict[str, float]:
         """The scores of an encoder's latents.
 
         Args:
             encoder: with all its latents.
             seed: of the study.
+            trained: false: codes are divided by their spread, which training alone gives a meaning:
+                FactorVAE's score would take all latents of an untrained network for dead.
         """
         encoder = encoder.to(self.device).eval()
         renderer = self.bank.renderer
+        codes = self._encoded(encoder, self.bank.images.__getitem__)
+        spread = codes.std(0) if not trained else np.ones(codes.shape[1])
+        spread[spread == 0] = 1
 
         def made(numbers: Tensor) -> Codes:
             assert renderer is not None
-            return self._encoded(encoder, renderer, numbers)
+            return self._encoded(encoder, renderer, numbers) / spread
 
-        return self._scores(self._encoded(encoder, self.bank.images.__getitem__), made, seed)
+        return self._scores(codes / spread, made, seed)
 
     def true_scores(self, seed: int) -> dict[str, float]:
         """The scores of the factors, taken for codes."""
@@ -118,7 +123,7 @@ class FactorScorer:
         return disentanglement_scores(
             codes,
             columns(bank),
-            derive_seed(seed, "disentanglement"),
+            draws_seed(seed),
             only=self.config.scores,
             sampler=sampler,
             points=self.config.points,
@@ -141,6 +146,11 @@ class FactorScorer:
         rows = torch.arange(len(self.bank)) if rows is None else rows
         parts = (images_of(some).to(self.device) for some in rows.split(CHUNK))
         return torch.cat([encoder(part).cpu() for part in parts]).numpy()
+
+
+def draws_seed(seed: int) -> int:
+    """The seed of what is drawn for scores of a study's seed, in the 32 bits of scikit-learn."""
+    return derive_seed(seed, "disentanglement") % 2**32
 
 
 def columns(bank: ImageBank, *, numbered: bool = False) -> Codes:
