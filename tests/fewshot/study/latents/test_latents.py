@@ -298,6 +298,7 @@ def test_another_arm_costs_only_itself(write, tmp_path, capsys):
 def curve(**changes):
     values = copy.deepcopy(STUDY) | {"latent_dims": [3], "seeds": [0], "steps": [2, 4]} | changes
     values["pretrain"] |= {"validate_every": 2}
+    values["published"] = [{"name": "others", "source": "A et al.", "errors": {"3": 9.5}}]
     return values
 
 
@@ -324,17 +325,17 @@ def test_longer_trainings_continue_shorter_ones(write, tmp_path, monkeypatch, ca
 
     result = LatentsResult.load(run)
     assert [(row.arm, row.steps) for row in result.rows] == [
-        (arm, steps) for arm in ("vae", "guided", "random") for steps in (2, 4)
+        (arm, steps) for arm in ("guided", "random", "vae") for steps in (2, 4)
     ]
     assert set(LatentsResult.load_counts(run).wrong) == {row.key for row in result.rows}
     short, long = (row for row in result.rows if row.arm == "random")
     assert (short.error, short.fid) == (long.error, None), "an untrained network has one error"
     assert "| arm | latents | steps | error % |" in result.table
-    assert f"| guided | 3 | 4 | vae | {result.rows[3].pairs[0].difference:+.2f} |" in result.table
+    assert f"| guided | 3 | 4 | vae | {result.rows[1].pairs[0].difference:+.2f} |" in result.table
     assert (run / "curve.png").stat().st_size > 5000
     left, _ = latents_figure("curve", result.rows, result.published).axes
     drawn = {line.get_label(): line for line in left.lines if line.get_marker() == "o"}
-    assert list(drawn["guided"].get_ydata()) == [row.error for row in result.rows[2:4]]
+    assert list(drawn["guided"].get_ydata()) == [row.error for row in result.rows[:2]]
     assert left.get_xlabel() == "training steps"
     assert main(["report", str(run), "--output", str(tmp_path / "again")]) == 0
     assert "all 6 rows are those of" in capsys.readouterr().out
