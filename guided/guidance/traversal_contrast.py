@@ -39,8 +39,8 @@ class TraversalContrast(Guidance):
             at least 2.
         start: the step from which the decoder is moved; until then the network alone learns.
         gap: least difference, when the decoder begins to be moved, of the latents that are not
-            shared, in standard deviations of the batch, >= 0. Large differences first: without a gap
-            the network learns several times more slowly.
+            shared, in standard deviations of the batch, >= 0. Large differences first: without a
+            gap the network learns several times more slowly.
         gap_steps: over which the gap falls to 0.
         width: channels of the network's first layers.
 

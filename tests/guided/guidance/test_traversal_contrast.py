@@ -89,7 +89,7 @@ def quarters(z):
 
 
 def test_with_the_usual_gap_the_network_learns_what_can_be_known():
-    """Three of five latents are drawn: it reaches 4/5 soon. Without a gap it is far from it then."""
+    """Three of five latents are drawn: it reaches 4/5 soon; without a gap it is far from that."""
     settings = guided.TraversalContrast()
     accuracies = []
     for gap in (settings.gap_at(0), 0.0):
