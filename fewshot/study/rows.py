@@ -19,17 +19,7 @@ Interval = tuple[float, float]
 RowKey = tuple[str, ...]
 """Arm, learner, latents, setting and source of runs, as far as a study has them."""
 
-KEY_COLUMNS = (
-    "arm",
-    "learner",
-    "latents",
-    "latent_dim",
-    "steps",
-    "n_way",
-    "n_shot",
-    "n_query",
-    "source",
-)
+KEY_COLUMNS = ("arm", "learner", "latents", "latent_dim", "n_way", "n_shot", "n_query", "source")
 """Columns of which a study has one row for each combination."""
 
 
@@ -306,6 +296,13 @@ class LatentsRow(Row):
 
     def key_of(self, pair: Pair) -> RowKey:
         return pair.partner, *self._condition
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values by column; ``steps`` only where a study has several lengths."""
+        values = super().to_json()
+        if self.steps is None:
+            del values["steps"]
+        return values
 
     @property
     def _condition(self) -> RowKey:
