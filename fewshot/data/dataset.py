@@ -85,6 +85,11 @@ class Dataset(ABC):
             InputError: files are missing or unusable.
         """
 
+    @property
+    def graph(self) -> Mapping[str, tuple[str, ...]]:
+        """The causes of each factor, name -> names, where they are known; else empty."""
+        return {}
+
     def class_counts(self) -> Mapping[SplitName, int]:
         """Number of classes in each split, so that impossible episodes fail before data is read.
 
@@ -130,6 +135,11 @@ class Dataset(ABC):
             f"{self.name}: {paths} not found in {roots}; get it with: {self.how_to_get}, "
             "or set FEWSHOT_DATA to the folder that holds it"
         )
+
+
+def fifths(n: int) -> list[int]:
+    """Three fifths of n images, one and one: for training, validation and testing."""
+    return [n - 2 * (n // 5), n // 5, n // 5]
 
 
 DatasetFactory = Callable[[Sequence[Path]], Dataset]
