@@ -51,6 +51,7 @@ class GuidedVAE(nn.Module):
         views: differently deformed copies of each image in a training batch.
         known: deformations whose amounts the targets hold.
         n_images: in the training set, for guidance that needs it.
+        factors: quantity -> mean and standard deviation in the training set.
         elbo: false: train by the guidance's terms alone; nothing is decoded then.
 
     Raises:
@@ -70,11 +71,18 @@ class GuidedVAE(nn.Module):
         views: int = 1,
         known: tuple[str, ...] = (),
         n_images: int | None = None,
+        factors: Mapping[str, tuple[float, float]] | None = None,
         elbo: bool = True,
     ) -> None:
         super().__init__()
         context = GuidanceContext(
-            input_shape, LatentAllocator(latent_dim), categories, views, known, n_images
+            input_shape,
+            LatentAllocator(latent_dim),
+            categories,
+            views,
+            known,
+            n_images,
+            factors or {},
         )
         body = backbone(input_shape)
         # From a random stream of their own: the VAE's initial weights are the same with any
@@ -93,6 +101,11 @@ class GuidedVAE(nn.Module):
                 raise InputError(
                     f"elbo: {type(settings).__name__} decodes images, and without the ELBO no "
                     "decoder is trained; leave elbo true"
+                )
+            if strategy.replaces_prior and not elbo:
+                raise InputError(
+                    f"elbo: {type(settings).__name__} has a prior of its own, which only the "
+                    "ELBO uses; leave elbo true"
                 )
         self._check_terms(modules)
 
@@ -143,7 +156,7 @@ class GuidedVAE(nn.Module):
         terms: dict[str, Tensor] = {}
         weights: dict[str, float] = {}
         if self.elbo:
-            terms |= self.vae.losses(images, posterior, z)
+            terms |= self.elbo_losses(images, posterior, z)
             weights |= {"reconstruction": 1.0, "kl": self.kl_weight * kl_warmup}
         for strategy in self.strategies:
             terms |= strategy.losses(images, posterior, z, targets)
@@ -151,6 +164,20 @@ class GuidedVAE(nn.Module):
                 terms |= strategy.decoded_losses(self.vae.decode, posterior, z, guidance_generator)
             weights |= strategy.weights
         return Objective(terms, weights, posterior, z)
+
+    def elbo_losses(self, images: Tensor, posterior: Posterior, z: Tensor) -> dict[str, Tensor]:
+        """The negative ELBO's two terms, nats per image, under the prior that guidance has made.
+
+        Args:
+            images: float in [0, 1], ``[B, C, H, W]``.
+            posterior: q(z|x) of these images.
+            z: a draw from it, ``[B, latent_dim]``.
+        """
+        terms = self.vae.losses(images, posterior, z)
+        for strategy in self.strategies:
+            if strategy.replaces_prior:
+                terms["kl"] = terms["kl"] + strategy.prior_correction(z).mean()
+        return terms
 
     @property
     def alternates(self) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 from fewshot.config import describe
 from fewshot.data.dataset import Splits
 from fewshot.data.labels import labelled
+from fewshot.data.roots import data_root
 from fewshot.evaluation import episode_errors, table_for
 from fewshot.sampler import EpisodeSampler
 from fewshot.study.cells import Cell, Cells
@@ -16,8 +17,9 @@ from guided.backbones import Pixels
 from guided.decoder import Decoder
 from guided.encoder import Encoder, digest
 from guided.guided_vae import GuidedVAE
+from guided.metrics.held_out import HeldOut
 from guided.training.config import PretrainConfig
-from guided.training.pretrain import build_model, pretrain
+from guided.training.pretrain import Pretrained, build_model, pretrain
 
 
 class Arms:
@@ -81,13 +83,12 @@ class Arms:
         depends = self._depends(name, arm, seed)
 
         def work(cell: Cell) -> dict[str, Any]:
-            history: list[dict[str, float]] = []
             if arm.encoder == "pretrained":
-                encoder, history = self._pretrain(name, arm, seed, cell)
+                encoder, facts = self._pretrain(name, arm, seed, cell)
             else:
-                encoder = self.untrained(arm, seed)
+                encoder, facts = self.untrained(arm, seed), {"history": []}
             encoder.save(cell.encoder_file, **depends)
-            return {"history": history}
+            return facts
 
         return self.cells.plan(f"encoder-{name}-seed{seed}", depends, work)
 
@@ -118,7 +119,7 @@ class Arms:
 
     def _pretrain(
         self, name: str, arm: ArmConfig, seed: int, cell: Cell
-    ) -> tuple[Encoder, list[dict[str, float]]]:
+    ) -> tuple[Encoder, dict[str, Any]]:
         by_error = self.config.select_by == "few_shot_error"
         trained = pretrain(
             labelled(self.splits.train, arm.labelled, seed),
@@ -140,7 +141,23 @@ class Arms:
         )
         if arm.elbo:
             Decoder.from_vae(trained.vae).save(cell.decoder_file)
-        return trained.encoder, progress.history
+        facts: dict[str, Any] = {"history": progress.history}
+        if measured := self._examined(trained):
+            facts["measurements"] = measured
+        return trained.encoder, facts
+
+    def _examined(self, trained: Pretrained) -> list[dict[str, Any]]:
+        """What the guidances measure on the model as training ended, on the test images."""
+        dataset, test = self.config.dataset(data_root(None)), self.splits.test
+        held_out = HeldOut(
+            trained.model.vae.encoder,
+            test.images,
+            test.targets(),
+            test.factors,
+            dataset.counterfactual if any(dataset.graph.values()) else None,
+        )
+        found = [s.examine(trained.model.vae, held_out) for s in trained.model.strategies]
+        return [entry for measured in found for entry in measured]
 
     def _selection(self, arm: ArmConfig) -> dict[str, Any]:
         if self.config.select_by == "negative_elbo":

@@ -32,7 +32,9 @@ def diagnose(
     layout = encoder.layout
     if layout is None:
         return []
-    held_out = HeldOut(encoder.to(device).eval(), bank.images, bank.targets(), bank.factors, seed)
+    held_out = HeldOut(
+        encoder.to(device).eval(), bank.images, bank.targets(), bank.factors, seed=seed
+    )
     measured = []
     for role, measures in Guidance.all_measures(guidance).items():
         if role == ATTRIBUTE:
@@ -58,8 +60,8 @@ def measures_in_use(guidance: Iterable[Guidance] = ()) -> dict[str, list[str]]:
 
 
 def excited_slices(encoder: Encoder, bank: ImageBank) -> dict[str, tuple[int, int]]:
-    """Attribute -> its latents, for the slices that are named after an attribute of the bank, or
-    after one within another (``drawer within alphabet``)."""
+    """Attribute -> its latents, for the slices that are named after an attribute or a factor of the
+    bank, or after one within another (``drawer within alphabet``)."""
     slices = encoder.layout.with_role(ATTRIBUTE) if encoder.layout else {}
-    known = set(bank.targets())
+    known = {*bank.targets(), *bank.factors}
     return {name: place for name, place in slices.items() if known.issuperset(attributes_in(name))}

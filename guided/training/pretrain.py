@@ -61,6 +61,7 @@ def build_model(config: PretrainConfig, images: Images, seed: int) -> GuidedVAE:
             views=config.augmentation.views,
             known=config.augmentation.known,
             n_images=len(data.images),
+            factors=data.scales(),
             elbo=config.elbo,
         )
 
@@ -236,7 +237,8 @@ def negative_elbo(
     """Held-out reconstruction error, KL and their sum, nats per image, with one draw per image.
 
     Args:
-        model: in any mode; it is put into evaluation mode. Guidance takes no part.
+        model: in any mode; it is put into evaluation mode. Guidance takes no part, except that a
+            prior of its own counts.
         images: uint8 ``[N, C, H, W]``.
         seed: of the draws.
         batch_size: images at a time.
@@ -248,7 +250,8 @@ def negative_elbo(
     for chunk in images.split(batch_size):
         batch = vae.encoder.normalised(chunk)
         posterior = vae.posterior(batch)
-        for name, term in vae.losses(batch, posterior, posterior.sample(noise)).items():
+        terms = model.elbo_losses(batch, posterior, posterior.sample(noise))
+        for name, term in terms.items():
             sums[name] += float(term) * len(chunk)
     means = {name: total / len(images) for name, total in sums.items()}
     return {**means, "negative_elbo": means["reconstruction"] + means["kl"]}

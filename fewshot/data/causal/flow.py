@@ -55,8 +55,22 @@ class Flow(CausalDataset):
         """
         radius, hole = causes["radius"], causes["hole"]
         height = radius**3 + RAW[0] + (RAW[1] - RAW[0]) * noise
-        distance = (2 * GRAVITY * height * (hole - FLOOR)).sqrt()
-        return {"radius": radius, "hole": hole, "height": height, "distance": distance}
+        return {
+            "radius": radius,
+            "hole": hole,
+            "height": height,
+            "distance": _distance(height, hole),
+        }
+
+    def counterfactual(
+        self, factors: Mapping[str, Tensor], name: str, values: Tensor
+    ) -> dict[str, Tensor]:
+        after = {**factors, name: values}
+        if name == "radius":
+            after["height"] = factors["height"] - factors["radius"] ** 3 + values**3
+        if name != "distance":
+            after["distance"] = _distance(after["height"], after["hole"])
+        return after
 
     def render(self, factors: Mapping[str, Tensor]) -> Tensor:
         """Images uint8 ``[n, 1, size, size]``.
@@ -79,6 +93,10 @@ class Flow(CausalDataset):
             (MIDDLE, canvas.box((0.0, 20.0), (0.0, WALL))),
             (BRIGHT, canvas.disc(middle, radius + FLOOR, radius)),
         )
+
+
+def _distance(height: Tensor, hole: Tensor) -> Tensor:
+    return (2 * GRAVITY * height * (hole - FLOOR)).sqrt()
 
 
 def _jet(hole: Tensor, distance: Tensor) -> Tensor:

@@ -83,6 +83,12 @@ class Pendulum(CausalDataset):
             "position": PIVOT[0] - (PIVOT[1] - GROUND) * cot + REACH / 2 * across,
         }
 
+    def counterfactual(
+        self, factors: Mapping[str, Tensor], name: str, values: Tensor
+    ) -> dict[str, Tensor]:
+        after = {**factors, name: values}
+        return self.factors(after, values) if name in self.causes else after
+
     def render(self, factors: Mapping[str, Tensor]) -> Tensor:
         """Images uint8 ``[n, 1, size, size]``.
 

@@ -5,15 +5,17 @@ is drawn once by each of the alphabet's drawers, about as hard to classify by th
 rotation, slant, scale, thickness and position of each drawing are known.
 """
 
+from collections.abc import Mapping
 from itertools import accumulate, pairwise
 from typing import ClassVar, Literal, get_args
 
 import torch
+from torch import Tensor
 
 from fewshot.data.bank import ImageBank
 from fewshot.data.dataset import SPLITS, Dataset, Listing, SplitName, Splits
 from fewshot.data.glyphs.factor_bins import with_binned_factors
-from fewshot.data.glyphs.handwriting import CAUSES, FACTORS, draw_alphabet
+from fewshot.data.glyphs.handwriting import CAUSES, FACTORS, draw_alphabet, with_effect
 from fewshot.data.glyphs.strokes import MAX_CHARACTERS
 from fewshot.data.io.cache import cached_bank
 from fewshot.data.roots import Roots
@@ -101,6 +103,15 @@ class Glyphs(Dataset):
     def graph(self) -> dict[str, tuple[str, ...]]:
         causes = CAUSES if self.causal else {}
         return {name: (causes[name][0],) if name in causes else () for name in FACTORS}
+
+    def counterfactual(
+        self, factors: Mapping[str, Tensor], name: str, values: Tensor
+    ) -> dict[str, Tensor]:
+        after = {**factors, name: values}
+        for effect, (cause, _) in CAUSES.items():
+            if self.causal and cause == name:
+                after[effect] = with_effect(effect, factors[effect], factors[name], values)
+        return after
 
     def splits(self) -> Splits:
         settings = {

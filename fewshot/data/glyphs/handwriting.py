@@ -122,6 +122,20 @@ def sample_factors(habits: Tensor, within: Tensor, causal: bool = False) -> dict
     return factors
 
 
+def with_effect(effect: str, values: Tensor, cause: Tensor, new: Tensor) -> Tensor:
+    """Values of a caused factor after its cause changes, all else being equal.
+
+    Args:
+        effect: the factor; see :data:`CAUSES`.
+        values: of it, ``[n]``.
+        cause: values of its cause, ``[n]``.
+        new: those to which it changes, ``[n]``.
+    """
+    name, strength = CAUSES[effect]
+    step = strength * ((new / cause).log() if name in LOG_NORMAL else new - cause)
+    return values * step.exp() if effect in LOG_NORMAL else values + step
+
+
 def handwrite(strokes: Tensor, present: Tensor, motor: Tensor) -> Tensor:
     """Vary the strokes as a hand does, and move the centre of mass of the ink to the origin.
 

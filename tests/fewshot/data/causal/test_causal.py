@@ -145,6 +145,24 @@ def test_splits_hold_out_cells_of_the_causes(dataset, same, listed):
     assert all(not made.graph[name] for name in made.causes)
 
 
+def test_interventions_move_effects_alone_and_keep_the_noise():
+    factors = pendulum([0.1, -0.3], [1.2, 1.8])
+    new = torch.tensor([1.5, 1.0], dtype=torch.float64)
+    after = Pendulum().counterfactual(factors, "light", new)
+    again = pendulum([0.1, -0.3], new.tolist())
+    assert all(torch.equal(after[name], again[name]) for name in factors)
+    moved = Pendulum().counterfactual(factors, "length", new)
+    assert [name for name in factors if not torch.equal(moved[name], factors[name])] == ["length"]
+    cup, noise = Flow(), torch.tensor([0.2, 0.7], dtype=torch.float64)
+    factors = cup.factors(values(radius=[0.5, 0.9], hole=[2.5, 4.0]), noise)
+    again = cup.factors(values(radius=[1.0, 0.3], hole=[2.5, 4.0]), noise)
+    after = cup.counterfactual(factors, "radius", again["radius"])
+    assert all(after[name].tolist() == pytest.approx(again[name].tolist()) for name in factors)
+    after = cup.counterfactual(factors, "height", again["height"])
+    assert torch.equal(after["radius"], factors["radius"])
+    assert after["distance"].tolist() == pytest.approx(again["distance"].tolist())
+
+
 def test_images_held_out_leave_the_causes_independent():
     banks = list(vars(Pendulum(images=4000, size=28, split="images").splits()).values())
     assert [len(bank) for bank in banks] == [2400, 800, 800]
