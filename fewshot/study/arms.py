@@ -13,13 +13,13 @@ from fewshot.evaluation import episode_errors, table_for
 from fewshot.sampler import EpisodeSampler
 from fewshot.study.cells import Cell, Cells
 from fewshot.study.config import ArmConfig, StudyConfig, load_checkpoint
+from fewshot.study.diagnostics import examine
 from guided.backbones import Pixels
 from guided.decoder import Decoder
 from guided.encoder import Encoder, digest
 from guided.guided_vae import GuidedVAE
-from guided.metrics.held_out import HeldOut
 from guided.training.config import PretrainConfig
-from guided.training.pretrain import Pretrained, build_model, pretrain
+from guided.training.pretrain import build_model, pretrain
 
 
 class Arms:
@@ -142,22 +142,10 @@ class Arms:
         if arm.elbo:
             Decoder.from_vae(trained.vae).save(cell.decoder_file)
         facts: dict[str, Any] = {"history": progress.history}
-        if measured := self._examined(trained):
+        dataset = self.config.dataset(data_root(None))
+        if measured := examine(trained.model, self.splits.test, dataset):
             facts["measurements"] = measured
         return trained.encoder, facts
-
-    def _examined(self, trained: Pretrained) -> list[dict[str, Any]]:
-        """What the guidances measure on the model as training ended, on the test images."""
-        dataset, test = self.config.dataset(data_root(None)), self.splits.test
-        held_out = HeldOut(
-            trained.model.vae.encoder,
-            test.images,
-            test.targets(),
-            test.factors,
-            dataset.counterfactual if any(dataset.graph.values()) else None,
-        )
-        found = [s.examine(trained.model.vae, held_out) for s in trained.model.strategies]
-        return [entry for measured in found for entry in measured]
 
     def _selection(self, arm: ArmConfig) -> dict[str, Any]:
         if self.config.select_by == "negative_elbo":

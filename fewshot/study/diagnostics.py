@@ -4,8 +4,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from fewshot.data.bank import ImageBank
+from fewshot.data.dataset import Dataset
 from guided.encoder import Encoder
 from guided.guidance.base import Guidance
+from guided.guided_vae import GuidedVAE
 from guided.latents import ATTRIBUTE, attributes_in
 from guided.metrics.held_out import HeldOut
 
@@ -45,6 +47,30 @@ def diagnose(
         if places:
             measured += [entry for measure in measures for entry in measure(held_out, places)]
     return measured
+
+
+def examine(model: GuidedVAE, bank: ImageBank, dataset: Dataset) -> list[dict[str, Any]]:
+    """What the guidances of a trained model measure on it, beside its encoder's latents.
+
+    Args:
+        model: as training ended.
+        bank: held-out images.
+        dataset: where they come from; it may know the truth of interventions.
+
+    Returns:
+        the measurements; none of a model without the ELBO, whose decoder is not trained.
+    """
+    if not model.elbo:
+        return []
+    held_out = HeldOut(
+        model.vae.encoder,
+        bank.images,
+        bank.targets(),
+        bank.factors,
+        dataset.counterfactual if any(dataset.graph.values()) else None,
+    )
+    found = [strategy.examine(model.vae, held_out) for strategy in model.strategies]
+    return [entry for measured in found for entry in measured]
 
 
 def measures_in_use(guidance: Iterable[Guidance] = ()) -> dict[str, list[str]]:

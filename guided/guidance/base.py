@@ -224,7 +224,7 @@ class GuidanceModule(nn.Module, ABC):
         """Measurements of the trained model, as those of a :data:`Measure`.
 
         Args:
-            vae: the trained model, in evaluation mode.
+            vae: the trained model with its decoder, in evaluation mode.
             held_out: images, seen by its encoder.
         """
         return []

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from torch.func import jacrev
+from torch.autograd.functional import jacobian
 
 from guided.errors import InputError
 from guided.flows import CausalFlow, causal_order
@@ -28,16 +28,16 @@ def draws(n, seed=0):
 
 
 def test_noise_and_log_determinant_are_those_of_autograd(flow):
-    noise = draws(6)
+    noise = draws(3)
     z = flow(noise)
     back, log_determinant = flow.noise(z)
     torch.testing.assert_close(back, noise, rtol=0, atol=1e-10)
     for row, total in zip(noise, log_determinant, strict=True):
-        jacobian = jacrev(lambda e: flow(e[None])[0])(row)
-        sign, size = torch.linalg.slogdet(jacobian)
+        matrix = jacobian(lambda e: flow(e[None])[0], row)
+        sign, size = torch.linalg.slogdet(matrix)
         assert sign == 1
         assert total.item() == pytest.approx(size.item(), abs=1e-10)
-        blocks = jacobian.reshape(5, WIDTH, 5, WIDTH).abs().amax((1, 3))
+        blocks = matrix.reshape(5, WIDTH, 5, WIDTH).abs().amax((1, 3))
         moves = {"a": "abd", "b": "bd", "c": "cd", "d": "d", "e": "e"}
         for i, name in enumerate(GRAPH):
             for j, source in enumerate(GRAPH):
@@ -90,7 +90,7 @@ def test_children_of_the_same_cause_are_both_fitted():
         return (0.5 * noise.square().sum(1) + log_determinant).mean()
 
     optimizer = torch.optim.Adam(flow.parameters(), 0.01, fused=True)
-    steps = 500
+    steps = 300
     for step in range(steps):
         optimizer.param_groups[0]["lr"] = 0.01 * (1 - step / steps)
         optimizer.zero_grad()
