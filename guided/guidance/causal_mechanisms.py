@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from guided.errors import InputError, check_positive
@@ -222,6 +224,9 @@ class CausalMechanismsModule(GuidanceModule):
             return []
         measured = []
         slices = {name: vae.layout.slices[name] for name in self.names}
+        codes = torch.from_numpy(held_out.latents).to(self.mean)
+        # As the model draws them, so that its blur is no effect of the intervention.
+        before = _seen_again(vae, codes)
         factors = {name: held_out.factors[name].numpy() for name in self.names}
         for name in self.names:
             order = torch.randperm(
@@ -231,23 +236,16 @@ class CausalMechanismsModule(GuidanceModule):
             truth = held_out.counterfactual(held_out.factors, name, values)
             if all(torch.equal(truth[n], held_out.factors[n]) for n in self.names if n != name):
                 continue
-            codes = torch.from_numpy(held_out.latents)
-            parts = zip(codes.split(1024), values.split(1024), strict=True)
-            again = [self._seen_again(vae, code, name, value) for code, value in parts]
-            measured += intervention_errors(
-                name,
-                held_out.latents,
-                torch.cat(again).cpu().numpy(),
-                slices,
-                factors,
-                {name: truth[name].numpy() for name in self.names},
-            )
+            after = _seen_again(vae, self.counterfactual(codes, name, values.to(self.mean)))
+            true_after = {name: truth[name].numpy() for name in self.names}
+            measured += intervention_errors(name, before, after, slices, factors, true_after)
         return measured
 
-    def _seen_again(self, vae: VAE, codes: Tensor, name: str, values: Tensor) -> Tensor:
-        """Codes of the decoded images of an intervention."""
-        changed = self.counterfactual(codes.to(self.mean), name, values.to(self.mean))
-        return vae.posterior(vae.decode(changed)).mean
+
+def _seen_again(vae: VAE, codes: Tensor) -> NDArray[np.floating]:
+    """The codes ``[n, latent_dim]`` of decoded codes."""
+    again = [vae.posterior(vae.decode(some)).mean for some in codes.split(1024)]
+    return torch.cat(again).cpu().numpy()
 
 
 def _precise(z: Tensor) -> Tensor:

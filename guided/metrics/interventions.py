@@ -17,13 +17,13 @@ def intervention_errors(
 ) -> list[dict[str, Any]]:
     """The mean absolute error of each factor as it is read from codes after an intervention.
 
-    A factor is read from its own latents by the least squares fit to the images before. A perfect
+    A factor is read from its own latents by the least squares fit to the codes before. A perfect
     model's errors are 0 for the factor that is set, its effects, and all others; effects that do
     not follow leave the error of the images before.
 
     Args:
         name: of the factor that is set.
-        before: codes of images, ``[n, latent_dim]``.
+        before: codes of the images as the model draws them, ``[n, latent_dim]``.
         after: codes of the images that the model imagines, ``[n, latent_dim]``.
         slices: factor -> (start, stop) of its latents.
         factors: factor -> ``[n]``, of the images.
