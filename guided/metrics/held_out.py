@@ -29,7 +29,7 @@ class HeldOut:
         images: uint8 ``[N, C, H, W]``.
         targets: attribute -> int64 ``[N]``.
         factors: ground-truth factor -> ``[N]``.
-        counterfactual: the ground truth of interventions, if it is known.
+        counterfactual: factors ``[N]`` after one of them is set, if the truth is known.
         seed: of what a measurement draws.
         batch_size: images encoded at a time.
     """
