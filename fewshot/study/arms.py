@@ -142,9 +142,10 @@ class Arms:
         if arm.elbo:
             Decoder.from_vae(trained.vae).save(cell.decoder_file)
         facts: dict[str, Any] = {"history": progress.history}
-        dataset = self.config.dataset(data_root(None))
-        if measured := examine(trained.model, self.splits.test, dataset):
-            facts["measurements"] = measured
+        if arm.guidance:
+            dataset = self.config.dataset(data_root(None))  # reads nothing; for the truth it knows
+            if measured := examine(trained.model, self.splits.test, dataset):
+                facts["measurements"] = measured
         return trained.encoder, facts
 
     def _selection(self, arm: ArmConfig) -> dict[str, Any]:

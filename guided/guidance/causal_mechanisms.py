@@ -94,7 +94,7 @@ class CausalMechanismsModule(GuidanceModule):
 
     Attributes:
         names: of the factors.
-        flow: noises to the factors' latents.
+        flow: noises to the factors' latents; None without a prior.
         mechanism: labels to the factors' latents; None for the identity.
     """
 
