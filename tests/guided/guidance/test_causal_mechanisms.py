@@ -263,4 +263,6 @@ def test_what_does_not_fit_is_refused(build_model, build):
         build_model(CAUSAL)
     with pytest.raises(guided.InputError, match="elbo: CausalMechanisms has a prior of its own"):
         build(CAUSAL, elbo=False)
+    with pytest.raises(guided.InputError, match="autoencoder: CausalMechanisms has a prior"):
+        build(CAUSAL, autoencoder=True)
     build(REGRESSION, elbo=False)
