@@ -21,6 +21,7 @@ from .errors import InputError as InputError
 from .guidance import (
     DIP as DIP,
     Capacity as Capacity,
+    CausalMechanisms as CausalMechanisms,
     DeformablePCA as DeformablePCA,
     ExcitationInhibition as ExcitationInhibition,
     FactorVAE as FactorVAE,

@@ -148,11 +148,12 @@ class Outcome:
 
     @property
     def diagnostics(self) -> list[Measurement]:
-        """Measurements of the encoders' latents."""
+        """Measurements of the encoders' latents, then of the guided models."""
         return [
             Measurement.from_json({"arm": name, "seed": seed, **entry})
-            for (name, seed), cell in self.diagnoses.items()
-            for entry in cell.facts["measurements"]
+            for cells in (self.diagnoses, self.encoders)
+            for (name, seed), cell in cells.items()
+            for entry in cell.facts.get("measurements", [])
         ]
 
     @property

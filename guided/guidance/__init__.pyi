@@ -5,6 +5,7 @@ from .base import (
     Measures as Measures,
 )
 from .capacity import Capacity as Capacity
+from .causal_mechanisms import CausalMechanisms as CausalMechanisms
 from .deformable_pca import DeformablePCA as DeformablePCA
 from .dip import DIP as DIP
 from .excitation_inhibition import ExcitationInhibition as ExcitationInhibition

@@ -25,6 +25,7 @@ from .importances import (
     disentanglement_and_completeness as disentanglement_and_completeness,
 )
 from .information import mig as mig, modularity as modularity
+from .interventions import intervention_errors as intervention_errors
 from .matching import mcc as mcc
 from .probe import (
     linear_probe_error as linear_probe_error,
