@@ -5,7 +5,7 @@
 rewrites the text between each pair of markers ``<!-- KIND: FILE WHICH -->`` and ``<!-- end -->``.
 Kinds: ``results``, ``controls``, ``new_classes`` and ``headline`` (of one learner), ``learners``
 (of one arm), ``budget`` (of one group of learners), ``diagnostics``, ``peer``, ``probe``, ``lake``
-(of all arms, or one), ``coverage`` (of known data, or of new ``classes``).
+(of all arms, or one), ``coverage`` (of known data, or of new ``classes``), ``classifiers``.
 """
 
 import json
@@ -87,6 +87,16 @@ def _coverage(content: Mapping[str, Any], which: str) -> str:
     return markdown(["data", *names], lines)
 
 
+def _classifiers(content: Mapping[str, Any], _: str) -> str:
+    lines = []
+    for found in content["classifiers"]:
+        test = found["test"]
+        low, high = (fixed(bound, 2) for bound in test["ci95"])
+        error = f"{fixed(test['error'], 2)} ({low} to {high})"
+        lines.append([found["classifier"], error, f"{test['images']:,}"])
+    return markdown(["classifier", "test error, percent (95 %)", "test images"], lines)
+
+
 KINDS: dict[str, Callable[[Mapping[str, Any], str], str]] = {
     kind.__name__.removeprefix("_"): kind
     for kind in (
@@ -101,6 +111,7 @@ KINDS: dict[str, Callable[[Mapping[str, Any], str], str]] = {
         _probe,
         _lake,
         _coverage,
+        _classifiers,
     )
 }
 BLOCK = re.compile(rf"(<!-- ({'|'.join(KINDS)}): (\S+) ?(\S*) -->\n)(.*?)(<!-- end -->)", re.S)
