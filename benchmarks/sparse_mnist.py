@@ -27,12 +27,13 @@ from fewshot.data import MNIST, ImageBank
 from fewshot.environment import hardware, versions
 from fewshot.statistics import Crossed
 from guided.backbones import Dense, Pixels
+from guided.backbones.sparse_code import standardised
 from guided.figures.grids import labelled_rows
 from guided.files import write_figure, write_json
 from guided.sparse_coding import LinkedDictionaries
 from guided.training import ClassifierConfig, LabelledImages, train_classifier
 from guided.training.encoders.base import TrainingContext
-from guided.training.encoders.sparse_coding import IMAGE, Examples, SparseCoding
+from guided.training.encoders.sparse_coding import IMAGE, SparseCoding
 
 CHOSEN = {"sparsity": 0.1, "sparsity_start": 0.03, "weight": 0.3}
 """By accuracy on 2,000 validation digits, of 512 atoms that two passes over 8,000 images taught:
@@ -133,9 +134,8 @@ def fit_dictionaries(train: LabelledImages, arguments: argparse.Namespace, seed:
         write_figure(Path(arguments.output).with_suffix(".png"), picture(dictionaries))
 
     def answers(images: Tensor) -> Tensor:
-        examples = Examples(LabelledImages(images))
-        rows = torch.arange(len(images)).split(1000)
-        codes = (dictionaries.code(examples[batch]) for batch in rows)
+        batches = standardised(images.float() / 255).split(1000)
+        codes = (dictionaries.code({IMAGE: batch}) for batch in batches)
         return torch.cat([dictionaries.predict(code, "class").argmax(1) for code in codes])
 
     return answers

@@ -1,6 +1,5 @@
 """Sparse coding: dictionaries of images, linked to labels or not."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
@@ -8,11 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from guided.backbones.sparse_code import SparseCode, standardised
+from guided.backbones.sparse_code import SparseCode
 from guided.encoder import Encoder
 from guided.errors import InputError, check_positive
 from guided.figures.grids import sheet_figure
 from guided.seeds import generator
+from guided.sparse_coding.lca import TINY
 from guided.sparse_coding.linked import LinkedDictionaries
 from guided.training.data import Batches, LabelledImages
 from guided.training.encoders.base import EncoderTraining, History, TrainingContext
@@ -44,8 +44,9 @@ class SparseCoding(EncoderTraining):
         sparsity: λ > 0; images have norm 1 and mean 0.
         sparsity_start: λ at the first step, from which it changes linearly; null: the same.
         nonnegative: codes are at least 0.
+        patch, stride, grid: of :class:`guided.SparseCode`; null: atoms are whole images.
         link: attribute -> weight γ ≥ 0 of its label, a vector of norm 1, beside the image; 0 is no
-            link. A pure label atom is of no use up to γ = λ².
+            link. Up to γ = λ² an atom that is a label alone stays silent.
         passes: over the training images.
         batch_size: images a step.
         learning_rate: share of the way to the best atoms at the first step, in (0, 1]; falls
@@ -60,6 +61,9 @@ class SparseCoding(EncoderTraining):
     sparsity: float = 0.1
     sparsity_start: float | None = None
     nonnegative: bool = True
+    patch: int | None = None
+    stride: int = 3
+    grid: int = 4
     link: dict[str, float] = field(default_factory=dict)
     passes: int = 5
     batch_size: int = 256
@@ -94,14 +98,19 @@ class SparseCoding(EncoderTraining):
                     f"SparseCoding.{name}: {getattr(self, name)} is more than the "
                     f"{len(images.images)} training images"
                 )
+        return Encoder(self._backbone(images), None)
+
+    def _backbone(self, images: LabelledImages) -> SparseCode:
         channels, height, width = images.images.shape[1:]
-        backbone = SparseCode(
+        return SparseCode(
             (channels, height, width),
             atoms=self.atoms,
             sparsity=self.sparsity,
             nonnegative=self.nonnegative,
+            patch=self.patch,
+            stride=self.stride,
+            grid=self.grid,
         )
-        return Encoder(backbone, None)
 
     def train(
         self,
@@ -121,7 +130,7 @@ class SparseCoding(EncoderTraining):
             images: as for :meth:`train`.
             context: of which seed, device, state file, folders and description are used.
         """
-        examples = Examples(images, self.labels)
+        examples = Examples(images, self.labels, self._backbone(images))
         dictionaries = LinkedDictionaries(
             examples.widths,
             self.atoms,
@@ -132,14 +141,14 @@ class SparseCoding(EncoderTraining):
             steps=LOOSE_STEPS,
         ).to(context.device)
         every = torch.arange(self.atoms, device=context.device)
-        dictionaries.replace(every, examples[self._drawn(len(images.images), 0, context)])
+        dictionaries.replace(every, examples.drawn(self.atoms, context.seed, 0))
         state = ResumableState({"dictionaries": dictionaries})
         state.resume(context.state_file)
         with RunLog(context.log_folder, state.progress.step) as log:
             self._learn(dictionaries, examples, state, log, context)
             if log.active or context.picture_folder:
                 file = context.picture_folder and context.picture_folder / "atoms.png"
-                sheet = atoms_figure(dictionaries, tuple(images.images.shape[1:]))
+                sheet = atoms_figure(dictionaries, self._shape(images))
                 log.figure("atoms", sheet, state.progress.step, file=file)
         return dictionaries
 
@@ -166,51 +175,64 @@ class SparseCoding(EncoderTraining):
                 if progress.step % batches.per_epoch == 0:
                     check_finite({"codes": codes.sum()}, progress.step, self.learning_rate)
                     dead = (dictionaries.used == 0).nonzero().squeeze(1)
+                    active = (codes != 0).sum(1).float().mean()
                     log.scalars(
-                        "dictionary",
-                        {"active atoms": (codes != 0).sum(1).float().mean(), "unused": len(dead)},
-                        progress.step,
+                        "dictionary", {"active": active, "unused": len(dead)}, progress.step
                     )
                     if progress.step < last:
-                        drawn = self._drawn(len(examples), progress.step, context)[: len(dead)]
-                        dictionaries.replace(dead, examples[drawn])
+                        drawn = examples.drawn(len(dead), context.seed, progress.step)
+                        dictionaries.replace(dead, drawn)
                         dictionaries.used.zero_()
                     if context.state_file:
                         state.save(context.state_file)
+
+    def _shape(self, images: LabelledImages) -> tuple[int, ...]:
+        channels, *sides = images.images.shape[1:]
+        return (channels, *(sides if self.patch is None else [self.patch] * 2))
 
     def _sparsity(self, done: float) -> float:
         start = self.sparsity if self.sparsity_start is None else self.sparsity_start
         return start + (self.sparsity - start) * done
 
-    def _drawn(self, n: int, step: int, context: TrainingContext) -> Tensor:
-        """Rows of images to begin atoms with, int64 ``[atoms]``, each once."""
-        chance = generator(context.seed, "atoms", step)
-        return torch.randperm(n, generator=chance)[: self.atoms].to(context.device)
-
 
 class Examples:
-    """Images and labels as vectors of norm 1; NaN for a label that is unknown.
+    """Images or their patches, and labels, as vectors of norm 1; NaN for a label that is unknown.
 
     Args:
         images: with their labels.
         attributes: of the labels.
+        backbone: standardises and cuts images.
     """
 
-    def __init__(self, images: LabelledImages, attributes: tuple[str, ...] = ()) -> None:
-        self.images = images.images
+    def __init__(
+        self, images: LabelledImages, attributes: tuple[str, ...], backbone: SparseCode
+    ) -> None:
+        self.images, self.backbone = images.images, backbone
         self.labels = {name: images.labels[name] for name in attributes}
         categories = {name: int(values.max()) + 1 for name, values in self.labels.items()}
-        self.widths = {IMAGE: self.images[0].numel(), **categories}
+        self.widths = {IMAGE: backbone.dictionary.shape[1], **categories}
 
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, rows: Tensor) -> Mapping[str, Tensor]:
-        """Kind -> ``[n, n_m]``, of rows ``[n]``."""
-        parts = {IMAGE: standardised(self.images[rows].float() / 255)}
+    def __getitem__(self, rows: Tensor) -> dict[str, Tensor]:
+        """Kind -> ``[n · patches, n_m]``, of rows ``[n]``."""
+        inputs = self.backbone.inputs(self.images[rows].float() / 255)
+        parts = {IMAGE: inputs.flatten(0, 1)}
         for name, labels in self.labels.items():
-            parts[name] = one_hot(labels[rows], self.widths[name])
+            vectors = one_hot(labels[rows], self.widths[name])
+            parts[name] = vectors.repeat_interleave(inputs.shape[1], 0)
         return parts
+
+    def drawn(self, n: int, seed: int, step: int) -> dict[str, Tensor]:
+        """Kind -> ``[n, n_m]``, each of another image, to begin atoms with; no faint patches."""
+        chance = generator(seed, "atoms", step)
+        rows = torch.randperm(len(self), generator=chance)[:n]
+        parts = self[rows.to(self.images.device)]
+        clear = (parts[IMAGE].norm(dim=1) > 0.9).cpu().view(n, -1 if n else 1)
+        chosen = torch.multinomial(clear + TINY, 1, generator=chance).squeeze(1) if n else rows
+        places = (chosen + torch.arange(n) * clear.shape[1]).to(self.images.device)
+        return {kind: values[places] for kind, values in parts.items()}
 
 
 def one_hot(labels: Tensor, n: int) -> Tensor:

@@ -36,6 +36,16 @@ def test_atoms_are_the_parts_of_images(bars, tmp_path):
     assert (tmp_path / "atoms.png").exists()
 
 
+def test_atoms_of_patches_are_pieces_of_lines(bars):
+    """A row or a column of a 3×3 patch; the few images that are blank start none."""
+    training = SparseCoding(patch=3, stride=1, grid=2, link={"class": 0.1}, **SETTINGS)
+    encoder = guided.train_encoder(training, bars[0]).encoder
+    atoms = encoder.backbone.dictionary.view(32, 3, 3)
+    straight = torch.maximum(atoms.mean(1).square().sum(1), atoms.mean(2).square().sum(1)) * 3
+    assert straight.median() > 0.9
+    assert encoder(bars[0].images).shape == (96, 32 * 4)
+
+
 def test_a_link_reads_labels_and_no_link_reads_none(bars):
     """Those of an unknown class take part as images."""
     images, _ = bars
