@@ -5,7 +5,8 @@
 rewrites the text between each pair of markers ``<!-- KIND: FILE WHICH -->`` and ``<!-- end -->``.
 Kinds: ``results``, ``controls``, ``new_classes`` and ``headline`` (of one learner), ``learners``
 (of one arm), ``budget`` (of one group of learners), ``diagnostics``, ``peer``, ``probe``, ``lake``
-(of all arms, or one), ``coverage`` (of known data, or of new ``classes``), ``classifiers``.
+(of all arms, or one), ``coverage`` (of known data, or of new ``classes``), ``classifiers``,
+``select`` (``correlations``, ``regrets`` or ``arms``).
 """
 
 import json
@@ -20,6 +21,8 @@ from fewshot.study.lake.tables import side_by_side
 from fewshot.study.latents.report import LatentsResult
 from fewshot.study.result import StudyResult
 from fewshot.study.rows import Measurement
+from fewshot.study.select import table as select_tables
+from fewshot.study.select.selection import Selection
 from fewshot.study.text import fixed, markdown
 from guided.files import write_bytes
 
@@ -97,6 +100,11 @@ def _classifiers(content: Mapping[str, Any], _: str) -> str:
     return markdown(["classifier", "test error, percent (95 %)", "test images"], lines)
 
 
+def _select(content: Mapping[str, Any], which: str) -> str:
+    table = select_tables.MORE[which](Selection.from_json(content))
+    return markdown(table.head, table.lines)
+
+
 KINDS: dict[str, Callable[[Mapping[str, Any], str], str]] = {
     kind.__name__.removeprefix("_"): kind
     for kind in (
@@ -112,6 +120,7 @@ KINDS: dict[str, Callable[[Mapping[str, Any], str], str]] = {
         _lake,
         _coverage,
         _classifiers,
+        _select,
     )
 }
 BLOCK = re.compile(rf"(<!-- ({'|'.join(KINDS)}): (\S+) ?(\S*) -->\n)(.*?)(<!-- end -->)", re.S)

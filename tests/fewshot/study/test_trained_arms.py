@@ -205,7 +205,8 @@ def test_settings_that_cannot_be_right(own, study, write, fails, arm, message):
     assert message in fails("compare", write(study), writes="latents" in arm)
 
 
-def test_an_autoencoder_is_an_arm_and_may_be_guided(study, write, tmp_path, capsys):
+def test_an_autoencoder_is_an_arm_and_may_be_guided(study, write, tmp_path, capsys, fails):
+    """And no candidate for a selection among VAEs."""
     guidance = study["arms"]["guided"]["guidance"]
     pca = {"class_path": "PixelPCA", "init_args": {"components": 8}}
     study["arms"] = {
@@ -230,3 +231,4 @@ def test_an_autoencoder_is_an_arm_and_may_be_guided(study, write, tmp_path, caps
     assert kept["score"] == kept["reconstruction"]
     assert cell.with_name("decoder.safetensors").exists()
     assert (run / "learning_curves.png").exists()
+    assert "only 1 pretrained encoders" in fails("select", str(run), writes=True)
