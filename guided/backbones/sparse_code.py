@@ -77,7 +77,7 @@ class SparseCode(Backbone):
         self.register_buffer("dictionary", torch.zeros(atoms, channels * pixels))
 
     def inputs(self, images: Tensor) -> Tensor:
-        """What is encoded: standardised images, or patches, ``[B, P, n]``.
+        """The standardised images or patches that are encoded, ``[B, P, n]``.
 
         Args:
             images: float in [0, 1], ``[B, C, H, W]``.
