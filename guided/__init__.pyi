@@ -3,6 +3,7 @@ from . import (
     figures as figures,
     guidance as guidance,
     metrics as metrics,
+    sparse_coding as sparse_coding,
     training as training,
 )
 from .augment import Augmentation as Augmentation
@@ -14,6 +15,7 @@ from .backbones import (
     Linear as Linear,
     Pixels as Pixels,
     ResNet12 as ResNet12,
+    SparseCode as SparseCode,
 )
 from .decoder import Decoder as Decoder
 from .encoder import Encoder as Encoder
@@ -41,6 +43,7 @@ from .training.data import LabelledImages as LabelledImages
 from .training.encoders import (
     EncoderTraining as EncoderTraining,
     PixelPCA as PixelPCA,
+    SparseCoding as SparseCoding,
     TrainingContext as TrainingContext,
     train_encoder as train_encoder,
 )

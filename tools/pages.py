@@ -6,8 +6,8 @@ rewrites the text between each pair of markers ``<!-- KIND: FILE WHICH -->`` and
 Kinds: ``results``, ``controls``, ``new_classes`` and ``headline`` (of one learner), ``learners``
 (of one arm), ``budget`` (of one group of learners), ``diagnostics``, ``disentanglement`` (scores,
 or their paired ``differences``), ``peer``, ``probe``, ``curve`` (of a number of latents), ``lake``
-(of all arms, or one), ``coverage`` (of known data, or of new ``classes``), ``select``
-(``correlations``, ``regrets`` or ``arms``).
+(of all arms, or one), ``coverage`` (of known data, or of new ``classes``), ``classifiers``,
+``select`` (``correlations``, ``regrets`` or ``arms``).
 """
 
 import json
@@ -101,6 +101,16 @@ def _coverage(content: Mapping[str, Any], which: str) -> str:
     return markdown(["data", *names], lines)
 
 
+def _classifiers(content: Mapping[str, Any], _: str) -> str:
+    lines = []
+    for found in content["classifiers"]:
+        test = found["test"]
+        low, high = (fixed(bound, 2) for bound in test["ci95"])
+        error = f"{fixed(test['error'], 2)} ({low} to {high})"
+        lines.append([found["classifier"], error, f"{test['images']:,}"])
+    return markdown(["classifier", "test error, percent (95 %)", "test images"], lines)
+
+
 def _select(content: Mapping[str, Any], which: str) -> str:
     table = select_tables.MORE[which](Selection.from_json(content))
     return markdown(table.head, table.lines)
@@ -122,6 +132,7 @@ KINDS: dict[str, Callable[[Mapping[str, Any], str], str]] = {
         _curve,
         _lake,
         _coverage,
+        _classifiers,
         _select,
     )
 }

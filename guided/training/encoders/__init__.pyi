@@ -6,3 +6,4 @@ from .base import (
     train_encoder as train_encoder,
 )
 from .pixel_pca import PixelPCA as PixelPCA
+from .sparse_coding import SparseCoding as SparseCoding
