@@ -163,9 +163,7 @@ class ShortRunInference(Backbone):
         ]
 
 
-def semi_amortised(
-    encoder: Encoder, decoder: Decoder, inference: Langevin, chains: int = 1
-) -> Encoder:
+def semi_amortised(encoder: Encoder, decoder: Decoder, inference: Langevin) -> Encoder:
     """An encoder whose latents are a VAE's posterior means after a few steps of inference.
 
     Source: Kim et al. (2018), arXiv:1802.02550, whose training takes the steps too. Here nothing
@@ -175,7 +173,6 @@ def semi_amortised(
         encoder: of the VAE, with the latents that are wanted.
         decoder: of the same VAE.
         inference: the steps.
-        chains: whose last states are averaged; 1 unless there is noise.
 
     Raises:
         InputError: the encoder returns no latents of a VAE.
@@ -194,7 +191,6 @@ def semi_amortised(
         likelihood=type(decoder.likelihood).__name__,
         inference=inference,
         start="encoder",
-        chains=chains,
         latents=None if encoder.latents == "all" else encoder.chosen.tolist(),
     )
     assert inferred.encoder is not None
