@@ -43,6 +43,7 @@ from .training.data import LabelledImages as LabelledImages
 from .training.encoders import (
     EncoderTraining as EncoderTraining,
     PixelPCA as PixelPCA,
+    ShortRun as ShortRun,
     TrainingContext as TrainingContext,
     train_encoder as train_encoder,
 )

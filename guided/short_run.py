@@ -12,12 +12,14 @@ import torch
 from torch import Tensor
 
 from guided.decoder import Decoder
-from guided.errors import InputError, check_positive
+from guided.errors import InputError
 
 
 @dataclass(frozen=True)
 class Langevin:
-    """Steps of a chain towards the posterior p(z|x) of a decoder, U(z) = -log p(x, z):
+    """Steps of a chain towards the posterior p(z|x) of a decoder.
+
+    With U(z) = -log p(x, z), a step is
 
         z_{k+1} = z_k - ½ s_k² ∇U(z_k) + T s_k ε_k,  ε_k ~ N(0, I).
 
@@ -44,18 +46,18 @@ class Langevin:
 
     def __post_init__(self) -> None:
         if self.steps < 1:
-            raise InputError(f"Langevin.steps: expected at least 1, got {self.steps}")
+            raise InputError(f"steps: expected at least 1, got {self.steps}")
         if not self.temperature >= 0:
-            raise InputError(f"Langevin.temperature: expected >= 0, got {self.temperature}")
+            raise InputError(f"temperature: expected >= 0, got {self.temperature}")
         if isinstance(self.step_size, list) and not 1 <= len(self.step_size) <= self.steps:
             raise InputError(
-                f"Langevin.step_size: expected 1 to {self.steps} sizes, one a step, "
+                f"step_size: expected 1 to {self.steps} sizes, one a step, "
                 f"got {len(self.step_size)}"
             )
-        for size in self.sizes:
-            check_positive("Langevin", step_size=size)
-        if self.clip is not None:
-            check_positive("Langevin", clip=self.clip)
+        if not min(self.sizes) > 0:
+            raise InputError(f"step_size: expected > 0, got {self.step_size}")
+        if self.clip is not None and not self.clip > 0:
+            raise InputError(f"clip: expected > 0, got {self.clip}")
 
     @cached_property
     def sizes(self) -> list[float]:
@@ -118,7 +120,7 @@ def run_chain(
         InputError: the temperature is not 0 and there is no noise.
     """
     if steps.temperature and noise is None:
-        raise InputError("Langevin.temperature: above 0 a chain needs noise")
+        raise InputError("temperature: above 0 a chain needs noise")
     z = start
     # Single precision also inside autocast: rounding would drown small steps.
     with torch.enable_grad(), torch.autocast(start.device.type, enabled=False):

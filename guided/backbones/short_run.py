@@ -134,8 +134,13 @@ class ShortRunInference(Backbone):
         return self._network().decoder(latent_dim)
 
     def measurements(self, images: Tensor) -> list[dict[str, Any]]:
-        """Variances of the latents over images and over chains, from the prior: see
-        :func:`.image_to_chain_variance`. Nothing for a decoder of a VAE."""
+        """Variances of the latents over images and over chains from the prior.
+
+        See :func:`.image_to_chain_variance`. There are none for a VAE's decoder.
+
+        Args:
+            images: uint8 ``[N, C, H, W]``; 500 of them are used.
+        """
         if self.sampler is None:
             return []
         images = images[:: max(1, len(images) // MEASURED_IMAGES)][:MEASURED_IMAGES]

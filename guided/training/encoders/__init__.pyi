@@ -6,3 +6,4 @@ from .base import (
     train_encoder as train_encoder,
 )
 from .pixel_pca import PixelPCA as PixelPCA
+from .short_run import ShortRun as ShortRun

@@ -77,9 +77,9 @@ class ShortRun(EncoderTraining):
     def __post_init__(self) -> None:
         for name in ("latent_dim", "steps", "batch_size", "validate_every", "log_every"):
             if getattr(self, name) < 1:
-                raise InputError(f"ShortRun.{name}: expected at least 1, got {getattr(self, name)}")
+                raise InputError(f"{name}: expected at least 1, got {getattr(self, name)}")
         if not self.learning_rate > 0:
-            raise InputError(f"ShortRun.learning_rate: expected > 0, got {self.learning_rate}")
+            raise InputError(f"learning_rate: expected > 0, got {self.learning_rate}")
 
     def build(self, images: LabelledImages) -> Encoder:
         channels, height, width = images.images.shape[1:]
