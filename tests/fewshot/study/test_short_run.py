@@ -4,16 +4,16 @@ import json
 
 import numpy as np
 import pytest
-import torch
 
 from fewshot.cli import main
-from fewshot.data import Glyphs, data_root
+from fewshot.commands.compare import CompareConfig
+from fewshot.config import load
 from fewshot.episodes import Setting
 from fewshot.evaluation import embed_bank, wrong_queries
 from fewshot.learners.prototypical import Prototypical
 from fewshot.sampler import EpisodeSampler
-from fewshot.study import StudyResult
-from fewshot.study.counts import Counts
+from fewshot.study import Study
+from fewshot.study.scores import described_rows
 from guided.decoder import Decoder
 from guided.encoder import Encoder
 from guided.seeds import derive_seed
@@ -21,6 +21,7 @@ from guided.short_run import Langevin, run_chain
 
 pytestmark = pytest.mark.usefixtures("cache")
 
+SETTING = Setting(3, 1, 4)
 STEPS = {"steps": 3, "step_size": [0.3, 0.2]}
 SHORT_RUN = {
     "class_path": "ShortRun",
@@ -51,55 +52,50 @@ def config(study):
     return study | {"seeds": [0]}
 
 
-def test_a_study_infers_latents(config, write, tmp_path, capsys):
-    run = tmp_path / "run"
-    assert main(["compare", write(config), "--output", str(run)]) == 0
-    rows = StudyResult.load(run).rows
+def test_a_study_infers_latents(config, write, tmp_path):
+    parsed = load(CompareConfig, config)
+    splits = parsed.dataset(None).splits()
+    outcome = Study(parsed, splits, tmp_path / "run", say=str).run()
+    found = {
+        (entry.key.arm, entry.key.learner, entry.key.latents): entry for entry in outcome.wrong
+    }
+    rows = described_rows(parsed, [(*key, SETTING) for key in found], None)
     assert {(r.arm, r.learner): r.test_steps for r in rows} == {
         ("vae", "prototypical"): 0,
         ("vae", "inferred"): 3,
         ("short_run", "prototypical"): 0,
     }
-    wrong = {key[:3]: found[0] for key, found in Counts.load(run / "episodes.npz").wrong.items()}
-    test = Glyphs(data_root(None), **config["dataset"]["init_args"]).splits().test
-    sampler = EpisodeSampler(test, Setting(3, 1, 4), derive_seed(0, "test", "3w1s"))
-    (file,) = run.glob("cells/encoder-vae-*/encoder.safetensors")
-    encoder = Encoder.load(file)
-    means = embed_bank(encoder, test)
-    decoder = Decoder.load(file.with_name("decoder.safetensors"), encoder)
-    moved = run_chain(decoder, encoder.normalised(test.images), means, Langevin(**STEPS))
-    assert (moved - means).abs().mean() > 0.01
-    for learner, table in (("prototypical", means), ("inferred", moved)):
-        expected = wrong_queries(Prototypical(encoder), table, sampler, 20).tolist()
-        assert wrong["vae", learner, "all"].tolist() == expected
-    assert not np.array_equal(wrong["vae", "inferred", "all"], wrong["vae", "prototypical", "all"])
+    sampler = EpisodeSampler(splits.test, SETTING, derive_seed(0, "test", "3w1s"))
 
-    (folder,) = run.glob("cells/encoder-short_run-*")
-    facts = json.loads((folder / "cell.json").read_text())
-    assert [entry["step"] for entry in facts["history"]] == [2, 4]
-    assert all({"score", "reconstruction"} <= set(entry) for entry in facts["history"])
-    short_run = Encoder.load(folder / "encoder.safetensors")
-    expected = wrong_queries(Prototypical(short_run), embed_bank(short_run, test), sampler, 20)
-    assert wrong["short_run", "prototypical", "all"].tolist() == expected.tolist()
-    measured = json.loads((run / "results.json").read_text())["diagnostics"]
-    (entry,) = [e for e in measured if e["arm"] == "short_run"]
-    assert entry["measure"].startswith("variance over images by that over chains")
-    assert entry["of"] == 3
+    def check(arm, learner, encoder, table):
+        expected = wrong_queries(Prototypical(encoder), table, sampler, 20)
+        assert found[arm, learner, "all"].wrong.tolist() == expected.tolist()
+        return 100 * expected.numpy() / 12
 
-    # The command evaluates the same encoder in the same way, and the row again.
-    capsys.readouterr()
-    number = next(i for i, row in enumerate(rows) if row.learner == "inferred")
-    replay = ["evaluate", "--replay", str(run / "results.json"), "--row", str(number)]
-    assert main(replay) == 0
-    assert "the same in all 20 episodes" in capsys.readouterr().out
+    cell = outcome.encoders["vae", 0]
+    encoder = Encoder.load(cell.encoder_file)
+    means = embed_bank(encoder, splits.test)
+    decoder = Decoder.load(cell.decoder_file, encoder)
+    images = encoder.normalised(splits.test.images)
+    moved = run_chain(decoder, images, means, Langevin(**STEPS))
+    errors = check("vae", "inferred", encoder, moved)
+    assert (errors != check("vae", "prototypical", encoder, means)).any()
+
+    cell = outcome.encoders["short_run", 0]
+    assert [entry["step"] for entry in cell.facts["history"]] == [2, 4]
+    assert all({"score", "reconstruction"} <= set(entry) for entry in cell.facts["history"])
+    short_run = Encoder.load(cell.encoder_file)
+    check("short_run", "prototypical", short_run, embed_bank(short_run, splits.test))
+    (entry,) = [e for e in outcome.diagnostics if e.arm == "short_run"]
+    assert entry.measure.startswith("variance over images by that over chains")
+    assert entry.details["of"] == 3
+
+    # The command evaluates the same encoder in the same way.
     alone = {"dataset": config["dataset"], "settings": config["settings"], "episodes": 20}
-    output = tmp_path / "alone"
-    arguments = ["--encoder", str(file), "--test-inference", json.dumps(STEPS)]
-    arguments += ["--output", str(output)]
+    file, output = str(outcome.encoders["vae", 0].encoder_file), tmp_path / "alone"
+    arguments = ["--encoder", file, "--test-inference", json.dumps(STEPS), "--output", str(output)]
     assert main(["evaluate", write(alone, "alone.yaml"), *arguments]) == 0
-    errors = np.load(output / "episodes.npz")["prototypical|3w1s"]
-    assert errors == pytest.approx(wrong["vae", "inferred", "all"] / 12 * 100)
-    assert torch.equal(means, embed_bank(encoder, test))
+    assert np.load(output / "episodes.npz")["prototypical|3w1s"] == pytest.approx(errors)
 
 
 TRAIN = {"setting": {"n_way": 3, "n_query": 2}, "steps": 1}
