@@ -23,16 +23,15 @@ class Langevin:
 
         z_{k+1} = z_k - ½ s_k² ∇U(z_k) + T s_k ε_k,  ε_k ~ N(0, I).
 
-    With T = 0 it descends U. T = 1 is Langevin's, whose stationary law is not quite the posterior:
-    where U has curvature p, its variance is 1 / (p (1 - ¼ s² p)) in place of 1 / p. A smaller T
-    multiplies that variance by T²: the authors' 0.2 leaves 4 % of it, a descent with little noise.
-    A chain is stable, and at T = 0 U never rises, while ½ s² p <= 2, so s must stay below
-    2 / √p for the largest curvature p (:func:`largest_curvature`).
+    Without noise (T = 0) it descends U. T = 1 is Langevin's dynamics, whose stationary law is not
+    quite the posterior: where U has curvature p, its variance is 1 / (p (1 - ¼ s² p)) in place of
+    1 / p. A smaller T multiplies that variance by T²: the authors' 0.2 leaves 4 % of it, a descent
+    with little noise. A chain is stable, and without noise U never rises, while ½ s² p <= 2, so s
+    must stay below 2 / √p for the largest curvature p (:func:`largest_curvature`).
 
     Args:
         steps: K, >= 1.
         step_size: s, > 0; or a list, s_0, s_1 …, whose last one serves all steps that follow.
-        temperature: T, >= 0.
         clip: largest norm of ∇U of an image, > 0; longer gradients are shortened. None: as it is.
 
     Raises:
@@ -41,14 +40,11 @@ class Langevin:
 
     steps: int = 20
     step_size: float | list[float] = 0.1
-    temperature: float = 0.0
     clip: float | None = None
 
     def __post_init__(self) -> None:
         if self.steps < 1:
             raise InputError(f"steps: expected at least 1, got {self.steps}")
-        if not self.temperature >= 0:
-            raise InputError(f"temperature: expected >= 0, got {self.temperature}")
         if isinstance(self.step_size, list) and not 1 <= len(self.step_size) <= self.steps:
             raise InputError(
                 f"step_size: expected 1 to {self.steps} sizes, one a step, "
@@ -65,11 +61,20 @@ class Langevin:
         given = self.step_size if isinstance(self.step_size, list) else [self.step_size]
         return given + given[-1:] * (self.steps - len(given))
 
-    def noise(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor | None:
-        """ε of every step, ``[steps, *shape]``, on the generator's device; None at T = 0."""
-        if not self.temperature:
+    def noise(
+        self, shape: tuple[int, ...], generator: torch.Generator, temperature: float = 1.0
+    ) -> Tensor | None:
+        """T ε of every step, ``[steps, *shape]``, on the generator's device; None at T = 0.
+
+        Args:
+            shape: of the latents.
+            generator: draws ε.
+            temperature: T.
+        """
+        if not temperature:
             return None
-        return torch.randn(self.steps, *shape, generator=generator, device=generator.device)
+        drawn = torch.randn(self.steps, *shape, generator=generator, device=generator.device)
+        return temperature * drawn
 
 
 def log_joint(decoder: Decoder, images: Tensor, z: Tensor) -> Tensor:
@@ -112,15 +117,10 @@ def run_chain(
         images: float in [0, 1], ``[B, C, H, W]``.
         start: z_0, ``[…, B, d]``.
         steps: settings.
-        noise: ε of :meth:`Langevin.noise`, ``[K, …, B, d]`` or broadcastable to it, such as
-            ``[K, …, 1, d]``, the same for all images.
+        noise: T ε of :meth:`Langevin.noise`, ``[K, …, B, d]`` or broadcastable to it, such as
+            ``[K, …, 1, d]``, the same for all images; None: a descent of U.
         differentiable: keep the graph from ``start`` to the result.
-
-    Raises:
-        InputError: the temperature is not 0 and there is no noise.
     """
-    if steps.temperature and noise is None:
-        raise InputError("temperature: above 0 a chain needs noise")
     z = start
     # Single precision also inside autocast: rounding would drown small steps.
     with torch.enable_grad(), torch.autocast(start.device.type, enabled=False):
@@ -131,7 +131,7 @@ def run_chain(
             (ascent,) = torch.autograd.grad(value, z, create_graph=differentiable)
             z = z + 0.5 * size**2 * _clipped(ascent, steps.clip)
             if noise is not None:
-                z = z + steps.temperature * size * noise[k]
+                z = z + size * noise[k]
     return z if differentiable else z.detach()
 
 

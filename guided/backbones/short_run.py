@@ -48,9 +48,11 @@ class ShortRunInference(Backbone):
         inference: the chain, or its settings by name.
         start: of the chains: ``zero``, the prior's mean; ``prior``, draws from it; ``encoder``, the
             mean of q(z|x) of that network with a linear head.
+        temperature: of the chains' noise, >= 0.
         chains: number of chains, whose last states are averaged.
         latents: those that are returned, by number; None: all.
         sampler: the chain that the decoder was trained with, from the prior; for measurements.
+        sampler_temperature: of its noise, >= 0.
 
     Raises:
         InputError: unknown names; several chains that would all be the same.
@@ -66,9 +68,11 @@ class ShortRunInference(Backbone):
         likelihood: str = "Bernoulli",
         inference: Langevin | Mapping[str, Any] = Langevin(),  # noqa: B008 - it is frozen
         start: Start = "zero",
+        temperature: float = 0.0,
         chains: int = 1,
         latents: list[int] | None = None,
         sampler: Langevin | Mapping[str, Any] | None = None,
+        sampler_temperature: float = 1.0,
     ) -> None:
         inference = _langevin(inference)
         sampler = None if sampler is None else _langevin(sampler)
@@ -80,14 +84,16 @@ class ShortRunInference(Backbone):
             likelihood=likelihood,
             inference=asdict(inference),
             start=start,
+            temperature=temperature,
             chains=chains,
             latents=latents,
             sampler=sampler and asdict(sampler),
+            sampler_temperature=sampler_temperature,
         )
         self.inference, self.sampler = inference, sampler
         if chains < 1:
             raise InputError(f"chains: expected at least 1, got {chains}")
-        if chains > 1 and start != "prior" and not self.inference.temperature:
+        if chains > 1 and start != "prior" and not temperature:
             raise InputError(
                 f"chains: {chains} from the same start and without noise would all be the same; "
                 "start from the prior, raise temperature, or take 1"
@@ -116,7 +122,7 @@ class ShortRunInference(Backbone):
         start = torch.zeros(shape)
         if self.settings["start"] == "prior":
             start = torch.randn(shape, generator=draws)
-        noise = self.inference.noise(shape, draws)
+        noise = self.inference.noise(shape, draws, self.settings["temperature"])
         start = start.to(images)
         if self.encoder is not None:
             with torch.no_grad():
@@ -147,7 +153,8 @@ class ShortRunInference(Backbone):
         images = images.to(next(self.parameters()).device).float().div_(255)
         draws = generator(0, "short-run measurement")
         shape = (MEASURED_CHAINS, len(images), self.model.latent_dim)
-        start, noise = torch.randn(shape, generator=draws), self.sampler.noise(shape, draws)
+        start = torch.randn(shape, generator=draws)
+        noise = self.sampler.noise(shape, draws, self.settings["sampler_temperature"])
         noise = None if noise is None else noise.to(images)
         z = run_chain(self.model, images, start.to(images), self.sampler, noise)
         ratios = image_to_chain_variance(z.cpu().numpy())

@@ -71,14 +71,14 @@ def test_log_joint_is_the_density(linear):
 
 @pytest.mark.parametrize("sizes", [0.4, [0.5, 0.3], [0.1, 0.2, 0.3, 0.4]])
 def test_a_chain_is_its_closed_form(linear, sizes):
-    steps = Langevin(4, sizes, temperature=0.6)
+    steps = Langevin(4, sizes)
     start, noise = draws(5, 2, D), draws(4, 5, 1, D, seed=1)  # the same noise for both images
     expected = start
     for size, epsilon in zip(steps.sizes, noise, strict=True):
         moved = (expected - linear.mean) @ contraction(linear, size)
         expected = linear.mean + moved + 0.6 * size * epsilon
     with torch.no_grad():
-        found = run_chain(linear.decoder, linear.images, start, steps, noise)
+        found = run_chain(linear.decoder, linear.images, start, steps, 0.6 * noise)
     torch.testing.assert_close(found, expected)
     assert not found.requires_grad
 
@@ -97,9 +97,12 @@ def test_moments_of_many_chains_and_of_their_stationary_law(linear, k):
     """From N(0, I): mean (I - A^K) m, covariance A^2K + T² s² Σ A^2j. For long chains the variance
     along an eigenvector of P is T² / (p (1 - ¼ s² p)), which is not the posterior's 1 / p."""
     size, temperature, n = 0.4, 0.5, 10_000
-    steps = Langevin(k, size, temperature=temperature)
+    steps = Langevin(k, size)
     image, mean = linear.images[:1], linear.mean[:1]
-    start, noise = torch.randn(n, 1, D, generator=rng()), steps.noise((n, 1, D), rng(1))
+    start, noise = (
+        torch.randn(n, 1, D, generator=rng()),
+        steps.noise((n, 1, D), rng(1), temperature),
+    )
     found = run_chain(linear.decoder, image, start.double(), steps, noise.double())[:, 0]
     a = contraction(linear, size)
     rest = sum(power(a, 2 * j) for j in range(k))
@@ -139,8 +142,8 @@ def test_log_joint_never_falls_up_to_the_curvature_bound(linear):
 def test_chain_density_is_the_closed_form_of_a_gaussian(linear, temperature):
     """With the noises held fixed, z_K is N(μ, A^2K); so are its KL and the bound."""
     size, k, n = 0.25, 3, 20_000
-    steps = Langevin(k, size, temperature)
-    noise = draws(k, 1, 2, D, seed=2) if temperature else None
+    steps = Langevin(k, size)
+    noise = temperature * draws(k, 1, 2, D, seed=2) if temperature else None
     origin, start = torch.zeros(1, 2, D).double(), draws(n, 2, D, seed=3)
     middle = run_chain(linear.decoder, linear.images, origin, steps, noise)[0]
     law = MultivariateNormal(middle, power(contraction(linear, size), 2 * k))
@@ -178,8 +181,8 @@ def test_the_jacobian_of_a_network_is_that_of_finite_differences():
     network = nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 4), nn.Unflatten(1, (1, 2, 2)))
     decoder = Decoder(network, Bernoulli(), 2).double()
     images, start = torch.rand(3, 1, 2, 2, dtype=torch.float64), draws(3, 2)
-    steps = Langevin(5, 0.6, temperature=0.3, clip=0.9)
-    noise = draws(5, 3, 2, seed=1)
+    steps = Langevin(5, 0.6, clip=0.9)
+    noise = 0.3 * draws(5, 3, 2, seed=1)
 
     def last(z):
         return run_chain(decoder, images, z, steps, noise)
@@ -206,7 +209,7 @@ def test_chains_of_a_convolutional_decoder_leave_it_alone():
     torch.manual_seed(0)
     decoder = Decoder(Conv4((1, 16, 16), width=4, decoder_norm="none").decoder(5), Bernoulli(), 5)
     images = torch.rand(4, 1, 16, 16)
-    steps = Langevin(6, 0.1, temperature=1.0)
+    steps = Langevin(6, 0.1)
     start, noise = torch.randn(2, 4, 5), steps.noise((2, 1, 5), rng())
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         found = run_chain(decoder, images, start, steps, noise)
@@ -221,7 +224,6 @@ def test_chains_of_a_convolutional_decoder_leave_it_alone():
     ("settings", "message"),
     [
         ({"steps": 0}, r"steps: expected at least 1, got 0"),
-        ({"temperature": -0.1}, r"temperature: expected >= 0"),
         ({"step_size": 0.0}, r"step_size: expected > 0, got 0"),
         ({"step_size": [0.1, -1.0]}, r"step_size: expected > 0, got \[0\.1, -1"),
         ({"step_size": []}, r"step_size: expected 1 to 20 sizes"),
@@ -232,8 +234,3 @@ def test_chains_of_a_convolutional_decoder_leave_it_alone():
 def test_settings_out_of_range_are_refused(settings, message):
     with pytest.raises(InputError, match=message):
         Langevin(**settings)
-
-
-def test_a_warm_chain_without_noise_is_refused(linear):
-    with pytest.raises(InputError, match="temperature: above 0 a chain needs noise"):
-        run_chain(linear.decoder, linear.images, linear.mean, Langevin(temperature=1.0))

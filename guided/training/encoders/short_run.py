@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import ClassVar, Literal
 
@@ -44,7 +44,9 @@ class ShortRun(EncoderTraining):
         latent_dim: number of latents, at least 1.
         likelihood: p(x|z): Bernoulli for ink on paper, Gaussian for natural images.
         chain: the steps in training, from the prior.
-        inference: the steps after training; null: as in training, at temperature 0.
+        temperature: of their noise, >= 0; 1 is Langevin's.
+        inference: the steps after training; null: as in training.
+        inference_temperature: of their noise, >= 0; 0: a descent without noise.
         start: of the chains after training: zero, the prior's mean; or prior, draws from it.
         chains: after training, whose last states are averaged.
         steps: of the optimizer, each with one chain an image, at least 1.
@@ -64,8 +66,10 @@ class ShortRun(EncoderTraining):
     )
     latent_dim: int = 32
     likelihood: Callable[[], Likelihood] = field(default_factory=lambda: partial(Bernoulli))
-    chain: Langevin = field(default_factory=lambda: Langevin(temperature=1.0))
+    chain: Langevin = field(default_factory=Langevin)
+    temperature: float = 1.0
     inference: Langevin | None = None
+    inference_temperature: float = 0.0
     start: Literal["zero", "prior"] = "zero"
     chains: int = 1
     steps: int = 1500
@@ -78,6 +82,9 @@ class ShortRun(EncoderTraining):
         for name in ("latent_dim", "steps", "batch_size", "validate_every", "log_every"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name}: expected at least 1, got {getattr(self, name)}")
+        for name in ("temperature", "inference_temperature"):
+            if not getattr(self, name) >= 0:
+                raise InputError(f"{name}: expected >= 0, got {getattr(self, name)}")
         if not self.learning_rate > 0:
             raise InputError(f"learning_rate: expected > 0, got {self.learning_rate}")
 
@@ -90,10 +97,12 @@ class ShortRun(EncoderTraining):
             backbone_settings=body.settings,
             latent_dim=self.latent_dim,
             likelihood=type(self.likelihood()).__name__,
-            inference=self.inference or replace(self.chain, temperature=0.0),
+            inference=self.inference or self.chain,
             start=self.start,
+            temperature=self.inference_temperature,
             chains=self.chains,
             sampler=self.chain,
+            sampler_temperature=self.temperature,
         )
         if any(isinstance(m, torch.nn.modules.batchnorm._BatchNorm) for m in network.modules()):
             raise InputError(
@@ -178,7 +187,8 @@ class _Loop:
         draws = generator(self.context.seed, "short run", "chains", number, device=device)
         shape = (len(rows), self.model.latent_dim)
         start = torch.randn(shape, generator=draws, device=device)
-        z = run_chain(self.model, images, start, chain, chain.noise(shape, draws))
+        noise = chain.noise(shape, draws, self.settings.temperature)
+        z = run_chain(self.model, images, start, chain, noise)
         loss = self.model.likelihood.nll(self.model.network(z), images).mean()
         self.optimizer.zero_grad()
         loss.backward()

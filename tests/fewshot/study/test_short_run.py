@@ -28,7 +28,7 @@ SHORT_RUN = {
     "init_args": {
         "backbone": {"class_path": "Conv4", "init_args": {"width": 4, "decoder_norm": "none"}},
         "latent_dim": 3,
-        "chain": {"steps": 3, "temperature": 1.0},
+        "chain": {"steps": 3},
         "steps": 4,
         "batch_size": 8,
         "validate_every": 2,

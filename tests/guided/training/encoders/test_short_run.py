@@ -25,7 +25,7 @@ TINY = ShortRun(
     backbone=partial(Conv4, width=4, decoder_norm="none"),
     latent_dim=3,
     likelihood=partial(Gaussian, scale=0.3, learned=False),
-    chain=Langevin(3, 0.1, temperature=1.0),
+    chain=Langevin(3, 0.1),
     steps=12,
     batch_size=8,
     validate_every=3,
@@ -60,7 +60,7 @@ def test_a_linear_decoder_becomes_probabilistic_pca():
         backbone=Line,
         latent_dim=2,
         likelihood=partial(Gaussian, scale=scale, learned=False),
-        chain=Langevin(12, sizes, temperature=1.0),
+        chain=Langevin(12, sizes),
         steps=150,
         batch_size=1000,
         learning_rate=0.02,
@@ -135,5 +135,7 @@ def test_what_cannot_be_trained_is_refused(make_images):
         train_encoder(TINY, images)
     with pytest.raises(InputError, match=r"steps: expected at least 1, got 0"):
         replace(TINY, steps=0)
+    with pytest.raises(InputError, match=r"temperature: expected >= 0, got -1"):
+        replace(TINY, temperature=-1)
     with pytest.raises(InputError, match=r"learning_rate: expected > 0"):
         replace(TINY, learning_rate=0.0)
