@@ -142,7 +142,8 @@ class ShortRunInference(Backbone):
     def measurements(self, images: Tensor) -> list[dict[str, Any]]:
         """Variances of the latents over images and over chains from the prior.
 
-        See :func:`.image_to_chain_variance`. There are none for a VAE's decoder.
+        See :func:`.image_to_chain_variance`; of the chain that the decoder was trained with. There
+        are none for a VAE's decoder.
 
         Args:
             images: uint8 ``[N, C, H, W]``; 500 of them are used.
@@ -155,9 +156,12 @@ class ShortRunInference(Backbone):
         shape = (MEASURED_CHAINS, len(images), self.model.latent_dim)
         start = torch.randn(shape, generator=draws)
         noise = self.sampler.noise(shape, draws, self.settings["sampler_temperature"])
-        noise = None if noise is None else noise.to(images)
-        z = run_chain(self.model, images, start.to(images), self.sampler, noise)
-        ratios = image_to_chain_variance(z.cpu().numpy())
+        noises = [None] * MEASURED_CHAINS if noise is None else noise.to(images).unbind(1)
+        z = [
+            run_chain(self.model, images, z_0, self.sampler, own)
+            for z_0, own in zip(start.to(images), noises, strict=True)
+        ]
+        ratios = image_to_chain_variance(torch.stack(z).cpu().numpy())
         alive = ratios > 1
         medians = [
             round(min(float(np.median(part)), LARGEST), 4) if len(part) else 0.0
