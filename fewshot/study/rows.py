@@ -206,6 +206,13 @@ class LearnerRow(Row):
     def key(self) -> RowKey:
         return self.arm, self.learner, self.latents, self.label
 
+    def to_json(self) -> dict[str, Any]:
+        """As of every row; ``test_steps`` only where there are some."""
+        values = super().to_json()
+        if not self.test_steps:
+            del values["test_steps"]
+        return values
+
     def key_of(self, pair: Pair) -> RowKey:
         arm, learner = pair.partner, self.learner
         if pair.by == "learner":

@@ -12,7 +12,7 @@ from fewshot.episodes import Setting
 from fewshot.evaluation import embed_bank, wrong_queries
 from fewshot.learners.prototypical import Prototypical
 from fewshot.sampler import EpisodeSampler
-from fewshot.study import Study
+from fewshot.study import ResultRow, Study
 from fewshot.study.scores import described_rows
 from guided.decoder import Decoder
 from guided.encoder import Encoder
@@ -65,6 +65,7 @@ def test_a_study_infers_latents(config, write, tmp_path):
         ("vae", "inferred"): 3,
         ("short_run", "prototypical"): 0,
     }
+    assert [ResultRow.from_json(row.to_json()) for row in rows] == rows
     sampler = EpisodeSampler(splits.test, SETTING, derive_seed(0, "test", "3w1s"))
 
     def check(arm, learner, encoder, table):
