@@ -58,7 +58,6 @@ KEYS: Mapping[str, Mapping[str, str]] = {
     "evaluate": {
         "dataset": "class and settings, e.g. Omniglot",
         "encoder": "checkpoint; without one, raw pixels",
-        "test_inference.steps": "steps through its decoder (default: none)",
         "learners": "name -> class and settings (default: Prototypical)",
         "settings": "shapes of the episodes (default: 5-way 1-shot)",
         "episodes": "number for each shape (default: 1000)",
