@@ -14,6 +14,7 @@ from guided.backbones.naming import backbone_name
 from guided.decoder import Decoder
 from guided.encoder import Encoder
 from guided.errors import InputError
+from guided.figures.grids import spaced
 from guided.likelihoods import Bernoulli, Likelihood
 from guided.seeds import generator
 from guided.short_run import Langevin, log_joint, run_chain
@@ -36,7 +37,7 @@ class ShortRun(EncoderTraining):
     there is none, the last one is kept: this model has no ELBO.
 
     Differs from the papers: images are embedded by a descent from the prior's mean, without noise;
-    the decoder and the steps are smaller.
+    the decoder and the steps are smaller. Always in single precision, for the sake of small steps.
 
     Args:
         backbone: the network whose decoder is trained; without batch norm, which would make an
@@ -176,9 +177,19 @@ class _Loop:
                     bar.validated(progress.step, progress.history[-1])
                     if context.state_file and regular:
                         self.state.save(context.state_file)
-        self.model.load_state_dict(self.best.state_dict())
-        self.model.requires_grad_(False)
+            self.model.load_state_dict(self.best.state_dict())
+            self.model.requires_grad_(False)
+            if log.active:
+                self._show(log, progress.step)
         return progress.history
+
+    def _show(self, log: RunLog, step: int) -> None:
+        """Images, their reconstructions, and samples."""
+        shown = self.images if self.held_out is None else self.held_out
+        images = self.encoder.normalised(spaced(shown, 16))
+        log.images("inputs", images, step)
+        log.images("reconstructions", self.model(self.encoder(images)), step, columns=16)
+        log.images("samples", self.model.sample(64), step)
 
     def _step(self, number: int) -> Tensor:
         rows, chain = self.batches[number], self.settings.chain
