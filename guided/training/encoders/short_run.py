@@ -46,7 +46,9 @@ class ShortRun(EncoderTraining):
         likelihood: p(x|z): Bernoulli for ink on paper, Gaussian for natural images.
         chain: the steps in training, from the prior.
         temperature: of their noise, >= 0; 1 is Langevin's.
-        inference: the steps after training; null: as in training.
+        inference: the steps after training; null: as in training. A decoder may come to have too
+            large a curvature for these, and a descent that does not settle embeds badly: smaller
+            ones, and more, can be tried on a trained encoder.
         inference_temperature: of their noise, >= 0; 0: a descent without noise.
         start: of the chains after training: zero, the prior's mean; or prior, draws from it.
         chains: after training, whose last states are averaged.
