@@ -15,8 +15,10 @@ from .backbones import (
     Linear as Linear,
     Pixels as Pixels,
     ResNet12 as ResNet12,
+    ShortRunInference as ShortRunInference,
     SparseCode as SparseCode,
 )
+from .backbones.short_run import semi_amortised as semi_amortised
 from .decoder import Decoder as Decoder
 from .encoder import Encoder as Encoder
 from .errors import InputError as InputError
@@ -38,11 +40,13 @@ from .guided_vae import GuidedVAE as GuidedVAE
 from .latents import LatentLayout as LatentLayout
 from .likelihoods import Bernoulli as Bernoulli, Gaussian as Gaussian, Likelihood as Likelihood
 from .malloc import reuse_memory as reuse_memory
+from .short_run import Langevin as Langevin
 from .training.config import PretrainConfig as PretrainConfig
 from .training.data import LabelledImages as LabelledImages
 from .training.encoders import (
     EncoderTraining as EncoderTraining,
     PixelPCA as PixelPCA,
+    ShortRun as ShortRun,
     SparseCoding as SparseCoding,
     TrainingContext as TrainingContext,
     train_encoder as train_encoder,

@@ -110,6 +110,11 @@ class ArmConfig:
         """True if the encoder has no weights that episodes could train."""
         return self.encoder == "pixels" or (self.training is not None and self.training.fixed)
 
+    @property
+    def has_decoder(self) -> bool:
+        """True if the encoder's decoder is kept, that of a VAE."""
+        return self.encoder == "pretrained" and self.elbo
+
     def checkpoint_file(self, seed: int) -> Path:
         """The encoder's file for a seed."""
         return Path(str(self.checkpoint).replace("{seed}", str(seed)))

@@ -32,12 +32,11 @@ def diagnose(
         guidance: strategies in use; those from outside the package may name measures too.
     """
     layout = encoder.layout
+    encoder.to(device).eval()
+    measured = encoder.backbone.measurements(bank.images)
     if layout is None:
-        return []
-    held_out = HeldOut(
-        encoder.to(device).eval(), bank.images, bank.targets(), bank.factors, seed=seed
-    )
-    measured = []
+        return measured
+    held_out = HeldOut(encoder, bank.images, bank.targets(), bank.factors, seed=seed)
     for role, measures in Guidance.all_measures(guidance).items():
         if role == ATTRIBUTE:
             # An encoder from a file may have fewer latents than the arm that excites.

@@ -2,6 +2,7 @@ from .centrality import (
     GenerativeModel as GenerativeModel,
     model_centrality as model_centrality,
 )
+from .collapse import image_to_chain_variance as image_to_chain_variance
 from .deformation import (
     correlation_across_images as correlation_across_images,
     correlation_within_images as correlation_within_images,

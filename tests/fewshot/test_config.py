@@ -101,7 +101,8 @@ def test_defaults_are_omitted_and_spelled_out_in_full():
     }
     full = describe(changed, full=True)
     assert (full["steps"], full["augmentation"]["rotation"]) == (2000, 0)
-    assert full["backbone"]["init_args"] == {"width": 8, "downsample": "stride"}
+    rest = {"downsample": "stride", "decoder_norm": "batch"}
+    assert full["backbone"]["init_args"] == {"width": 8, **rest}
     said = PretrainConfig(backbone=Conv4, likelihood=Bernoulli, steps=2000)
     assert describe(said) == {}
     assert describe(partial(Bernoulli)) != describe(partial(Gaussian))
