@@ -1,0 +1,205 @@
+"""The study of nonlinear ICA: its data, its training, its cells and tables, its refusals."""
+
+import copy
+import json
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from scipy.stats import ttest_1samp
+
+from fewshot.cli import main
+from fewshot.commands.nica import NicaConfig
+from fewshot.config import load
+from fewshot.config.load import override
+from fewshot.study.nica import Estimator, Mixing, NicaResult, NicaStudy, NicaStudyConfig, Sources
+from fewshot.study.nica.scores import LEARNED, LINEAR, MIXTURES, UNMIXED, UNTRAINED, Recovery
+from fewshot.study.nica.sources import draw, mix
+from fewshot.study.nica.tables import differences_table, recovery_table
+from fewshot.study.nica.training import build, train
+from guided.metrics import mcc
+
+STUDY = yaml.safe_load("""
+study: nica
+sources: {number: 3, segments: 5}
+estimator: {steps: 5, batch_size: 16}
+samples: [4, 8]
+widths: [3, 6]
+seeds: [0, 1]
+test_samples: 20
+""")
+
+
+def test_sources_have_the_moments_of_their_segments():
+    settings = Sources(number=3, segments=4, mean=2, least_std=0.5, most_std=1.5)
+    fit, test = (draw(settings, Mixing(), 0, 4000, split) for split in ("train", "test"))
+    assert fit.sources.shape == fit.mixtures.shape == (16_000, 3)
+    assert not torch.equal(fit.sources, test.sources)
+    for segment in range(4):
+        for data in (fit, test):
+            values = data.sources[data.segments == segment]
+            assert ((values.mean(0).abs() - 2) < 0.1).all()
+            assert ((values.std(0) > 0.45) & (values.std(0) < 1.55)).all()
+            assert (torch.corrcoef(values.T) - torch.eye(3)).abs().max() < 0.06
+        means = [data.sources[data.segments == segment].mean(0) for data in (fit, test)]
+        assert (means[0] - means[1]).abs().max() < 0.15, "the same segments"
+    assert torch.equal(draw(settings, Mixing(), 0, 7, "train").sources.mean(), torch.tensor(0.0)) is False
+
+
+def test_the_mixing_can_be_undone_and_is_well_conditioned():
+    values = torch.randn(50, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    linear = mix(values, Mixing(layers=1, condition=3), 5)
+    matrix = torch.linalg.lstsq(values, linear).solution
+    scales = torch.linalg.svdvals(matrix)
+    assert scales.tolist() == pytest.approx([3, 7 / 3, 5 / 3, 1])
+    assert torch.allclose(mix(values, Mixing(slope=1), 5), values @ torch.linalg.lstsq(values, mix(values, Mixing(slope=1), 5)).solution)
+    bent = mix(values, Mixing(slope=0.1), 5)
+    remainder = values @ torch.linalg.lstsq(values, bent).solution - bent
+    assert remainder.abs().mean() > 0.1, "not linear"
+    jacobians = torch.func.vmap(torch.func.jacrev(lambda v: mix(v[None], Mixing(slope=0.1), 5)[0]))
+    assert len(torch.linalg.slogdet(jacobians(values)).sign.unique()) == 1, "one to one"
+
+
+def test_models_trained_together_are_those_trained_alone():
+    settings = Estimator(steps=6, batch_size=8, hidden=3)
+    data = [draw(Sources(), Mixing(), seed, 5, "train") for seed in (0, 1)]
+
+    def trained(seeds):
+        models = [build(settings, 5, 4, 40, seed) for seed in seeds]
+        train(models, [data[seed] for seed in seeds], settings, seeds)
+        return models
+
+    together, alone = trained([0, 1]), [*trained([0]), *trained([1])]
+    # And by hand, one model and one loss at a time.
+    by_hand = build(settings, 5, 4, 40, 1)
+    for one, other in zip(together, alone, strict=True):
+        for name, value in one.state_dict().items():
+            assert torch.allclose(value, other.state_dict()[name], atol=1e-5), name
+    assert not torch.equal(by_hand.unmix[0].weight, together[1].unmix[0].weight)
+    assert not torch.equal(together[0].unmix[0].weight, together[1].unmix[0].weight)
+
+
+def test_sources_are_recovered_where_linear_ica_fails(tmp_path):
+    """A small form of the study's own statement; the numbers are its published table's."""
+    config = NicaStudyConfig(
+        "small",
+        sources=Sources(number=3, segments=20),
+        mixing=Mixing(slope=0.1),
+        estimator=Estimator(steps=600, batch_size=256, learning_rate=0.01),
+        samples=[200],
+        widths=[32],
+        seeds=[0, 1],
+        test_samples=100,
+    )
+    found = NicaStudy(config, tmp_path, say=lambda _: None).result().recoveries
+    means = {
+        name: found.seeds_of(name, width, 200).mean()
+        for name, width in ((LEARNED, 32), (UNTRAINED, 32), (LINEAR, None), (MIXTURES, None))
+    }
+    assert means[LEARNED] > 0.9
+    assert means[LEARNED] > max(means[n] for n in (UNTRAINED, LINEAR, MIXTURES)) + 0.05
+
+
+# Its report.
+
+
+def recovery(method, samples, width, seed, score):
+    return Recovery(
+        method=method,
+        samples=samples,
+        width=width,
+        seed=seed,
+        mcc=score,
+        mcc_squares=score / 2,
+        information=score * 2,
+    )
+
+
+def known_scores():
+    values = {(10, 4): (0.5, 0.7), (10, 8): (0.4, 0.5), (99, 4): (0.6, 0.8), (99, 8): (0.9, 0.9)}
+    scores = [
+        recovery(LEARNED, n, width, seed, score)
+        for (n, width), both in values.items()
+        for seed, score in enumerate(both)
+    ]
+    for n in (10, 99):
+        for name, width in ((LINEAR, None), (MIXTURES, None), (UNTRAINED, 8), (UNTRAINED, 4)):
+            scores += [recovery(name, n, width, seed, 0.3) for seed in (0, 1)]
+    return NicaResult("known", tuple(scores[::-1])).recoveries
+
+
+def test_tables_of_known_scores():
+    found = known_scores()
+    assert recovery_table(found).splitlines()[0] == (
+        "| samples a segment | contrast, width 4 | contrast, width 8 | FastICA | mixtures "
+        "| untrained, width 8 |"
+    )
+    first = recovery_table(found).splitlines()[2]
+    # Student's t with one degree of freedom: 12.7 standard errors of 0.1.
+    assert first.startswith("| 10 | 0.600 ± 1.271 | 0.450 ± 0.635 | 0.300 ± 0.000 |")
+    assert "| 1.200 ± 2.541 |" in recovery_table(found, "information")
+    lines = differences_table(found).splitlines()[2:]
+    test = ttest_1samp([0.1, 0.2], 0).confidence_interval()
+    assert lines[0] == (
+        f"| 10 samples a segment: width 4 minus 8 | +0.150 | {test.low:+.3f} … {test.high:+.3f} |"
+    )
+    assert lines[-1].startswith("| width 8: 99 minus 10 samples a segment | +0.450 |")
+    assert len(lines) == 4
+
+
+def test_a_run_and_its_cells(tmp_path, write, capsys):
+    run = tmp_path / "run"
+    assert main(["nica", write(STUDY), "--output", str(run), "--executor", "serial"]) == 0
+    result = NicaResult.from_json(json.loads((run / "results.json").read_text()))
+    table = (run / "table.md").read_text()
+    assert table == result.table
+    assert table in capsys.readouterr().out
+    assert (run / "recovery.png").stat().st_size > 5000
+    cells = {path.name.rpartition("-")[0] for path in (run / "cells").iterdir()}
+    learned = {f"learned-{n}-{width}" for n in (4, 8) for width in (3, 6)}
+    assert cells == learned | {"linear-4", "linear-8"}
+    assert len(result.scores) == 4 * 2 * 3 + 2 * 2 * 2
+    assert {score.method for score in result.scores} == {
+        *(LEARNED, UNMIXED, UNTRAINED),
+        *(LINEAR, MIXTURES),
+    }
+    config = load(NicaConfig, STUDY)
+    _, test = NicaStudy(config, tmp_path)._samples(8, 1)
+    by_hand = mcc(test.mixtures.numpy(), test.sources.numpy())
+    assert result.recoveries.seeds_of(MIXTURES, None, 8)[1] == pytest.approx(by_hand, abs=1e-4)
+    assert main(["nica", write(STUDY), "--output", str(run)]) == 0
+    assert "finished before" in capsys.readouterr().out
+    before = set((run / "cells").iterdir())
+    again = copy.deepcopy(STUDY) | {"widths": [3, 6, 7], "samples": [8]}
+    again["sources"]["mean"] = 3.0  # the default
+    assert main(["nica", write(again), "--output", str(run), "--executor", "serial"]) == 0
+    added = {path.name.rpartition("-")[0] for path in set((run / "cells").iterdir()) - before}
+    assert added == {"learned-8-7"}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("widths", [2, 6], "widths: a layer of 2 cannot hold 3 sources"),
+        ("widths", [], "widths: expected numbers of at least 1, got []"),
+        ("samples", [4, 4], "samples: [4, 4] holds one twice"),
+        ("samples", [1], "samples: expected numbers of at least 2, got [1]"),
+        ("sources.number", 1, "sources.number: expected at least 2, got 1"),
+        ("sources.least_std", 0, "sources.least_std: expected above 0 and at most most_std"),
+        ("mixing.slope", 0, "mixing.slope: expected in (0, 1], got 0"),
+        ("mixing.condition", 0.5, "mixing.condition: expected at least 1, got 0.5"),
+        ("estimator.steps", 0, "estimator.steps: expected at least 1, got 0"),
+        ("estimator.learning_rate", 0, "estimator.learning_rate: expected > 0, got 0"),
+        ("test_samples", 1, "test_samples: expected at least 2, got 1"),
+        ("workers", 0, "workers: expected at least 1, got 0"),
+    ],
+)
+def test_impossible_studies(fails, write, tmp_path, key, value, message):
+    values = copy.deepcopy(STUDY)
+    override(values, key, value)
+    assert message in fails("nica", write(values), writes=True)
+
+
+def test_the_mean_of_no_seeds_scores_is_in_their_order():
+    assert np.allclose(known_scores().seeds_of(LEARNED, 4, 10), [0.5, 0.7])
