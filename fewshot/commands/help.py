@@ -89,7 +89,7 @@ KEYS: Mapping[str, Mapping[str, str]] = {
         "widths": "of the network's hidden layers, e.g. '[16,64]'",
         "seeds": "sources and mixing of each (default: '[0,1,2,3,4]')",
         "sources.mean": "0: segments change the scale alone (default: 3)",
-        "estimator.steps": "of each training (default: 4000)",
+        "estimator.steps": "of each training (default: 2000)",
         "workers": STUDY["workers"],
         "device": COMMON["device"],
         "output": "run folder (default: runs/ and the study's name)",

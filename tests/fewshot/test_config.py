@@ -14,6 +14,7 @@ from fewshot.commands.compare import CompareConfig
 from fewshot.commands.data import DataCommand
 from fewshot.commands.evaluate import EvaluateCommand
 from fewshot.commands.lake import LakeConfig
+from fewshot.commands.nica import NicaConfig
 from fewshot.commands.pretrain import PretrainCommand
 from fewshot.commands.probe import ProbeConfig
 from fewshot.commands.train import TrainCommand
@@ -30,13 +31,19 @@ from guided.training.config import PretrainConfig
 CONFIGS = sorted(Path(__file__).parents[2].glob("configs/**/*.yaml"))
 assert CONFIGS
 COMMANDS = (CompareConfig, DataCommand, EvaluateCommand, LakeConfig, PretrainCommand, ProbeConfig)
-COMMANDS = {cls.__module__.rpartition(".")[2]: cls for cls in (*COMMANDS, TrainCommand)}
+COMMANDS = {cls.__module__.rpartition(".")[2]: cls for cls in (*COMMANDS, NicaConfig, TrainCommand)}
 
 
 def command_of(path):
     """The command that has a file's keys."""
     keys = yaml.safe_load(path.read_text()).keys()
-    marks = {"latent_dims": "probe", "arms": "compare", "train": "train", "pretrain": "pretrain"}
+    marks = {
+        "mixing": "nica",
+        "latent_dims": "probe",
+        "arms": "compare",
+        "train": "train",
+        "pretrain": "pretrain",
+    }
     return next((name for key, name in marks.items() if key in keys), "evaluate")
 
 

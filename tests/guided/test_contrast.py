@@ -13,14 +13,13 @@ def noise(seed=0):
 
 
 def fitted(scores, x, u, steps, negatives=1):
-    """Scores trained on random batches of one-dimensional x."""
-    optimizer = torch.optim.Adam(scores.parameters(), 0.02)
+    """Scores trained on one-dimensional x, in the same order in every step, and other rows' u."""
+    optimizer = torch.optim.Adam(scores.parameters(), 0.05)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    rows = torch.randint(len(x), (steps, 1000), generator=noise(1))
-    for batch in rows:
-        features, of_batch = scores.features(x[batch, None]), u[batch]
-        rolled = [scores.score(features, of_batch.roll(k + 1)) for k in range(negatives)]
-        loss = logistic_loss(scores.score(features, of_batch), torch.stack(rolled))
+    for step in range(steps):
+        features = scores.features(x[:, None])
+        rolled = [scores.score(features, u.roll(1 + step + 7 * k)) for k in range(negatives)]
+        loss = logistic_loss(scores.score(features, u), torch.stack(rolled))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -36,16 +35,19 @@ def log_densities(x):
     return torch.distributions.Normal(0, DEVIATIONS[:, None]).log_prob(x)
 
 
-def two_segments(n=40_000):
-    u = torch.arange(2).repeat(n // 2)
-    return DEVIATIONS[u] * torch.randn(n, generator=noise(2)), u
+def two_segments(n=600):
+    """The quantiles of both, in random order: samples without their noise."""
+    order = torch.randperm(n, generator=noise(2))
+    u = torch.arange(2).repeat(n // 2)[order]
+    levels = ((torch.arange(n // 2) + 0.5) / (n // 2)).repeat_interleave(2)[order]
+    return DEVIATIONS[u] * torch.distributions.Normal(0, 1).icdf(levels), u
 
 
-@pytest.mark.parametrize("negatives", [1, 3])
+@pytest.mark.parametrize("negatives", [1, 2])
 def test_scores_are_the_log_ratio_of_densities_less_the_log_of_the_negatives(negatives):
     x, u = two_segments()
     torch.manual_seed(0)
-    scores = fitted(LabelScores(1, 2), x, u, 700, negatives)
+    scores = fitted(LabelScores(1, 2), x, u, 200, negatives)
     grid = torch.linspace(-4, 4, 801)
     densities = log_densities(grid)
     marginal = densities.logsumexp(0) - math.log(2)
@@ -67,10 +69,10 @@ def test_scores_are_the_log_ratio_of_densities_less_the_log_of_the_negatives(neg
 
 
 def test_a_variable_that_says_nothing_leaves_the_loss_at_chance():
-    x, u = two_segments(20_000)
+    x, u = two_segments()
     torch.manual_seed(0)
     u = u[torch.randperm(len(u), generator=noise(3))]
-    scores = fitted(LabelScores(1, 2), x, u, 200)
+    scores = fitted(LabelScores(1, 2), x, u, 50)
     with torch.no_grad():
         features = scores.features(x[:, None])
         loss = logistic_loss(scores.score(features, u), scores.score(features, u.roll(1))[None])

@@ -68,9 +68,9 @@ class Estimator:
 
     layers: int = 2
     hidden: int = 10
-    steps: int = 4000
+    steps: int = 2000
     batch_size: int = 256
-    learning_rate: float = 3e-3
+    learning_rate: float = 1e-2
 
     def __post_init__(self) -> None:
         _at_least("estimator", self, layers=1, hidden=0, steps=1, batch_size=2)

@@ -31,6 +31,9 @@ from fewshot.study.nica.training import build, train
 
 FORMAT = 1  # part of every digest: raise it when the same configuration comes to mean new numbers
 
+Codes = dict[str, NDArray[np.floating]]
+"""Method -> codes of held-out samples ``[N, d]``."""
+
 
 class NicaStudy:
     """Computes a study's cells inside a run folder; a cell holds all seeds of one condition.
@@ -99,7 +102,7 @@ class NicaStudy:
             scores = []
             for i, (fit, test) in enumerate(data):
                 learned = _codes(models[i].unmix, test)
-                codes = {
+                codes: Codes = {
                     LEARNED: learned,
                     UNMIXED: linear_ica(_codes(models[i].unmix, fit), learned, seeds[i]),
                     UNTRAINED: untrained[i],
@@ -124,7 +127,7 @@ class NicaStudy:
                 fit, test = self._samples(samples, seed)
                 mixtures = _array(test.mixtures)
                 unmixed = linear_ica(_array(fit.mixtures), mixtures, seed)
-                codes = {LINEAR: unmixed, MIXTURES: mixtures}
+                codes: Codes = {LINEAR: unmixed, MIXTURES: mixtures}
                 scores += _recoveries(codes, test, samples, None, seed)
             return {"scores": scores}
 
@@ -143,7 +146,7 @@ class NicaStudy:
 
 
 def _recoveries(
-    codes: dict[str, NDArray[Any]], test: Samples, samples: int, width: int | None, seed: int
+    codes: Codes, test: Samples, samples: int, width: int | None, seed: int
 ) -> list[dict[str, Any]]:
     """Scores of several methods' held-out codes, JSON-able."""
     sources = _array(test.sources)

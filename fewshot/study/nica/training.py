@@ -66,7 +66,7 @@ def train(
     """
     x = torch.stack([data.mixtures for data in samples])
     segments = samples[0].segments.to(x.device)
-    weights, buffers = stack_module_state(list(models))  # type: ignore[arg-type]
+    weights, buffers = stack_module_state(list(models))
     optimizer = torch.optim.Adam(weights.values(), settings.learning_rate, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.steps)
     shape = settings.steps, settings.batch_size
