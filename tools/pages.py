@@ -5,7 +5,8 @@
 rewrites the text between each pair of markers ``<!-- KIND: FILE WHICH -->`` and ``<!-- end -->``.
 Kinds: ``results``, ``controls``, ``new_classes`` and ``headline`` (of one learner), ``learners``
 (of one arm), ``budget`` (of one group of learners), ``diagnostics``, ``peer``, ``probe``, ``lake``
-(of all arms, or one), ``coverage`` (of known data, or of new ``classes``).
+(of all arms, or one), ``nica`` (of ``mcc``, ``information``, ``differences`` or ``order``),
+``coverage`` (of known data, or of new ``classes``).
 """
 
 import json
@@ -18,6 +19,8 @@ from fewshot.study import page_tables as tables
 from fewshot.study.lake.report import LakeResult
 from fewshot.study.lake.tables import side_by_side
 from fewshot.study.latents.report import LatentsResult
+from fewshot.study.nica import tables as nica
+from fewshot.study.nica.report import NicaResult
 from fewshot.study.result import StudyResult
 from fewshot.study.rows import Measurement
 from fewshot.study.text import fixed, markdown
@@ -71,6 +74,13 @@ def _lake(content: Mapping[str, Any], arm: str) -> str:
     return side_by_side(study.rows, study.published, arm)
 
 
+def _nica(content: Mapping[str, Any], which: str) -> str:
+    found = NicaResult.from_json(content).recoveries
+    if which == "mcc" or which == "information":
+        return nica.recovery_table(found, which)
+    return {"differences": nica.differences_table, "order": nica.order_table}[which](found)
+
+
 def _coverage(content: Mapping[str, Any], which: str) -> str:
     if which:
         lines = content[which]
@@ -100,6 +110,7 @@ KINDS: dict[str, Callable[[Mapping[str, Any], str], str]] = {
         _peer,
         _probe,
         _lake,
+        _nica,
         _coverage,
     )
 }

@@ -90,24 +90,21 @@ def test_models_trained_together_are_those_trained_alone():
 
 
 def test_sources_are_recovered_where_linear_ica_fails(tmp_path):
-    """A small form of the study's own statement; the numbers are its published table's."""
-    config = NicaStudyConfig(
+    """The study's own statement, in a small form: a quarter of its steps."""
+    small = NicaStudyConfig(
         "small",
-        sources=Sources(number=3, segments=20),
-        mixing=Mixing(slope=0.1),
-        estimator=Estimator(steps=600, batch_size=256, learning_rate=0.01),
+        sources=Sources(segments=20),
+        estimator=Estimator(steps=500),
         samples=[200],
-        widths=[32],
-        seeds=[0, 1],
+        widths=[16],
+        seeds=[0],
         test_samples=100,
     )
-    found = NicaStudy(config, tmp_path, say=lambda _: None).result().recoveries
-    means = {
-        name: found.seeds_of(name, width, 200).mean()
-        for name, width in ((LEARNED, 32), (UNTRAINED, 32), (LINEAR, None), (MIXTURES, None))
-    }
-    assert means[LEARNED] > 0.9
-    assert means[LEARNED] > max(means[n] for n in (UNTRAINED, LINEAR, MIXTURES)) + 0.05
+    found = NicaStudy(small, tmp_path, say=lambda _: None).result().recoveries
+    rivals = ((UNTRAINED, 16), (LINEAR, None), (MIXTURES, None))
+    learned = found.seeds_of(LEARNED, 16, 200)
+    assert learned > 0.85
+    assert learned > max(found.seeds_of(*rival, 200) for rival in rivals) + 0.05
 
 
 # Its report.
