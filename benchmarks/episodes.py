@@ -2,8 +2,9 @@
 
 Both draw 1-shot episodes with 15 queries a class from the same training classes and deliver the
 support and query images as contiguous uint8 tensors ``[E, n_way, n_shot or n_query, C, H, W]``:
-ours as many episodes at a time as make 20,480 images, learn2learn one at a time, its only way. One
-thread, taking turns, medians of processor time.
+ours draws as many episodes at a time as make 81,920 images and gathers 5,120 images at a time, as
+evaluation does; learn2learn one episode at a time, its only way. One thread, taking turns, medians
+of processor time.
 
 The peer is the installed learn2learn (its data classes are compiled), used as in its examples:
 FusedNWaysKShots, LoadData, RemapLabels, ConsecutiveLabels, every task drawn afresh
@@ -31,21 +32,22 @@ from fewshot.episodes import Episodes, Setting
 from fewshot.sampler import EpisodeSampler
 from guided.malloc import reuse_memory
 
-IMAGES = 20_480  # in one of our batches: 256 episodes of 5 ways, 64 of 20
-BATCHES, PEER = 10, 32  # of ours, episodes of theirs, in one run
+DRAWN = 81_920  # images in one of our draws: 1,024 episodes of 5 ways, 256 of 20
+GATHERED = 5_120  # of which so many are gathered at a time
+DRAWS, PEER = 4, 32  # of ours, episodes of theirs, in one run
 
 Draws = tuple[Callable[[], object], Callable[[], Episodes]]
 """Draws one run's episodes; draws them and delivers their images (the last batch is returned)."""
 
 
-def batch_size(setting: Setting) -> int:
-    """Episodes in one of our batches."""
-    return IMAGES // (setting.n_way * (setting.n_shot + setting.n_query))
+def episodes_in(images: int, setting: Setting) -> int:
+    """The number of episodes that have so many images."""
+    return images // (setting.n_way * (setting.n_shot + setting.n_query))
 
 
 def ours(bank: ImageBank, setting: Setting) -> Draws:
     sampler = EpisodeSampler(bank, setting, seed=0)
-    size = batch_size(setting)
+    size, part = episodes_in(DRAWN, setting), episodes_in(GATHERED, setting)
     starts = count(step=size)  # shared by all runs: no episode is drawn twice
 
     def draw() -> Episodes:
@@ -53,12 +55,13 @@ def ours(bank: ImageBank, setting: Setting) -> Draws:
         return sampler.batch(start, start + size)
 
     def sample() -> None:
-        for _ in range(BATCHES):
+        for _ in range(DRAWS):
             draw()
 
     def deliver() -> Episodes:
-        for _ in range(BATCHES):
-            episodes = draw().gather(bank.images)
+        for _ in range(DRAWS):
+            for some in draw().split(part):
+                episodes = some.gather(bank.images)
         return episodes
 
     return sample, deliver
@@ -147,9 +150,9 @@ def compare(bank: ImageBank, setting: Setting, repeats: int) -> dict[str, float]
     _, peer_deliver_tensors = peer(bank, setting, TensorDataset)
     return rates(
         [
-            Contender("ours", BATCHES * batch_size(setting), our_deliver),
+            Contender("ours", DRAWS * episodes_in(DRAWN, setting), our_deliver),
             Contender("peer", PEER, peer_deliver),
-            Contender("ours, rows", BATCHES * batch_size(setting), our_sample),
+            Contender("ours, rows", DRAWS * episodes_in(DRAWN, setting), our_sample),
             Contender("peer, rows", PEER, peer_sample),
             Contender("peer, OnDeviceDataset", PEER, peer_deliver_tensors),
         ],

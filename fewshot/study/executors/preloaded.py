@@ -8,6 +8,7 @@ import signal
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 import matplotlib.figure  # noqa: E402, F401, TID253
+import torch._dynamo  # noqa: E402 - the first optimizer of a process imports it
 import torch.utils.tensorboard  # noqa: E402, F401
 
 import fewshot.study.plans  # noqa: E402, F401
