@@ -5,13 +5,14 @@
 rewrites the text between each pair of markers ``<!-- KIND: FILE WHICH -->`` and ``<!-- end -->``.
 Kinds: ``results``, ``controls``, ``new_classes`` and ``headline`` (of one learner), ``learners``
 (of one arm), ``budget`` (of one group of learners), ``diagnostics``, ``peer``, ``probe``, ``lake``
-(of all arms, or one), ``nica`` (of ``mcc``, ``information``, ``differences`` or ``order``),
-``coverage`` (of known data, or of new ``classes``).
+(of all arms, or one), ``nica`` (of ``mcc``, ``information``, their ``_differences``, or
+``order``), ``coverage`` (of known data, or of new ``classes``).
 """
 
 import json
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -76,9 +77,14 @@ def _lake(content: Mapping[str, Any], arm: str) -> str:
 
 def _nica(content: Mapping[str, Any], which: str) -> str:
     found = NicaResult.from_json(content).recoveries
-    if which == "mcc" or which == "information":
-        return nica.recovery_table(found, which)
-    return {"differences": nica.differences_table, "order": nica.order_table}[which](found)
+    tables = {
+        "mcc": partial(nica.recovery_table, measure="mcc"),
+        "information": partial(nica.recovery_table, measure="information"),
+        "mcc_differences": partial(nica.differences_table, measure="mcc"),
+        "information_differences": partial(nica.differences_table, measure="information"),
+        "order": nica.order_table,
+    }
+    return tables[which](found)
 
 
 def _coverage(content: Mapping[str, Any], which: str) -> str:

@@ -14,7 +14,7 @@ def recovery_figure(study: str, found: Recoveries) -> "Figure":
     samples; bars of 95 % over seeds."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9, 3.8), layout="constrained")
+    figure = Figure(figsize=(9, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2)
     grey = {LINEAR: "0.3", MIXTURES: "0.6"}
     conditions = [(LEARNED, width) for width in found.widths]
@@ -51,6 +51,6 @@ def recovery_figure(study: str, found: Recoveries) -> "Figure":
         axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(fontsize=7)
+        axes.legend(fontsize=7, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.18))
     figure.suptitle(study, fontsize=10)
     return figure

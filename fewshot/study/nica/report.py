@@ -64,6 +64,9 @@ class NicaResult:
             parts["MCC with the sources and with their squares"] = order_table(found)
         if len(found.widths) > 1 or len(found.samples) > 1:
             parts["Differences of MCC, paired by seed"] = differences_table(found)
+            parts["Differences of mutual information, paired by seed, nats"] = differences_table(
+                found, "information"
+            )
         return "\n".join(f"{title}\n\n{table}" for title, table in parts.items())
 
     @property

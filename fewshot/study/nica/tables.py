@@ -50,17 +50,21 @@ def order_table(found: Recoveries) -> str:
     return markdown(["codes", "width", "samples a segment", "sources", "their squares"], lines)
 
 
-def differences_table(found: Recoveries) -> str:
-    """MCC of each width minus the widest, and of the most samples minus the fewest.
+def differences_table(found: Recoveries, measure: Measure = "mcc") -> str:
+    """A measure of each width minus the widest's, and of the most samples minus the fewest.
 
     The interval is Student's over seeds; a mark stands for all comparisons of the table together,
     by Holm's correction.
     """
+
+    def of(width: int, n: int) -> Floats:
+        return found.seeds_of(LEARNED, width, n, measure)
+
     widest, few, many = found.widths[-1], found.samples[0], found.samples[-1]
     compared: list[tuple[str, Floats]] = [
         (
             f"{n:,} samples a segment: width {width} minus {widest}",
-            found.seeds_of(LEARNED, width, n) - found.seeds_of(LEARNED, widest, n),
+            of(width, n) - of(widest, n),
         )
         for n in found.samples
         for width in found.widths[:-1]
@@ -69,11 +73,11 @@ def differences_table(found: Recoveries) -> str:
         compared += [
             (
                 f"width {width}: {many:,} minus {few:,} samples a segment",
-                found.seeds_of(LEARNED, width, many) - found.seeds_of(LEARNED, width, few),
+                of(width, many) - of(width, few),
             )
             for width in found.widths
         ]
-    return markdown(["", "difference of MCC", "95 % interval"], _lines(compared))
+    return markdown(["", "difference", "95 % interval"], _lines(compared))
 
 
 def _lines(compared: Sequence[tuple[str, Floats]]) -> list[list[str]]:
