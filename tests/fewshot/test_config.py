@@ -38,7 +38,7 @@ def command_of(path):
     """The command that has a file's keys."""
     keys = yaml.safe_load(path.read_text()).keys()
     marks = {
-        "mixing": "nica",
+        "sources": "nica",
         "latent_dims": "probe",
         "arms": "compare",
         "train": "train",
@@ -199,7 +199,7 @@ def test_both_spellings_and_the_home_folder(write, study, command, key, monkeypa
     monkeypatch.setenv("HOME", "/home/me")
     content = study if command in ("compare", "lake") else {"dataset": study["dataset"]}
     content |= {"study": "x", "arms": {"vae": {}}} if command == "probe" else {}
-    content = {} if command == "data" else content
+    content = {"data": {}, "nica": {"study": "x"}}.get(command, content)
     config = parsed(command, write(content), f"--{key}", "~/data")
     assert str(config.data_root) == "/home/me/data"
 
