@@ -97,7 +97,7 @@ def test_sources_are_recovered_where_linear_ica_fails(tmp_path):
     small = NicaStudyConfig(
         "small",
         sources=Sources(segments=20),
-        estimator=Estimator(steps=500),
+        estimator=Estimator(steps=500, batch_size=128, learning_rate=0.02),
         samples=[200],
         widths=[16],
         seeds=[0],
