@@ -129,8 +129,11 @@ def budgets_figure(rows: Sequence[ResultRow]) -> "Figure | None":
 
     curves: dict[tuple[Any, ...], dict[str, list[ResultRow]]] = {}
     budgets: dict[str, set[int]] = {}
+    trained = {row.learner for row in rows if row.meta_trained}
     for row in sorted(rows, key=lambda row: row.train_episodes):
-        if row.encoder != "pixels":
+        # A learner that is trained on other arms, but not on this one, has no amount of training.
+        fixed = row.encoder == "pixels" or (row.learner in trained and not row.meta_trained)
+        if not fixed:
             panel = (ways_and_shots(row), row.labelled, row.learner_group)
             line = arm_label(row, row.arm_group)
             curves.setdefault(panel, {}).setdefault(line, []).append(row)
@@ -169,21 +172,22 @@ def _curve(axes: "Axes", rows: Sequence[ResultRow], label: str, colour: str) -> 
 
 
 def learning_curves_figure(curves: Sequence[LearningCurve]) -> "Figure | None":
-    """Validation score against steps for every pretrained arm; one thin line a seed."""
+    """Validation score against steps for every arm that was validated; one thin line a seed."""
     from matplotlib.figure import Figure
 
     if not curves:
         return None
     arms = list(dict.fromkeys(curve.arm for curve in curves))
-    with_elbo = any(curve.elbo for curve in curves)
+    with_elbo = any(curve.elbo and "negative_elbo" in curve.history[0] for curve in curves)
     figure = Figure(figsize=(8 if with_elbo else 4, 3.2), layout="constrained")
     figure.suptitle("on the validation classes", fontsize=10)
     panels = figure.subplots(1, 2 if with_elbo else 1, squeeze=False)[0]
     labels = {"score": "score (lower is better)", "negative_elbo": "negative ELBO, nats per image"}
     for curve in curves:
         steps = [entry["step"] for entry in curve.history]
-        shown = labels if curve.elbo else ["score"]
-        for axes, key in zip(panels, shown, strict=False):
+        for axes, key in zip(panels, labels, strict=False):
+            if key not in curve.history[0] or (key == "negative_elbo" and not curve.elbo):
+                continue
             label = None if curve.arm in axes.get_legend_handles_labels()[1] else curve.arm
             values = [entry[key] for entry in curve.history]
             axes.plot(steps, values, color=f"C{arms.index(curve.arm)}", linewidth=1, label=label)

@@ -25,7 +25,8 @@ class LearningCurve:
 
     Attributes:
         arm, seed: of the encoder.
-        history: one dict a validation: ``step``, ``score``, ``negative_elbo``.
+        history: one dict a validation: ``step``, and ``score`` and ``negative_elbo`` if they were
+            measured.
         elbo: False if the encoder was trained without the ELBO, whose value then says nothing.
     """
 
@@ -135,7 +136,7 @@ class Outcome:
 
     @property
     def curves(self) -> list[LearningCurve]:
-        """Of the encoders that were pretrained."""
+        """Of the encoders that were trained here, and validated."""
         found = [
             LearningCurve(name, seed, cell.facts["history"], self.config.arms[name].elbo)
             for (name, seed), cell in self.encoders.items()

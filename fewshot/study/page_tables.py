@@ -84,12 +84,13 @@ def new_classes_table(rows: Sequence[ResultRow], learner: str) -> str:
 
 
 def headline_table(rows: Sequence[ResultRow], learner: str) -> str:
-    """One learner in the first setting: a line for each pretrained arm, a column for a partner."""
+    """One learner in the first setting: a line for each trained arm, a column for a partner."""
     shown = [
         row
         for row in rows
         if (row.learner, row.setting) == (learner, rows[0].setting)
-        and (row.encoder, row.latents) == ("pretrained", "all")
+        and row.encoder in ("pretrained", "trained")
+        and row.latents == "all"
     ]
     body = []
     for row in shown:

@@ -81,6 +81,8 @@ class ProbeStudyConfig:
                 raise InputError(f"{name}: expected at least {least}, got {getattr(self, name)}")
         if self.pretrain.guidance:
             raise InputError("pretrain.guidance: belongs to the arms of a study")
+        if self.pretrain.autoencoder:
+            raise InputError("pretrain.autoencoder: no prior to draw the samples from; use compare")
         if self.pretrain.latent_dim != PretrainConfig.latent_dim:
             raise InputError("pretrain.latent_dim: a study has latent_dims instead")
         for figures in self.published:

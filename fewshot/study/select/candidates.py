@@ -81,6 +81,8 @@ def find_candidates(studies: Sequence[tuple[Study, StudyResult, Counts]]) -> Fou
             kind, name = study.config.arms[arm].encoder, _named(run, arm)
             if kind != "pretrained":
                 found.left_out[name] = f"{kind}, not pretrained"
+            elif study.config.arms[arm].autoencoder:
+                found.left_out[name] = "an autoencoder, which has no posterior"
             elif cell.digest in seen:
                 found.left_out[name] = f"has the encoders of {seen[cell.digest]}"
             else:
