@@ -166,12 +166,12 @@ class GuidedVAE(nn.Module):
         return Objective(terms, weights, posterior, z)
 
     def code(self, posterior: Posterior, generator: torch.Generator | None = None) -> Tensor:
-        """What is decoded, ``[B, latent_dim]``: a draw, or the mean in an autoencoder."""
+        """The latents to decode, ``[B, latent_dim]``: a draw, or the mean in an autoencoder."""
         return posterior.mean if self.autoencoder else posterior.sample(generator)
 
     def own_losses(self, images: Tensor, posterior: Posterior, z: Tensor) -> dict[str, Tensor]:
-        """The terms without guidance: those of :meth:`.VAE.losses`, or the reconstruction alone in
-        an autoencoder; the arguments are the same."""
+        """The terms without guidance, each a scalar: those of :meth:`.VAE.losses`, or the
+        reconstruction alone in an autoencoder; the arguments are the same."""
         if self.autoencoder:
             return {"reconstruction": self.vae.reconstruction(images, z)}
         return self.vae.losses(images, posterior, z)

@@ -90,5 +90,5 @@ class VAE(nn.Module):
         }
 
     def reconstruction(self, images: Tensor, z: Tensor) -> Tensor:
-        """-log p(x|z), nats per image, averaged over the batch; see :meth:`losses`."""
+        """-log p(x|z), a scalar: nats per image, averaged over the batch; see :meth:`losses`."""
         return self.likelihood.nll(self.decoder(z), images).mean()

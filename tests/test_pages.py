@@ -14,6 +14,7 @@ from fewshot.study import page_tables as tables
 from fewshot.study.lake.tables import side_by_side
 from fewshot.study.published import Published
 from fewshot.study.rows import LakeRow, LatentsRow, Pair, ResultRow
+from fewshot.study.select.selection import Entry, Selection
 
 ROOT = Path(__file__).parent.parent
 PUBLISHED = sorted((ROOT / "runs" / "published").glob("*.json"))
@@ -259,3 +260,40 @@ def test_lakes_task_is_a_line_for_each_learner_then_others():
         f"{head}| vae, ridge | 62.6 | 57.7 … 67.1 | – | – | – | 62.0, 63.2 |  |\n{reported}"
     )
     assert side_by_side([vae], [people], "guided") == head
+
+
+def test_a_selection_is_a_line_for_each_score_and_each_arm(tmp_path):
+    def encoder(arm, seed, mig, elbo, error):
+        scores, factors = {"elbo": elbo}, {"mig": mig}
+        of_arm = {"arm": arm, "seed": seed, "scores": scores, "factors": factors}
+        return Entry(name=f"{arm} {seed}", errors={"ridge, 5-way 1-shot": error}, **of_arm)
+
+    selection = Selection(
+        runs=("runs/a",),
+        encoders=(
+            encoder("vae", 0, 0.1, -90.0, 20.0),
+            encoder("vae", 1, 0.3, -80.0, 22.0),
+            encoder("tc", 0, 0.5, -70.0, 25.0),
+        ),
+        references=(Entry(name="pixels", errors={"ridge, 5-way 1-shot": 30.0}),),
+        facts={"seed": 0},
+    )
+    (tmp_path / "s.json").write_text(json.dumps(selection.to_json()))
+    head = {
+        "correlations": "| score | ridge, 5-way 1-shot |\n|---|---|\n",
+        "arms": "| arm | ridge, 5-way 1-shot | ELBO | mig |\n|---|---|---|---|\n",
+    }
+    head["regrets"] = head["correlations"]
+    lines = {
+        "correlations": "| ELBO | +1.00 |\n| mig | +1.00 |\n",
+        "regrets": "| ELBO | 5.0 |\n| mig | 5.0 |\n| one at random | 2.3 |\n| pixels | 10.0 |\n",
+        "arms": (
+            "| vae | 21.0 | -85.00 | 0.20 |\n"
+            "| tc | 25.0 | -70.00 | 0.50 |\n"
+            "| pixels | 30.0 | – | – |\n"
+        ),
+    }
+    for which, expected in lines.items():
+        marker = f"<!-- select: s.json {which} -->\n"
+        found = pages.fill(f"{marker}<!-- end -->\n", tmp_path)
+        assert found == f"{marker}{head[which]}{expected}<!-- end -->\n"

@@ -6,7 +6,8 @@ rewrites the text between each pair of markers ``<!-- KIND: FILE WHICH -->`` and
 Kinds: ``results``, ``controls``, ``new_classes`` and ``headline`` (of one learner), ``learners``
 (of one arm), ``budget`` (of one group of learners), ``diagnostics``, ``peer``, ``probe``, ``lake``
 (of all arms, or one), ``nica`` (of ``mcc``, ``information``, their ``_differences``, or
-``order``), ``coverage`` (of known data, or of new ``classes``).
+``order``), ``coverage`` (of known data, or of new ``classes``), ``select`` (``correlations``,
+``regrets`` or ``arms``).
 """
 
 import json
@@ -24,6 +25,8 @@ from fewshot.study.nica import tables as nica
 from fewshot.study.nica.report import NicaResult
 from fewshot.study.result import StudyResult
 from fewshot.study.rows import Measurement
+from fewshot.study.select import table as select_tables
+from fewshot.study.select.selection import Selection
 from fewshot.study.text import fixed, markdown
 from guided.files import write_bytes
 
@@ -103,6 +106,11 @@ def _coverage(content: Mapping[str, Any], which: str) -> str:
     return markdown(["data", *names], lines)
 
 
+def _select(content: Mapping[str, Any], which: str) -> str:
+    table = select_tables.MORE[which](Selection.from_json(content))
+    return markdown(table.head, table.lines)
+
+
 KINDS: dict[str, Callable[[Mapping[str, Any], str], str]] = {
     kind.__name__.removeprefix("_"): kind
     for kind in (
@@ -118,6 +126,7 @@ KINDS: dict[str, Callable[[Mapping[str, Any], str], str]] = {
         _lake,
         _nica,
         _coverage,
+        _select,
     )
 }
 BLOCK = re.compile(rf"(<!-- ({'|'.join(KINDS)}): (\S+) ?(\S*) -->\n)(.*?)(<!-- end -->)", re.S)

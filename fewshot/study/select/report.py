@@ -3,7 +3,7 @@
 from pathlib import Path
 from textwrap import fill
 
-from fewshot.study.select.figure import selection_figure
+from fewshot.study.select.figure import correlations_figure, errors_figure
 from fewshot.study.select.selection import Selection
 from fewshot.study.select.table import WIDTH, more_tables, notes, tables
 from guided.files import write_bytes, write_figure, write_json
@@ -16,7 +16,7 @@ def shown(selection: Selection) -> str:
 
 
 def write_selection(selection: Selection, output: Path) -> None:
-    """Write ``select.json``, ``select.md`` and ``select.png``.
+    """Write ``select.json``, ``select.md`` and ``select.png``, and a figure for each test.
 
     Args:
         selection: to be written.
@@ -28,4 +28,8 @@ def write_selection(selection: Selection, output: Path) -> None:
     )
     write_json(output / "select.json", selection.to_json())
     write_bytes(output / "select.md", text.encode())
-    write_figure(output / "select.png", selection_figure(selection))
+    if selection.tests:
+        write_figure(output / "select.png", correlations_figure(selection))
+    for test in selection.tests:
+        name = test.replace(", ", "_").replace(" ", "_")
+        write_figure(output / "errors" / f"{name}.png", errors_figure(selection, test))

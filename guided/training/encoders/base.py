@@ -23,7 +23,7 @@ other figures by name."""
 
 @dataclass(frozen=True)
 class TrainingContext:
-    """What a training is given besides its settings and images.
+    """The circumstances of a training, beside its settings and images.
 
     Attributes:
         seed: of everything random, by :func:`guided.seeds.generator` with a purpose.
