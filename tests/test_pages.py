@@ -11,6 +11,7 @@ import pytest
 from fewshot.commands.report import kind_of
 from fewshot.statistics import paired_difference
 from fewshot.study import page_tables as tables
+from fewshot.study.disentanglement.rows import score_rows
 from fewshot.study.lake.tables import side_by_side
 from fewshot.study.published import Published
 from fewshot.study.rows import LakeRow, LatentsRow, Pair, ResultRow
@@ -71,6 +72,14 @@ def test_published_rows_are_what_their_counts_give(file):
         return
     kind = kind_of(content)
     result = kind.from_json(content)
+    if result.disentanglement:
+        values, partners = {}, {}
+        for line in result.disentanglement:
+            values.setdefault(line.arm, [{} for _ in line.values])
+            partners[line.arm] = [pair.partner for pair in line.pairs]
+            for of_seed, value in zip(values[line.arm], line.values, strict=True):
+                of_seed[line.score] = value
+        assert tuple(score_rows(values, partners)) == result.disentanglement
     if file.with_suffix(".npz").exists():
         counts = kind.load_counts(file)
         assert result.rescored(counts).rows == result.rows
@@ -228,6 +237,44 @@ def test_numbers_of_latents_are_columns():
         "| vae | 3.00 |  | 2.00 |  | 12.3 | 5.0 |\n"
         "| random | 9.00 | +6.00 (+5.50 … +6.50) | 8.00 | +6.00 (+5.50 … +6.50) | – | – |\n"
         "| β-TCVAE (Chen et al.) | 1.60 |  | – |  | – | – |\n"
+    )
+
+
+def test_lengths_of_training_are_columns():
+    def probed(arm, steps, error, *difference, latent_dim=16):
+        shown = {"latent_dim": latent_dim, "steps": steps, "images": 10, "arm_group": arm}
+        none = {"fid": None, "fid_ci95_seeds": None}
+        made = {**shown, **none, "pairs": pairs(*difference), **SHARED}
+        return LatentsRow(arm=arm, error=error, **made)
+
+    rows = [
+        probed("vae", 1000, 3.0),
+        probed("vae", 2000, 2.0),
+        probed("guided", 1000, 3.5, 0.5),
+        probed("guided", 2000, 2.0, 0.0),
+        probed("vae", 1000, 9.0, latent_dim=32),
+    ]
+    assert tables.curve_table(rows, 16) == (
+        "| arm | 1,000 steps | minus vae | 2,000 steps | minus vae |\n|---|---|---|---|---|\n"
+        "| vae | 3.00 |  | 2.00 |  |\n"
+        "| guided | 3.50 | +0.50 (+0.00 … +1.00) | 2.00 | +0.00 (-0.50 … +0.50) |\n"
+    )
+
+
+def test_scores_are_columns_and_differences_a_table_of_their_own():
+    found = {"vae": [{"mig": 0.1, "beta_vae": 0.5}] * 2, "truth": [{"mig": 1, "beta_vae": 1}] * 2}
+    found["tc"] = [{"mig": 0.2, "beta_vae": 0.5}, {"mig": 0.4, "beta_vae": 0.5}]
+    rows = score_rows(found, {"tc": ["vae"]})
+    content = {"study": "s", "rows": [], "seconds": 0}
+    content["disentanglement"] = [row.to_json() for row in rows]
+    assert pages.KINDS["disentanglement"](content, "") == (
+        "| arm | MIG | Z-diff (β-VAE) |\n|---|---|---|\n"
+        "| vae | 0.100 ± 0.000 | 0.500 ± 0.000 |\n| truth | 1.000 ± 0.000 | 1.000 ± 0.000 |\n"
+        "| tc | 0.300 ± 1.271 | 0.500 ± 0.000 |\n"
+    )
+    assert pages.KINDS["disentanglement"](content, "differences") == (
+        "| arm | minus | MIG | Z-diff (β-VAE) |\n|---|---|---|---|\n"
+        "| tc | vae | +0.200 (-1.071 … +1.471) | +0.000 (+0.000 … +0.000) |\n"
     )
 
 

@@ -4,7 +4,8 @@
 
 rewrites the text between each pair of markers ``<!-- KIND: FILE WHICH -->`` and ``<!-- end -->``.
 Kinds: ``results``, ``controls``, ``new_classes`` and ``headline`` (of one learner), ``learners``
-(of one arm), ``budget`` (of one group of learners), ``diagnostics``, ``peer``, ``probe``, ``lake``
+(of one arm), ``budget`` (of one group of learners), ``diagnostics``, ``disentanglement`` (scores,
+or their paired ``differences``), ``peer``, ``probe``, ``curve`` (of a number of latents), ``lake``
 (of all arms, or one), ``nica`` (of ``mcc``, ``information``, their ``_differences``, or
 ``order``), ``coverage`` (of known data, or of new ``classes``), ``select`` (``correlations``,
 ``regrets`` or ``arms``).
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from fewshot.study import page_tables as tables
+from fewshot.study.disentanglement.rows import score_differences_table, scores_table
 from fewshot.study.lake.report import LakeResult
 from fewshot.study.lake.tables import side_by_side
 from fewshot.study.latents.report import LatentsResult
@@ -62,6 +64,11 @@ def _diagnostics(content: Mapping[str, Any], _: str) -> str:
     return tables.measurements_table(list(map(Measurement.from_json, content["diagnostics"])))
 
 
+def _disentanglement(content: Mapping[str, Any], which: str) -> str:
+    rows = StudyResult.from_json(content).disentanglement
+    return score_differences_table(rows) if which == "differences" else scores_table(rows)
+
+
 def _peer(content: Mapping[str, Any], _: str) -> str:
     study = StudyResult.from_json(content)
     facts = study.facts
@@ -71,6 +78,10 @@ def _peer(content: Mapping[str, Any], _: str) -> str:
 def _probe(content: Mapping[str, Any], _: str) -> str:
     study = LatentsResult.from_json(content)
     return tables.widths_table(study.rows, study.published)
+
+
+def _curve(content: Mapping[str, Any], latent_dim: str) -> str:
+    return tables.curve_table(LatentsResult.from_json(content).rows, int(latent_dim))
 
 
 def _lake(content: Mapping[str, Any], arm: str) -> str:
@@ -121,8 +132,10 @@ KINDS: dict[str, Callable[[Mapping[str, Any], str], str]] = {
         _learners,
         _budget,
         _diagnostics,
+        _disentanglement,
         _peer,
         _probe,
+        _curve,
         _lake,
         _nica,
         _coverage,

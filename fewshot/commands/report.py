@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from fewshot.config import parse
 from fewshot.study.lake.figures import lake_figure
 from fewshot.study.lake.report import LakeResult
-from fewshot.study.latents.report import LatentsResult, latents_figure
+from fewshot.study.latents.report import LatentsResult, latents_figures
 from fewshot.study.report import row_figures, texts, write_pages
 from fewshot.study.result import Result, StudyResult, read_result
 from guided.errors import InputError
@@ -73,5 +73,4 @@ def _write(result: Result[Any], output: Path) -> None:
         figures = {"lake": lake_figure(result.rows, result.published)}
         write_pages(output, "lake", {"lake": result.table}, figures)
     elif isinstance(result, LatentsResult):
-        figures = {"latents": latents_figure(result.study, result.rows, result.published)}
-        write_pages(output, "report", {"table": result.table}, figures)
+        write_pages(output, "report", {"table": result.table}, latents_figures(result))

@@ -9,6 +9,7 @@ from typing import Literal, Protocol
 from fewshot.config import made_by
 from fewshot.data.dataset import DatasetFactory
 from fewshot.episodes import Setting
+from fewshot.study.disentanglement.config import DisentanglementConfig
 from fewshot.study.learner_config import LearnerConfig
 from fewshot.study.published import Published
 from guided.augment import Augmentation
@@ -161,6 +162,9 @@ class StudyConfig:
             float32.
         threads: of each cell's computation on a CPU; cells are computed side by side instead.
         published: errors that others report for some of ``settings``, shown beside ours.
+        disentanglement: score every encoder's latents against the factors of the test images,
+            beside an untrained network and the factors themselves, as ``random`` and ``truth``;
+            null: do not.
     """
 
     study: str
@@ -179,6 +183,7 @@ class StudyConfig:
     precision: Precision = "float32"
     threads: int = 1
     published: list[Published] = field(default_factory=list)
+    disentanglement: DisentanglementConfig | None = None
 
     def __post_init__(self) -> None:
         check_baselines(self.baseline, self.arms)
@@ -229,6 +234,12 @@ class StudyConfig:
                 raise InputError(
                     f"arms.{name}.elbo: a state without it cannot be chosen by select_by: "
                     "negative_elbo; use few_shot_error"
+                )
+
+        for name, kind in (("random", "random"), ("truth", None)):
+            if self.disentanglement and name in self.arms and self.arms[name].encoder != kind:
+                raise InputError(
+                    f"arms.{name}: with disentanglement, this name is that of a row of its own"
                 )
 
     def learners_of(self, arm: str) -> list[str]:

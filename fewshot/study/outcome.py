@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from fewshot.learners.base import Learner
 from fewshot.study.cells import Cell, Cells, Seconds
 from fewshot.study.choices import Choice, lowest
-from fewshot.study.config import StudyConfig
+from fewshot.study.config import StudyConfig, partner_arms
+from fewshot.study.disentanglement.rows import TRUTH, ScoreRow, score_rows
 from fewshot.study.learner_config import LearnerConfig
 from fewshot.study.rows import Key, Measurement, WrongQueries
 from guided.encoder import Encoder
@@ -119,6 +120,7 @@ class Outcome:
         tested: the cell that holds the numbers of wrong queries.
         answers: arm -> the cell that holds one test episode and the answers to it.
         diagnoses: (arm, seed) -> the cell that holds measurements of the encoder's latents.
+        scores: (arm, seed) -> the cell that holds scores of its latents against known factors.
     """
 
     config: StudyConfig
@@ -128,6 +130,7 @@ class Outcome:
     tested: dict[Key, Cell] = field(default_factory=dict)
     answers: dict[str, Cell] = field(default_factory=dict)
     diagnoses: dict[tuple[str, int], Cell] = field(default_factory=dict)
+    scores: dict[tuple[str, int], Cell] = field(default_factory=dict)
 
     @property
     def seconds(self) -> Seconds:
@@ -151,6 +154,20 @@ class Outcome:
             for (name, seed), cell in self.diagnoses.items()
             for entry in cell.facts["measurements"]
         ]
+
+    @property
+    def disentanglement(self) -> list[ScoreRow]:
+        """Scores against ground-truth factors, in the order of the arms."""
+        arms = dict.fromkeys([*self.config.arms, *(name for name, _ in self.scores)])
+        found = {
+            name: [self.scores[name, seed].facts["scores"] for seed in self.config.seeds]
+            for name in arms
+            if (name, self.config.seeds[0]) in self.scores
+        }
+        usual, known = self.config.baseline, self.config.arms
+        own = {name: known[name].baseline if name in known else None for name in found}
+        partners = {name: partner_arms(name, own[name], usual) for name in found if name != TRUTH}
+        return score_rows(found, partners)
 
     @property
     def choices(self) -> list[Choice]:

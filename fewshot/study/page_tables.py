@@ -144,6 +144,17 @@ def widths_table(rows: Sequence[LatentsRow], published: Sequence[Published]) -> 
     return markdown([*head, *(f"FID, {dim}" for dim in dims)], body)
 
 
+def curve_table(rows: Sequence[LatentsRow], latent_dim: int) -> str:
+    """One line an arm: error and paired difference for each length of training."""
+    lines: dict[tuple[str, ...], dict[Any, Any]] = {}
+    for row in rows:
+        if row.latent_dim == latent_dim:
+            lines.setdefault((row.arm,), {})[row.steps] = row
+    lengths = [row.steps for row in next(iter(lines.values())).values()]
+    columns = {length: f"{length:,} steps" for length in lengths}
+    return markdown(*_grid(["arm"], lines, columns, 2))
+
+
 def measurements_table(measurements: Sequence[Measurement]) -> str:
     """Mean over seeds of each measurement of each arm."""
     grouped: dict[tuple[str, str], list[Measurement]] = {}

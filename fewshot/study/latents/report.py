@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +26,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Key = tuple[str, int]
-"""(arm, latent_dim): the subject of a row."""
+
+class Key(NamedTuple):
+    """The subject of a row: an arm, its latents, and its steps of training if there are several."""
+
+    arm: str
+    latent_dim: int
+    steps: int | None = None
 
 
 @dataclass(frozen=True)
@@ -49,7 +55,12 @@ class Probed:
     @property
     def counts(self) -> Counts:
         """1 for each wrong answer, by the rows' keys."""
-        return Counts({(arm, str(dim)): w.astype(np.uint8) for (arm, dim), w in self.wrong.items()})
+        return Counts(
+            {
+                tuple(str(part) for part in key if part is not None): wrong.astype(np.uint8)
+                for key, wrong in self.wrong.items()
+            }
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,12 +94,13 @@ class LatentsResult(Result[LatentsRow]):
 
 
 def latents_rows(config: ProbeStudyConfig, probed: Probed) -> list[LatentsRow]:
-    """One row an arm and number of latents.
+    """One row an arm, number of latents and length of training.
 
-    Each arm but the baseline is paired with it: same number of latents, seeds and test images.
+    Each arm but the baseline is paired with it: same number of latents, steps, seeds and test
+    images.
     """
-    keys = [(name, latent_dim) for name in config.arms for latent_dim in config.latent_dims]
-    return score_images([_row(config, probed, key) for key in keys], probed.counts)
+    keys = product(config.arms, config.latent_dims, config.lengths)
+    return score_images([_row(config, probed, Key(*key)) for key in keys], probed.counts)
 
 
 def score_images(rows: Sequence[LatentsRow], counts: Counts) -> list[LatentsRow]:
@@ -99,14 +111,15 @@ def score_images(rows: Sequence[LatentsRow], counts: Counts) -> list[LatentsRow]
 
 
 def _row(config: ProbeStudyConfig, probed: Probed, key: Key) -> LatentsRow:
-    name, latent_dim = key
+    name = key.arm
     arm, distances = config.arms[name], probed.distances.get(key)
     return LatentsRow(
         arm=name,
         arm_group=name,
         encoder=arm.encoder,
         guidance=guidance_names(arm.guidance),
-        latent_dim=latent_dim,
+        latent_dim=key.latent_dim,
+        steps=key.steps,
         seeds=tuple(config.seeds),
         images=probed.wrong[key].shape[1],
         pairs=tuple(Pair(by="arm", partner=other) for other in config.partners_of(name)),
@@ -132,41 +145,49 @@ def write_report(
         output=output,
     )
     probed.counts.save(output / result.counts_name)
-    figure = latents_figure(config.study, result.rows, result.published)
-    write_pages(output, "report", {"table": result.table}, {"latents": figure})
+    write_pages(output, "report", {"table": result.table}, latents_figures(result))
     return result.save()
+
+
+def latents_figures(result: LatentsResult) -> "dict[str, Figure]":
+    """``latents``: against the number of latents; ``curve`` if there are lengths of training."""
+    name = "curve" if result.rows[0].steps else "latents"
+    return {name: latents_figure(result.study, result.rows, result.published)}
 
 
 def latents_figure(
     study: str, rows: Sequence[LatentsRow], published: Sequence[Published] = ()
 ) -> "Figure":
-    """Error and FID against the number of latents, a line an arm, bars of 95 %."""
+    """Error and FID, a line an arm, bars of 95 %: against the number of latents, or of steps.
+
+    Against steps there is a line for each arm and number of latents.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2)
-    dims = list(dict.fromkeys(row.latent_dim for row in rows))
-    arms = list(dict.fromkeys(row.arm for row in rows))
-    for i, arm in enumerate(arms):
-        line = sorted((row for row in rows if row.arm == arm), key=lambda row: row.latent_dim)
-        shift = 2 ** (0.05 * (i - (len(arms) - 1) / 2))  # so that bars do not cover each other
-        _line(left, line, "error", shift, f"C{i}")
+    lines: dict[str, list[LatentsRow]] = {}
+    for row in rows:
+        lines.setdefault(_line_name(row, rows), []).append(row)
+    for i, (name, line) in enumerate(lines.items()):
+        line.sort(key=_place)
+        shift = 2 ** (0.05 * (i - (len(lines) - 1) / 2))  # so that bars do not cover each other
+        _line(left, line, "error", shift, f"C{i}", name)
         if line[0].fid is not None:
-            _line(right, line, "fid", shift, f"C{i}")
+            _line(right, line, "fid", shift, f"C{i}", name)
     for i, p in enumerate(sourced(published)):
-        places = sorted(map(int, p.errors))
-        errors, grey = [p.errors[str(place)] for place in places], f"{0.25 + 0.2 * i % 0.6:.2f}"
-        left.plot(places, errors, "x:", color=grey, label=f"{p.name}, {p.source}")
+        _published_line(left, p, rows, f"{0.25 + 0.2 * i % 0.6:.2f}")
     left.set_ylabel("error of a linear classifier in %")
     # Logarithmic above 1 %: an untrained encoder's error is many times a trained one's.
     left.set_yscale("symlog", linthresh=1)
     ticks = [0, 1, 2, 5, 10, 20, 50, 100]
     left.set_yticks(ticks, [str(tick) for tick in ticks])
     right.set_ylabel("FID, features of a classifier trained here")
+    places = list(dict.fromkeys(map(_place, rows)))
     for axes in (left, right):
         axes.set_xscale("log", base=2)
-        axes.set_xticks(dims, [str(dim) for dim in dims])
-        axes.set_xlabel("latents")
+        axes.set_xticks(places, [f"{place:,}" for place in places])
+        axes.set_xlabel("training steps" if rows[0].steps else "latents")
         axes.set_ylim(bottom=0)
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
@@ -175,12 +196,35 @@ def latents_figure(
     return figure
 
 
-def _line(
-    axes: "Axes", rows: Sequence[LatentsRow], measure: str, shift: float, colour: str
+def _place(row: LatentsRow) -> int:
+    return row.steps or row.latent_dim
+
+
+def _line_name(row: LatentsRow, rows: Sequence[LatentsRow]) -> str:
+    several = row.steps and len({other.latent_dim for other in rows}) > 1
+    return f"{row.arm}, {row.latent_dim} latents" if several else row.arm
+
+
+def _published_line(
+    axes: "Axes", published: Published, rows: Sequence[LatentsRow], grey: str
 ) -> None:
-    places = [shift * row.latent_dim for row in rows]
+    """Errors that others report: against latents a line, against steps a height for each."""
+    label = f"{published.name}, {published.source}"
+    if rows[0].steps:
+        for dim, error in published.errors.items():
+            axes.axhline(error, linestyle=":", color=grey, label=f"{label}, {dim} latents")
+        return
+    places = sorted(map(int, published.errors))
+    errors = [published.errors[str(place)] for place in places]
+    axes.plot(places, errors, "x:", color=grey, label=label)
+
+
+def _line(
+    axes: "Axes", rows: Sequence[LatentsRow], measure: str, shift: float, colour: str, name: str
+) -> None:
+    places = [shift * _place(row) for row in rows]
     values = [getattr(row, measure) for row in rows]
-    axes.plot(places, values, "o-", color=colour, markersize=4, linewidth=1, label=rows[0].arm)
+    axes.plot(places, values, "o-", color=colour, markersize=4, linewidth=1, label=name)
     for place, row in zip(places, rows, strict=True):
         interval = row.error_ci95 if measure == "error" else row.fid_ci95_seeds
         if interval:
