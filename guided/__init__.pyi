@@ -29,6 +29,7 @@ from .guidance import (
     DeformablePCA as DeformablePCA,
     ExcitationInhibition as ExcitationInhibition,
     FactorVAE as FactorVAE,
+    GeneralizedContrast as GeneralizedContrast,
     Guidance as Guidance,
     GuidanceContext as GuidanceContext,
     GuidanceModule as GuidanceModule,

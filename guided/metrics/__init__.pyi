@@ -27,7 +27,7 @@ from .importances import (
 )
 from .information import mig as mig, modularity as modularity
 from .interventions import intervention_errors as intervention_errors
-from .matching import mcc as mcc
+from .matching import matched_information as matched_information, mcc as mcc
 from .probe import (
     linear_probe_error as linear_probe_error,
     linear_probe_wrong as linear_probe_wrong,
