@@ -33,7 +33,7 @@ def drawn(arms: int, correlation: float, share: float, rng: np.random.Generator)
 
 
 def bootstraps(arms: int, seed: int) -> dict[str, Floats]:
-    """How often each encoder is in each sample, for each kind."""
+    """Number of times that each encoder is in each sample, for each kind."""
     encoders = np.arange(arms * SEEDS)
     kinds = {"encoders": encoders, "arms": np.arange(arms), "both": encoders // SEEDS}
     found = {}

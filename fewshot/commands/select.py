@@ -61,7 +61,7 @@ class SelectCommand(StudyCommand):
 
     @property
     def folder(self) -> Path:
-        """Where to write to."""
+        """The folder to write to."""
         return self.output or self.runs[0] / "select"
 
 

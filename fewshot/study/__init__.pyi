@@ -1,5 +1,6 @@
 from .choices import Choice
-from .config import ArmConfig, StudyConfig
+from .arm_config import ArmConfig
+from .config import StudyConfig
 from .learner_config import LearnerConfig
 from .published import Published
 from .result import StudyResult

@@ -13,8 +13,9 @@ from fewshot.data.labels import labelled
 from fewshot.data.roots import data_root
 from fewshot.evaluation import episode_errors, table_for
 from fewshot.sampler import EpisodeSampler
+from fewshot.study.arm_config import ArmConfig, load_checkpoint
 from fewshot.study.cells import Cell, Cells
-from fewshot.study.config import ArmConfig, StudyConfig, load_checkpoint
+from fewshot.study.config import StudyConfig
 from fewshot.study.diagnostics import examine
 from guided.backbones import Pixels
 from guided.decoder import Decoder

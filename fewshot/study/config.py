@@ -3,138 +3,18 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Literal, Protocol
 
 from fewshot.config import made_by
 from fewshot.data.dataset import DatasetFactory
 from fewshot.episodes import Setting
+from fewshot.study.arm_config import ArmConfig
 from fewshot.study.disentanglement.config import DisentanglementConfig
 from fewshot.study.learner_config import LearnerConfig
 from fewshot.study.published import Published
-from guided.augment import Augmentation
-from guided.backbones import BackboneFactory, ImageShape
-from guided.encoder import Encoder
 from guided.errors import InputError
-from guided.guidance.base import Guidance
 from guided.training.config import PretrainConfig
-from guided.training.encoders.base import EncoderTraining
 from guided.training.precision import Precision
-
-
-@dataclass(frozen=True)
-class ArmConfig:
-    """One encoder under comparison.
-
-    Args:
-        encoder: pretrained; random: the same network, untrained; pixels: no network; checkpoint:
-            read from a file; trained: by a ``training`` of its own.
-        guidance: strategies that shape a pretrained encoder's latents; none: a plain VAE.
-        labelled: share of the training classes whose labels guidance, a training and meta-training
-            may use; pretraining sees all images. The classes depend on the seed, not on the arm.
-        baseline: the arms that it is paired with, if not the study's: a name, or several.
-        latents: what the learners are fed, one after the other: all, a slice's name, several
-            names joined by +, features.
-            The first one is what the arm's best state is chosen by.
-        checkpoint: the file of an encoder that was trained elsewhere; ``{seed}`` in its path stands
-            for the study's seed, without it one encoder serves all seeds.
-        elbo: false: trained by its guidance alone, without the VAE's own terms.
-        autoencoder: true: trained by the reconstruction, without noise and KL, and its guidance.
-        augmentation: of its pretraining, in place of the study's; null: the study's.
-        steps: of its pretraining, in place of the study's; null: the study's.
-        backbone: of its network, in place of that of the study's ``pretrain``; null: that one.
-        training: of a trained encoder: a class and its settings, e.g. PixelPCA.
-        group: a name shared by arms that differ only in ``labelled``: one line of a figure, one
-            name in a table; null: the arm's own.
-    """
-
-    encoder: Literal["pretrained", "random", "pixels", "checkpoint", "trained"] = "pretrained"
-    guidance: list[Guidance] = field(default_factory=list)
-    labelled: float = 1.0
-    baseline: str | list[str] | None = None
-    latents: list[str] = field(default_factory=lambda: ["all"])
-    checkpoint: Path | None = None
-    elbo: bool = True
-    autoencoder: bool = False
-    augmentation: Augmentation | None = None
-    steps: int | None = None
-    backbone: BackboneFactory | None = None
-    training: EncoderTraining | None = None
-    group: str | None = None
-
-    def check(self, key: str) -> None:
-        """Refuse settings that contradict each other.
-
-        Args:
-            key: the arm's key in a configuration, for the message.
-
-        Raises:
-            InputError: which names the key.
-        """
-        if not 0 < self.labelled <= 1:
-            raise InputError(f"{key}.labelled: expected a share in (0, 1], got {self.labelled}")
-        if not self.latents:
-            raise InputError(f"{key}.latents: at least one is needed, e.g. [all]")
-        kind = f"a {self.encoder} encoder"
-        if self.guidance and self.encoder != "pretrained":
-            raise InputError(f"{key}.guidance: {kind} cannot be guided")
-        if not self.elbo and not self.guidance:
-            raise InputError(
-                f"{key}.elbo: without it the arm needs guidance, or nothing is trained"
-            )
-        if self.autoencoder and self.encoder != "pretrained":
-            raise InputError(f"{key}.autoencoder: {kind} is not pretrained")
-        if self.autoencoder and not self.elbo:
-            raise InputError(f"{key}.autoencoder: decodes images; leave elbo true")
-        for name in ("augmentation", "steps", "backbone"):
-            if getattr(self, name) is not None and self.encoder == "trained":
-                raise InputError(f"{key}.{name}: {kind} is trained as its training says")
-        for name in ("augmentation", "steps"):
-            if getattr(self, name) is not None and self.encoder != "pretrained":
-                raise InputError(f"{key}.{name}: {kind} is not trained here")
-        if self.backbone is not None and self.encoder not in ("pretrained", "random"):
-            raise InputError(f"{key}.backbone: {kind} has none of its own")
-        if self.steps is not None and self.steps < 1:
-            raise InputError(f"{key}.steps: expected at least 1, got {self.steps}")
-        if self.checkpoint is None and self.encoder == "checkpoint":
-            raise InputError(f"{key}.checkpoint: missing; name the encoder's file")
-        if self.checkpoint is not None and self.encoder != "checkpoint":
-            raise InputError(f"{key}.checkpoint: {kind} is not read from a file")
-        if self.training is None and self.encoder == "trained":
-            raise InputError(f"{key}.training: missing; name its class, e.g. PixelPCA")
-        if self.training is not None and self.encoder != "trained":
-            raise InputError(f"{key}.training: {kind} has none; set encoder to trained")
-
-    @property
-    def fixed(self) -> bool:
-        """True if the encoder has no weights that episodes could train."""
-        return self.encoder == "pixels" or (self.training is not None and self.training.fixed)
-
-    @property
-    def has_decoder(self) -> bool:
-        """True if the encoder's decoder is kept, that of a VAE."""
-        return self.encoder == "pretrained" and self.elbo
-
-    def checkpoint_file(self, seed: int) -> Path:
-        """The encoder's file for a seed."""
-        return Path(str(self.checkpoint).replace("{seed}", str(seed)))
-
-
-def load_checkpoint(file: Path, shape: ImageShape) -> Encoder:
-    """Load the encoder of an arm from a file, with all its latents.
-
-    Raises:
-        InputError: the file is missing or holds no encoder, was made for images of another shape,
-            or its output is a projection, which an arm's latents would leave out.
-    """
-    encoder = Encoder.load(file)
-    if encoder.input_shape != shape:
-        raise InputError(
-            f"{file}: made for images {encoder.input_shape}, the dataset's are {shape}"
-        )
-    if encoder.projection:
-        raise InputError(f"{file}: ends in a projection; a study needs an encoder without one")
-    return encoder.select("all")
 
 
 def is_meta_trained(arm: ArmConfig, learner: LearnerConfig) -> bool:

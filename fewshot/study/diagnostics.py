@@ -49,7 +49,7 @@ def diagnose(
 
 
 def examine(model: GuidedVAE, bank: ImageBank, dataset: Dataset) -> list[dict[str, Any]]:
-    """What the guidances of a trained model measure on it, beside its encoder's latents.
+    """Measurements that the guidances of a trained model make on it, beside its encoder's latents.
 
     Args:
         model: as training ended.

@@ -16,9 +16,10 @@ from fewshot.episodes import Setting
 from fewshot.learners.base import Learner
 from fewshot.meta_train import meta_train
 from fewshot.sampler import EpisodeSampler
+from fewshot.study.arm_config import ArmConfig
 from fewshot.study.arms import Arms
 from fewshot.study.cells import Cell, Cells, foundation
-from fewshot.study.config import ArmConfig, StudyConfig, is_meta_trained
+from fewshot.study.config import StudyConfig, is_meta_trained
 from fewshot.study.counts import EpisodeList
 from fewshot.study.diagnostics import diagnose, excited_slices, measures_in_use
 from fewshot.study.disentanglement.cells import FactorScorer

@@ -16,7 +16,8 @@ from fewshot.statistics import (
     paired_difference,
     stand_after_holm,
 )
-from fewshot.study.config import ArmConfig, StudyConfig, is_meta_trained
+from fewshot.study.arm_config import ArmConfig
+from fewshot.study.config import StudyConfig, is_meta_trained
 from fewshot.study.counts import Counts
 from fewshot.study.rows import Pair, ResultRow, Row, RowKey, WrongQueries, rounded
 from guided.errors import InputError

@@ -1,5 +1,7 @@
 """Sparse codes by the locally competitive algorithm (LCA)."""
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -55,19 +57,36 @@ def encode(
     if not 0 <= momentum < 1:
         raise InputError(f"encode.momentum: expected a share in [0, 1), got {momentum}")
     gram = atoms @ atoms.mT
-    least = max(largest_eigenvalue(gram), 1) / 2  # an inactive atom's u decays on its own
-    if tau is not None and not tau > least / (1 + momentum):
-        raise InputError(
-            f"encode.tau: expected more than {least / (1 + momentum):.3g}, the limit of stability "
-            f"for these atoms, got {tau}"
-        )
+    least = _least_tau(gram, tau, momentum)
     inhibition = gram - torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
-    drive = x @ atoms.mT
+    problem = _Problem(x @ atoms.mT, inhibition, sparsity, nonnegative)
+    return _descend(problem, tau, least, momentum, steps, tolerance)
+
+
+class _Problem(NamedTuple):
+    """The problem: D x, ``[B, K]``; D Dᵀ − I, ``[K, K]``; λ; and if codes are nonnegative."""
+
+    drive: Tensor
+    inhibition: Tensor
+    sparsity: float
+    nonnegative: bool
+
+
+def _descend(
+    problem: _Problem,
+    tau: float | None,
+    least: float,
+    momentum: float,
+    steps: int,
+    tolerance: float,
+) -> Tensor:
+    """The codes, ``[B, K]``, after the rows have stopped; arguments as for :func:`encode`."""
+    drive, inhibition, sparsity, nonnegative = problem
     codes = torch.zeros_like(drive)
-    rows = torch.arange(len(x), device=x.device)
+    rows = torch.arange(len(drive), device=drive.device)
     a = u = change = torch.zeros_like(drive)
-    share = drive.new_full((len(x), 1), momentum)
-    worst = drive.new_full((len(x),), torch.inf)
+    share = drive.new_full((len(drive), 1), momentum)
+    worst = drive.new_full((len(drive),), torch.inf)
     for step in range(steps):
         goal = torch.addmm(drive, a, inhibition, alpha=-1)  # of u; a + D (x − a D)
         if step % CHECKED_EVERY == 0:
@@ -87,6 +106,17 @@ def encode(
         a = shrink(u, sparsity, nonnegative)
     codes[rows] = a
     return codes
+
+
+def _least_tau(gram: Tensor, tau: float | None, momentum: float) -> float:
+    """The limit of stability without momentum; a τ below that with it is refused."""
+    least = max(largest_eigenvalue(gram), 1) / 2  # an inactive atom's u decays on its own
+    if tau is not None and not tau > least / (1 + momentum):
+        raise InputError(
+            f"encode.tau: expected more than {least / (1 + momentum):.3g}, the limit of stability "
+            f"for these atoms, got {tau}"
+        )
+    return least
 
 
 @torch.no_grad()

@@ -97,8 +97,7 @@ def pretrain(
             continues from it.
         log_folder: receives TensorBoard curves and pictures.
         picture_folder: receives traversals and augmented images as PNG files.
-        score: judges an encoder, lower is better; the held-out negative ELBO, or an
-            autoencoder's reconstruction error, if not given.
+        score: judges an encoder, lower is better; else its own held-out objective does.
         description: the progress bar's.
         settings: fields of :class:`PretrainConfig` that replace those of ``config``.
 

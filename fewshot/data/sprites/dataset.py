@@ -129,7 +129,7 @@ class SpriteDataset(Dataset):
         """
 
     def _renderer(self) -> Renderer | None:
-        """What makes further images, if anything does."""
+        """A maker of further images, if there is one."""
         return None
 
     @abstractmethod

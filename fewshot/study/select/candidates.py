@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from fewshot.study.arm_config import ArmConfig
 from fewshot.study.cells import Cell
-from fewshot.study.config import ArmConfig
 from fewshot.study.counts import Counts
 from fewshot.study.result import StudyResult
 from fewshot.study.rows import ResultRow

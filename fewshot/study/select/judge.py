@@ -104,7 +104,7 @@ def judge(
 
 
 def resampled(arms: Sequence[Hashable], seed: int, samples: int = RESAMPLES) -> Floats | None:
-    """How often each encoder is in each of 2000 samples of arms and seeds, ``[2000, n]``.
+    """Times that each encoder is in each of 2000 samples of arms and seeds, ``[2000, n]``.
 
     Arms are drawn with replacement, then seeds within each. Seeds of an arm are alike: samples of
     encoders drawn one by one would take them for independent. Scores are held fixed. The
