@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fewshot.config import parse
+from fewshot.study.counts import Counts
 from fewshot.study.lake.figures import lake_figure
 from fewshot.study.lake.report import LakeResult
 from fewshot.study.latents.report import LatentsResult, latents_figure
@@ -48,7 +49,7 @@ def main(arguments: Sequence[str]) -> None:
     if (output / "config.yaml").exists() or output.resolve() == source.parent.resolve():
         raise InputError(f"output: {output} holds a study; name another folder")
     counts.save(output / kind.counts_name)
-    _write(again, output)
+    _write(again, counts, output)
     replace(again, output=output).save()
     print(f"\n{again if isinstance(again, StudyResult) else again.table}")
     changed = sum(old != new for old, new in zip(result.rows, again.rows, strict=True))
@@ -65,10 +66,10 @@ def kind_of(content: Mapping[str, Any]) -> type[StudyResult | LakeResult | Laten
     return LatentsResult if "latent_dim" in columns else StudyResult
 
 
-def _write(result: Result[Any], output: Path) -> None:
+def _write(result: Result[Any], counts: Counts, output: Path) -> None:
     figures: dict[str, Figure | None]
     if isinstance(result, StudyResult):
-        write_pages(output, "report", texts(result), row_figures(result))
+        write_pages(output, "report", texts(result), row_figures(result, counts))
     elif isinstance(result, LakeResult):
         figures = {"lake": lake_figure(result.rows, result.published)}
         write_pages(output, "lake", {"lake": result.table}, figures)

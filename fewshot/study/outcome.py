@@ -34,6 +34,12 @@ class LearningCurve:
     history: list[dict[str, float]]
     elbo: bool = True
 
+    @property
+    def kept(self) -> int:
+        """Position in ``history`` of the state that was kept: the lowest score, the first of
+        equal ones."""
+        return lowest([entry["score"] for entry in self.history])
+
 
 @dataclass(frozen=True)
 class Answers:
@@ -118,6 +124,7 @@ class Outcome:
         tested: the cell that holds the numbers of wrong queries.
         answers: arm -> the cell that holds one test episode and the answers to it.
         diagnoses: (arm, seed) -> the cell that holds measurements of the encoder's latents.
+        examples: the cell that holds episodes worth looking at, and all arms' answers to them.
     """
 
     config: StudyConfig
@@ -127,6 +134,7 @@ class Outcome:
     tested: dict[Key, Cell] = field(default_factory=dict)
     answers: dict[str, Cell] = field(default_factory=dict)
     diagnoses: dict[tuple[str, int], Cell] = field(default_factory=dict)
+    examples: Cell | None = None
 
     @property
     def seconds(self) -> Seconds:

@@ -1,6 +1,7 @@
 """The study: arms × seeds × learners × settings, paired, in resumable cells."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from fewshot.study.config import ArmConfig, StudyConfig, is_meta_trained
 from fewshot.study.counts import EpisodeList
 from fewshot.study.diagnostics import diagnose, excited_slices, measures_in_use
 from fewshot.study.examiner import Examiner
+from fewshot.study.examples import plan_examples
 from fewshot.study.executors import Executor, Serial
 from fewshot.study.learner_config import LearnerConfig
 from fewshot.study.outcome import Outcome
@@ -165,7 +167,21 @@ class Study:
         for seed in self.config.seeds:
             for name in self.config.arms:
                 self._plan_arm(name, seed, planned, tests)
+        if tests:
+            return replace(planned, examples=self._examples(planned))
         return planned
+
+    def _examples(self, planned: Outcome) -> Cell:
+        """The cell of the examples: of the lowest seed, and each arm's first latents and learner.
+
+        Neither the order of the arms nor that of the seeds changes it.
+        """
+        first: dict[str, Key] = {}
+        for key in planned.learners:
+            if key.seed == min(self.config.seeds):
+                first.setdefault(key.arm, key)
+        subjects = {first[arm]: planned.learners[first[arm]] for arm in sorted(first)}
+        return plan_examples(self.examiner, subjects, planned.tested)
 
     def _plan_arm(self, name: str, seed: int, planned: Outcome, tests: bool) -> None:
         arm = self.config.arms[name]

@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fewshot.statistics import t_interval
 from fewshot.study.cells import Seconds
+from fewshot.study.colours import Style, arm_styles
 from fewshot.study.counts import Counts
 from fewshot.study.latents.config import ProbeStudyConfig
 from fewshot.study.published import Published
@@ -146,13 +147,13 @@ def latents_figure(
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2)
     dims = list(dict.fromkeys(row.latent_dim for row in rows))
-    arms = list(dict.fromkeys(row.arm for row in rows))
-    for i, arm in enumerate(arms):
+    styles = arm_styles(row.arm for row in rows)
+    for i, (arm, style) in enumerate(styles.items()):
         line = sorted((row for row in rows if row.arm == arm), key=lambda row: row.latent_dim)
-        shift = 2 ** (0.05 * (i - (len(arms) - 1) / 2))  # so that bars do not cover each other
-        _line(left, line, "error", shift, f"C{i}")
+        shift = 2 ** (0.05 * (i - (len(styles) - 1) / 2))  # so that bars do not cover each other
+        _line(left, line, "error", shift, style)
         if line[0].fid is not None:
-            _line(right, line, "fid", shift, f"C{i}")
+            _line(right, line, "fid", shift, style)
     for i, p in enumerate(sourced(published)):
         places = sorted(map(int, p.errors))
         errors, grey = [p.errors[str(place)] for place in places], f"{0.25 + 0.2 * i % 0.6:.2f}"
@@ -176,12 +177,14 @@ def latents_figure(
 
 
 def _line(
-    axes: "Axes", rows: Sequence[LatentsRow], measure: str, shift: float, colour: str
+    axes: "Axes", rows: Sequence[LatentsRow], measure: str, shift: float, style: Style
 ) -> None:
     places = [shift * row.latent_dim for row in rows]
     values = [getattr(row, measure) for row in rows]
-    axes.plot(places, values, "o-", color=colour, markersize=4, linewidth=1, label=rows[0].arm)
+    form: dict[str, Any] = {"color": style.colour, "marker": style.marker, "linestyle": style.line}
+    form |= {"markersize": 4, "linewidth": 1}
+    axes.plot(places, values, label=rows[0].arm, **form)
     for place, row in zip(places, rows, strict=True):
         interval = row.error_ci95 if measure == "error" else row.fid_ci95_seeds
         if interval:
-            axes.plot([place, place], interval, color=colour, linewidth=2)
+            axes.plot([place, place], interval, color=style.colour, linewidth=2)

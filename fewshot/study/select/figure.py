@@ -1,9 +1,10 @@
 """The figure of a selection: scores against errors."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fewshot.study.colours import arm_styles
 from fewshot.study.select.selection import TITLES, Selection
 from fewshot.study.text import fixed, span
 
@@ -45,11 +46,13 @@ def selection_figure(selection: Selection) -> "Figure":
 def _panel(axes: "Axes", selection: Selection, score: str, test: str) -> None:
     values, errors = selection.scores.values[score], selection.errors(test)
     arms = [(c.run, c.arm) for c in selection.candidates]
-    for i, arm in enumerate(dict.fromkeys(arms)):
+    styles = arm_styles(map("/".join, arms))
+    for arm in dict.fromkeys(arms):
         mine = np.array([other == arm for other in arms])
         label = "/".join(filter(None, arm))
-        marker = "os^D"[i // 10 % 4]
-        axes.plot(values[mine], errors[mine], marker, color=f"C{i % 10}", markersize=4, label=label)
+        style = styles["/".join(arm)]
+        form: dict[str, Any] = {"color": style.colour, "marker": style.marker, "markersize": 4}
+        axes.plot(values[mine], errors[mine], linestyle="", label=label, **form)
     axes.axhline(np.nanmin(errors), color="0.7", linewidth=1, zorder=0)
     for one in selection.judgements[test]:
         if one.score == score:
