@@ -8,7 +8,7 @@ COLOURS = ("#2497FD", "#E37407", "#811AFF", "#79976E", "#CE0931", "#C17CB0", "#B
 under normal vision, protanopia, deuteranopia and tritanopia (Machado et al. 2009), with a contrast
 of at least 3 with a white and with a nearly black page."""
 
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
+MARKERS = ("o", "s", "^", "D", "v", "P", "p", "X")
 DASHES = ("-", "--", ":", "-.")
 
 

@@ -5,12 +5,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fewshot.data.dataset import Splits
-from fewshot.study.cell_index import write_index
+from fewshot.study.cell_index import CellIndex, write_index
 from fewshot.study.colours import arm_styles
 from fewshot.study.config import StudyConfig
 from fewshot.study.counts import Counts, EpisodeList
 from fewshot.study.curves import budgets_figure, learning_curves_figure
 from fewshot.study.figures import differences_figure, episode_figure, errors_figure
+from fewshot.study.html.content import Content
+from fewshot.study.html.page import FILE as PAGE
+from fewshot.study.html.page import write_comparisons
 from fewshot.study.outcome import Outcome
 from fewshot.study.result import StudyResult, provenance
 from fewshot.study.scores import described_rows, percent, score_episodes, stack
@@ -29,7 +32,9 @@ def write_report(
     output: Path,
     device: str,
 ) -> StudyResult:
-    """Write ``results.json``, ``episodes.npz``, ``table.md``, the figures and TensorBoard's page.
+    """Write ``results.json``, ``episodes.npz``, ``table.md``, ``report.html`` and the figures.
+
+    TensorBoard's page has the tables and figures too.
 
     Args:
         config: of the study.
@@ -63,7 +68,10 @@ def write_report(
         **{f"episodes/{arm}": episode_figure(outcome.answers_of(arm)) for arm in config.arms},
     }
     write_pages(output, "report", texts(result), figures)
-    return result.save()
+    saved = result.save()
+    content = Content(saved, counts, CellIndex.load(output), output / saved.file_name)
+    write_comparisons([content], output / PAGE)
+    return saved
 
 
 def texts(result: StudyResult) -> dict[str, str]:

@@ -13,6 +13,7 @@ from fewshot.statistics import t_interval
 from fewshot.study.cells import Seconds
 from fewshot.study.colours import Style, arm_styles
 from fewshot.study.counts import Counts
+from fewshot.study.html.plain import write_plain
 from fewshot.study.latents.config import ProbeStudyConfig
 from fewshot.study.published import Published
 from fewshot.study.report import write_pages
@@ -119,7 +120,10 @@ def _row(config: ProbeStudyConfig, probed: Probed, key: Key) -> LatentsRow:
 def write_report(
     config: ProbeStudyConfig, probed: Probed, output: Path, device: str
 ) -> LatentsResult:
-    """Write ``results.json``, ``wrong.npz``, ``table.md``, the figure and TensorBoard's page."""
+    """Write ``results.json``, ``wrong.npz``, ``table.md``, ``report.html`` and the figure.
+
+    TensorBoard's page has the table and the figure too.
+    """
     facts = provenance(config, device)
     facts["versions"] |= {name: version(name) for name in ("scikit-learn", "torchmetrics")}
     facts["features"] = {name: rounded(value) for name, value in probed.features.items()}
@@ -135,7 +139,22 @@ def write_report(
     probed.counts.save(output / result.counts_name)
     figure = latents_figure(config.study, result.rows, result.published)
     write_pages(output, "report", {"table": result.table}, {"latents": figure})
-    return result.save()
+    saved = result.save()
+    write_latents_page(result, output)
+    return saved
+
+
+def write_latents_page(result: LatentsResult, output: Path) -> None:
+    """Write ``report.html``; the figure must be there."""
+    write_plain(
+        output / "report.html",
+        f"{result.study}: latents",
+        "What a linear classifier reads from the latents, and how good samples are.",
+        {"Errors and sample quality": result.table},
+        {"Error and FID against the number of latents": "latents.png"},
+        result.to_json(),
+        ("config.yaml", "results.json", result.counts_name, "table.md"),
+    )
 
 
 def latents_figure(

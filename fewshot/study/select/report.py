@@ -3,9 +3,11 @@
 from pathlib import Path
 from textwrap import fill
 
+from fewshot.study.html.plain import write_plain
 from fewshot.study.select.figure import selection_figure
 from fewshot.study.select.selection import Selection
 from fewshot.study.select.table import WIDTH, more_tables, notes, tables
+from fewshot.study.text import markdown
 from guided.files import write_bytes, write_figure, write_json
 
 
@@ -16,7 +18,7 @@ def shown(selection: Selection) -> str:
 
 
 def write_selection(selection: Selection, output: Path) -> None:
-    """Write ``select.json``, ``select.md`` and ``select.png``.
+    """Write ``select.json``, ``select.md``, ``select.png`` and ``select.html``.
 
     Args:
         selection: to be written.
@@ -29,3 +31,13 @@ def write_selection(selection: Selection, output: Path) -> None:
     write_json(output / "select.json", selection.to_json())
     write_bytes(output / "select.md", text.encode())
     write_figure(output / "select.png", selection_figure(selection))
+    texts = {table.title: markdown(table.head, table.lines) for table in every}
+    write_plain(
+        output / "select.html",
+        "Selection without labels",
+        f"Encoders of {', '.join(selection.runs)}, ranked without labels.",
+        texts | {"Notes": "\n\n".join(notes(selection))},
+        {"Error against score": "select.png"},
+        {},
+        ("select.json", "select.md"),
+    )
