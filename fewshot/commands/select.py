@@ -78,7 +78,7 @@ def main(arguments: Sequence[str]) -> None:
     output = command.output or command.runs[0] / "select"
     write_selection(selection, output)
     print(f"\n{shown(selection)}")
-    print(f"\n{time.perf_counter() - start:.0f} s; tables and figure in {output}")
+    print(f"\n{time.perf_counter() - start:.0f} s; select.html, tables and figure in {output}")
 
 
 def _read(run: Path, command: SelectCommand) -> tuple[Study, StudyResult, Counts]:

@@ -62,8 +62,9 @@ class Content:
     def arms(self) -> list[str]:
         """Names in the order of the study, of all that is known of."""
         encoders = self.index.encoders if self.index else ()
-        known = [*self.rows, *self.result.diagnostics, *encoders]
-        return list(dict.fromkeys(one.arm for one in known))
+        names = [row.arm for row in self.rows]
+        names += [entry.arm for entry in self.result.diagnostics]
+        return list(dict.fromkeys([*names, *(cell.arm for cell in encoders)]))
 
     @cached_property
     def learners(self) -> list[str]:

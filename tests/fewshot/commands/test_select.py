@@ -37,7 +37,7 @@ def once(finished, shared_cache, tmp_path_factory):
     return SimpleNamespace(printed=printed.getvalue(), written=written, folder=folder)
 
 
-def test_a_studys_encoders_are_ranked_and_judged(finished, once):
+def test_a_studys_encoders_are_ranked_and_judged(finished, once, read_page):
     printed, written = once.printed, once.written
     tables, _, _ = printed.rpartition("\n\n")  # but for the folder's name
     assert max(map(len, tables.splitlines())) <= 80
@@ -71,6 +71,8 @@ def test_a_studys_encoders_are_ranked_and_judged(finished, once):
     assert {"untrained", "the factors themselves", *encoders} == set(written["factors"])
     text = (once.folder / "select.md").read_text()
     assert "| one at random |" in text and "| the factors themselves |" in text
+    page = read_page(once.folder / "select.html")
+    assert any(row[0] == "one at random" for rows in page.tables for row in rows)
     with Image.open(once.folder / "select.png") as figure:
         assert min(figure.size) > 400
 
