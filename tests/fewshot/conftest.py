@@ -304,7 +304,8 @@ class Page(HTMLParser):
         assert tag != "script"
         assert not [name for name in held if name.startswith("on")]
         self.ids += [held["id"]] if "id" in held else []
-        self.references += [held[name] for name in ("for", "aria-labelledby") if name in held]
+        for name in ("for", "aria-labelledby"):
+            self.references += (held.get(name) or "").split()
         if tag == "a":
             self.links.append(held["href"])
         elif "href" in held or "src" in held:
