@@ -6,9 +6,11 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fewshot.study.choices import choices_table
 from fewshot.study.colours import Style, arm_styles
 from fewshot.study.html.content import Content
 from fewshot.study.html.episodes import Examples, examples
+from fewshot.study.html.markdown import Block, blocks
 from fewshot.study.html.pictures import Gallery, galleries
 from fewshot.study.html.plots import Curves, Forest, curves_plot, differences_plot, errors_plot
 from fewshot.study.html.setup import Setup, setup
@@ -51,6 +53,7 @@ class Run:
     warnings: Sequence[str]
     verdicts: Sequence[Verdict]
     tables: Sequence[tuple[str, Table, Table | None]]
+    choices: Sequence[Block]
     published: Sequence[tuple[str, str, Sequence[tuple[str, float]]]]
     plots: Sequence[tuple[str, Forest, Forest | None]]
     curves: Sequence[Curves]
@@ -89,6 +92,7 @@ def _run(content: Content, styles: Mapping[str, Style], path: Path, n_runs: int)
         tables=[
             (name, error_table(content, name), difference_table(content, name)) for name in rows
         ],
+        choices=list(blocks(choices_table(content.result.choices))),
         published=[
             (p.name, p.source or "", list(p.errors.items()))
             for p in content.result.published

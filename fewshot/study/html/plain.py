@@ -1,61 +1,14 @@
-"""A shorter page, for results that are tables and figures: their Markdown as HTML."""
+"""A shorter page, for results that are tables and figures."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from fewshot.study.html.images import of_figure
+from fewshot.study.html.markdown import blocks
 from fewshot.study.html.page import write_page
 from fewshot.study.text import fixed
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table of a Markdown text; ``name`` is the text before it."""
-
-    name: str
-    head: tuple[str, ...]
-    lines: tuple[tuple[str, ...], ...]
-
-
-@dataclass(frozen=True)
-class Block:
-    """One block of a Markdown text; exactly one attribute is not None."""
-
-    paragraph: str | None = None
-    items: tuple[str, ...] | None = None
-    table: Table | None = None
-
-
-def blocks(markdown: str) -> Iterator[Block]:
-    """The paragraphs, lists and tables of the Markdown that this package writes."""
-    name = "Results"
-    for text in markdown.strip().split("\n\n"):
-        lines = text.strip().splitlines()
-        if not lines:
-            continue
-        start = next((i for i, line in enumerate(lines) if line.startswith("| ")), len(lines))
-        before, rows = lines[:start], [line for line in lines[start:] if line.startswith("|")]
-        after = [line for line in lines[start:] if not line.startswith("|")]
-        for part in (before, rows, after):
-            if not part:
-                continue
-            if part is rows:
-                head, _, *body = (_cells(line) for line in rows)
-                yield Block(table=Table(name, head, tuple(body)))
-            elif all(line.startswith("- ") for line in part):
-                yield Block(items=tuple(line[2:] for line in part))
-            else:
-                name = " ".join(part)
-                yield Block(paragraph=name)
-
-
-def _cells(line: str) -> tuple[str, ...]:
-    return tuple(
-        cell.strip() for cell in line.strip().removeprefix("|").removesuffix("|").split("|")
-    )
 
 
 def write_plain(

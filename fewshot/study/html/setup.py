@@ -25,6 +25,7 @@ FILES = {
     "table.md": "the tables as Markdown",
     "errors.png": "errors",
     "paired_differences.png": "paired differences",
+    "budgets.png": "errors against episodes of meta-training",
     "learning_curves.png": "learning curves",
     "episodes": "one episode as each arm answers it",
     "cells": "encoders, their pictures and measurements",

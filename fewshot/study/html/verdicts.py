@@ -25,17 +25,19 @@ FEWER, MORE, NONE_FOUND, NONE_STANDS, MIXED, OPEN = (
 
 @dataclass(frozen=True)
 class Verdict:
-    """A guided arm beside one partner, over all learners, settings and latents.
+    """A guided arm or a learner beside one partner, over all conditions.
 
     Attributes:
-        arm, partner: names.
+        by: ``arm`` or ``learner``: what the two are.
+        name, partner: names.
         question: what the difference answers; None: what the names say.
         word: the verdict in a few words.
         symbol: the same as one character.
         sentence: the numbers that it rests on.
     """
 
-    arm: str
+    by: str
+    name: str
     partner: str
     question: str | None
     word: str
@@ -47,16 +49,20 @@ SYMBOLS = {FEWER: "▼", MORE: "▲", NONE_FOUND: "=", NONE_STANDS: "≈", MIXED
 
 
 def verdicts(rows: Sequence[ResultRow]) -> list[Verdict]:
-    """One for each partner of each guided arm."""
-    found: dict[tuple[str, str], list[tuple[ResultRow, Pair]]] = {}
+    """One for each partner of each guided arm, and of each learner that has some.
+
+    Learners that have the same errors, because nothing was trained, are left out.
+    """
+    found: dict[tuple[str, str, str], list[tuple[ResultRow, Pair]]] = {}
     for row in rows:
         for pair in row.pairs:
-            if row.guidance and pair.by == "arm":
-                found.setdefault((row.arm, pair.partner), []).append((row, pair))
+            name = row.arm if pair.by == "arm" else row.learner
+            if row.guidance if pair.by == "arm" else pair.ci95 != (0.0, 0.0):
+                found.setdefault((pair.by, name, pair.partner), []).append((row, pair))
     return [_verdict(*names, pairs) for names, pairs in found.items()]
 
 
-def _verdict(arm: str, partner: str, found: list[tuple[ResultRow, Pair]]) -> Verdict:
+def _verdict(by: str, name: str, partner: str, found: list[tuple[ResultRow, Pair]]) -> Verdict:
     pairs = [pair for _, pair in found]
     tested = [pair for pair in pairs if pair.p is not None and pair.difference is not None]
     fewer = [pair for pair in tested if pair.stands and (pair.difference or 0) < 0]
@@ -71,7 +77,7 @@ def _verdict(arm: str, partner: str, found: list[tuple[ResultRow, Pair]]) -> Ver
     questions = {pair.question for pair in pairs}
     question = questions.pop() if len(questions) == 1 else None
     sentence = f"{_counted(tested, fewer, more)} {_sizes(pairs)} {_conditions(found)}"
-    return Verdict(arm, partner, question, word, SYMBOLS[word], sentence)
+    return Verdict(by, name, partner, question, word, SYMBOLS[word], sentence)
 
 
 def _counted(tested: Sequence[Pair], fewer: Sequence[Pair], more: Sequence[Pair]) -> str:
@@ -101,6 +107,7 @@ def _sizes(pairs: Sequence[Pair]) -> str:
 def _conditions(found: Sequence[tuple[ResultRow, Pair]]) -> str:
     rows = [row for row, _ in found]
     kinds: dict[str, set[Any]] = {
+        "arm": {row.arm for row in rows},
         "learner": {row.learner for row in rows},
         "setting": {row.setting for row in rows},
         "choice of latents": {row.latents for row in rows},

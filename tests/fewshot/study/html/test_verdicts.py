@@ -41,7 +41,7 @@ def rows_with(content, *differences, seeds=(0, 1), p=0.5):
 )
 def test_a_verdict_is_what_stands_over_all_settings(content, differences, word):
     (verdict,) = verdicts(rows_with(content, *differences))
-    assert (verdict.arm, verdict.partner, verdict.word) == ("guided", "vae", word)
+    assert (verdict.name, verdict.partner, verdict.word) == ("guided", "vae", word)
     low, high = min(d for d, *_ in differences), max(d for d, *_ in differences)
     assert f"from {low:+.2f} to {high:+.2f} points" in verdict.sentence
     assert f"{sum(apart for *_, apart in differences)} of 2 intervals" in verdict.sentence
@@ -53,8 +53,18 @@ def test_one_seed_is_no_verdict(content):
     assert "1 seed × 20 episodes" in verdict.sentence
 
 
+def test_learners_are_judged_over_all_arms(content):
+    guided, vae = (next(r for r in content.rows if r.arm == arm) for arm in ("guided", "vae"))
+    pair = replace(guided.pair, by="learner", partner="other", difference=-2.0, stands=True)
+    same = replace(pair, ci95=(0.0, 0.0))
+    rows = [replace(row, pairs=(pair,)) for row in (guided, vae)]
+    (verdict,) = verdicts([*rows, replace(guided, learner="untrained", pairs=(same,))])
+    assert (verdict.by, verdict.name, verdict.word) == ("learner", guided.learner, FEWER)
+    assert "2 arms, 1 learner, 1 setting" in verdict.sentence
+
+
 def test_every_guided_arm_and_no_other_has_a_verdict(content):
-    assert [v.arm for v in verdicts(content.rows)] == ["guided"]
+    assert [v.name for v in verdicts(content.rows)] == ["guided"]
 
 
 @pytest.fixture
