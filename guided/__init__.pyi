@@ -11,6 +11,7 @@ from .backbones import (
     Conv4 as Conv4,
     Dense as Dense,
     GuidedVAENet as GuidedVAENet,
+    Linear as Linear,
     Pixels as Pixels,
     ResNet12 as ResNet12,
 )
@@ -36,6 +37,12 @@ from .likelihoods import Bernoulli as Bernoulli, Gaussian as Gaussian, Likelihoo
 from .malloc import reuse_memory as reuse_memory
 from .training.config import PretrainConfig as PretrainConfig
 from .training.data import LabelledImages as LabelledImages
+from .training.encoders import (
+    EncoderTraining as EncoderTraining,
+    PixelPCA as PixelPCA,
+    TrainingContext as TrainingContext,
+    train_encoder as train_encoder,
+)
 from .training.pretrain import Pretrained as Pretrained, pretrain as pretrain
 from .vae import VAE as VAE, Posterior as Posterior
 

@@ -14,6 +14,9 @@ from guided.likelihoods import Likelihood
 from guided.seeds import seeded_initialisation
 from guided.vae import VAE, Posterior
 
+NO_NOISE = -20.0
+"""Log variance of an autoencoder's codes, which are not drawn: a standard deviation of 5e-5."""
+
 
 @dataclass(frozen=True)
 class Objective:
@@ -23,7 +26,7 @@ class Objective:
         terms: name -> scalar, nats per image.
         weights: name -> factor of the term in :attr:`total`.
         posterior: q(z|x) of the batch.
-        z: the draw that the terms used, ``[B, latent_dim]``.
+        z: the draw that the terms used, of an autoencoder the mean, ``[B, latent_dim]``.
     """
 
     terms: Mapping[str, Tensor]
@@ -52,6 +55,8 @@ class GuidedVAE(nn.Module):
         known: deformations whose amounts the targets hold.
         n_images: in the training set, for guidance that needs it.
         elbo: false: train by the guidance's terms alone; nothing is decoded then.
+        autoencoder: decode the posterior mean, and leave out the KL term: no VAE, but an
+            autoencoder of the same network, from the same initial weights.
 
     Raises:
         InputError: the guidances do not fit the model, the data or each other.
@@ -71,6 +76,7 @@ class GuidedVAE(nn.Module):
         known: tuple[str, ...] = (),
         n_images: int | None = None,
         elbo: bool = True,
+        autoencoder: bool = False,
     ) -> None:
         super().__init__()
         context = GuidanceContext(
@@ -85,7 +91,9 @@ class GuidedVAE(nn.Module):
         self.guidance = nn.ModuleList(modules)
         for strategy in modules:
             strategy.initialise(self.vae.encoder.latent_head)
-        self.kl_weight, self.elbo = kl_weight, elbo
+        self.kl_weight, self.elbo, self.autoencoder = kl_weight, elbo, autoencoder
+        if autoencoder:
+            _remove_noise(self.vae.encoder.latent_head)
         if not elbo and not modules:
             raise InputError("elbo: without it and without guidance there is nothing to train")
         for settings, strategy in zip(guidance, modules, strict=True):
@@ -93,6 +101,11 @@ class GuidedVAE(nn.Module):
                 raise InputError(
                     f"elbo: {type(settings).__name__} decodes images, and without the ELBO no "
                     "decoder is trained; leave elbo true"
+                )
+            if strategy.reads_variance and autoencoder:
+                raise InputError(
+                    f"autoencoder: {type(settings).__name__} reads the posterior's variance, which "
+                    "an autoencoder has none of"
                 )
         self._check_terms(modules)
 
@@ -139,11 +152,11 @@ class GuidedVAE(nn.Module):
             guidance_generator: of what the guidances draw.
         """
         posterior = self.vae.posterior(images)
-        z = posterior.sample(generator)
+        z = self.code(posterior, generator)
         terms: dict[str, Tensor] = {}
         weights: dict[str, float] = {}
         if self.elbo:
-            terms |= self.vae.losses(images, posterior, z)
+            terms |= self.own_losses(images, posterior, z)
             weights |= {"reconstruction": 1.0, "kl": self.kl_weight * kl_warmup}
         for strategy in self.strategies:
             terms |= strategy.losses(images, posterior, z, targets)
@@ -151,6 +164,17 @@ class GuidedVAE(nn.Module):
                 terms |= strategy.decoded_losses(self.vae.decode, posterior, z, guidance_generator)
             weights |= strategy.weights
         return Objective(terms, weights, posterior, z)
+
+    def code(self, posterior: Posterior, generator: torch.Generator | None = None) -> Tensor:
+        """The latents to decode, ``[B, latent_dim]``: a draw, or the mean in an autoencoder."""
+        return posterior.mean if self.autoencoder else posterior.sample(generator)
+
+    def own_losses(self, images: Tensor, posterior: Posterior, z: Tensor) -> dict[str, Tensor]:
+        """The terms without guidance, each a scalar: those of :meth:`.VAE.losses`, or the
+        reconstruction alone in an autoencoder; the arguments are the same."""
+        if self.autoencoder:
+            return {"reconstruction": self.vae.reconstruction(images, z)}
+        return self.vae.losses(images, posterior, z)
 
     @property
     def alternates(self) -> bool:
@@ -168,7 +192,7 @@ class GuidedVAE(nn.Module):
             generator: of the posterior's draw.
         """
         posterior = self.vae.posterior(images)
-        z = posterior.sample(generator)
+        z = self.code(posterior, generator)
         terms: dict[str, Tensor] = {}
         weights: dict[str, float] = {}
         for strategy in self.strategies:
@@ -191,6 +215,15 @@ class GuidedVAE(nn.Module):
         """Every parameter that the adversaries' optimizer does not hold."""
         adversarial = {id(p) for p in self.adversary_parameters()}
         return [p for p in self.parameters() if id(p) not in adversarial]
+
+
+@torch.no_grad()
+def _remove_noise(head: nn.Linear) -> None:
+    """Fix the log variances at :data:`NO_NOISE`, whatever the image: no term moves them."""
+    _, logvar = head.weight.chunk(2)
+    logvar.zero_()
+    _, logvar = head.bias.chunk(2)
+    logvar.fill_(NO_NOISE)
 
 
 def _settings(entry: Guidance) -> Guidance:

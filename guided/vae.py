@@ -85,6 +85,10 @@ class VAE(nn.Module):
             z: a draw from it, ``[B, latent_dim]``.
         """
         return {
-            "reconstruction": self.likelihood.nll(self.decoder(z), images).mean(),
+            "reconstruction": self.reconstruction(images, z),
             "kl": posterior.kl().sum(1).mean(),
         }
+
+    def reconstruction(self, images: Tensor, z: Tensor) -> Tensor:
+        """-log p(x|z), a scalar: nats per image, averaged over the batch; see :meth:`losses`."""
+        return self.likelihood.nll(self.decoder(z), images).mean()

@@ -30,7 +30,7 @@ PAGES = [
     *sorted(ROOT.glob("docs/**/*.md")),
 ]
 EXTENDING = (ROOT / "docs" / "extending.md").read_text()
-SECTIONS = ("A guidance", "A learner", "A dataset", "A backbone")
+SECTIONS = ("A guidance", "A learner", "A dataset", "A backbone", "A training")
 NAMES = {path: str(path.relative_to(ROOT)) for path in PAGES}
 
 
@@ -208,7 +208,8 @@ def test_own_class_is_used_by_a_study(title, folder):
     with contextlib.redirect_stdout(io.StringIO()):
         assert main(["compare", str(config), "--output", str(folder / title)]) == 0
     rows = json.loads((folder / title / "results.json").read_text())["rows"]
-    new = {"A guidance": "ink", "A learner": "median_trained"}.get(title, "vae")
+    names = {"A guidance": "ink", "A learner": "median_trained", "A training": "varying"}
+    new = names.get(title, "vae")
     assert [row for row in rows if new in (row["arm"], row["learner"]) and 0 < row["error"] < 100]
     asked = [pair["question"] for row in rows if row["arm"] == "centres" for pair in row["pairs"]]
     if title == "A guidance":

@@ -11,9 +11,11 @@ import pytest
 from fewshot.commands.report import kind_of
 from fewshot.statistics import paired_difference
 from fewshot.study import page_tables as tables
+from fewshot.study.disentanglement.rows import score_rows
 from fewshot.study.lake.tables import side_by_side
 from fewshot.study.published import Published
 from fewshot.study.rows import LakeRow, LatentsRow, Pair, ResultRow
+from fewshot.study.select.selection import Entry, Selection
 
 ROOT = Path(__file__).parent.parent
 PUBLISHED = sorted((ROOT / "runs" / "published").glob("*.json"))
@@ -70,6 +72,14 @@ def test_published_rows_are_what_their_counts_give(file):
         return
     kind = kind_of(content)
     result = kind.from_json(content)
+    if result.disentanglement:
+        values, partners = {}, {}
+        for line in result.disentanglement:
+            values.setdefault(line.arm, [{} for _ in line.values])
+            partners[line.arm] = [pair.partner for pair in line.pairs]
+            for of_seed, value in zip(values[line.arm], line.values, strict=True):
+                of_seed[line.score] = value
+        assert tuple(score_rows(values, partners)) == result.disentanglement
     if file.with_suffix(".npz").exists():
         counts = kind.load_counts(file)
         assert result.rescored(counts).rows == result.rows
@@ -230,6 +240,44 @@ def test_numbers_of_latents_are_columns():
     )
 
 
+def test_lengths_of_training_are_columns():
+    def probed(arm, steps, error, *difference, latent_dim=16):
+        shown = {"latent_dim": latent_dim, "steps": steps, "images": 10, "arm_group": arm}
+        none = {"fid": None, "fid_ci95_seeds": None}
+        made = {**shown, **none, "pairs": pairs(*difference), **SHARED}
+        return LatentsRow(arm=arm, error=error, **made)
+
+    rows = [
+        probed("vae", 1000, 3.0),
+        probed("vae", 2000, 2.0),
+        probed("guided", 1000, 3.5, 0.5),
+        probed("guided", 2000, 2.0, 0.0),
+        probed("vae", 1000, 9.0, latent_dim=32),
+    ]
+    assert tables.curve_table(rows, 16) == (
+        "| arm | 1,000 steps | minus vae | 2,000 steps | minus vae |\n|---|---|---|---|---|\n"
+        "| vae | 3.00 |  | 2.00 |  |\n"
+        "| guided | 3.50 | +0.50 (+0.00 … +1.00) | 2.00 | +0.00 (-0.50 … +0.50) |\n"
+    )
+
+
+def test_scores_are_columns_and_differences_a_table_of_their_own():
+    found = {"vae": [{"mig": 0.1, "beta_vae": 0.5}] * 2, "truth": [{"mig": 1, "beta_vae": 1}] * 2}
+    found["tc"] = [{"mig": 0.2, "beta_vae": 0.5}, {"mig": 0.4, "beta_vae": 0.5}]
+    rows = score_rows(found, {"tc": ["vae"]})
+    content = {"study": "s", "rows": [], "seconds": 0}
+    content["disentanglement"] = [row.to_json() for row in rows]
+    assert pages.KINDS["disentanglement"](content, "") == (
+        "| arm | MIG | Z-diff (β-VAE) |\n|---|---|---|\n"
+        "| vae | 0.100 ± 0.000 | 0.500 ± 0.000 |\n| truth | 1.000 ± 0.000 | 1.000 ± 0.000 |\n"
+        "| tc | 0.300 ± 1.271 | 0.500 ± 0.000 |\n"
+    )
+    assert pages.KINDS["disentanglement"](content, "differences") == (
+        "| arm | minus | MIG | Z-diff (β-VAE) |\n|---|---|---|---|\n"
+        "| tc | vae | +0.200 (-1.071 … +1.471) | +0.000 (+0.000 … +0.000) |\n"
+    )
+
+
 def test_lakes_task_is_a_line_for_each_learner_then_others():
     vae = LakeRow(
         arm="vae",
@@ -259,3 +307,40 @@ def test_lakes_task_is_a_line_for_each_learner_then_others():
         f"{head}| vae, ridge | 62.6 | 57.7 … 67.1 | – | – | – | 62.0, 63.2 |  |\n{reported}"
     )
     assert side_by_side([vae], [people], "guided") == head
+
+
+def test_a_selection_is_a_line_for_each_score_and_each_arm(tmp_path):
+    def encoder(arm, seed, mig, elbo, error):
+        scores, factors = {"elbo": elbo}, {"mig": mig}
+        of_arm = {"arm": arm, "seed": seed, "scores": scores, "factors": factors}
+        return Entry(name=f"{arm} {seed}", errors={"ridge, 5-way 1-shot": error}, **of_arm)
+
+    selection = Selection(
+        runs=("runs/a",),
+        encoders=(
+            encoder("vae", 0, 0.1, -90.0, 20.0),
+            encoder("vae", 1, 0.3, -80.0, 22.0),
+            encoder("tc", 0, 0.5, -70.0, 25.0),
+        ),
+        references=(Entry(name="pixels", errors={"ridge, 5-way 1-shot": 30.0}),),
+        facts={"seed": 0},
+    )
+    (tmp_path / "s.json").write_text(json.dumps(selection.to_json()))
+    head = {
+        "correlations": "| score | ridge, 5-way 1-shot |\n|---|---|\n",
+        "arms": "| arm | ridge, 5-way 1-shot | ELBO | mig |\n|---|---|---|---|\n",
+    }
+    head["regrets"] = head["correlations"]
+    lines = {
+        "correlations": "| ELBO | +1.00 |\n| mig | +1.00 |\n",
+        "regrets": "| ELBO | 5.0 |\n| mig | 5.0 |\n| one at random | 2.3 |\n| pixels | 10.0 |\n",
+        "arms": (
+            "| vae | 21.0 | -85.00 | 0.20 |\n"
+            "| tc | 25.0 | -70.00 | 0.50 |\n"
+            "| pixels | 30.0 | – | – |\n"
+        ),
+    }
+    for which, expected in lines.items():
+        marker = f"<!-- select: s.json {which} -->\n"
+        found = pages.fill(f"{marker}<!-- end -->\n", tmp_path)
+        assert found == f"{marker}{head[which]}{expected}<!-- end -->\n"

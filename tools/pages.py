@@ -4,8 +4,10 @@
 
 rewrites the text between each pair of markers ``<!-- KIND: FILE WHICH -->`` and ``<!-- end -->``.
 Kinds: ``results``, ``controls``, ``new_classes`` and ``headline`` (of one learner), ``learners``
-(of one arm), ``budget`` (of one group of learners), ``diagnostics``, ``peer``, ``probe``, ``lake``
-(of all arms, or one), ``coverage`` (of known data, or of new ``classes``).
+(of one arm), ``budget`` (of one group of learners), ``diagnostics``, ``disentanglement`` (scores,
+or their paired ``differences``), ``peer``, ``probe``, ``curve`` (of a number of latents), ``lake``
+(of all arms, or one), ``coverage`` (of known data, or of new ``classes``), ``select``
+(``correlations``, ``regrets`` or ``arms``).
 """
 
 import json
@@ -15,11 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from fewshot.study import page_tables as tables
+from fewshot.study.disentanglement.rows import score_differences_table, scores_table
 from fewshot.study.lake.report import LakeResult
 from fewshot.study.lake.tables import side_by_side
 from fewshot.study.latents.report import LatentsResult
 from fewshot.study.result import StudyResult
 from fewshot.study.rows import Measurement
+from fewshot.study.select import table as select_tables
+from fewshot.study.select.selection import Selection
 from fewshot.study.text import fixed, markdown
 from guided.files import write_bytes
 
@@ -55,6 +60,11 @@ def _diagnostics(content: Mapping[str, Any], _: str) -> str:
     return tables.measurements_table(list(map(Measurement.from_json, content["diagnostics"])))
 
 
+def _disentanglement(content: Mapping[str, Any], which: str) -> str:
+    rows = StudyResult.from_json(content).disentanglement
+    return score_differences_table(rows) if which == "differences" else scores_table(rows)
+
+
 def _peer(content: Mapping[str, Any], _: str) -> str:
     study = StudyResult.from_json(content)
     facts = study.facts
@@ -64,6 +74,10 @@ def _peer(content: Mapping[str, Any], _: str) -> str:
 def _probe(content: Mapping[str, Any], _: str) -> str:
     study = LatentsResult.from_json(content)
     return tables.widths_table(study.rows, study.published)
+
+
+def _curve(content: Mapping[str, Any], latent_dim: str) -> str:
+    return tables.curve_table(LatentsResult.from_json(content).rows, int(latent_dim))
 
 
 def _lake(content: Mapping[str, Any], arm: str) -> str:
@@ -87,6 +101,11 @@ def _coverage(content: Mapping[str, Any], which: str) -> str:
     return markdown(["data", *names], lines)
 
 
+def _select(content: Mapping[str, Any], which: str) -> str:
+    table = select_tables.MORE[which](Selection.from_json(content))
+    return markdown(table.head, table.lines)
+
+
 KINDS: dict[str, Callable[[Mapping[str, Any], str], str]] = {
     kind.__name__.removeprefix("_"): kind
     for kind in (
@@ -97,10 +116,13 @@ KINDS: dict[str, Callable[[Mapping[str, Any], str], str]] = {
         _learners,
         _budget,
         _diagnostics,
+        _disentanglement,
         _peer,
         _probe,
+        _curve,
         _lake,
         _coverage,
+        _select,
     )
 }
 BLOCK = re.compile(rf"(<!-- ({'|'.join(KINDS)}): (\S+) ?(\S*) -->\n)(.*?)(<!-- end -->)", re.S)

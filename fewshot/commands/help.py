@@ -96,8 +96,9 @@ KEYS: Mapping[str, Mapping[str, str]] = {
     },
     "select": {
         "images": "of the training classes, encoded for UDR (default: 1000)",
-        "votes": "of ModelCentrality, for each live latent (default: 20)",
+        "votes": "of ModelCentrality, for each live latent (default: 5 to 20)",
         "seed": "of all that is drawn (default: 0)",
+        "workers": STUDY["workers"],
         **COMMON,
         "output": "folder to write to (default: select in the first RUN)",
     },

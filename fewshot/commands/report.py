@@ -13,7 +13,7 @@ from fewshot.study.html.content import Content
 from fewshot.study.html.page import FILE, write_comparisons
 from fewshot.study.lake.figures import lake_figure
 from fewshot.study.lake.report import LakeResult, write_lake_page
-from fewshot.study.latents.report import LatentsResult, latents_figure, write_latents_page
+from fewshot.study.latents.report import LatentsResult, latents_figures, write_latents_page
 from fewshot.study.report import row_figures, texts, write_pages
 from fewshot.study.result import Result, StudyResult, read_result
 from guided.errors import InputError
@@ -108,6 +108,5 @@ def _write(result: Result[Any], counts: Counts, source: Path, output: Path) -> N
         write_pages(output, "lake", {"lake": result.table}, figures)
         write_lake_page(result, output)
     elif isinstance(result, LatentsResult):
-        figures = {"latents": latents_figure(result.study, result.rows, result.published)}
-        write_pages(output, "report", {"table": result.table}, figures)
+        write_pages(output, "report", {"table": result.table}, latents_figures(result))
         write_latents_page(result, output)

@@ -4,53 +4,65 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import takewhile
 from pathlib import Path
 
-from fewshot.commands.common import Command
+from fewshot.commands.common import StudyCommand
 from fewshot.commands.replay import recorded_study
 from fewshot.commands.report import kind_of
-from fewshot.config import parse
+from fewshot.config import describe, parse
 from fewshot.environment import choose_device
-from fewshot.study.config import ArmConfig
+from fewshot.runs import only_one
+from fewshot.study.cells import Cells
 from fewshot.study.counts import Counts
-from fewshot.study.result import StudyResult, read_result
+from fewshot.study.executors import Executor
+from fewshot.study.result import StudyResult, provenance, read_result
 from fewshot.study.run import Study
 from fewshot.study.select.candidates import find_candidates
 from fewshot.study.select.report import shown, write_selection
-from fewshot.study.select.selection import select
+from fewshot.study.select.run import SelectStudy
 from guided.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True)
-class SelectCommand(Command):
+class SelectCommand(StudyCommand):
     """Rank the pretrained encoders of finished comparisons without labels.
 
     By their agreement with each other (UDR and ModelCentrality) and by their ELBO; then see what
-    few-shot error, and what scores against ground-truth factors, each choice would have had.
+    few-shot error, and what scores against ground-truth factors, each choice would have had, and
+    how well all of these scores order encoders by their few-shot error.
 
     Args:
         runs: run folders of comparisons, of the same images and episodes.
         images: of the training classes, that UDR encodes.
-        votes: of ModelCentrality, for each latent that carries information, 16 of them at most.
+        votes: of ModelCentrality, for each latent that carries information, 16 of them at most;
+            480 over all encoders, 5 to 20 with each, if not given.
         seed: of all that is drawn.
-        output: folder to write to; select in the first run folder if not given.
+        output: folder to write to; select in the first run folder if not given. Scores that are
+            there are not computed again.
     """
 
     runs: list[Path]
     images: int = 1000
-    votes: int = 20
+    votes: int | None = None
     seed: int = 0
-    output: Path | None = None
 
     def __post_init__(self) -> None:
+        self.check_workers()
         if not self.runs:
             raise InputError("runs: name at least one run folder")
         if len({run.resolve() for run in self.runs}) < len(self.runs):
             raise InputError("runs: a run folder is named twice")
         for key, least in (("images", 10), ("votes", 3), ("seed", 0)):
-            if getattr(self, key) < least:
-                raise InputError(f"{key}: expected at least {least}, got {getattr(self, key)}")
+            value = getattr(self, key)
+            if value is not None and value < least:
+                raise InputError(f"{key}: expected at least {least}, got {value}")
+
+    @property
+    def folder(self) -> Path:
+        """Where to write to."""
+        return self.output or self.runs[0] / "select"
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -61,27 +73,49 @@ def main(arguments: Sequence[str]) -> None:
     given = ["--runs", json.dumps(named)] if named else []
     command = parse(SelectCommand, [*given, *arguments[len(named) :]], "fewshot select")
     device = choose_device(command.device)
+    executor = command.executor_of(partial(select_plan, command, device), device)
     studies = [_read(run, command) for run in command.runs]
-    found = find_candidates(studies)
-    splits, arms = studies[0][0].splits, studies[0][0].arms
-    selection = select(
-        tuple(map(str, command.runs)),
-        found,
+    study = _prepared(command, studies, device, executor)
+    facts = {
+        "study": studies[0][0].config.study,
+        "dataset": describe(studies[0][0].config.dataset),
+        **provenance(command, device),
+    }
+    with only_one(command.folder):
+        selection = study.run(list(map(str, command.runs)), facts)
+        write_selection(selection, command.folder)
+    print(f"\n{shown(selection)}")
+    print(f"\n{time.perf_counter() - start:.0f} s; tables and figures in {command.folder}")
+
+
+def select_plan(command: SelectCommand, device: str) -> Cells:
+    """The planned cells of a selection, made anew in a worker."""
+    study = _prepared(command, [_read(run, command) for run in command.runs], device)
+    study.plan()
+    return study.cells
+
+
+Read = tuple[Study, StudyResult, Counts]
+
+
+def _prepared(
+    command: SelectCommand, studies: Sequence[Read], device: str, executor: Executor | None = None
+) -> SelectStudy:
+    splits = studies[0][0].splits
+    return SelectStudy(
+        find_candidates(studies, command.seed),
         splits.train,
         splits.test,
-        arms.untrained(ArmConfig(encoder="random"), command.seed),
+        command.folder,
         seed=command.seed,
         n_images=command.images,
         votes=command.votes,
         device=device,
+        executor=executor,
     )
-    output = command.output or command.runs[0] / "select"
-    write_selection(selection, output)
-    print(f"\n{shown(selection)}")
-    print(f"\n{time.perf_counter() - start:.0f} s; select.html, tables and figure in {output}")
 
 
-def _read(run: Path, command: SelectCommand) -> tuple[Study, StudyResult, Counts]:
+def _read(run: Path, command: SelectCommand) -> Read:
     if not run.is_dir():
         raise InputError(f"runs: {run}: no such run folder")
     file = run / StudyResult.file_name

@@ -16,6 +16,7 @@ PACKAGES = (
     "guided.backbones",
     "guided.guidance",
     "guided.likelihoods",
+    "guided.training.encoders",
     "fewshot.data",
     "fewshot.learners",
     "fewshot.tasks",

@@ -4,11 +4,29 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from guided.errors import InputError
+
+
+class Renderer(Protocol):
+    """Makes images of any combination of the values of factors."""
+
+    @property
+    def n_values(self) -> Mapping[str, int]:
+        """Factor -> number of its values."""
+        ...
+
+    def __call__(self, numbers: Tensor) -> Tensor:
+        """Images uint8 ``[n, C, H, W]``.
+
+        Args:
+            numbers: of the factors' values, from 0, int64 ``[n, k]``.
+        """
+        ...
 
 
 @dataclass(frozen=True)
@@ -23,6 +41,7 @@ class ImageBank:
         attributes: name -> int64 ``[N]``, categorical annotations (alphabet, drawer …).
         factors: name -> float or integer ``[N]``, ground truth of generated images.
         turned: True if classes are turned copies of each other, and so no independent sample.
+        renderer: makes further images of the same factors; None where there is none.
 
     Raises:
         InputError: shapes or dtypes are wrong, or a label is out of range.
@@ -34,6 +53,7 @@ class ImageBank:
     attributes: Mapping[str, Tensor] = field(default_factory=dict)
     factors: Mapping[str, Tensor] = field(default_factory=dict)
     turned: bool = False
+    renderer: Renderer | None = None
 
     def __post_init__(self) -> None:
         if self.images.dtype != torch.uint8 or self.images.ndim != 4:

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from fewshot.config import describe
 from fewshot.data.dataset import Splits
 from fewshot.data.labels import labelled
@@ -17,7 +19,15 @@ from guided.decoder import Decoder
 from guided.encoder import Encoder, digest
 from guided.guided_vae import GuidedVAE
 from guided.training.config import PretrainConfig
+from guided.training.data import LabelledImages
+from guided.training.encoders.base import (
+    EncoderTraining,
+    TrainingContext,
+    build_encoder,
+    train_encoder,
+)
 from guided.training.pretrain import build_model, pretrain
+from guided.training.state import Score
 
 
 class Arms:
@@ -62,19 +72,29 @@ class Arms:
         )
 
     def _pretrain_config(self, arm: ArmConfig) -> PretrainConfig:
-        return dataclasses.replace(self._shared_config(arm), guidance=arm.guidance, elbo=arm.elbo)
+        return dataclasses.replace(
+            self._shared_config(arm),
+            guidance=arm.guidance,
+            elbo=arm.elbo,
+            autoencoder=arm.autoencoder,
+        )
 
     def untrained(self, arm: ArmConfig, seed: int) -> Encoder:
-        """The arm's encoder before pretraining: random weights, pixels, or a file's."""
+        """The arm's encoder before its training: random weights, pixels, or a file's."""
         if arm.encoder == "pixels":
             return Encoder(Pixels(self.splits.train.image_shape), None).eval()
         if arm.checkpoint:
             return load_checkpoint(arm.checkpoint_file(seed), self.splits.train.image_shape)
+        if arm.training:
+            return build_encoder(arm.training, self._images(arm, seed), seed)
         return self._model(arm, seed).vae.encoder.eval()
 
+    def _images(self, arm: ArmConfig, seed: int) -> LabelledImages:
+        """The training images with the labels that the arm may use."""
+        return labelled(self.splits.train, arm.labelled, seed)
+
     def _model(self, arm: ArmConfig, seed: int) -> GuidedVAE:
-        images = labelled(self.splits.train, arm.labelled, seed)
-        return build_model(self._pretrain_config(arm), images, seed)
+        return build_model(self._pretrain_config(arm), self._images(arm, seed), seed)
 
     def cell(self, name: str, arm: ArmConfig, seed: int) -> Cell:
         """The cell that holds the arm's encoder, planned."""
@@ -84,6 +104,8 @@ class Arms:
             history: list[dict[str, float]] = []
             if arm.encoder == "pretrained":
                 encoder, history = self._pretrain(name, arm, seed, cell)
+            elif arm.training:
+                encoder, history = self._train(name, arm, arm.training, seed, cell)
             else:
                 encoder = self.untrained(arm, seed)
             encoder.save(cell.encoder_file, **depends)
@@ -101,27 +123,36 @@ class Arms:
 
     def _describe(self, arm: ArmConfig) -> dict[str, Any]:
         """All that the arm's cells depend on besides their seed."""
-        pretrained = arm.encoder == "pretrained"
+        pretrained, training = arm.encoder == "pretrained", arm.training
+        selects = pretrained or (training is not None and training.selects)
         of_this_study = arm.encoder in ("pretrained", "random")
         depends = self.foundation | {
             "cell": "encoder",
             "encoder": arm.encoder,
             "guidance": describe(arm.guidance),
             "pretrain": describe(self._shared_config(arm)) if of_this_study else None,
-            "selection": self._selection(arm) if pretrained else None,
+            "selection": self._selection(arm) if selects else None,
         }
+        if training:
+            depends["training"] = describe(training)
         if not arm.elbo:
             depends["elbo"] = False
-        if arm.labelled < 1 and pretrained and self._model(arm, seed=0).attributes:
+        if arm.autoencoder:
+            depends["autoencoder"] = True
+        if arm.labelled < 1 and self._reads_labels(arm):
             depends["labelled"] = arm.labelled
         return depends
+
+    def _reads_labels(self, arm: ArmConfig) -> bool:
+        if arm.training:
+            return bool(arm.training.labels)
+        return arm.encoder == "pretrained" and bool(self._model(arm, seed=0).attributes)
 
     def _pretrain(
         self, name: str, arm: ArmConfig, seed: int, cell: Cell
     ) -> tuple[Encoder, list[dict[str, float]]]:
-        by_error = self.config.select_by == "few_shot_error"
         trained = pretrain(
-            labelled(self.splits.train, arm.labelled, seed),
+            self._images(arm, seed),
             self.splits.validation,
             self._pretrain_config(arm),
             seed=seed,
@@ -130,17 +161,42 @@ class Arms:
             state_file=cell.state_file,
             log_folder=self.output / "tensorboard" / cell.name,
             picture_folder=cell.folder,
-            score=(lambda e: self._validation_error(e, arm.latents[0])) if by_error else None,
+            score=self._score(arm),
             description=f"pretrain {name}, seed {seed}",
         )
-        progress = trained.progress
+        progress, by = trained.progress, self.config.select_by
+        score = "reconstruction" if arm.autoencoder and by == "negative_elbo" else by
         self.say(
             f"{name}, seed {seed}: {progress.step} steps, kept step {progress.best_step} "
-            f"({self.config.select_by} {progress.best_score:.2f} on the validation classes)"
+            f"({score} {progress.best_score:.2f} on the validation classes)"
         )
         if arm.elbo:
             Decoder.from_vae(trained.vae).save(cell.decoder_file)
         return trained.encoder, progress.history
+
+    def _train(
+        self, name: str, arm: ArmConfig, training: EncoderTraining, seed: int, cell: Cell
+    ) -> tuple[Encoder, list[dict[str, float]]]:
+        context = TrainingContext(
+            seed=seed,
+            device=torch.device(self.device),
+            precision=self.config.precision,
+            state_file=cell.state_file,
+            log_folder=self.output / "tensorboard" / cell.name,
+            picture_folder=cell.folder,
+            score=self._score(arm) if training.selects else None,
+            description=f"train {name}, seed {seed}",
+        )
+        images, validation = self._images(arm, seed), self.splits.validation
+        trained = train_encoder(training, images, validation, context)
+        self.say(f"{name}, seed {seed}: trained by {type(training).__name__}")
+        return trained.encoder, list(trained.history)
+
+    def _score(self, arm: ArmConfig) -> Score | None:
+        """Judges states of the arm's encoder; None: they are compared by their objective."""
+        if self.config.select_by == "negative_elbo":
+            return None
+        return lambda encoder: self._validation_error(encoder, arm.latents[0])
 
     def _selection(self, arm: ArmConfig) -> dict[str, Any]:
         if self.config.select_by == "negative_elbo":

@@ -9,6 +9,7 @@ from typing import Literal, Protocol
 from fewshot.config import made_by
 from fewshot.data.dataset import DatasetFactory
 from fewshot.episodes import Setting
+from fewshot.study.disentanglement.config import DisentanglementConfig
 from fewshot.study.learner_config import LearnerConfig
 from fewshot.study.published import Published
 from guided.augment import Augmentation
@@ -17,6 +18,7 @@ from guided.encoder import Encoder
 from guided.errors import InputError
 from guided.guidance.base import Guidance
 from guided.training.config import PretrainConfig
+from guided.training.encoders.base import EncoderTraining
 from guided.training.precision import Precision
 
 
@@ -26,33 +28,37 @@ class ArmConfig:
 
     Args:
         encoder: pretrained; random: the same network, untrained; pixels: no network; checkpoint:
-            read from a file.
+            read from a file; trained: by a ``training`` of its own.
         guidance: strategies that shape a pretrained encoder's latents; none: a plain VAE.
-        labelled: share of the training classes whose labels guidance and meta-training may use;
-            pretraining sees all images. The classes depend on the seed, not on the arm.
+        labelled: share of the training classes whose labels guidance, a training and meta-training
+            may use; pretraining sees all images. The classes depend on the seed, not on the arm.
         baseline: the arms that it is paired with, if not the study's: a name, or several.
         latents: what the learners are fed, one after the other: all, a slice's name, features.
             The first one is what the arm's best state is chosen by.
         checkpoint: the file of an encoder that was trained elsewhere; ``{seed}`` in its path stands
             for the study's seed, without it one encoder serves all seeds.
         elbo: false: trained by its guidance alone, without the VAE's own terms.
+        autoencoder: true: trained by the reconstruction, without noise and KL, and its guidance.
         augmentation: of its pretraining, in place of the study's; null: the study's.
         steps: of its pretraining, in place of the study's; null: the study's.
         backbone: of its network, in place of that of the study's ``pretrain``; null: that one.
+        training: of a trained encoder: a class and its settings, e.g. PixelPCA.
         group: a name shared by arms that differ only in ``labelled``: one line of a figure, one
             name in a table; null: the arm's own.
     """
 
-    encoder: Literal["pretrained", "random", "pixels", "checkpoint"] = "pretrained"
+    encoder: Literal["pretrained", "random", "pixels", "checkpoint", "trained"] = "pretrained"
     guidance: list[Guidance] = field(default_factory=list)
     labelled: float = 1.0
     baseline: str | list[str] | None = None
     latents: list[str] = field(default_factory=lambda: ["all"])
     checkpoint: Path | None = None
     elbo: bool = True
+    autoencoder: bool = False
     augmentation: Augmentation | None = None
     steps: int | None = None
     backbone: BackboneFactory | None = None
+    training: EncoderTraining | None = None
     group: str | None = None
 
     def check(self, key: str) -> None:
@@ -75,6 +81,13 @@ class ArmConfig:
             raise InputError(
                 f"{key}.elbo: without it the arm needs guidance, or nothing is trained"
             )
+        if self.autoencoder and self.encoder != "pretrained":
+            raise InputError(f"{key}.autoencoder: {kind} is not pretrained")
+        if self.autoencoder and not self.elbo:
+            raise InputError(f"{key}.autoencoder: decodes images; leave elbo true")
+        for name in ("augmentation", "steps", "backbone"):
+            if getattr(self, name) is not None and self.encoder == "trained":
+                raise InputError(f"{key}.{name}: {kind} is trained as its training says")
         for name in ("augmentation", "steps"):
             if getattr(self, name) is not None and self.encoder != "pretrained":
                 raise InputError(f"{key}.{name}: {kind} is not trained here")
@@ -86,6 +99,15 @@ class ArmConfig:
             raise InputError(f"{key}.checkpoint: missing; name the encoder's file")
         if self.checkpoint is not None and self.encoder != "checkpoint":
             raise InputError(f"{key}.checkpoint: {kind} is not read from a file")
+        if self.training is None and self.encoder == "trained":
+            raise InputError(f"{key}.training: missing; name its class, e.g. PixelPCA")
+        if self.training is not None and self.encoder != "trained":
+            raise InputError(f"{key}.training: {kind} has none; set encoder to trained")
+
+    @property
+    def fixed(self) -> bool:
+        """True if the encoder has no weights that episodes could train."""
+        return self.encoder == "pixels" or (self.training is not None and self.training.fixed)
 
     def checkpoint_file(self, seed: int) -> Path:
         """The encoder's file for a seed."""
@@ -111,9 +133,7 @@ def load_checkpoint(file: Path, shape: ImageShape) -> Encoder:
 
 def is_meta_trained(arm: ArmConfig, learner: LearnerConfig) -> bool:
     """True if a learner is trained on an arm: there must be something to train."""
-    return learner.train is not None and (
-        arm.encoder != "pixels" or made_by(learner.learner).needs_training
-    )
+    return learner.train is not None and (not arm.fixed or made_by(learner.learner).needs_training)
 
 
 @dataclass(frozen=True)
@@ -132,7 +152,8 @@ class StudyConfig:
         baseline: the arm, or the arms, that the others are paired with; null: only arms that name
             their own are paired.
         select_by: which state of a pretraining is kept: lowest few-shot error on the validation
-            classes (first learner), or lowest negative ELBO on them.
+            classes (first learner), or lowest negative ELBO on them (of an autoencoder,
+            reconstruction error).
         selection_setting: shape of the selection episodes, by which states of a pretraining and
             settings of a learner are chosen; null: the first of ``settings``.
         selection_episodes: their number.
@@ -141,6 +162,9 @@ class StudyConfig:
             float32.
         threads: of each cell's computation on a CPU; cells are computed side by side instead.
         published: errors that others report for some of ``settings``, shown beside ours.
+        disentanglement: score every encoder's latents against the factors of the test images,
+            beside an untrained network and the factors themselves, as ``random`` and ``truth``;
+            null: do not.
     """
 
     study: str
@@ -159,6 +183,7 @@ class StudyConfig:
     precision: Precision = "float32"
     threads: int = 1
     published: list[Published] = field(default_factory=list)
+    disentanglement: DisentanglementConfig | None = None
 
     def __post_init__(self) -> None:
         check_baselines(self.baseline, self.arms)
@@ -197,6 +222,8 @@ class StudyConfig:
             raise InputError("pretrain.guidance: belongs to the arms of a study")
         if not self.pretrain.elbo:
             raise InputError("pretrain.elbo: belongs to the arms of a study")
+        if self.pretrain.autoencoder:
+            raise InputError("pretrain.autoencoder: belongs to the arms of a study")
         for figures in self.published:
             figures.check(f"published.{figures.name}", labels)
         for name, least in (("episodes", 2), ("selection_episodes", 1), ("threads", 1)):
@@ -207,6 +234,12 @@ class StudyConfig:
                 raise InputError(
                     f"arms.{name}.elbo: a state without it cannot be chosen by select_by: "
                     "negative_elbo; use few_shot_error"
+                )
+
+        for name, kind in (("random", "random"), ("truth", None)):
+            if self.disentanglement and name in self.arms and self.arms[name].encoder != kind:
+                raise InputError(
+                    f"arms.{name}: with disentanglement, this name is that of a row of its own"
                 )
 
     def learners_of(self, arm: str) -> list[str]:

@@ -36,8 +36,11 @@ def budgets_figure(rows: Sequence[ResultRow]) -> "Figure | None":
 
     curves: dict[tuple[Any, ...], dict[str, list[ResultRow]]] = {}
     budgets: dict[str, set[int]] = {}
+    trained = {row.learner for row in rows if row.meta_trained}
     for row in sorted(rows, key=lambda row: row.train_episodes):
-        if row.encoder != "pixels":
+        # A learner that is trained on other arms, but not on this one, has no amount of training.
+        fixed = row.encoder == "pixels" or (row.learner in trained and not row.meta_trained)
+        if not fixed:
             panel = (ways_and_shots(row), row.labelled, row.learner_group)
             line = arm_label(row, row.arm_group)
             curves.setdefault(panel, {}).setdefault(line, []).append(row)
@@ -81,7 +84,7 @@ def learning_curves_figure(
     styles: Mapping[str, Style] | None = None,
     score: str = "score (lower is better)",
 ) -> "Figure | None":
-    """Validation score against steps for every pretrained arm; one thin line a seed.
+    """Validation score against steps for every arm that was validated; one thin line a seed.
 
     A marker is on the step whose state was kept.
 
@@ -95,13 +98,15 @@ def learning_curves_figure(
     if not curves:
         return None
     styles = styles or arm_styles(curve.arm for curve in curves)
-    with_elbo = any(curve.elbo for curve in curves)
+    with_elbo = any(curve.elbo and "negative_elbo" in curve.history[0] for curve in curves)
     figure = Figure(figsize=(8 if with_elbo else 4, 3.2), layout="constrained")
     figure.suptitle("on the validation classes; marker: the step that was kept", fontsize=10)
     panels = figure.subplots(1, 2 if with_elbo else 1, squeeze=False)[0]
     labels = {"score": score, "negative_elbo": "negative ELBO, nats per image"}
     for curve in curves:
-        for axes, key in zip(panels, labels if curve.elbo else ["score"], strict=False):
+        for axes, key in zip(panels, labels, strict=False):
+            if key not in curve.history[0] or (key == "negative_elbo" and not curve.elbo):
+                continue
             label = None if curve.arm in axes.get_legend_handles_labels()[1] else curve.arm
             _training(axes, curve, key, styles[curve.arm], label)
     for axes, name in zip(panels, labels.values(), strict=False):

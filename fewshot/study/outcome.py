@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from fewshot.learners.base import Learner
 from fewshot.study.cells import Cell, Cells, Seconds
 from fewshot.study.choices import Choice, lowest
-from fewshot.study.config import StudyConfig
+from fewshot.study.config import StudyConfig, partner_arms
+from fewshot.study.disentanglement.rows import TRUTH, ScoreRow, score_rows
 from fewshot.study.learner_config import LearnerConfig
 from fewshot.study.rows import Key, Measurement, WrongQueries
 from guided.encoder import Encoder
@@ -25,7 +26,8 @@ class LearningCurve:
 
     Attributes:
         arm, seed: of the encoder.
-        history: one dict a validation: ``step``, ``score``, ``negative_elbo``.
+        history: one dict a validation: ``step``, and ``score`` and ``negative_elbo`` if they were
+            measured.
         elbo: False if the encoder was trained without the ELBO, whose value then says nothing.
     """
 
@@ -37,7 +39,9 @@ class LearningCurve:
     @property
     def kept(self) -> int:
         """Position in ``history`` of the state that was kept: the lowest score, the first of
-        equal ones."""
+        equal ones; the last state without scores."""
+        if "score" not in self.history[0]:
+            return len(self.history) - 1
         return lowest([entry["score"] for entry in self.history])
 
 
@@ -124,6 +128,7 @@ class Outcome:
         tested: the cell that holds the numbers of wrong queries.
         answers: arm -> the cell that holds one test episode and the answers to it.
         diagnoses: (arm, seed) -> the cell that holds measurements of the encoder's latents.
+        scores: (arm, seed) -> the cell that holds scores of its latents against known factors.
         examples: the cell that holds episodes worth looking at, and all arms' answers to them.
     """
 
@@ -134,6 +139,7 @@ class Outcome:
     tested: dict[Key, Cell] = field(default_factory=dict)
     answers: dict[str, Cell] = field(default_factory=dict)
     diagnoses: dict[tuple[str, int], Cell] = field(default_factory=dict)
+    scores: dict[tuple[str, int], Cell] = field(default_factory=dict)
     examples: Cell | None = None
 
     @property
@@ -143,7 +149,7 @@ class Outcome:
 
     @property
     def curves(self) -> list[LearningCurve]:
-        """Of the encoders that were pretrained."""
+        """Of the encoders that were trained here, and validated."""
         found = [
             LearningCurve(name, seed, cell.facts["history"], self.config.arms[name].elbo)
             for (name, seed), cell in self.encoders.items()
@@ -158,6 +164,20 @@ class Outcome:
             for (name, seed), cell in self.diagnoses.items()
             for entry in cell.facts["measurements"]
         ]
+
+    @property
+    def disentanglement(self) -> list[ScoreRow]:
+        """Scores against ground-truth factors, in the order of the arms."""
+        arms = dict.fromkeys([*self.config.arms, *(name for name, _ in self.scores)])
+        found = {
+            name: [self.scores[name, seed].facts["scores"] for seed in self.config.seeds]
+            for name in arms
+            if (name, self.config.seeds[0]) in self.scores
+        }
+        usual, known = self.config.baseline, self.config.arms
+        own = {name: known[name].baseline if name in known else None for name in found}
+        partners = {name: partner_arms(name, own[name], usual) for name in found if name != TRUTH}
+        return score_rows(found, partners)
 
     @property
     def choices(self) -> list[Choice]:

@@ -84,12 +84,13 @@ def new_classes_table(rows: Sequence[ResultRow], learner: str) -> str:
 
 
 def headline_table(rows: Sequence[ResultRow], learner: str) -> str:
-    """One learner in the first setting: a line for each pretrained arm, a column for a partner."""
+    """One learner in the first setting: a line for each trained arm, a column for a partner."""
     shown = [
         row
         for row in rows
         if (row.learner, row.setting) == (learner, rows[0].setting)
-        and (row.encoder, row.latents) == ("pretrained", "all")
+        and row.encoder in ("pretrained", "trained")
+        and row.latents == "all"
     ]
     body = []
     for row in shown:
@@ -141,6 +142,17 @@ def widths_table(rows: Sequence[LatentsRow], published: Sequence[Published]) -> 
         errors = [cell for dim in dims for cell in (fixed(p.errors.get(str(dim))), *gap)]
         body.append([f"{p.name} ({p.source})", *errors, *[NONE] * len(dims)])
     return markdown([*head, *(f"FID, {dim}" for dim in dims)], body)
+
+
+def curve_table(rows: Sequence[LatentsRow], latent_dim: int) -> str:
+    """One line an arm: error and paired difference for each length of training."""
+    lines: dict[tuple[str, ...], dict[Any, Any]] = {}
+    for row in rows:
+        if row.latent_dim == latent_dim:
+            lines.setdefault((row.arm,), {})[row.steps] = row
+    lengths = [row.steps for row in next(iter(lines.values())).values()]
+    columns = {length: f"{length:,} steps" for length in lengths}
+    return markdown(*_grid(["arm"], lines, columns, 2))
 
 
 def measurements_table(measurements: Sequence[Measurement]) -> str:

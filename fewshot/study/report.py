@@ -54,6 +54,7 @@ def write_report(
         rows=tuple(score_episodes(rows, counts)),
         diagnostics=tuple(outcome.diagnostics),
         choices=tuple(outcome.choices),
+        disentanglement=tuple(outcome.disentanglement),
         published=tuple(config.published),
         seconds=outcome.seconds.total,
         seconds_reused=outcome.seconds.reused,

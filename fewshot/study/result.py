@@ -12,6 +12,7 @@ from fewshot.environment import hardware, versions
 from fewshot.predictions import data_frame
 from fewshot.study.choices import Choice, choices_table
 from fewshot.study.counts import Counts
+from fewshot.study.disentanglement.rows import ScoreRow, report_tables
 from fewshot.study.published import Published
 from fewshot.study.rows import Measurement, ResultRow, Row
 from fewshot.study.scores import score_episodes
@@ -35,6 +36,7 @@ class Result(Generic[R]):
         rows: one a condition.
         diagnostics: measurements of the encoders' latents.
         choices: settings of learners that were chosen on the validation classes.
+        disentanglement: scores of the encoders' latents against ground-truth factors.
         published: errors that others report.
         seconds: of computing, each cell counted once, earlier runs included.
         seconds_reused: the part of them that earlier runs spent.
@@ -50,6 +52,7 @@ class Result(Generic[R]):
     rows: tuple[R, ...]
     diagnostics: tuple[Measurement, ...] = ()
     choices: tuple[Choice, ...] = ()
+    disentanglement: tuple[ScoreRow, ...] = ()
     published: tuple[Published, ...] = ()
     seconds: float = 0.0
     seconds_reused: float = 0.0
@@ -63,11 +66,16 @@ class Result(Generic[R]):
             "rows": [row.to_json() for row in self.rows],
             "diagnostics": [entry.to_json() for entry in self.diagnostics],
             **({"choices": [c.to_json() for c in self.choices]} if self.choices else {}),
+            **self._scores(),
             "published": [figures.to_json() for figures in self.published],
             "seconds": self.seconds,
             "seconds_reused": self.seconds_reused,
             **self.facts,
         }
+
+    def _scores(self) -> dict[str, Any]:
+        rows = [row.to_json() for row in self.disentanglement]
+        return {"disentanglement": rows} if rows else {}
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any], output: Path | None = None) -> Self:
@@ -78,6 +86,7 @@ class Result(Generic[R]):
             rows=tuple(cls.row_type.from_json(row) for row in values.pop("rows")),  # type: ignore[misc]
             diagnostics=tuple(map(Measurement.from_json, values.pop("diagnostics", ()))),
             choices=tuple(map(Choice.from_json, values.pop("choices", ()))),
+            disentanglement=tuple(map(ScoreRow.from_json, values.pop("disentanglement", ()))),
             published=tuple(map(Published.from_json, values.pop("published", ()))),
             seconds=values.pop("seconds"),
             seconds_reused=values.pop("seconds_reused", 0.0),
@@ -157,8 +166,9 @@ class StudyResult(Result[ResultRow]):
 
     @property
     def table(self) -> str:
-        """Errors, paired differences, and the errors that others report, as Markdown tables."""
-        return study_table(self.rows, self.published) + choices_table(self.choices)
+        """Errors, paired differences, published errors, choices and scores, as Markdown."""
+        tables = study_table(self.rows, self.published) + choices_table(self.choices)
+        return tables + report_tables(self.disentanglement)
 
     @property
     def verdicts(self) -> list[str]:

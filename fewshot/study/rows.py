@@ -108,7 +108,7 @@ class Row:
     Attributes:
         arm: name of the encoder.
         arm_group: name that it shares with arms that differ from it only in ``labelled``.
-        encoder: its kind: pretrained, random, pixels or checkpoint.
+        encoder: its kind: pretrained, random, pixels, checkpoint or trained.
         guidance: class names of the strategies that shaped it.
         seeds: one pretraining each.
         error: mean over seeds and test episodes (or images, or trials).
@@ -270,16 +270,18 @@ class LakeRow(LearnerRow):
 
 @dataclass(frozen=True, kw_only=True)
 class LatentsRow(Row):
-    """One line of a study of latents: an arm and its number of latents.
+    """One line of a study of latents: an arm, its number of latents and its steps of training.
 
     Attributes:
         latent_dim: number of latents.
+        steps: of training; None where the study has one length alone.
         images: test images of each seed.
         fid: Fréchet distance of samples, mean over seeds; None for untrained arms.
         fid_ci95_seeds: Student's t interval over seeds.
     """
 
     latent_dim: int
+    steps: int | None = None
     images: int
     fid: float | None
     fid_ci95_seeds: Interval | None
@@ -290,10 +292,21 @@ class LatentsRow(Row):
 
     @property
     def key(self) -> RowKey:
-        return self.arm, str(self.latent_dim)
+        return self.arm, *self._condition
 
     def key_of(self, pair: Pair) -> RowKey:
-        return pair.partner, str(self.latent_dim)
+        return pair.partner, *self._condition
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values by column; ``steps`` only where a study has several lengths."""
+        values = super().to_json()
+        if self.steps is None:
+            del values["steps"]
+        return values
+
+    @property
+    def _condition(self) -> RowKey:
+        return (str(self.latent_dim), *([] if self.steps is None else [str(self.steps)]))
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,8 @@ from fewshot.study.cells import Cell, Cells, foundation
 from fewshot.study.config import ArmConfig, StudyConfig, is_meta_trained
 from fewshot.study.counts import EpisodeList
 from fewshot.study.diagnostics import diagnose, excited_slices, measures_in_use
+from fewshot.study.disentanglement.cells import FactorScorer
+from fewshot.study.disentanglement.rows import RANDOM, TRUTH
 from fewshot.study.examiner import Examiner
 from fewshot.study.examples import plan_examples
 from fewshot.study.executors import Executor, Serial
@@ -72,6 +74,10 @@ class Study:
             shared["precision"] = config.precision
         self.arms = Arms(
             config, splits, self.examiner.judge, self.cells, output, shared, device, say
+        )
+        scores = config.disentanglement
+        self.scorer = (
+            FactorScorer(scores, splits.test, self.cells, shared, device) if scores else None
         )
         self._guidance = [own for arm in config.arms.values() for own in arm.guidance]
         # Attribute -> the latents that an arm excites for it.
@@ -167,9 +173,9 @@ class Study:
         for seed in self.config.seeds:
             for name in self.config.arms:
                 self._plan_arm(name, seed, planned, tests)
-        if tests:
-            return replace(planned, examples=self._examples(planned))
-        return planned
+            if tests and self.scorer:
+                self._plan_scores(self.scorer, seed, planned)
+        return replace(planned, examples=self._examples(planned)) if tests else planned
 
     def _examples(self, planned: Outcome) -> Cell:
         """The cell of the examples: of the lowest seed, and each arm's first latents and learner.
@@ -182,6 +188,17 @@ class Study:
                 first.setdefault(key.arm, key)
         subjects = {first[arm]: planned.learners[first[arm]] for arm in sorted(first)}
         return plan_examples(self.examiner, subjects, planned.tested)
+
+    def _plan_scores(self, scorer: FactorScorer, seed: int, planned: Outcome) -> None:
+        """Scores of the arms' latents, of a network before training, and of the factors."""
+        arms = {name: arm for name, arm in self.config.arms.items() if arm.encoder != "pixels"}
+        if not any(arm.encoder == "random" for arm in arms.values()):
+            arms[RANDOM] = ArmConfig(encoder="random")
+        for name, arm in arms.items():
+            encoder = self.arms.cell(name, arm, seed)
+            trained = arm.encoder != "random"
+            planned.scores[name, seed] = scorer.encoder(name, seed, encoder, trained)
+        planned.scores[TRUTH, seed] = scorer.truth(seed)
 
     def _plan_arm(self, name: str, seed: int, planned: Outcome, tests: bool) -> None:
         arm = self.config.arms[name]

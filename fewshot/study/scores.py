@@ -118,6 +118,8 @@ def question_of(config: StudyConfig, arm: ArmConfig, partner: ArmConfig) -> str 
     """The question that the difference between two encoders answers, as far as it has a name."""
     if arm.encoder != "pretrained" or partner.encoder != "pretrained" or not arm.guidance:
         return None
+    if arm.autoencoder != partner.autoencoder:
+        return None
     if arm.labelled != partner.labelled and (_labels(arm) or _labels(partner)):
         return None
     usual = config.pretrain.augmentation

@@ -1,6 +1,7 @@
 """Markdown tables and sentences of a run's report."""
 
 from collections.abc import Callable, Sequence
+from itertools import groupby
 from typing import Any
 
 from fewshot.study.published import Published
@@ -164,39 +165,50 @@ def latents_table(rows: Sequence[LatentsRow], published: Sequence[Published] = (
     Then their paired differences.
     """
     interval = interval_of(rows, "images")
+    by_width = sorted(rows, key=lambda row: row.latent_dim)
     lines: list[list[str]] = []
-    for latent_dim in dict.fromkeys(row.latent_dim for row in rows):
+    for latent_dim, of_width in groupby(by_width, key=lambda row: row.latent_dim):
         lines += [
             [
                 row.arm,
-                str(latent_dim),
+                *_width(row),
                 fixed(row.error),
                 span(row.error_ci95),
                 fixed(row.fid),
                 span(row.fid_ci95_seeds),
             ]
-            for row in rows
-            if row.latent_dim == latent_dim
+            for row in sorted(of_width, key=lambda row: row.steps or 0)
         ]
         lines += [
-            [f"{p.name}, {p.source}", str(latent_dim), fixed(p.errors.get(str(latent_dim)))]
-            + [NONE] * 3
+            [
+                f"{p.name}, {p.source}",
+                str(latent_dim),
+                *([NONE] * (len(_width(rows[0])) - 1)),
+                fixed(p.errors.get(str(latent_dim))),
+                *([NONE] * 3),
+            ]
             for p in sourced(published)
         ]
     differences = [
         [
             row.arm,
-            str(row.latent_dim),
+            *_width(row),
             pair.partner,
             marked(pair, 2),
             span(pair.ci95, sign="+"),
             fixed(pair.relative_reduction, 1),
         ]
-        for row in sorted(rows, key=lambda row: row.latent_dim)
+        for row in sorted(rows, key=lambda row: (row.latent_dim, row.steps or 0))
         for pair in row.pairs
     ]
-    table = markdown(["arm", "latents", "error %", interval, "FID", "95 % over seeds"], lines)
+    first = ["arm", "latents", "steps"][: 1 + len(_width(rows[0]))]
+    table = markdown([*first, "error %", interval, "FID", "95 % over seeds"], lines)
     if not differences:
         return table
-    head = ["arm", "latents", "minus", "difference", interval, "reduction %"]
+    head = [*first, "minus", "difference", interval, "reduction %"]
     return f"{table}\n{markdown(head, differences)}"
+
+
+def _width(row: LatentsRow) -> list[str]:
+    """Number of latents, and of steps if the study has several lengths of training."""
+    return [str(row.latent_dim), *([] if row.steps is None else [f"{row.steps:,}"])]

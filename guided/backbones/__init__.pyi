@@ -2,5 +2,6 @@ from .base import Backbone as Backbone, BackboneFactory as BackboneFactory, Imag
 from .conv4 import Conv4 as Conv4
 from .dense import Dense as Dense
 from .guided_vae_net import GuidedVAENet as GuidedVAENet
+from .linear import Linear as Linear
 from .pixels import Pixels as Pixels
 from .resnet12 import ResNet12 as ResNet12

@@ -36,23 +36,25 @@ def traversal_figures(model: GuidedVAE, images: Tensor) -> "dict[str, Figure]":
 
 
 def picture_figures(model: GuidedVAE, images: Tensor) -> "dict[str, Figure]":
-    """Traversals, reconstructions and samples of a model, by name.
+    """Traversals, reconstructions and, of a VAE, samples of a model, by name.
 
     Args:
         model: in evaluation mode.
         images: uint8 ``[N, C, H, W]``, held out; some are shown.
     """
-    return {
+    figures = {
         **traversal_figures(model, spaced(images, 256)),
         "reconstructions": reconstruction_figure(model.vae, spaced(images, 10)),
-        "samples": sheet_figure(Decoder.from_vae(model.vae).sample(100)),
     }
+    if not model.autoencoder:
+        figures["samples"] = sheet_figure(Decoder.from_vae(model.vae).sample(100))
+    return figures
 
 
 def log_pictures(
     log: RunLog, model: GuidedVAE, images: Tensor, step: int, folder: Path | None = None
 ) -> None:
-    """Write images, reconstructions, samples and traversals to a log.
+    """Write images, reconstructions, a VAE's samples, and traversals to a log.
 
     Args:
         log: the log.
@@ -65,7 +67,8 @@ def log_pictures(
     chosen = spaced(images, 16)
     log.images("inputs", chosen.float() / 255, step)
     log.images("reconstructions", reconstructed(model.vae, chosen), step, columns=len(chosen))
-    log.images("samples", Decoder.from_vae(model.vae).sample(64), step)
+    if not model.autoencoder:
+        log.images("samples", Decoder.from_vae(model.vae).sample(64), step)
     for name, figure in traversal_figures(model, spaced(images, 256)).items():
         log.figure(name, figure, step, file=folder and folder / f"{name}.png")
         if folder:

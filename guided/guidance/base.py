@@ -134,6 +134,11 @@ class GuidanceModule(nn.Module, ABC):
         """True if there are :meth:`decoded_losses`, which need a decoder that is trained."""
         return False
 
+    @property
+    def reads_variance(self) -> bool:
+        """True if a term reads the posterior's variance, which an autoencoder has none of."""
+        return False
+
     def decoded_losses(
         self, decode: Decode, posterior: Posterior, z: Tensor, generator: torch.Generator | None
     ) -> dict[str, Tensor]:

@@ -61,6 +61,10 @@ class CapacityModule(GuidanceModule):
     def weights(self) -> Mapping[str, float]:
         return {"capacity": self.settings.weight}
 
+    @property
+    def reads_variance(self) -> bool:
+        return True
+
     def start_step(self, number: int) -> None:
         self.nats = self.settings.at(number)
 

@@ -60,6 +60,10 @@ class DIPModule(GuidanceModule):
             "dip_diagonal": self.settings.diagonal,
         }
 
+    @property
+    def reads_variance(self) -> bool:
+        return self.settings.variant == "II"
+
     def losses(
         self, images: Tensor, posterior: Posterior, z: Tensor, targets: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:

@@ -64,6 +64,10 @@ class TotalCorrelationModule(GuidanceModule):
     def weights(self) -> Mapping[str, float]:
         return {"total_correlation": self.settings.weight}
 
+    @property
+    def reads_variance(self) -> bool:
+        return True
+
     def losses(
         self, images: Tensor, posterior: Posterior, z: Tensor, targets: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:

@@ -39,7 +39,8 @@ class TraversalContrast(Guidance):
             at least 2.
         start: the step from which the decoder is moved; until then the network alone learns.
         gap: least difference, when the decoder begins to be moved, of the latents that are not
-            shared, in standard deviations of the batch, >= 0; for large differences first.
+            shared, in standard deviations of the batch, >= 0. Large differences first: without a
+            gap the network learns several times more slowly.
         gap_steps: over which the gap falls to 0.
         width: channels of the network's first layers.
 
@@ -50,7 +51,7 @@ class TraversalContrast(Guidance):
     weight: float = 30.0
     latents: int | None = None
     start: int = 1000
-    gap: float = 0.0
+    gap: float = 2.0
     gap_steps: int = 1000
     width: int = 32
 

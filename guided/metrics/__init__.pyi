@@ -14,6 +14,7 @@ from .fixed_factor import (
     FixedFactorSampler as FixedFactorSampler,
     beta_vae_score as beta_vae_score,
     factor_vae_score as factor_vae_score,
+    made_with_fixed_factor as made_with_fixed_factor,
     rows_with_fixed_factor as rows_with_fixed_factor,
 )
 from .frechet import FrechetDistance as FrechetDistance

@@ -1,6 +1,6 @@
 """Agreement of several generative models on what their codes change: unsupervised selection."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +11,11 @@ from guided.errors import InputError
 from guided.metrics.factor_arrays import Floats
 from guided.metrics.fixed_factor import FixedFactorSampler, factor_vae_score
 
-OVERALL = 2048
-"""At most so many images for the spread of latents over all: 2 % of error, which no vote minds."""
+OVERALL = 512
+"""At most so many images for the spread of latents over all: 3 % of error, which no vote minds."""
+
+Encode = Callable[[Any], NDArray[np.floating]]
+"""Latents ``[n, d]`` of any model's images."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class GenerativeModel:
 
     codes: int
     decode: Callable[[Floats], Any]
-    encode: Callable[[Any], NDArray[np.floating]]
+    encode: Encode
 
 
 def model_centrality(
@@ -60,19 +63,36 @@ def model_centrality(
     n = len(models)
     agreement = np.eye(n)
     for i, model in enumerate(models):
-        drawn = _Images(model)
-        for j in range(n):
-            if i != j:
-                agreement[i, j] = factor_vae_score(
-                    drawn.seen_by(models[j]),
-                    model.codes,
-                    seed,
-                    votes=votes * model.codes,
-                    size=size,
-                    overall=min(votes * model.codes * size, OVERALL),
-                )
+        others = [j for j in range(n) if j != i]
+        agreement[i, others] = agreement_with(
+            model, [models[j].encode for j in others], seed, votes=votes, size=size
+        )
     both = (agreement + agreement.T) / 2
     return (both.sum(1) - 1) / (n - 1), agreement
+
+
+def agreement_with(
+    model: GenerativeModel, encoders: Iterable[Encode], seed: int = 0, *, votes: int, size: int = 32
+) -> list[float]:
+    """One row of A of :func:`model_centrality`: how well others find a model's codes again.
+
+    Args:
+        model: whose images all others see; of at least two codes.
+        encoders: of the others.
+        seed, votes, size: as for :func:`model_centrality`.
+
+    Returns:
+        0 … 1 for each encoder.
+    """
+    images = _Images(model)
+    total = votes * model.codes
+    overall = min(total * size, OVERALL)
+    return [
+        factor_vae_score(
+            images.seen_by(encode), model.codes, seed, votes=total, size=size, overall=overall
+        )
+        for encode in encoders
+    ]
 
 
 class _Images:
@@ -82,7 +102,7 @@ class _Images:
         self.model = model
         self._kept: dict[int | None, Any] = {}
 
-    def seen_by(self, other: GenerativeModel) -> FixedFactorSampler:
+    def seen_by(self, encode: Encode) -> FixedFactorSampler:
         def sample(
             factor: int | None, batches: int, size: int, rng: np.random.Generator
         ) -> NDArray[np.floating]:
@@ -91,7 +111,7 @@ class _Images:
                 codes[..., factor] = codes[:, :1, factor]
             if factor not in self._kept:
                 self._kept[factor] = self.model.decode(codes.reshape(-1, self.model.codes))
-            latents = np.asarray(other.encode(self._kept[factor]))
+            latents = np.asarray(encode(self._kept[factor]))
             return latents.reshape(batches, size, -1)
 
         return sample

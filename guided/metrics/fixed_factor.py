@@ -1,12 +1,13 @@
 """Disentanglement by batches in which one factor is fixed: the scores of β-VAE and FactorVAE."""
 
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from guided.errors import InputError
-from guided.metrics.factor_arrays import Discrete, Floats, as_categories, checked
+from guided.metrics.factor_arrays import Discrete, Floats, Integers, as_categories, checked
 from guided.metrics.probe import linear_probe_wrong
 
 BATCH = 64
@@ -66,6 +67,28 @@ def rows_with_fixed_factor(
         start = (np.cumsum(count) - count)[value]
         among = rng.integers(count[value][:, None], size=(batches, size))
         return codes[order[start[:, None] + among, factor]]
+
+    return sample
+
+
+def made_with_fixed_factor(
+    n_values: Sequence[int], codes_of: Callable[[Integers], NDArray[Any]]
+) -> FixedFactorSampler:
+    """A sampler for images that can be made: factors are independent, and their values equally
+    likely.
+
+    Args:
+        n_values: number of values of each factor, ``[k]``.
+        codes_of: codes ``[n, d]`` of the images with values number ``[n, k]``, from 0.
+    """
+
+    def sample(
+        factor: int | None, batches: int, size: int, rng: np.random.Generator
+    ) -> NDArray[np.floating]:
+        numbers = rng.integers(n_values, size=(batches, size, len(n_values)))
+        if factor is not None:
+            numbers[..., factor] = numbers[:, :1, factor]
+        return codes_of(numbers.reshape(batches * size, -1)).reshape(batches, size, -1)
 
     return sample
 

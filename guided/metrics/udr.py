@@ -1,14 +1,17 @@
 """Agreement of several models' latents on the same images: unsupervised model selection."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from guided.errors import InputError
-from guided.metrics.factor import correlations
 from guided.metrics.factor_arrays import Floats
+
+SWEEPS, PRECISION = 1000, 1e-6
+"""Of coordinate descent: at most so many passes, or until no coefficient moves by more."""
 
 
 def udr_scores(
@@ -43,18 +46,47 @@ def udr_scores(
     Raises:
         InputError: fewer than two models, or arrays that do not fit.
     """
-    live = _live(latents, kl, least_kl)
-    pairs = np.zeros((len(live), len(live)))
-    for i, own in enumerate(live):
-        for j, partner in enumerate(live):
-            if i != j and own.shape[1] and partner.shape[1]:
-                if relation == "lasso":
-                    related = _lasso(partner, own, alpha)
-                else:
-                    related = np.abs(correlations(partner, own, ranks=True))
-                pairs[i, j] = (_matched(related) + _matched(related.T)) / 2
-    others = ~np.eye(len(live), dtype=bool)
+    pairs = udr_pairs(latents, kl, relation=relation, alpha=alpha, least_kl=least_kl)
+    others = ~np.eye(len(pairs), dtype=bool)
     return np.array([np.median(row[mask]) for row, mask in zip(pairs, others, strict=True)])
+
+
+def udr_pairs(
+    latents: Sequence[NDArray[Any]],
+    kl: Sequence[NDArray[Any]] | None = None,
+    *,
+    relation: Literal["lasso", "spearman"] = "lasso",
+    alpha: float = 0.1,
+    least_kl: float = 0.01,
+) -> Floats:
+    """The score of each pair of models, of which :func:`udr_scores` takes the median.
+
+    Args:
+        latents, kl, relation, alpha, least_kl: as for :func:`udr_scores`.
+
+    Returns:
+        ``[models, models]``, each row a model with its partners; 0 on the diagonal and where a
+        model has no latent.
+
+    Raises:
+        InputError: as for :func:`udr_scores`.
+    """
+    live = _live(latents, kl, least_kl)
+    ends = np.cumsum([0, *(codes.shape[1] for codes in live)])
+    places = [slice(start, stop) for start, stop in pairwise(ends)]
+    together = np.hstack(live)
+    if relation == "spearman":
+        together = _standardised(_ranks(together))
+    # All that either relation needs: each latent with each, of whichever models.
+    gram = together.T @ together / len(together)
+    pairs = np.zeros((len(live), len(live)))
+    for j, partner in enumerate(places):
+        strengths = gram[partner] if relation == "spearman" else _lasso(gram, partner, alpha)
+        for i, own in enumerate(places):
+            related = np.abs(strengths[:, own])
+            if i != j and related.size:
+                pairs[i, j] = (_matched(related) + _matched(related.T)) / 2
+    return pairs
 
 
 def _live(
@@ -70,16 +102,40 @@ def _live(
         alive = np.ptp(codes, axis=0) > 0
         if kl is not None:
             alive &= np.asarray(kl[i]) > least_kl
-        kept = np.asarray(codes, np.float64)[:, alive]
-        found.append((kept - kept.mean(0)) / kept.std(0))
+        found.append(_standardised(np.asarray(codes, np.float64)[:, alive]))
     return found
 
 
-def _lasso(partner: Floats, own: Floats, alpha: float) -> Floats:
-    """``[d of partner, d of own]``."""
-    from sklearn.linear_model import Lasso
+def _standardised(codes: Floats) -> Floats:
+    return (codes - codes.mean(0)) / codes.std(0)
 
-    return np.abs(np.atleast_2d(Lasso(alpha=alpha).fit(partner, own).coef_)).T
+
+def _ranks(codes: Floats) -> Floats:
+    from scipy.stats import rankdata
+
+    ranks: Floats = rankdata(codes, axis=0) if codes.size else codes
+    return ranks
+
+
+def _lasso(gram: Floats, partner: slice, alpha: float) -> Floats:
+    """Coefficients of all latents' regressions on a partner's, ``[d of partner, all]``.
+
+    By coordinate descent (Friedman et al. 2010, Journal of Statistical Software 33, 1-22) on the
+    products of latents alone, all regressions at once: the minimum of ``||y - x w||² / 2n +
+    alpha |w|``, as scikit-learn's ``Lasso`` has it.
+    """
+    of_partner, targets = gram[partner, partner], gram[partner]
+    found = np.zeros_like(targets)
+    for _ in range(SWEEPS):
+        moved = 0.0
+        for c, products in enumerate(of_partner):
+            rest = targets[c] - products @ found + found[c]
+            new = np.sign(rest) * np.maximum(np.abs(rest) - alpha, 0)
+            moved = max(moved, float(np.abs(new - found[c]).max()))
+            found[c] = new
+        if moved < PRECISION:
+            break
+    return found
 
 
 def _matched(related: Floats) -> float:

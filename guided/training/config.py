@@ -25,6 +25,8 @@ class PretrainConfig:
             reserve slices.
         augmentation: random deformations of the training images; guidance may read the amounts.
         elbo: minimise the negative ELBO; false: the guidance's terms alone.
+        autoencoder: minimise the reconstruction term at the posterior mean alone, without noise and
+            KL, whose weights then have no effect; guidance is added as usual.
         kl_weight: β; 1 is the ELBO.
         kl_warmup: steps over which the KL weight rises linearly from 0.
         steps: optimizer steps.
@@ -59,6 +61,7 @@ class PretrainConfig:
     log_every: int = 50
     shuffle: bool = True
     elbo: bool = True
+    autoencoder: bool = False
 
     def __post_init__(self) -> None:
         positive = ("latent_dim", "steps", "validate_every", "log_every")
@@ -70,6 +73,8 @@ class PretrainConfig:
         for name in ("learning_rate", "adversary_learning_rate"):
             if not getattr(self, name) > 0:
                 raise InputError(f"{name}: expected > 0, got {getattr(self, name)}")
+        if self.autoencoder and not self.elbo:
+            raise InputError("autoencoder: decodes images; leave elbo true")
 
 
 C = TypeVar("C")

@@ -62,6 +62,7 @@ def build_model(config: PretrainConfig, images: Images, seed: int) -> GuidedVAE:
             known=config.augmentation.known,
             n_images=len(data.images),
             elbo=config.elbo,
+            autoencoder=config.autoencoder,
         )
 
 
@@ -95,7 +96,8 @@ def pretrain(
             continues from it.
         log_folder: receives TensorBoard curves and pictures.
         picture_folder: receives traversals and augmented images as PNG files.
-        score: judges an encoder, lower is better; the held-out negative ELBO if not given.
+        score: judges an encoder, lower is better; the held-out negative ELBO, or an
+            autoencoder's reconstruction error, if not given.
         description: the progress bar's.
         settings: fields of :class:`PretrainConfig` that replace those of ``config``.
 
@@ -223,7 +225,7 @@ class _Judge:
         values: dict[str, float] = {}
         if self.images:
             values = negative_elbo(self.model, self.images.images, self.seed)
-            values["score"] = values["negative_elbo"]
+            values["score"] = values.get("negative_elbo", values["reconstruction"])
         if self.score:
             values["score"] = self.score(self.model.vae.encoder)
         return values
@@ -235,6 +237,8 @@ def negative_elbo(
 ) -> dict[str, float]:
     """Held-out reconstruction error, KL and their sum, nats per image, with one draw per image.
 
+    Of an autoencoder, which has neither draws nor KL, the reconstruction error alone.
+
     Args:
         model: in any mode; it is put into evaluation mode. Guidance takes no part.
         images: uint8 ``[N, C, H, W]``.
@@ -244,11 +248,12 @@ def negative_elbo(
     model.eval()
     vae = model.vae
     noise = generator(seed, "validation", device=images.device)
-    sums: dict[str, float] = {"reconstruction": 0.0, "kl": 0.0}
+    sums: dict[str, float] = {}
     for chunk in images.split(batch_size):
         batch = vae.encoder.normalised(chunk)
         posterior = vae.posterior(batch)
-        for name, term in vae.losses(batch, posterior, posterior.sample(noise)).items():
-            sums[name] += float(term) * len(chunk)
+        terms = model.own_losses(batch, posterior, model.code(posterior, noise))
+        for name, term in terms.items():
+            sums[name] = sums.get(name, 0.0) + float(term) * len(chunk)
     means = {name: total / len(images) for name, total in sums.items()}
-    return {**means, "negative_elbo": means["reconstruction"] + means["kl"]}
+    return means if model.autoencoder else {**means, "negative_elbo": sum(means.values())}

@@ -46,7 +46,8 @@ class Step:
         weights = {**self.objective.weights, **(self.alone.weights if self.alone else {})}
         weighted = {name: weights[name] * term for name, term in terms.items() if name in weights}
         log.scalars("loss_weighted", {**weighted, "total": sum(weighted.values())}, step)
-        log.histogram("kl_per_latent", self.objective.posterior.kl().mean(0).detach(), step)
+        if not model.autoencoder:
+            log.histogram("kl_per_latent", self.objective.posterior.kl().mean(0).detach(), step)
         for strategy in model.strategies:
             found = strategy.measurements(self.objective.posterior, self.targets)
             log.scalars("guidance", found, step)

@@ -72,6 +72,8 @@ IMPOSSIBLE = [
     ("learners.prototypical.train", {"steps": 0}, "prototypical.train.steps: expected at least 1"),
     ("arms.vae.augmentation", {"views": 0}, "arms.vae.augmentation.views: expected at least 1"),
     ("pretrain.guidance", ["DeformablePCA"], "pretrain.guidance:"),
+    ("arms.random.autoencoder", True, "arms.random.autoencoder: a random encoder is not pretr"),
+    ("pretrain.autoencoder", True, "pretrain.autoencoder: belongs to the arms of a study"),
     ("arms.guided.encoder", "pixels", "arms.guided.guidance: a pixels encoder cannot be guided"),
     ("arms.vae.latents", [], "arms.vae.latents: at least one"),
     ("dataset.init_args.size", 1, "Glyphs.size: expected at"),

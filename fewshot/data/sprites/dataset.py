@@ -2,24 +2,26 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor
 
-from fewshot.data.bank import ImageBank
+from fewshot.data.bank import ImageBank, Renderer
 from fewshot.data.dataset import SPLITS, Dataset, Listing, SplitName, Splits
 from fewshot.data.io.cache import cached_bank, pixel_array
 from fewshot.data.roots import Roots
 from fewshot.data.sprites.factors import (
     CLASS_NAMES,
     FACTORS,
+    LEVELS,
     N_CLASSES,
     N_SPRITES,
     SpriteFactors,
     class_parts,
     grid_factors,
+    sprite_factors,
 )
 from fewshot.data.sprites.render import render
 from guided.errors import InputError
@@ -105,6 +107,7 @@ class SpriteDataset(Dataset):
             "seed": self.seed,
         }
         bank = cached_bank(self.name, {**settings, **self._source()}, self._build)
+        bank = replace(bank, renderer=self._renderer())
         if self.split == "classes":
             parts = class_parts(self.seed)
             return Splits(*(bank.classes((parts == k).nonzero().squeeze(1)) for k in range(3)))
@@ -124,6 +127,10 @@ class SpriteDataset(Dataset):
         Raises:
             InputError: files are missing.
         """
+
+    def _renderer(self) -> Renderer | None:
+        """What makes further images, if anything does."""
+        return None
 
     @abstractmethod
     def _factors(self) -> SpriteFactors:
@@ -172,6 +179,24 @@ def _fifths(n: int) -> list[int]:
     return [n - 2 * (n // 5), n // 5, n // 5]
 
 
+@dataclass(frozen=True)
+class SpriteRenderer:
+    """Makes images of sprites; see :class:`.Renderer`.
+
+    Args:
+        size: height and width in pixels.
+    """
+
+    size: int
+
+    @property
+    def n_values(self) -> Mapping[str, int]:
+        return dict(zip(FACTORS, LEVELS, strict=True))
+
+    def __call__(self, numbers: Tensor) -> Tensor:
+        return render(sprite_factors(numbers).values, self.size)
+
+
 class Sprites(SpriteDataset):
     """dSprites' factors, rendered here: a square, an ellipse or a heart, 255 on 0.
 
@@ -195,6 +220,9 @@ class Sprites(SpriteDataset):
 
     def _source(self) -> Mapping[str, Any]:
         return {"renderer": RENDERER}
+
+    def _renderer(self) -> Renderer:
+        return SpriteRenderer(self.size)
 
     def _factors(self) -> SpriteFactors:
         return grid_factors()

@@ -73,7 +73,11 @@ def grid_factors() -> SpriteFactors:
 
     Differs from dSprites: there they are 360/39° apart, so that the first and the last look alike.
     """
-    levels = torch.stack(torch.unravel_index(torch.arange(N_SPRITES), LEVELS), 1)
+    return sprite_factors(torch.stack(torch.unravel_index(torch.arange(N_SPRITES), LEVELS), 1))
+
+
+def sprite_factors(levels: Tensor) -> SpriteFactors:
+    """The sprites of these levels, int64 ``[N, 5]``, with the values of :func:`grid_factors`."""
     values = levels.double()
     values[:, 1] = torch.tensor(SCALES, dtype=torch.float64)[levels[:, 1]]
     values[:, 2] *= 2 * math.pi / LEVELS[2]

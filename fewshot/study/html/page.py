@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from fewshot.study.choices import choices_table
 from fewshot.study.colours import Style, arm_styles
+from fewshot.study.disentanglement.rows import report_tables
 from fewshot.study.html.content import Content
 from fewshot.study.html.episodes import Examples, examples
 from fewshot.study.html.markdown import Block, blocks
@@ -57,6 +58,7 @@ class Run:
     published: Sequence[tuple[str, str, Sequence[tuple[str, float]]]]
     plots: Sequence[tuple[str, Forest, Forest | None]]
     curves: Sequence[Curves]
+    scores: Sequence[Block]
     measures: Sequence[Measure]
     galleries: Sequence[Gallery]
     examples: Examples | None
@@ -107,6 +109,7 @@ def _run(content: Content, styles: Mapping[str, Style], path: Path, n_runs: int)
             for name, own in rows.items()
         ],
         curves=_curves(content, styles),
+        scores=list(blocks(report_tables(content.result.disentanglement))),
         measures=measures(content.result.diagnostics),
         galleries=galleries(content, n_runs),
         examples=examples(content),

@@ -1,6 +1,7 @@
 """The configuration of a study of latents, and the checks that need no data."""
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Literal
 
 from fewshot.data.dataset import DatasetFactory
@@ -46,6 +47,8 @@ class ProbeStudyConfig:
         latent_dims: how many latents.
         pretrain: how every pretrained arm is trained; ``guidance`` is the arm's own,
             ``latent_dim`` is each of ``latent_dims``.
+        steps: lengths of training, each measured; a longer training continues a shorter one. Each
+            but the last must end at a validation. Empty: that of ``pretrain`` alone.
         seeds: one pretraining each.
         baseline: the arm, or the arms, that the others are paired with; null: only arms that name
             their own are paired.
@@ -60,6 +63,7 @@ class ProbeStudyConfig:
     arms: dict[str, ProbeArm]
     latent_dims: list[int] = field(default_factory=lambda: [16, 32, 64])
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
+    steps: list[int] = field(default_factory=list)
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
     baseline: str | list[str] | None = "vae"
     features: ClassifierConfig = field(default_factory=ClassifierConfig)
@@ -79,12 +83,39 @@ class ProbeStudyConfig:
         for name, least in (("samples", 2), ("threads", 1)):
             if getattr(self, name) < least:
                 raise InputError(f"{name}: expected at least {least}, got {getattr(self, name)}")
+        if self.steps:
+            self._check_steps()
         if self.pretrain.guidance:
             raise InputError("pretrain.guidance: belongs to the arms of a study")
+        if self.pretrain.autoencoder:
+            raise InputError("pretrain.autoencoder: no prior to draw the samples from; use compare")
         if self.pretrain.latent_dim != PretrainConfig.latent_dim:
             raise InputError("pretrain.latent_dim: a study has latent_dims instead")
         for figures in self.published:
             figures.check(f"published.{figures.name}", [str(dim) for dim in self.latent_dims])
+
+    def _check_steps(self) -> None:
+        steps, every = self.steps, self.pretrain.validate_every
+        if min(steps) < 1 or any(a >= b for a, b in pairwise(steps)):
+            raise InputError(f"steps: expected ascending numbers of at least 1, got {steps}")
+        for length in steps[:-1]:
+            if length % every:
+                raise InputError(
+                    f"steps: {length} is no multiple of pretrain.validate_every ({every}), where "
+                    "the state is kept that a longer training continues"
+                )
+        if self.pretrain.schedule != "constant":
+            raise InputError(
+                "steps: a longer training continues a shorter one only with pretrain.schedule: "
+                f"constant, got {self.pretrain.schedule}"
+            )
+        if self.pretrain.patience:
+            raise InputError("steps: needs pretrain.patience 0; trainings must not end before")
+
+    @property
+    def lengths(self) -> tuple[int | None, ...]:
+        """Steps of the trainings of an encoder; None: those of ``pretrain``."""
+        return tuple(self.steps) or (None,)
 
     def partners_of(self, arm: str) -> list[str]:
         """The arms that an arm is paired with; none for a baseline."""

@@ -1,17 +1,18 @@
 """The report of a study of latents: rows, a table and a figure."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
+from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fewshot.statistics import t_interval
 from fewshot.study.cells import Seconds
-from fewshot.study.colours import Style, arm_styles
+from fewshot.study.colours import DASHES, Style, arm_styles
 from fewshot.study.counts import Counts
 from fewshot.study.html.plain import write_plain
 from fewshot.study.latents.config import ProbeStudyConfig
@@ -27,8 +28,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Key = tuple[str, int]
-"""(arm, latent_dim): the subject of a row."""
+
+class Key(NamedTuple):
+    """The subject of a row: an arm, its latents, and its steps of training if there are several."""
+
+    arm: str
+    latent_dim: int
+    steps: int | None = None
 
 
 @dataclass(frozen=True)
@@ -51,7 +57,12 @@ class Probed:
     @property
     def counts(self) -> Counts:
         """1 for each wrong answer, by the rows' keys."""
-        return Counts({(arm, str(dim)): w.astype(np.uint8) for (arm, dim), w in self.wrong.items()})
+        return Counts(
+            {
+                tuple(str(part) for part in key if part is not None): wrong.astype(np.uint8)
+                for key, wrong in self.wrong.items()
+            }
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,12 +96,13 @@ class LatentsResult(Result[LatentsRow]):
 
 
 def latents_rows(config: ProbeStudyConfig, probed: Probed) -> list[LatentsRow]:
-    """One row an arm and number of latents.
+    """One row an arm, number of latents and length of training.
 
-    Each arm but the baseline is paired with it: same number of latents, seeds and test images.
+    Each arm but the baseline is paired with it: same number of latents, steps, seeds and test
+    images.
     """
-    keys = [(name, latent_dim) for name in config.arms for latent_dim in config.latent_dims]
-    return score_images([_row(config, probed, key) for key in keys], probed.counts)
+    keys = product(config.arms, config.latent_dims, config.lengths)
+    return score_images([_row(config, probed, Key(*key)) for key in keys], probed.counts)
 
 
 def score_images(rows: Sequence[LatentsRow], counts: Counts) -> list[LatentsRow]:
@@ -101,14 +113,15 @@ def score_images(rows: Sequence[LatentsRow], counts: Counts) -> list[LatentsRow]
 
 
 def _row(config: ProbeStudyConfig, probed: Probed, key: Key) -> LatentsRow:
-    name, latent_dim = key
+    name = key.arm
     arm, distances = config.arms[name], probed.distances.get(key)
     return LatentsRow(
         arm=name,
         arm_group=name,
         encoder=arm.encoder,
         guidance=guidance_names(arm.guidance),
-        latent_dim=latent_dim,
+        latent_dim=key.latent_dim,
+        steps=key.steps,
         seeds=tuple(config.seeds),
         images=probed.wrong[key].shape[1],
         pairs=tuple(Pair(by="arm", partner=other) for other in config.partners_of(name)),
@@ -137,8 +150,7 @@ def write_report(
         output=output,
     )
     probed.counts.save(output / result.counts_name)
-    figure = latents_figure(config.study, result.rows, result.published)
-    write_pages(output, "report", {"table": result.table}, {"latents": figure})
+    write_pages(output, "report", {"table": result.table}, latents_figures(result))
     saved = result.save()
     write_latents_page(result, output)
     return saved
@@ -146,47 +158,63 @@ def write_report(
 
 def write_latents_page(result: LatentsResult, output: Path) -> None:
     """Write ``report.html``; the figure must be there."""
+    against = "steps of training" if result.rows[0].steps else "the number of latents"
+    (figure,) = latents_figures(result)
     write_plain(
         output / "report.html",
         f"{result.study}: latents",
         "What a linear classifier reads from the latents, and how good samples are.",
         {"Errors and sample quality": result.table},
-        {"Error and FID against the number of latents": "latents.png"},
+        {f"Error and FID against {against}": f"{figure}.png"},
         result.to_json(),
         ("config.yaml", "results.json", result.counts_name, "table.md"),
     )
 
 
+def latents_figures(result: LatentsResult) -> "dict[str, Figure]":
+    """``latents``: against the number of latents; ``curve`` if there are lengths of training."""
+    name = "curve" if result.rows[0].steps else "latents"
+    return {name: latents_figure(result.study, result.rows, result.published)}
+
+
 def latents_figure(
     study: str, rows: Sequence[LatentsRow], published: Sequence[Published] = ()
 ) -> "Figure":
-    """Error and FID against the number of latents, a line an arm, bars of 95 %."""
+    """Error and FID, a line an arm, bars of 95 %: against the number of latents, or of steps.
+
+    Against steps there is a line for each arm and number of latents.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2)
-    dims = list(dict.fromkeys(row.latent_dim for row in rows))
+    lines: dict[str, list[LatentsRow]] = {}
+    for row in rows:
+        lines.setdefault(_line_name(row, rows), []).append(row)
     styles = arm_styles(row.arm for row in rows)
-    for i, (arm, style) in enumerate(styles.items()):
-        line = sorted((row for row in rows if row.arm == arm), key=lambda row: row.latent_dim)
-        shift = 2 ** (0.05 * (i - (len(styles) - 1) / 2))  # so that bars do not cover each other
-        _line(left, line, "error", shift, style)
+    dims = list(dict.fromkeys(row.latent_dim for row in rows))
+    for i, (name, line) in enumerate(lines.items()):
+        line.sort(key=_place)
+        shift = 2 ** (0.05 * (i - (len(lines) - 1) / 2))  # so that bars do not cover each other
+        style = styles[line[0].arm]
+        if name != line[0].arm:  # an arm has several lines, one for each number of latents
+            style = replace(style, line=DASHES[dims.index(line[0].latent_dim) % len(DASHES)])
+        _line(left, line, "error", shift, style, name)
         if line[0].fid is not None:
-            _line(right, line, "fid", shift, style)
+            _line(right, line, "fid", shift, style, name)
     for i, p in enumerate(sourced(published)):
-        places = sorted(map(int, p.errors))
-        errors, grey = [p.errors[str(place)] for place in places], f"{0.25 + 0.2 * i % 0.6:.2f}"
-        left.plot(places, errors, "x:", color=grey, label=f"{p.name}, {p.source}")
+        _published_line(left, p, rows, f"{0.25 + 0.2 * i % 0.6:.2f}")
     left.set_ylabel("error of a linear classifier in %")
     # Logarithmic above 1 %: an untrained encoder's error is many times a trained one's.
     left.set_yscale("symlog", linthresh=1)
     ticks = [0, 1, 2, 5, 10, 20, 50, 100]
     left.set_yticks(ticks, [str(tick) for tick in ticks])
     right.set_ylabel("FID, features of a classifier trained here")
+    places = list(dict.fromkeys(map(_place, rows)))
     for axes in (left, right):
         axes.set_xscale("log", base=2)
-        axes.set_xticks(dims, [str(dim) for dim in dims])
-        axes.set_xlabel("latents")
+        axes.set_xticks(places, [f"{place:,}" for place in places])
+        axes.set_xlabel("training steps" if rows[0].steps else "latents")
         axes.set_ylim(bottom=0)
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
@@ -195,14 +223,36 @@ def latents_figure(
     return figure
 
 
-def _line(
-    axes: "Axes", rows: Sequence[LatentsRow], measure: str, shift: float, style: Style
+def _place(row: LatentsRow) -> int:
+    return row.steps or row.latent_dim
+
+
+def _line_name(row: LatentsRow, rows: Sequence[LatentsRow]) -> str:
+    several = row.steps and len({other.latent_dim for other in rows}) > 1
+    return f"{row.arm}, {row.latent_dim} latents" if several else row.arm
+
+
+def _published_line(
+    axes: "Axes", published: Published, rows: Sequence[LatentsRow], grey: str
 ) -> None:
-    places = [shift * row.latent_dim for row in rows]
+    """Errors that others report: against latents a line, against steps a height for each."""
+    label = f"{published.name}, {published.source}"
+    if rows[0].steps:
+        for dim, error in published.errors.items():
+            axes.axhline(error, linestyle=":", color=grey, label=f"{label}, {dim} latents")
+        return
+    places = sorted(map(int, published.errors))
+    errors = [published.errors[str(place)] for place in places]
+    axes.plot(places, errors, "x:", color=grey, label=label)
+
+
+def _line(
+    axes: "Axes", rows: Sequence[LatentsRow], measure: str, shift: float, style: Style, name: str
+) -> None:
+    places = [shift * _place(row) for row in rows]
     values = [getattr(row, measure) for row in rows]
     form: dict[str, Any] = {"color": style.colour, "marker": style.marker, "linestyle": style.line}
-    form |= {"markersize": 4, "linewidth": 1}
-    axes.plot(places, values, label=rows[0].arm, **form)
+    axes.plot(places, values, markersize=4, linewidth=1, label=name, **form)
     for place, row in zip(places, rows, strict=True):
         interval = row.error_ci95 if measure == "error" else row.fid_ci95_seeds
         if interval:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import cached_property
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,22 @@ from guided.training.config import PretrainConfig
 from guided.training.pretrain import build_model, pretrain
 
 FORMAT = 4  # part of every digest: raise it when the same configuration comes to mean new numbers
+
+
+class Planned(NamedTuple):
+    """The cells of one model.
+
+    Attributes:
+        key: of its row.
+        model: encoder and decoder.
+        probe: the classifier's errors.
+        samples: their distance; None for an untrained model.
+    """
+
+    key: Key
+    model: Cell
+    probe: Cell
+    samples: Cell | None
 
 
 class ProbeStudy:
@@ -86,43 +102,53 @@ class ProbeStudy:
         self.executor.run(self.cells, self.config.study)
         wrong: dict[Key, list[NDArray[np.bool_]]] = {}
         distances: dict[Key, list[float]] = {}
-        for name, latent_dim, probe, samples in planned:
+        for key, model, probe, samples in planned:
+            model.state_file.unlink(missing_ok=True)  # no training continues from it any more
             with np.load(probe.folder / "wrong.npz") as stored:
-                wrong.setdefault((name, latent_dim), []).append(stored["wrong"])
+                wrong.setdefault(key, []).append(stored["wrong"])
             if samples:
-                distances.setdefault((name, latent_dim), []).append(samples.facts["distance"])
+                distances.setdefault(key, []).append(samples.facts["distance"])
         features = {name: self._features.facts[name] for name in ("error", "training_images")}
         stacked = {key: np.stack(seeds) for key, seeds in wrong.items()}
         return Probed(stacked, distances, features, self.cells.seconds)
 
-    def plan(self) -> list[tuple[str, int, Cell, Cell | None]]:
-        """Arm, number of latents, and the cells of errors and samples, of each model."""
+    def plan(self) -> list[Planned]:
+        """The cells of each model."""
         self._features  # noqa: B018  (planned before what needs it)
-        tasks = product(self.config.seeds, self.config.latent_dims, self.config.arms)
-        return [(name, dim, *self._plan_model(name, dim, seed)) for seed, dim, name in tasks]
+        config = self.config
+        tasks = product(config.seeds, config.latent_dims, config.arms, config.lengths)
+        keys = [(seed, Key(name, dim, steps)) for seed, dim, name, steps in tasks]
+        return [self._plan_model(key, seed) for seed, key in keys]
 
-    def _plan_model(self, name: str, latent_dim: int, seed: int) -> tuple[Cell, Cell | None]:
-        """The cells of the classifier's errors, and of the samples of a trained model."""
-        model = self._model(name, latent_dim, seed)
-        probe = self._probe(model, f"{name}-{latent_dim}-seed{seed}")
-        trained = self.config.arms[name].encoder == "pretrained"
-        return probe, self._samples(model, name, latent_dim, seed) if trained else None
+    def _plan_model(self, key: Key, seed: int) -> Planned:
+        trained = self.config.arms[key.arm].encoder == "pretrained"
+        chosen = key if trained else key._replace(steps=None)
+        model, name = self._model(chosen, seed), _name(chosen, seed)
+        samples = self._samples(model, name, seed) if trained else None
+        return Planned(key, model, self._probe(model, name), samples)
 
-    def _pretrain_config(self, arm: ProbeArm, latent_dim: int) -> PretrainConfig:
+    def _pretrain_config(
+        self, arm: ProbeArm, latent_dim: int, steps: int | None = None
+    ) -> PretrainConfig:
         shared = self.config.pretrain
-        augmentation = arm.augmentation or shared.augmentation
         return dataclasses.replace(
-            shared, guidance=arm.guidance, latent_dim=latent_dim, augmentation=augmentation
+            shared,
+            guidance=arm.guidance,
+            latent_dim=latent_dim,
+            augmentation=arm.augmentation or shared.augmentation,
+            steps=steps or shared.steps,
         )
 
     def _untrained(self, arm: ProbeArm, latent_dim: int, seed: int) -> GuidedVAE:
         model = build_model(self._pretrain_config(arm, latent_dim), self._images, seed)
         return model.to(self.device).eval()
 
-    def _model(self, name: str, latent_dim: int, seed: int) -> Cell:
+    def _model(self, key: Key, seed: int) -> Cell:
         """The cell of an encoder and, where it is trained, its decoder."""
-        arm = self.config.arms[name]
-        pretraining = self._pretrain_config(arm, latent_dim)
+        arm, lengths = self.config.arms[key.arm], self.config.steps
+        place = lengths.index(key.steps) if key.steps else 0
+        shorter = key._replace(steps=lengths[place - 1]) if place else None
+        pretraining = self._pretrain_config(arm, key.latent_dim, key.steps)
         depends = self._foundation | {
             "cell": "model",
             "encoder": arm.encoder,
@@ -133,18 +159,25 @@ class ProbeStudy:
         def work(cell: Cell) -> dict[str, Any]:
             history: list[dict[str, float]] = []
             if arm.encoder == "pretrained":
-                model, history = self._pretrain(pretraining, cell, f"{name}, {latent_dim}", seed)
+                model, history = self._pretrain(pretraining, cell, key, seed)
                 Decoder.from_vae(model.vae).save(cell.decoder_file)
             else:
-                model = self._untrained(arm, latent_dim, seed)
+                model = self._untrained(arm, key.latent_dim, seed)
             model.vae.encoder.save(cell.encoder_file, **depends)
             return {"history": history}
 
-        return self.cells.plan(f"model-{name}-{latent_dim}-seed{seed}", depends, work)
+        return self.cells.plan(
+            f"model-{_name(key, seed)}",
+            depends,
+            work,
+            start_from=self._model(shorter, seed) if shorter else None,
+            keep_state=bool(key.steps) and key.steps != lengths[-1],
+        )
 
     def _pretrain(
-        self, pretraining: PretrainConfig, cell: Cell, name: str, seed: int
+        self, pretraining: PretrainConfig, cell: Cell, key: Key, seed: int
     ) -> tuple[GuidedVAE, list[dict[str, float]]]:
+        name = f"{key.arm}, {key.latent_dim} latents, seed {seed}"
         trained = pretrain(
             self._images,
             self.splits.validation,
@@ -153,11 +186,11 @@ class ProbeStudy:
             device=self.device,
             state_file=cell.state_file,
             log_folder=self.output / "tensorboard" / cell.name,
-            description=f"pretrain {name} latents, seed {seed}",
+            description=f"pretrain {name}",
         )
         history = trained.progress.history
         self.say(
-            f"{name} latents, seed {seed}: {trained.progress.step} steps, held-out negative ELBO "
+            f"{name}: {trained.progress.step} steps, held-out negative ELBO "
             f"{history[-1]['negative_elbo']:.2f} nats per image"
         )
         images = self.splits.validation.images.to(self.device)
@@ -180,7 +213,7 @@ class ProbeStudy:
 
         return self.cells.plan(f"probe-{name}", {"cell": "probe"}, work, needs={"model": model})
 
-    def _samples(self, model: Cell, name: str, latent_dim: int, seed: int) -> Cell:
+    def _samples(self, model: Cell, name: str, seed: int) -> Cell:
         """The cell of the distance between images decoded from the prior and test images."""
 
         def work(_: Cell) -> dict[str, Any]:
@@ -190,7 +223,7 @@ class ProbeStudy:
             return {"distance": self._distance(images)}
 
         return self.cells.plan(
-            f"samples-{name}-{latent_dim}-seed{seed}",
+            f"samples-{name}",
             {"cell": "samples", "samples": self.config.samples},
             work,
             needs={"model": model, "features": self._features},
@@ -220,3 +253,7 @@ class ProbeStudy:
     def _distance(self) -> FrechetDistance:
         encoder = Encoder.load(self._features.encoder_file).to(self.device)
         return FrechetDistance(encoder, self.splits.test.images.to(self.device))
+
+
+def _name(key: Key, seed: int) -> str:
+    return "-".join(str(part) for part in (*key, f"seed{seed}") if part is not None)

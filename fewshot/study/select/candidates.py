@@ -1,21 +1,25 @@
 """The encoders among which to choose, read from the cells of finished studies."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
+
 from fewshot.study.cells import Cell
+from fewshot.study.config import ArmConfig
 from fewshot.study.counts import Counts
 from fewshot.study.result import StudyResult
 from fewshot.study.rows import ResultRow
 from fewshot.study.run import Study
 from fewshot.study.text import ways_and_shots
 from guided.decoder import Decoder
-from guided.encoder import Encoder
+from guided.encoder import Encoder, digest
 from guided.errors import InputError
 
 LEAST = 3
 """Of two encoders, each agrees with the other as much."""
+UNTRAINED = "untrained"
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,8 @@ class Candidate:
         validation: few-shot error on the validation classes by which its best state was kept, in
             percent; None if that was not kept by error.
         errors: learner and setting in words -> error on the test episodes, in percent.
+        digest: of all that the encoder depends on.
+        objective: what trains it: names of its guidances' classes, or ``VAE``.
     """
 
     run: str
@@ -41,6 +47,8 @@ class Candidate:
     elbo: float | None = None
     validation: float | None = None
     errors: Mapping[str, float] = field(default_factory=dict)
+    digest: str = ""
+    objective: str = "VAE"
 
     @property
     def name(self) -> str:
@@ -49,44 +57,64 @@ class Candidate:
 
 
 @dataclass(frozen=True)
+class Reference:
+    """Encoders that are not chosen from, whose scores are shown for scale: the mean over them.
+
+    Attributes:
+        name: in tables.
+        encoders: digest -> encoder; none without latents.
+        errors: as of a :class:`Candidate`, the mean over seeds.
+    """
+
+    name: str
+    encoders: Mapping[str, Encoder] = field(default_factory=dict)
+    errors: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Found:
     """The candidates, and the arms that have none.
 
     Attributes:
         candidates: in the order of studies, seeds and arms.
+        references: untrained encoders, and pixels where a study has them.
         left_out: arm -> why.
     """
 
     candidates: list[Candidate]
+    references: list[Reference]
     left_out: dict[str, str]
 
 
-def find_candidates(studies: Sequence[tuple[Study, StudyResult, Counts]]) -> Found:
+def find_candidates(studies: Sequence[tuple[Study, StudyResult, Counts]], seed: int = 0) -> Found:
     """The pretrained encoders of finished studies of the same images, each once.
 
     Args:
         studies: the plan, the result and the counts of each.
+        seed: of an untrained encoder, if no study has one.
 
     Raises:
         InputError: studies of other images or episodes, a missing cell, no pretrained encoder, or
             fewer than three.
     """
     first = studies[0][0]
-    found = Found([], {})
+    found = Found([], [], {})
     seen: dict[str, str] = {}
     runs = _run_names([study.output for study, _, _ in studies])
     for run, (study, result, counts) in zip(runs, studies, strict=True):
         _check_same(first, study)
-        for (arm, seed), cell in study.plan(tests=False).encoders.items():
+        for (arm, of_seed), cell in study.plan(tests=False).encoders.items():
             kind, name = study.config.arms[arm].encoder, _named(run, arm)
             if kind != "pretrained":
                 found.left_out[name] = f"{kind}, not pretrained"
+            elif study.config.arms[arm].autoencoder:
+                found.left_out[name] = "an autoencoder, which has no posterior"
             elif cell.digest in seen:
                 found.left_out[name] = f"has the encoders of {seen[cell.digest]}"
             else:
                 seen[cell.digest] = name
-                candidate = _candidate(study, cell, (run, arm, seed))
-                errors = _errors(arm, seed, result, counts)
+                candidate = _candidate(study, cell, (run, arm, of_seed))
+                errors = _errors(arm, of_seed, result, counts)
                 found.candidates.append(replace(candidate, errors=errors))
     if not found.candidates:
         raise InputError(f"{first.output}: no pretrained encoder to choose")
@@ -95,7 +123,31 @@ def find_candidates(studies: Sequence[tuple[Study, StudyResult, Counts]]) -> Fou
             f"{first.output}: only {len(found.candidates)} pretrained encoders, of which none can "
             f"agree more than the other; {LEAST} are needed: more arms, seeds or runs"
         )
+    found.references.extend(_references(studies, seed))
     return found
+
+
+def _references(
+    studies: Sequence[tuple[Study, StudyResult, Counts]], seed: int
+) -> Iterator[Reference]:
+    """Of the first study and arm that is untrained, or of pixels."""
+    for kind, name in (("random", UNTRAINED), ("pixels", "pixels")):
+        arms = [
+            (study, result, counts, arm)
+            for study, result, counts in studies
+            for arm, config in study.config.arms.items()
+            if config.encoder == kind
+        ]
+        if arms:
+            study, result, counts, arm = arms[0]
+            seeds = study.config.seeds
+            each = [_errors(arm, of_seed, result, counts) for of_seed in seeds]
+            errors = {test: float(np.mean([one[test] for one in each])) for test in each[0]}
+            made = [study.arms.untrained(study.config.arms[arm], of_seed) for of_seed in seeds]
+            yield Reference(name, {digest(e): e for e in made if e.layout}, errors)
+        elif kind == "random":
+            alone = studies[0][0].arms.untrained(ArmConfig(encoder="random"), seed)
+            yield Reference(name, {digest(alone): alone})
 
 
 def _run_names(folders: Sequence[Path]) -> list[str]:
@@ -139,7 +191,13 @@ def _candidate(study: Study, cell: Cell, key: tuple[str, str, int]) -> Candidate
         Decoder.load(cell.decoder_file, encoder) if cell.decoder_file.exists() else None,
         elbo=-kept["negative_elbo"] if with_elbo else None,
         validation=kept["score"] if study.config.select_by == "few_shot_error" else None,
+        digest=cell.digest,
+        objective=_objective(study.config.arms[key[1]]),
     )
+
+
+def _objective(arm: ArmConfig) -> str:
+    return " + ".join(type(own).__name__ for own in arm.guidance) or "VAE"
 
 
 def _errors(arm: str, seed: int, result: StudyResult, counts: Counts) -> dict[str, float]:

@@ -1,8 +1,9 @@
 """Scores of encoders: without labels, and against ground-truth factors."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
 import numpy as np
 import torch
@@ -13,12 +14,9 @@ from fewshot.data.bank import ImageBank
 from fewshot.study.select.candidates import LEAST, Candidate
 from guided.decoder import Decoder
 from guided.encoder import Encoder
-from guided.metrics import (
-    GenerativeModel,
-    disentanglement_scores,
-    model_centrality,
-    udr_scores,
-)
+from guided.metrics import GenerativeModel, disentanglement_scores
+from guided.metrics.centrality import agreement_with
+from guided.metrics.udr import udr_pairs
 from guided.vae import Posterior
 
 Floats = NDArray[np.float64]
@@ -39,6 +37,11 @@ class Seen:
 
     means: Floats
     kl: Floats
+
+    @staticmethod
+    def whole(means: Floats) -> "Seen":
+        """Codes that all count."""
+        return Seen(means, np.full(means.shape[1], np.inf))
 
     @property
     def live(self) -> NDArray[np.int64]:
@@ -62,79 +65,114 @@ def see(encoder: Encoder, images: Tensor, device: str = "cpu") -> Seen:
     return Seen(torch.cat([part.mean.double().cpu() for part in parts]).numpy(), kl.numpy())
 
 
-@dataclass(frozen=True)
-class Scores:
-    """Scores of each candidate; higher is meant to be better, NaN where there is none.
+def udr(seen: Sequence[Seen], n: int) -> dict[str, Floats]:
+    """UDR of each model, whose partners are all others of the first n.
 
-    Attributes:
-        values: name of the score -> ``[candidates]``.
-        live: number of latents that carry information, of each candidate.
-        agreement: A of ModelCentrality, ``[candidates, candidates]``; None if it was not made.
-        others: ModelCentrality with the encoders of other arms alone.
-    """
-
-    values: dict[str, Floats]
-    live: list[int]
-    agreement: Floats | None = None
-    others: Floats | None = None
-
-
-def label_free_scores(
-    candidates: Sequence[Candidate],
-    images: Tensor,
-    seed: int = 0,
-    *,
-    votes: int = 20,
-    device: str = "cpu",
-) -> Scores:
-    """UDR, ModelCentrality, and what the trainings said on their validation classes.
-
-    Sources: see :func:`.udr_scores` and :func:`.model_centrality`. Latents whose mean KL is at most
-    0.01 nat take no part. A model's codes are its latents of largest KL, 16 at most; its others
-    are 0, the prior's mean.
+    Source: see :func:`.udr_scores`. Latents whose mean KL is at most 0.01 nat take no part.
 
     Args:
-        candidates: at least three.
-        images: uint8 ``[n, C, H, W]``, which all encode for UDR.
-        seed: of the codes.
-        votes: of ModelCentrality, for each code of a model.
-        device: where to compute.
+        seen: the same images, by each model.
+        n: at least three; those that follow are no one's partners.
+
+    Returns:
+        ``udr_lasso`` and ``udr_spearman``, each ``[len(seen)]``.
     """
-    seen = [see(candidate.encoder, images, device) for candidate in candidates]
-    means, kl = [s.means for s in seen], [s.kl for s in seen]
-    values = {
-        "udr_lasso": udr_scores(means, kl, least_kl=LEAST_KL),
-        "udr_spearman": udr_scores(means, kl, relation="spearman", least_kl=LEAST_KL),
-        "centrality": np.full(len(candidates), np.nan),
-        "elbo": _column([c.elbo for c in candidates]),
-        "validation": -_column([c.validation for c in candidates]),
-    }
-    scores = Scores(values, [len(s.live) for s in seen])
-    able = [i for i, c in enumerate(candidates) if c.decoder and len(seen[i].live) > 1]
-    if len(able) < LEAST:
-        return scores
-    models = [_model(candidates[i], seen[i], device) for i in able]
-    central, agreement = model_centrality(models, seed, votes=votes)
-    values["centrality"][able] = central
-    whole = np.full([len(candidates)] * 2, np.nan)
-    whole[np.ix_(able, able)] = agreement
-    others = _without_siblings(whole, [(c.run, c.arm) for c in candidates])
-    return Scores(values, scores.live, whole, others)
+    means, kl = [one.means for one in seen], [one.kl for one in seen]
+    relations: tuple[Literal["lasso", "spearman"], ...] = ("lasso", "spearman")
+    found = {}
+    for relation in relations:
+        pairs = udr_pairs(means, kl, relation=relation, least_kl=LEAST_KL)[:, :n]
+        pairs[np.arange(n), np.arange(n)] = np.nan
+        found[f"udr_{relation}"] = np.nanmedian(pairs, axis=1)
+    return found
 
 
-def _column(values: Sequence[float | None]) -> Floats:
-    return np.array([np.nan if value is None else value for value in values])
+def usual_votes(n: int) -> int:
+    """Votes of ModelCentrality for each code of a model: 480 over all n models, 5 to 20 with each.
+
+    A model's centrality is a mean over all others, so that with more of them each may be asked
+    less: with 48 models of ten codes, the standard error that voting leaves is below 0.01.
+    """
+    return min(20, max(5, 480 // n))
 
 
-def _without_siblings(agreement: Floats, arms: Sequence[tuple[str, str]]) -> Floats:
-    """The mean agreement with the encoders of other arms; NaN where there is none."""
-    both = (agreement + agreement.T) / 2
-    found = []
-    for arm, row in zip(arms, both, strict=True):
-        others = row[[other != arm for other in arms]]
-        others = others[~np.isnan(others)]
-        found.append(others.mean() if len(others) else np.nan)
-    return np.array(found)
+def agreement_row(
+    candidates: Sequence[Candidate],
+    seen: Sequence[Seen],
+    row: int,
+    seed: int,
+    *,
+    votes: int,
+    device: str = "cpu",
+) -> list[float | None]:
+    """The agreement of all others with one model on its images: a row of A of ModelCentrality.
+
+    Source: see :func:`.model_centrality`. A model's codes are its latents of largest KL, 16 at
+    most; its others are 0, the prior's mean.
+
+    Args:
+        candidates: the models.
+        seen: any images, by each.
+        row: the model's position.
+        seed: of the codes.
+        votes: for each code of the model.
+        device: where to compute.
+
+    Returns:
+        for each candidate; 1 for itself, None where one of the two has no decoder or fewer than
+        two live latents.
+    """
+    able = [bool(c.decoder) and len(s.live) > 1 for c, s in zip(candidates, seen, strict=True)]
+    found: list[float | None] = [None] * len(candidates)
+    if not able[row]:
+        return found
+    others = [j for j, yes in enumerate(able) if yes and j != row]
+    model = _model(candidates[row], seen[row], device)
+    encoders = (
+        partial(_encode, candidates[j].encoder.to(device), np.sort(seen[j].live), device)
+        for j in others
+    )
+    found[row] = 1.0
+    agreed = agreement_with(model, encoders, seed, votes=votes)
+    for j, value in zip(others, agreed, strict=True):
+        found[j] = value
+    return found
+
+
+@dataclass(frozen=True)
+class Centrality:
+    """ModelCentrality of each candidate; NaN where there is none.
+
+    Attributes:
+        all: with all other candidates.
+        other_arms: with those of other arms alone.
+    """
+
+    all: Floats
+    other_arms: Floats
+
+    @staticmethod
+    def of(agreement: Floats, arms: Sequence[Hashable]) -> "Centrality":
+        """The means of agreements in both directions.
+
+        Args:
+            agreement: A, ``[n, n]``; NaN where there is none.
+            arms: of each candidate.
+        """
+        n = len(agreement)
+        both = (agreement + agreement.T) / 2
+        siblings = np.array([[one == other for other in arms] for one in arms])
+        if np.isfinite(both.diagonal()).sum() < LEAST:
+            both[:] = np.nan
+        return Centrality(*(_means(both, ~left) for left in (np.eye(n, dtype=bool), siblings)))
+
+
+def _means(values: Floats, taken: NDArray[np.bool_]) -> Floats:
+    """The mean of each row's values that are taken and known."""
+    known = taken & ~np.isnan(values)
+    number = known.sum(1)
+    sums = np.where(known, values, 0).sum(1)
+    return np.where(number > 0, sums / np.maximum(number, 1), np.nan)
 
 
 def _model(candidate: Candidate, seen: Seen, device: str) -> GenerativeModel:
@@ -166,29 +204,38 @@ def _encode(encoder: Encoder, places: NDArray[np.int64], device: str, images: Te
     return means
 
 
-def factor_scores(
-    encoders: Mapping[str, Encoder], bank: ImageBank, seed: int = 0, device: str = "cpu"
-) -> dict[str, dict[str, float]]:
-    """Scores of encoders' live latents against the ground-truth factors of a bank.
-
-    Args:
-        encoders: name -> encoder.
-        bank: images; all are encoded.
-        seed: of what the scores draw.
-        device: where to encode.
-
-    Returns:
-        name of an encoder -> score -> value, ``the factors themselves`` last, for scale; empty if
-        the bank has fewer than two factors that vary. An encoder without live latents has none.
-    """
+def factors_of(bank: ImageBank) -> Floats | None:
+    """The ground-truth factors that vary, ``[n, k]``; None if fewer than two do."""
     columns = [column.double().numpy() for column in bank.factors.values()]
     columns = [column for column in columns if np.ptp(column) > 0]
-    if len(columns) < 2:
-        return {}
-    factors = np.column_stack(columns)
-    found: dict[str, dict[str, float]] = {}
-    for name, encoder in encoders.items():
-        seen = see(encoder, bank.images, device)
-        codes = seen.means[:, np.sort(seen.live)]
-        found[name] = disentanglement_scores(codes, factors, seed) if codes.shape[1] else {}
-    return found | {"the factors themselves": disentanglement_scores(factors, factors, seed)}
+    return np.column_stack(columns) if len(columns) > 1 else None
+
+
+def factor_scores(
+    encoder: Encoder | None,
+    bank: ImageBank,
+    seed: int = 0,
+    device: str = "cpu",
+    *,
+    every: bool = False,
+) -> dict[str, float]:
+    """Scores of an encoder's live latents against the ground-truth factors of a bank.
+
+    Args:
+        encoder: None: the factors themselves are scored, for scale.
+        bank: images; all are encoded. At least two of its factors vary.
+        seed: of what the scores draw.
+        device: where to encode.
+        every: take all latents; those of an untrained encoder tell something of the images, though
+            its posterior is nearly the prior.
+
+    Returns:
+        score -> value; none for an encoder without live latents.
+    """
+    factors = factors_of(bank)
+    assert factors is not None
+    if encoder is None:
+        return disentanglement_scores(factors, factors, seed)
+    seen = see(encoder, bank.images, device)
+    codes = seen.means if every else seen.means[:, np.sort(seen.live)]
+    return disentanglement_scores(codes, factors, seed) if codes.shape[1] else {}

@@ -1,19 +1,14 @@
-"""Selection without labels: what it computed, and as JSON."""
+"""Selection without labels: what was computed, and as JSON."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
-from fewshot.data.bank import ImageBank
 from fewshot.study.rows import rounded
-from fewshot.study.select.candidates import Candidate, Found
 from fewshot.study.select.judge import Floats, Judgement, judge, ranks
-from fewshot.study.select.score import Scores, factor_scores, label_free_scores
-from guided.encoder import Encoder
-from guided.seeds import derive_seed
 
 TITLES = {
     "udr_lasso": "UDR-Lasso",
@@ -25,154 +20,150 @@ TITLES = {
 """Names of the scores in tables. The last reads the labels of validation classes."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One encoder, or something that is shown beside them, in numbers of four decimals.
+
+    Attributes:
+        name: run, arm and seed, which differ between encoders.
+        scores: without labels -> value, as far as it has them; higher is meant to be better.
+        factors: score against the test images' factors -> value.
+        errors: learner and setting in words -> error on the test episodes, in percent.
+        run: name of its run; empty if there is only one.
+        arm, seed: of the encoder.
+        objective: what trained it.
+        live_latents: number of latents that carry information.
+        centrality_among_other_arms: its centrality with the encoders of other arms alone.
+    """
+
+    name: str
+    scores: Mapping[str, float] = field(default_factory=dict)
+    factors: Mapping[str, float] = field(default_factory=dict)
+    errors: Mapping[str, float] = field(default_factory=dict)
+    run: str = ""
+    arm: str = ""
+    seed: int | None = None
+    objective: str = ""
+    live_latents: int | None = None
+    centrality_among_other_arms: float | None = None
+
+    def value(self, name: str) -> float:
+        """Its score or error of a name; NaN without."""
+        return {**self.scores, **self.factors, **self.errors}.get(name, np.nan)
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Self:
+        """The entry among other values by name."""
+        return cls(**{f.name: content[f.name] for f in fields(cls)})
+
+
+@dataclass(frozen=True, kw_only=True)
 class Selection:
     """Scores of encoders, and how far each score's choice is from the best.
 
     Attributes:
         runs: the run folders.
-        found: the encoders, and the arms without.
-        scores: of the encoders.
-        truth: name of an encoder -> score against the test images' factors -> value, that of an
-            untrained encoder and of the factors themselves too; empty without factors.
-        facts: JSON-able facts by name: seed, numbers of images and votes.
+        encoders: from which to choose.
+        references: shown for scale: an untrained encoder, pixels, the factors themselves.
+        left_out: arm -> why.
+        agreement: A of ModelCentrality, ``[encoders, encoders]``; None if it was not made.
+        facts: JSON-able facts by name: seed, numbers of images and votes, versions …
     """
 
     runs: tuple[str, ...]
-    found: Found
-    scores: Scores
-    truth: Mapping[str, Mapping[str, float]]
-    facts: Mapping[str, Any]
+    encoders: tuple[Entry, ...]
+    references: tuple[Entry, ...] = ()
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    agreement: list[list[float | None]] | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def candidates(self) -> list[Candidate]:
-        """The encoders."""
-        return self.found.candidates
+    def names(self) -> list[str]:
+        """Of the encoders."""
+        return [entry.name for entry in self.encoders]
 
     @property
     def tests(self) -> list[str]:
         """Learners and settings whose errors are known of some encoder."""
-        return list(dict.fromkeys(test for c in self.candidates for test in c.errors))
+        return list(dict.fromkeys(test for entry in self.encoders for test in entry.errors))
 
     @property
     def measures(self) -> list[str]:
         """Names of the scores against factors."""
-        return list(dict.fromkeys(name for values in self.truth.values() for name in values))
+        return list(dict.fromkeys(name for entry in self.encoders for name in entry.factors))
 
-    def errors(self, test: str) -> Floats:
-        """``[candidates]``, in percent; NaN where it is unknown."""
-        return np.array([c.errors.get(test, np.nan) for c in self.candidates])
+    @property
+    def scores(self) -> list[str]:
+        """Names of the scores without factors that some encoder has."""
+        return [name for name in TITLES if not np.isnan(self.values(name)).all()]
 
-    def measured(self, measure: str) -> Floats:
-        """A score against factors, ``[candidates]``; NaN where it is unknown."""
-        values = [self.truth.get(c.name, {}).get(measure, np.nan) for c in self.candidates]
-        return np.array(values)
+    def values(self, name: str) -> Floats:
+        """A score or an error of each encoder; NaN where it is unknown."""
+        return np.array([entry.value(name) for entry in self.encoders])
 
     @cached_property
     def judgements(self) -> dict[str, list[Judgement]]:
-        """A test, or a score against factors -> the judgement of each score that exists."""
-        outcomes = [(test, self.errors(test), True) for test in self.tests]
-        outcomes += [(name, self.measured(name), False) for name in self.measures]
-        seed = self.facts["seed"]
-        judged = {
-            outcome: [
-                judge((score, outcome), own, values, lower_is_better=lower, seed=seed)
-                for score, own in self.scores.values.items()
-            ]
-            for outcome, values, lower in outcomes
-        }
-        return {outcome: [one for one in some if one] for outcome, some in judged.items()}
+        """Test -> judgements of all scores; score against factors -> those of the others."""
+        outcomes = [(test, [*self.scores, *self.measures], True) for test in self.tests]
+        outcomes += [(measure, self.scores, False) for measure in self.measures]
+        arms = [(entry.run, entry.arm) for entry in self.encoders]
+        found: dict[str, list[Judgement]] = {}
+        for outcome, scores, lower in outcomes:
+            judged = (
+                judge(
+                    (score, outcome),
+                    self.values(score),
+                    self.values(outcome),
+                    lower_is_better=lower,
+                    arms=arms,
+                    seed=self.facts["seed"],
+                )
+                for score in scores
+            )
+            found[outcome] = [one for one in judged if one]
+        return found
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values by name."""
-        ranked = {name: ranks(values) for name, values in self.scores.values.items()}
+        """Plain values by name; ``facts`` stand beside the other names."""
+        places = {name: ranks(self.values(name)) for name in TITLES}
         return {
             "runs": list(self.runs),
-            **self.facts,
             "encoders": [
-                {
-                    **{"name": c.name, "run": c.run, "arm": c.arm, "seed": c.seed},
-                    "live_latents": self.scores.live[i],
-                    "scores": {name: _plain(v[i]) for name, v in self.scores.values.items()},
-                    "ranks": {name: places[i] for name, places in ranked.items()},
-                    "centrality_among_other_arms": (
-                        None if self.scores.others is None else _plain(self.scores.others[i])
-                    ),
-                    "errors": {test: rounded(error) for test, error in c.errors.items()},
-                }
-                for i, c in enumerate(self.candidates)
+                asdict(entry) | {"ranks": {name: places[name][i] for name in places}}
+                for i, entry in enumerate(self.encoders)
             ],
-            "left_out": dict(self.found.left_out),
-            "agreement": (
-                None
-                if self.scores.agreement is None
-                else [[_plain(value) for value in row] for row in self.scores.agreement]
-            ),
-            "factors": {
-                name: {k: rounded(v) for k, v in f.items()} for name, f in self.truth.items()
-            },
+            "references": [asdict(entry) for entry in self.references],
+            "left_out": dict(self.left_out),
+            "agreement": self.agreement,
             "judgements": [
-                vars(one) | {"chosen": self.candidates[one.chosen].name, "ci95": _span(one)}
-                for some in self.judgements.values()
-                for one in some
+                one.to_json(self.names) for some in self.judgements.values() for one in some
             ],
+            **self.facts,
         }
 
-
-def _plain(value: float) -> float | None:
-    return None if np.isnan(value) else rounded(value)
-
-
-def _span(judgement: Judgement) -> list[float] | None:
-    return None if judgement.ci95 is None else list(rounded(judgement.ci95))
-
-
-def select(
-    runs: tuple[str, ...],
-    found: Found,
-    images: ImageBank,
-    truth: ImageBank,
-    untrained: Encoder,
-    *,
-    seed: int = 0,
-    n_images: int = 1000,
-    votes: int = 20,
-    device: str = "cpu",
-) -> Selection:
-    """Score encoders without labels, and see what the scores would choose.
-
-    Args:
-        runs: the run folders, to be named.
-        found: the encoders.
-        images: of the training classes; those that UDR encodes are drawn from it.
-        truth: of the test classes; twice as many are drawn if it has factors.
-        untrained: shown beside the others where there are factors.
-        seed: of all that is drawn.
-        n_images: for UDR.
-        votes: of ModelCentrality, for each code of a model.
-        device: where to compute.
-    """
-    scored = _drawn(images, n_images, seed, "images")
-    judged = _drawn(truth, 2 * n_images, seed, "factors")
-    scores = label_free_scores(
-        found.candidates,
-        scored.images,
-        derive_seed(seed, "select", "codes"),
-        votes=votes,
-        device=device,
-    )
-    encoders = {c.name: c.encoder for c in found.candidates} | {"untrained": untrained}
-    factors = factor_scores(encoders, judged, seed, device)
-    facts = {"seed": seed, "images": len(scored), "votes": votes}
-    if factors:
-        facts["factor_images"] = len(judged)
-    return Selection(runs, found, scores, factors, facts)
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Self:
+        """The selection that :meth:`to_json` described; its judgements are made again."""
+        values = dict(content)
+        values.pop("judgements")
+        entries = {
+            key: tuple(map(Entry.from_json, values.pop(key))) for key in ("encoders", "references")
+        }
+        return cls(
+            runs=tuple(values.pop("runs")),
+            left_out=values.pop("left_out"),
+            agreement=values.pop("agreement"),
+            **entries,
+            facts=values,
+        )
 
 
-def _drawn(bank: ImageBank, n: int, seed: int, purpose: str) -> ImageBank:
-    """At most n images of a bank, in its order."""
-    import torch
+def plain(value: float | None) -> float | None:
+    """A number of four decimals; None for an unknown one."""
+    return None if value is None or np.isnan(value) else float(rounded(value))
 
-    rng = np.random.default_rng(derive_seed(seed, "select", purpose))
-    rows = np.sort(rng.permutation(len(bank))[:n])
-    return bank.rows(torch.from_numpy(rows))
+
+def known(values: Mapping[str, float | None]) -> dict[str, float]:
+    """Numbers of four decimals, without the unknown ones."""
+    numbers = {name: plain(value) for name, value in values.items()}
+    return {name: number for name, number in numbers.items() if number is not None}

@@ -52,6 +52,17 @@ def test_print_and_files_agree(run, tmp_path, capsys):
     assert (tmp_path / "run" / "traversals.png").stat().st_size > 1000
 
 
+def test_an_autoencoder_is_judged_by_its_reconstructions_and_draws_no_samples(
+    run, tmp_path, capsys
+):
+    assert run("run", "--pretrain.autoencoder=true", "--pretrain.steps=2") == 0
+    (entry,) = json.loads((tmp_path / "run" / "results.json").read_text())["history"]
+    error = f"{entry['reconstruction']:.2f} nats per image"
+    assert f"whose held-out reconstruction error is {error}" in capsys.readouterr().out
+    pictures = {path.name for path in (tmp_path / "run").glob("*.png")}
+    assert "reconstructions.png" in pictures and "samples.png" not in pictures
+
+
 def test_pictures_of_deformable_pca(run, config, tmp_path, capsys):
     """Eight latents, two of them deform; the figures' heights follow their rows."""
     deform = {"class_path": "DeformablePCA", "init_args": {"deformations": ["scale", "rotation"]}}

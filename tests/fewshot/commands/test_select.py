@@ -10,12 +10,14 @@ import pytest
 from PIL import Image
 
 from fewshot.cli import main
+from fewshot.study.select.selection import Selection
+from fewshot.study.select.table import correlations_table
 from guided.encoder import Encoder
 from guided.metrics import udr_scores
 
 pytestmark = pytest.mark.usefixtures("cache")
 
-QUICK = ("--images", "60", "--votes", "3")
+QUICK = ("--images", "80", "--votes", "3")  # all training images
 
 
 def chosen(output, *runs, settings=()):
@@ -67,39 +69,78 @@ def test_a_studys_encoders_are_ranked_and_judged(finished, once, read_page):
         ("udr_lasso", "mig"),
         ("elbo", "trained, 2-way 3-shot"),
         ("udr_spearman", "mcc"),
+        ("mcc", "trained, 2-way 3-shot"),
     } <= judged
-    assert {"untrained", "the factors themselves", *encoders} == set(written["factors"])
+    beside = {entry["name"]: entry for entry in written["references"]}
+    assert list(beside) == ["untrained", "pixels", "true factors"]
+    for name, arm in (("untrained", "random"), ("pixels", "pixels")):
+        wrong = finished.wrong[f"{arm}|prototypical|all|3w1s"]
+        error = beside[name]["errors"]["prototypical, 3-way 1-shot"]
+        assert error == pytest.approx(100 * wrong.mean() / 12, abs=1e-4)
+    for entry in (*encoders.values(), beside["untrained"], beside["true factors"]):
+        assert "mig" in entry["factors"] and "udr_lasso" in entry["scores"]
     text = (once.folder / "select.md").read_text()
-    assert "| one at random |" in text and "| the factors themselves |" in text
+    assert "| one at random |" in text and "| true factors |" in text
     page = read_page(once.folder / "select.html")
     assert any(row[0] == "one at random" for rows in page.tables for row in rows)
-    with Image.open(once.folder / "select.png") as figure:
-        assert min(figure.size) > 400
+    drawn = list((once.folder / "errors").glob("*.png"))
+    assert len(page.alts) == 1 + len(drawn) and len(drawn) >= len(FIGURES)
+    files = ["select.png", *(f"errors/{name}.png" for name in FIGURES)]
+    for file in files:
+        with Image.open(once.folder / file) as figure:
+            assert min(figure.size) > 400
 
 
-def test_the_score_is_udr_of_the_cells_encoders(finished, tmp_path):
+FIGURES = ("prototypical_3-way_1-shot", "trained_2-way_3-shot")
+
+
+def test_the_file_is_the_selection_and_a_page_shows_it(once):
+    selection = Selection.from_json(once.written)
+    assert json.loads(json.dumps(selection.to_json())) == once.written
+    table = correlations_table(selection).markdown()
+    for one in once.written["judgements"]:
+        if one["outcome"] in selection.tests:
+            assert one["correlation"] is None or f"{one['correlation']:+.2f}" in table
+
+
+def test_a_stopped_selection_goes_on(finished, once, tmp_path):
+    """Scores that are there are not made again, and make up the same selection."""
+    shutil.copytree(once.folder, tmp_path / "select")
+    cells = tmp_path / "select" / "cells"
+    kept = {file: file.stat().st_mtime_ns for file in cells.glob("*/cell.json")}
+    for kind in ("seen-guided-seed0", "agreement-vae-seed1", "factors-truth"):
+        (folder,) = cells.glob(f"{kind}-*")
+        del kept[folder / "cell.json"]
+        shutil.rmtree(folder)
+    written = chosen(tmp_path / "select", finished.folder)
+    assert {file: file.stat().st_mtime_ns for file in kept} == kept
+    same = ("encoders", "references", "agreement", "judgements")
+    assert [written[key] for key in same] == [once.written[key] for key in same]
+
+
+def test_the_score_is_udr_of_the_cells_encoders(finished, once):
     """Of all training images: none are drawn."""
     from fewshot.data import Glyphs, data_root
 
     splits = Glyphs(data_root(None), **finished.config["dataset"]["init_args"]).splits()
-    settings = ["--images", str(len(splits.train))]
-    written = chosen(tmp_path, finished.folder, settings=settings)
+    assert once.written["images"] == len(splits.train)
     means, kl = [], []
-    for entry in written["encoders"]:
+    for entry in once.written["encoders"]:
         pattern = f"cells/encoder-{entry['arm']}-seed{entry['seed']}-*/encoder.safetensors"
         (file,) = finished.folder.glob(pattern)
         mean, logvar = Encoder.load(file, "all").moments(splits.train.images)
         means.append(mean.detach().numpy())
         kl.append(0.5 * (mean**2 + logvar.exp() - 1 - logvar).mean(0).detach().numpy())
     for relation in ("lasso", "spearman"):
-        found = [entry["scores"][f"udr_{relation}"] for entry in written["encoders"]]
+        found = [entry["scores"][f"udr_{relation}"] for entry in once.written["encoders"]]
         assert found == pytest.approx(udr_scores(means, kl, relation=relation), abs=1e-3)
 
 
 def test_encoders_of_two_runs_are_chosen_from_together(finished, once, tmp_path):
-    """The same encoder counts once; scores are the same every time."""
+    """The same encoder counts once; scores are the same every time, also those of workers."""
     shutil.copytree(finished.folder, tmp_path / "copy")
-    written = chosen(tmp_path / "select", finished.folder, tmp_path / "copy")
+    runs, settings = (finished.folder, tmp_path / "copy"), ("--workers", "2")
+    written = chosen(tmp_path / "select", *runs, settings=settings)
     assert written["left_out"]["copy/vae"] == "has the encoders of run/vae"
     for found, before in zip(written["encoders"], once.written["encoders"], strict=True):
         assert found["name"] == f"run/{before['name']}"

@@ -3,7 +3,12 @@
 import numpy as np
 import pytest
 
-from guided.metrics import beta_vae_score, factor_vae_score, rows_with_fixed_factor
+from guided.metrics import (
+    beta_vae_score,
+    factor_vae_score,
+    made_with_fixed_factor,
+    rows_with_fixed_factor,
+)
 
 
 def test_rows_of_a_batch_share_one_factor():
@@ -21,6 +26,25 @@ def test_rows_of_a_batch_share_one_factor():
     assert (np.ptp(bins, axis=1) == 0).all() and set(bins[:, 0]) == set(range(5))
     free = sample(None, 50, 200, rng)
     assert free.reshape(-1, 2).mean(0) == pytest.approx(factors.mean(0), abs=0.1)
+
+
+def test_made_batches_share_one_factor_and_draw_the_others():
+    numbers = []
+
+    def codes_of(drawn):
+        numbers.append(drawn)
+        return drawn * 0.5
+
+    sample = made_with_fixed_factor([3, 4, 50], codes_of)
+    drawn = sample(1, 400, 30, np.random.default_rng(0))
+    assert (drawn == numbers[0].reshape(400, 30, 3) / 2).all()
+    assert (np.ptp(drawn[..., 1], axis=1) == 0).all() and np.ptp(drawn[..., 0], axis=1).all()
+    np.testing.assert_allclose(np.bincount((2 * drawn[:, 0, 1]).astype(int)) / 400, 0.25, atol=0.07)
+    free = sample(None, 2, 5000, np.random.default_rng(0)) * 2
+    np.testing.assert_allclose(free.mean((0, 1)), [1, 1.5, 24.5], rtol=0.03)
+    perfect = made_with_fixed_factor([3, 4, 50], lambda drawn: -drawn[:, ::-1])
+    assert factor_vae_score(perfect, 3, votes=300) == 1
+    assert beta_vae_score(perfect, 3, points=300) > 0.97
 
 
 def sampler(code, n_factors=3, seen=None):

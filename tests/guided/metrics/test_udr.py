@@ -60,7 +60,8 @@ def test_it_is_the_median_over_partners_in_loops(relation):
             related = np.empty((partner.shape[1], own.shape[1]))
             for b in range(own.shape[1]):
                 if relation == "lasso":
-                    related[:, b] = abs(Lasso(alpha=0.1).fit(partner, own[:, b]).coef_)
+                    lasso = Lasso(alpha=0.1, tol=1e-10, max_iter=100_000)
+                    related[:, b] = abs(lasso.fit(partner, own[:, b]).coef_)
                 else:
                     related[:, b] = [abs(spearmanr(z, own[:, b])[0]) for z in partner.T]
             columns = [max(c) ** 2 / sum(c) if sum(c) else 0 for c in related.T]

@@ -30,6 +30,7 @@ from guided.encoder import Encoder
 from guided.metrics.frechet import FrechetDistance
 from guided.seeds import derive_seed
 from guided.training.pretrain import build_model, pretrain
+from guided.training.step import Trainer
 
 pytestmark = pytest.mark.usefixtures("cache")
 
@@ -296,6 +297,53 @@ def test_another_arm_costs_only_itself(write, tmp_path, capsys):
     assert {path.name.split("-")[0] for path in added(first | second)} == {"features", "samples"}
 
 
+def curve(**changes):
+    values = copy.deepcopy(STUDY) | {"latent_dims": [3], "seeds": [0], "steps": [2, 4]} | changes
+    values["pretrain"] |= {"validate_every": 2}
+    values["published"] = [{"name": "others", "source": "A et al.", "errors": {"3": 9.5}}]
+    return values
+
+
+def test_longer_trainings_continue_shorter_ones(write, tmp_path, monkeypatch, capsys):
+    """And end with the bits of a training of that length."""
+    run, done = tmp_path / "run", []
+    step = Trainer.step
+
+    def counted(self, number):
+        done.append(number)
+        return step(self, number)
+
+    monkeypatch.setattr(Trainer, "step", counted)
+    assert main(["probe", write(curve()), "--output", str(run)]) == 0
+    assert done == [0, 1, 2, 3] * 2, "two arms are trained, from the first step to the last"
+    assert not list((run / "cells").glob("*/state.pt"))
+    splits = Glyphs(None, **STUDY["dataset"]["init_args"]).splits()
+    for steps in (2, 4):
+        config = replace(load(ProbeConfig, curve()).pretrain, latent_dim=3, steps=steps)
+        trained = pretrain(splits.train, splits.validation, config, seed=0)
+        stored = encoder_of(run, f"model-vae-3-{steps}-seed0").state_dict()
+        for name, weights in trained.model.vae.encoder.state_dict().items():
+            assert torch.equal(stored[name], weights), (steps, name)
+
+    result = LatentsResult.load(run)
+    assert [(row.arm, row.steps) for row in result.rows] == [
+        (arm, steps) for arm in ("guided", "random", "vae") for steps in (2, 4)
+    ]
+    assert set(LatentsResult.load_counts(run).wrong) == {row.key for row in result.rows}
+    short, long = (row for row in result.rows if row.arm == "random")
+    assert (short.error, short.fid) == (long.error, None), "an untrained network has one error"
+    assert "| arm | latents | steps | error % |" in result.table
+    assert f"| guided | 3 | 4 | vae | {result.rows[1].pairs[0].difference:+.2f} |" in result.table
+    assert (run / "curve.png").stat().st_size > 5000
+    left, _ = latents_figure("curve", result.rows, result.published).axes
+    drawn = {line.get_label(): line for line in left.lines if line.get_marker() == "o"}
+    assert list(drawn["guided"].get_ydata()) == [row.error for row in result.rows[:2]]
+    assert left.get_xlabel() == "training steps"
+    assert main(["report", str(run), "--output", str(tmp_path / "again")]) == 0
+    assert "all 6 rows are those of" in capsys.readouterr().out
+    assert (tmp_path / "again" / "curve.png").exists()
+
+
 # Its refusals, before anything is trained.
 
 FOUR = ["rotation", "scale", "shear", "translation_x"]
@@ -326,3 +374,18 @@ def test_impossible_studies(fails, write, tmp_path, key, value, message):
     override(values, key, value)
     assert message in fails("probe", write(values), writes=True)
     assert not (tmp_path / "must-not-exist" / "cells").exists()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("steps", [4, 2], "steps: expected ascending numbers of at least 1, got [4, 2]"),
+        ("steps", [3, 4], "steps: 3 is no multiple of pretrain.validate_every (2)"),
+        ("pretrain.schedule", "cosine", "pretrain.schedule: constant, got cosine"),
+        ("pretrain.patience", 1, "steps: needs pretrain.patience 0"),
+    ],
+)
+def test_lengths_that_cannot_be_continued(fails, write, key, value, message):
+    values = curve()
+    override(values, key, value)
+    assert message in fails("probe", write(values))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from fewshot.study.select.judge import bootstrap_interval, judge, ranks
+from fewshot.study.select.judge import judge, percentiles, ranks, resampled, spearman
 
 nan = np.nan
 
@@ -35,19 +35,41 @@ def test_a_constant_score_has_no_correlation():
     assert (found.chosen, found.correlation, found.ci95) == (0, None, None)
 
 
-def test_the_correlation_is_scipys_and_the_interval_that_of_resampled_encoders():
+def test_the_correlation_is_scipys_and_the_intervals_those_of_arms_and_seeds_drawn_anew():
     rng = np.random.default_rng(0)
-    score = rng.integers(4, size=15).astype(float)  # with ties
-    outcome = rng.normal(size=15) - score
-    found = judged(score, outcome)
+    arms = np.repeat(np.arange(8), [1, 2, 3, 3, 3, 3, 1, 2])
+    effects = rng.normal(size=8)[arms]
+    score = (2 * effects + rng.normal(size=18)).round()  # with ties
+    outcome = rng.normal(size=18) - effects
+    found = judged(score, outcome, arms=arms.tolist())
     assert found.correlation == pytest.approx(spearmanr(score, outcome)[0])
-    again = []
-    for _ in range(1000):
-        rows = rng.integers(15, size=15)
+    again, regrets = [], []
+    for _ in range(700):
+        drawn = [np.flatnonzero(arms == arm) for arm in rng.integers(8, size=8)]
+        rows = np.concatenate([rng.choice(seeds, len(seeds)) for seeds in drawn])
         again.append(spearmanr(score[rows], outcome[rows])[0])
-    expected = np.quantile(again, [0.025, 0.975])
-    assert found.ci95 == pytest.approx(expected, abs=0.08)
-    assert bootstrap_interval(score[:4], outcome[:4], 0) is None
+        first = rows[np.lexsort((rows, -score[rows]))[0]]
+        regrets.append(outcome[first] - outcome[rows].min())
+    assert found.ci95 == pytest.approx(np.quantile(again, [0.025, 0.975]), abs=0.1)
+    assert found.regret_ci95 == pytest.approx(np.quantile(regrets, [0.025, 0.975]), abs=0.15)
+    few = arms < 4
+    assert judged(score[few], outcome[few], arms=arms[few].tolist()).ci95 is None
+    # Encoders that are not known to be alike have the narrower interval.
+    assert np.diff(judged(score, outcome).ci95) < 0.9 * np.diff(found.ci95)
+
+
+def test_the_interval_covers_where_seeds_of_an_arm_are_alike():
+    """Neither score nor error differ between seeds: drawing encoders would be too narrow."""
+    rng = np.random.default_rng(0)
+    arms = np.repeat(np.arange(10), 3)
+    held = {"both": 0, "encoders": 0}
+    for i in range(100):
+        score, error = rng.normal(size=(2, 10))[:, arms]
+        for kind, of_arm in (("both", arms), ("encoders", np.arange(30))):
+            counts = resampled(of_arm.tolist(), i, 200)
+            low, high = percentiles(spearman(score, error, counts))
+            held[kind] += low <= 0 <= high
+    assert held["both"] > 0.88 * 100 > 0.84 * 100 > held["encoders"]
 
 
 def test_ranks_of_ties_and_of_nothing():

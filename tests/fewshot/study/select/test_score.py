@@ -1,6 +1,7 @@
 """Scores without labels of encoders that agree by construction, and of one that does not."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,7 +9,15 @@ import torch
 from torch import nn
 
 from fewshot.study.select.candidates import Candidate
-from fewshot.study.select.score import factor_scores, label_free_scores, see
+from fewshot.study.select.score import (
+    Centrality,
+    Seen,
+    agreement_row,
+    factor_scores,
+    see,
+    udr,
+    usual_votes,
+)
 from guided.backbones import Pixels
 from guided.decoder import Decoder
 from guided.encoder import Encoder
@@ -53,6 +62,20 @@ def candidates():
     return [made[0], made[1], linear(mixed, arm="mixed"), made[2], made[3]]
 
 
+def label_free_scores(candidates, images, votes=20):
+    """``values`` by score, ``agreement``, ``others``, ``live``: as a selection makes them."""
+    seen = [see(candidate.encoder, images) for candidate in candidates]
+    rows = [agreement_row(candidates, seen, i, 0, votes=votes) for i in range(len(seen))]
+    agreement = np.array(rows, float)
+    central = Centrality.of(agreement, [(c.run, c.arm) for c in candidates])
+    return SimpleNamespace(
+        values=udr(seen, len(seen)) | {"centrality": central.all},
+        others=central.other_arms,
+        agreement=agreement,
+        live=[len(one.live) for one in seen],
+    )
+
+
 def test_copies_agree_and_the_other_is_ranked_last(candidates, images):
     scores = label_free_scores(candidates, images)
     copies = {name: np.delete(values, 2) for name, values in scores.values.items()}
@@ -76,7 +99,7 @@ def test_an_arm_without_a_decoder_has_no_centrality(candidates, images):
     assert np.isnan(scores.values["centrality"]).tolist() == [True] + [False] * 4
     assert not np.isnan(scores.values["udr_lasso"]).any()
     some = label_free_scores([replace(c, decoder=None) for c in candidates[:4]], images)
-    assert np.isnan(some.values["centrality"]).all() and some.agreement is None
+    assert np.isnan(some.values["centrality"]).all()
 
 
 def test_latents_without_information_take_no_part(candidates, images):
@@ -111,10 +134,24 @@ def test_pixels_are_the_factors_that_one_encoder_finds(candidates, images, make_
         images=images,
         factors={"a": pixels[:, 0], "b": pixels[:, 4], "constant": torch.ones(600)},
     )
-    encoders = {"copy": candidates[0].encoder, "mixed": candidates[2].encoder}
-    found = factor_scores(encoders, bank)
-    assert list(found) == ["copy", "mixed", "the factors themselves"]
+    copy, mixed, truth = (
+        factor_scores(encoder, bank)
+        for encoder in (candidates[0].encoder, candidates[2].encoder, None)
+    )
     for name in ("mig", "sap", "mcc", "disentanglement"):
-        assert found["copy"][name] > found["mixed"][name] + 0.1, name
-    assert found["the factors themselves"]["mcc"] == pytest.approx(1)
-    assert factor_scores(encoders, replace(bank, factors={"a": pixels[:, 0]})) == {}
+        assert copy[name] > mixed[name] + 0.1, name
+    assert truth["mcc"] == pytest.approx(1)
+
+
+def test_others_are_scored_beside_the_candidates_and_are_no_ones_partners(candidates, images):
+    seen = [see(candidate.encoder, images) for candidate in candidates]
+    truth = Seen.whole(images.flatten(1).double().numpy())
+    alone, together = udr(seen, 5), udr([*seen, truth, seen[2]], 5)
+    for name, values in together.items():
+        np.testing.assert_allclose(values[:5], alone[name])
+        assert values[5] == pytest.approx(values[0], abs=0.02), "pixels are what the copies read"
+        assert values[6] < values[5] - 0.2
+
+
+def test_more_models_are_asked_less_each():
+    assert [usual_votes(n) for n in (3, 24, 48, 200)] == [20, 20, 10, 5]

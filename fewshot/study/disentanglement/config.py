@@ -1,0 +1,28 @@
+"""Settings of the scores against ground-truth factors."""
+
+from dataclasses import dataclass, field
+
+from guided.errors import InputError
+from guided.metrics.disentanglement import Score
+
+
+@dataclass(frozen=True)
+class DisentanglementConfig:
+    """Scores of all latents of every encoder against the factors of the test images.
+
+    Args:
+        scores: which ones, see :func:`guided.metrics.disentanglement_scores`; ``dci`` is three.
+        points: of the score of β-VAE, each of 64 pairs of images, and votes of FactorVAE's, each of
+            64 images.
+    """
+
+    scores: list[Score] = field(
+        default_factory=lambda: ["beta_vae", "factor_vae", "mig", "sap", "dci"]
+    )
+    points: int = 3000
+
+    def __post_init__(self) -> None:
+        if not self.scores:
+            raise InputError("disentanglement.scores: at least one is needed")
+        if self.points < 60:
+            raise InputError(f"disentanglement.points: expected at least 60, got {self.points}")
