@@ -64,7 +64,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Examples:
-    """What the section shows.
+    """Content of the section.
 
     Attributes:
         subject: seed and setting, in words.

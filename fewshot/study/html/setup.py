@@ -1,4 +1,4 @@
-"""How a study was made: the command, what each arm adds, versions, hardware, time and files."""
+"""The making of a study: the command, what each arm adds, versions, hardware, time and files."""
 
 import dataclasses
 import os
@@ -35,7 +35,7 @@ FILES = {
 
 @dataclass(frozen=True)
 class Setup:
-    """What the section shows.
+    """Content of the section.
 
     Attributes:
         command: reproduces the study; empty without a configuration at hand.
@@ -53,7 +53,7 @@ class Setup:
 
 
 def setup(content: Content, page: Path) -> Setup:
-    """How a study was made.
+    """The making of a study.
 
     Args:
         content: of the study.

@@ -166,7 +166,7 @@ EXPLAINED = (
 
 
 def explanation(measure: str) -> str:
-    """What a measure is, in a sentence."""
+    """A sentence on a measure."""
     for start, sentence in EXPLAINED:
         if measure.startswith(start):
             return sentence
