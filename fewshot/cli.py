@@ -76,7 +76,7 @@ def _uses_workers(name: str, arguments: Sequence[str]) -> bool:
     """Guessed from what is typed; a wrong guess costs or saves seconds, and changes nothing."""
     elsewhere = {"serial", "ray", "--executor=serial", "--executor=ray", "--print-config"}
     one = os.environ.get("FEWSHOT_WORKERS") == "1" or os.cpu_count() == 1
-    return name in ("compare", "probe", "lake") and not (one or elsewhere & set(arguments))
+    return name in ("compare", "probe", "nica", "lake") and not (one or elsewhere & set(arguments))
 
 
 if __name__ == "__main__":

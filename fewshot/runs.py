@@ -216,7 +216,7 @@ class Finish:
         cls,
         output: Path,
         config: object,
-        splits: Splits,
+        splits: Splits | None,
         device: str,
         *,
         name: str = "finished.json",
@@ -227,7 +227,7 @@ class Finish:
         Args:
             output: the run folder.
             config: the command's configuration; files that it names count by their content.
-            splits: the images.
+            splits: the images; None for a study without.
             device: where it is computed.
             name: of the mark.
             more: JSON-able; further facts that results depend on.
@@ -235,7 +235,7 @@ class Finish:
         described = {k: v for k, v in describe(config).items() if k not in PLACES}
         facts = {
             "config": described,
-            "images": {name: bank.digest for name, bank in vars(splits).items()},
+            "images": {n: bank.digest for n, bank in vars(splits).items()} if splits else {},
             "files": {str(path): file_digest(path) for path in sorted(set(_named_files(config)))},
             "versions": versions(),
             "device": device,

@@ -153,6 +153,22 @@ def t_interval(values: NDArray[np.floating], confidence: float = CONFIDENCE) -> 
     return around(float(values.mean()), _t(1 - confidence, len(values) - 1) * error)
 
 
+def t_p_value(values: NDArray[np.floating]) -> float | None:
+    """Two-sided p-value of Student's t test that independent values ``[n]`` have mean 0.
+
+    None when n < 2.
+    """
+    if len(values) < 2:
+        return None
+    from scipy.special import stdtr
+
+    values = np.asarray(values, np.float64)
+    error = float(values.std(ddof=1)) / math.sqrt(len(values))
+    if not error:
+        return float(values.mean() == 0)
+    return float(2 * stdtr(len(values) - 1, -abs(float(values.mean())) / error))
+
+
 def class_variance(values: Errors, classes: NDArray[np.integer], n_classes: int) -> float | None:
     """Variance of the mean that is due to which C classes the episodes are drawn from.
 

@@ -3,6 +3,7 @@ from . import (
     figures as figures,
     guidance as guidance,
     metrics as metrics,
+    sparse_coding as sparse_coding,
     training as training,
 )
 from .augment import Augmentation as Augmentation
@@ -14,16 +15,21 @@ from .backbones import (
     Linear as Linear,
     Pixels as Pixels,
     ResNet12 as ResNet12,
+    ShortRunInference as ShortRunInference,
+    SparseCode as SparseCode,
 )
+from .backbones.short_run import semi_amortised as semi_amortised
 from .decoder import Decoder as Decoder
 from .encoder import Encoder as Encoder
 from .errors import InputError as InputError
 from .guidance import (
     DIP as DIP,
     Capacity as Capacity,
+    CausalMechanisms as CausalMechanisms,
     DeformablePCA as DeformablePCA,
     ExcitationInhibition as ExcitationInhibition,
     FactorVAE as FactorVAE,
+    GeneralizedContrast as GeneralizedContrast,
     Guidance as Guidance,
     GuidanceContext as GuidanceContext,
     GuidanceModule as GuidanceModule,
@@ -35,11 +41,14 @@ from .guided_vae import GuidedVAE as GuidedVAE
 from .latents import LatentLayout as LatentLayout
 from .likelihoods import Bernoulli as Bernoulli, Gaussian as Gaussian, Likelihood as Likelihood
 from .malloc import reuse_memory as reuse_memory
+from .short_run import Langevin as Langevin
 from .training.config import PretrainConfig as PretrainConfig
 from .training.data import LabelledImages as LabelledImages
 from .training.encoders import (
     EncoderTraining as EncoderTraining,
     PixelPCA as PixelPCA,
+    ShortRun as ShortRun,
+    SparseCoding as SparseCoding,
     TrainingContext as TrainingContext,
     train_encoder as train_encoder,
 )

@@ -27,7 +27,8 @@ class Encoder(nn.Module):
         backbone: images to features.
         layout: the latents' names; ``None`` for an encoder whose output is its features.
         latents: what ``forward`` returns: ``all`` (the posterior mean), a name in the layout
-            (that slice of it), or ``features`` (the backbone's, without the linear head).
+            (that slice of it), several joined by ``+``, or ``features`` (the backbone's, without
+            the linear head).
         projection: width of a linear map on top of that, trained episodically; 0: none.
 
     Raises:
@@ -62,7 +63,7 @@ class Encoder(nn.Module):
             if latents != "all":
                 raise InputError(f"latents: {latents!r}, but this encoder has none; expected all")
             return []
-        return self.layout.indices(latents)
+        return self.layout.indices(*latents.split("+"))
 
     @property
     def input_shape(self) -> ImageShape:

@@ -54,6 +54,7 @@ class GuidedVAE(nn.Module):
         views: differently deformed copies of each image in a training batch.
         known: deformations whose amounts the targets hold.
         n_images: in the training set, for guidance that needs it.
+        factors: quantity -> mean and standard deviation in the training set.
         elbo: false: train by the guidance's terms alone; nothing is decoded then.
         autoencoder: decode the posterior mean, and leave out the KL term: no VAE, but an
             autoencoder of the same network, from the same initial weights.
@@ -75,12 +76,19 @@ class GuidedVAE(nn.Module):
         views: int = 1,
         known: tuple[str, ...] = (),
         n_images: int | None = None,
+        factors: Mapping[str, tuple[float, float]] | None = None,
         elbo: bool = True,
         autoencoder: bool = False,
     ) -> None:
         super().__init__()
         context = GuidanceContext(
-            input_shape, LatentAllocator(latent_dim), categories, views, known, n_images
+            input_shape,
+            LatentAllocator(latent_dim),
+            categories,
+            views,
+            known,
+            n_images,
+            factors or {},
         )
         body = backbone(input_shape)
         # From a random stream of their own: the VAE's initial weights are the same with any
@@ -106,6 +114,12 @@ class GuidedVAE(nn.Module):
                 raise InputError(
                     f"autoencoder: {type(settings).__name__} reads the posterior's variance, which "
                     "an autoencoder has none of"
+                )
+            if strategy.replaces_prior and (autoencoder or not elbo):
+                key, wanted = ("elbo", "true") if not elbo else ("autoencoder", "false")
+                raise InputError(
+                    f"{key}: {type(settings).__name__} has a prior of its own, which only the "
+                    f"ELBO uses; leave {key} {wanted}"
                 )
         self._check_terms(modules)
 
@@ -170,11 +184,16 @@ class GuidedVAE(nn.Module):
         return posterior.mean if self.autoencoder else posterior.sample(generator)
 
     def own_losses(self, images: Tensor, posterior: Posterior, z: Tensor) -> dict[str, Tensor]:
-        """The terms without guidance, each a scalar: those of :meth:`.VAE.losses`, or the
-        reconstruction alone in an autoencoder; the arguments are the same."""
+        """The terms without guidance, each a scalar: those of :meth:`.VAE.losses`, under the prior
+        that guidance may have made, or the reconstruction alone in an autoencoder; the arguments
+        are the same."""
         if self.autoencoder:
             return {"reconstruction": self.vae.reconstruction(images, z)}
-        return self.vae.losses(images, posterior, z)
+        terms = self.vae.losses(images, posterior, z)
+        for strategy in self.strategies:
+            if strategy.replaces_prior:
+                terms["kl"] = terms["kl"] + strategy.prior_correction(z).mean()
+        return terms
 
     @property
     def alternates(self) -> bool:

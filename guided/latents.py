@@ -14,6 +14,9 @@ DEFORMATION = "deformation"
 ATTRIBUTE = "attribute"
 """The role of latents that carry labels, named after the attribute."""
 
+FACTOR = "factor "
+"""Begins the name of a target that is a quantity, named after the ground-truth factor."""
+
 
 @dataclass(frozen=True)
 class LatentLayout:

@@ -6,13 +6,15 @@ rewrites the text between each pair of markers ``<!-- KIND: FILE WHICH -->`` and
 Kinds: ``results``, ``controls``, ``new_classes`` and ``headline`` (of one learner), ``learners``
 (of one arm), ``budget`` (of one group of learners), ``diagnostics``, ``disentanglement`` (scores,
 or their paired ``differences``), ``peer``, ``probe``, ``curve`` (of a number of latents), ``lake``
-(of all arms, or one), ``coverage`` (of known data, or of new ``classes``), ``select``
+(of all arms, or one), ``nica`` (of ``mcc``, ``information``, their ``_differences``, or
+``order``), ``coverage`` (of known data, or of new ``classes``), ``classifiers``, ``select``
 (``correlations``, ``regrets`` or ``arms``).
 """
 
 import json
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,8 @@ from fewshot.study.disentanglement.rows import score_differences_table, scores_t
 from fewshot.study.lake.report import LakeResult
 from fewshot.study.lake.tables import side_by_side
 from fewshot.study.latents.report import LatentsResult
+from fewshot.study.nica import tables as nica
+from fewshot.study.nica.report import NicaResult
 from fewshot.study.result import StudyResult
 from fewshot.study.rows import Measurement
 from fewshot.study.select import table as select_tables
@@ -85,6 +89,18 @@ def _lake(content: Mapping[str, Any], arm: str) -> str:
     return side_by_side(study.rows, study.published, arm)
 
 
+def _nica(content: Mapping[str, Any], which: str) -> str:
+    found = NicaResult.from_json(content).recoveries
+    tables = {
+        "mcc": partial(nica.recovery_table, measure="mcc"),
+        "information": partial(nica.recovery_table, measure="information"),
+        "mcc_differences": partial(nica.differences_table, measure="mcc"),
+        "information_differences": partial(nica.differences_table, measure="information"),
+        "order": nica.order_table,
+    }
+    return tables[which](found)
+
+
 def _coverage(content: Mapping[str, Any], which: str) -> str:
     if which:
         lines = content[which]
@@ -99,6 +115,16 @@ def _coverage(content: Mapping[str, Any], which: str) -> str:
         line = [" ".join(fixed(cell[n], digits.get(n, 0)) for cell in mine) for n in names]
         lines.append([data, *line])
     return markdown(["data", *names], lines)
+
+
+def _classifiers(content: Mapping[str, Any], _: str) -> str:
+    lines = []
+    for found in content["classifiers"]:
+        test = found["test"]
+        low, high = (fixed(bound, 2) for bound in test["ci95"])
+        error = f"{fixed(test['error'], 2)} ({low} to {high})"
+        lines.append([found["classifier"], error, f"{test['images']:,}"])
+    return markdown(["classifier", "test error, percent (95 %)", "test images"], lines)
 
 
 def _select(content: Mapping[str, Any], which: str) -> str:
@@ -121,7 +147,9 @@ KINDS: dict[str, Callable[[Mapping[str, Any], str], str]] = {
         _probe,
         _curve,
         _lake,
+        _nica,
         _coverage,
+        _classifiers,
         _select,
     )
 }

@@ -24,10 +24,13 @@ from fewshot.runs import Finish, open_run
 from fewshot.sampler import EpisodeSampler
 from fewshot.statistics import t_interval
 from guided.backbones import Pixels
+from guided.backbones.short_run import semi_amortised
+from guided.decoder import Decoder
 from guided.encoder import Encoder
 from guided.errors import InputError
 from guided.files import write_arrays, write_bytes, write_json
 from guided.seeds import derive_seed
+from guided.short_run import Langevin
 
 FILES = ("results.json", "episodes.npz", "confusion.csv")
 
@@ -42,6 +45,9 @@ class EvaluateCommand(Command):
         dataset: where images come from.
         encoder: a checkpoint; without one, raw pixels.
         latents: another output than the saved one: all, a slice's name, features.
+        test_inference: steps that an image's latents take from the encoder's means, up the log
+            joint density of its decoder; none if not given.
+        decoder: of the encoder's VAE, for these steps; decoder.safetensors beside it if not given.
         learners: name -> class and settings.
         weights: name of a learner -> its own weights, learner.safetensors of fewshot train.
         settings: shapes of the episodes.
@@ -54,6 +60,8 @@ class EvaluateCommand(Command):
     dataset: DatasetFactory
     encoder: Path | None = None
     latents: str | None = None
+    test_inference: Langevin | None = None
+    decoder: Path | None = None
     learners: dict[str, LearnerFactory] = field(
         default_factory=lambda: {"prototypical": partial(Prototypical)}
     )
@@ -68,6 +76,10 @@ class EvaluateCommand(Command):
         for name in ("learners", "settings"):
             if not getattr(self, name):
                 raise InputError(f"{name}: at least one is needed")
+        if self.test_inference and self.encoder is None:
+            raise InputError("test_inference: needs an encoder and its decoder; pixels have none")
+        if self.decoder and not self.test_inference:
+            raise InputError("decoder: serves test_inference alone, which is not set")
         for name in self.weights:
             if name not in self.learners:
                 raise InputError(f"weights: no learner is called {name!r}")
@@ -93,7 +105,7 @@ def main(arguments: Sequence[str]) -> None:
     device = choose_device(config.device)
     dataset = config.dataset(data_root(config.data_root))
     check_ways(dataset, **{config.split: config.settings})
-    encoder = Encoder.load(config.encoder, config.latents) if config.encoder else None
+    encoder = _encoder(config)
     splits = dataset.splits()
     bank: ImageBank = getattr(splits, config.split)
     finish = Finish.from_run(config.output, config, splits, device)
@@ -120,9 +132,24 @@ def main(arguments: Sequence[str]) -> None:
     finish.write(words, FILES)
 
 
+def _encoder(config: EvaluateCommand) -> Encoder | None:
+    """The encoder, with inference at test time if there is any; None: pixels."""
+    if config.encoder is None:
+        return None
+    encoder = Encoder.load(config.encoder, config.latents)
+    if config.test_inference is None:
+        return encoder
+    file = config.decoder or config.encoder.with_name("decoder.safetensors")
+    return semi_amortised(encoder, Decoder.load(file, encoder), config.test_inference)
+
+
 def _learner(config: EvaluateCommand, name: str, encoder: Encoder) -> Learner:
     """The learner with its own weights; refuses episodes of other ways than it was made for."""
     learner = config.learners[name](encoder)
+    if config.test_inference and learner.reads_images:
+        raise InputError(
+            f"test_inference: learner {name!r} computes no embedding before it has seen the episode"
+        )
     for setting in config.settings:
         learner.check_ways(setting.n_way)
     return learner.restore(config.weights[name]) if name in config.weights else learner

@@ -9,6 +9,7 @@ PURPOSES = {
     "evaluate": "errors of learners on test episodes, for any encoder checkpoint",
     "compare": "the study: guided against unguided encoders, paired, over seeds",
     "probe": "linear classifiers and sample quality: what the latents hold",
+    "nica": "nonlinear ICA of mixed sources, from few and many samples",
     "lake": "Lake's one-shot classification, with a study's encoders and learners",
     "report": "finished studies as one HTML page, with tables and figures",
     "select": "which encoder of a study to take, without labels; how good that is",
@@ -82,6 +83,17 @@ KEYS: Mapping[str, Mapping[str, str]] = {
         **COMMON,
         "output": "run folder (default: runs/ and the study's name)",
     },
+    "nica": {
+        "study": "name of the study",
+        "samples": "training samples of each segment, e.g. '[50,500]'",
+        "widths": "of the network's hidden layers, e.g. '[16,64]'",
+        "seeds": "sources and mixing of each (default: '[0,1,2,3,4]')",
+        "sources.mean": "0: segments change the scale alone (default: 3)",
+        "estimator.steps": "of each training (default: 2000)",
+        "workers": STUDY["workers"],
+        "device": COMMON["device"],
+        "output": "run folder (default: runs/ and the study's name)",
+    },
     "lake": {
         **STUDY,
         "learners": "name -> few-shot learner",
@@ -129,6 +141,10 @@ EXAMPLES = {
     "probe": (
         "fewshot probe configs/paper/mnist_latents.yaml",
         "fewshot probe configs/paper/mnist_latents.yaml --seeds '[0]'",
+    ),
+    "nica": (
+        "fewshot nica configs/nica/finite_sample.yaml",
+        "fewshot nica configs/nica/finite_sample.yaml --samples '[50,500]'",
     ),
     "lake": (
         "fewshot lake configs/omniglot/lake.yaml",

@@ -12,7 +12,7 @@ from fewshot.data.bank import ImageBank
 from fewshot.environment import choose_device, hardware, versions
 from fewshot.runs import Finish, open_run, state_to_continue
 from fewshot.study.cells import Cell
-from fewshot.study.diagnostics import diagnose, excited_slices
+from fewshot.study.diagnostics import diagnose, examine, excited_slices
 from guided.decoder import Decoder
 from guided.encoder import Encoder
 from guided.figures import augmentation_figure, picture_figures
@@ -56,7 +56,8 @@ def main(arguments: Sequence[str]) -> None:
     """Run the command."""
     config = parse(PretrainCommand, arguments, "fewshot pretrain")
     device = choose_device(config.device)
-    splits = config.dataset(data_root(config.data_root)).splits()
+    dataset = config.dataset(data_root(config.data_root))
+    splits = dataset.splits()
     finish = Finish.from_run(config.output, config, splits, device)
     if finish.said_before():
         return
@@ -72,6 +73,8 @@ def main(arguments: Sequence[str]) -> None:
     Decoder.from_vae(trained.vae).save(config.output / FILES[1])
     _draw(config, trained, splits.test, device)
     measured = _measured(encoders, splits.test, device, config.pretrain.guidance)
+    found = examine(trained.model, splits.test, dataset)
+    measured += [{"arm": next(iter(encoders)), **entry} for entry in found]
     results = {
         "diagnostics": measured,
         "history": trained.progress.history,

@@ -1,4 +1,6 @@
 from .bank import ImageBank
+from .causal.flow import Flow
+from .causal.pendulum import Pendulum
 from .celeba import CelebA
 from .cifar.dataset import CIFAR_FS, FC100
 from .dataset import Dataset, DatasetFactory, Listing, SplitName, Splits
@@ -20,12 +22,14 @@ __all__ = [
     "DSprites",
     "Dataset",
     "DatasetFactory",
+    "Flow",
     "Glyphs",
     "ImageBank",
     "ImageFolder",
     "Listing",
     "MiniImageNet",
     "Omniglot",
+    "Pendulum",
     "Roots",
     "SharedImagesWarning",
     "SplitName",

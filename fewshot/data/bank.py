@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from guided.errors import InputError
+from guided.latents import FACTOR
 
 
 class Renderer(Protocol):
@@ -104,8 +105,14 @@ class ImageBank:
         return hashed.hexdigest()
 
     def targets(self) -> dict[str, Tensor]:
-        """Name -> int64 ``[N]``, for guidance: the attributes, and the labels as ``class``."""
-        return {"class": self.labels, **self.attributes}
+        """For guidance: the labels as ``class`` and the attributes, name -> int64 ``[N]``; factors
+        that are no whole numbers, ``factor NAME`` -> float ``[N]``."""
+        factors = {
+            FACTOR + name: values
+            for name, values in self.factors.items()
+            if values.is_floating_point()
+        }
+        return {"class": self.labels, **self.attributes, **factors}
 
     def classes(self, subset: Sequence[int] | Tensor) -> "ImageBank":
         """The bank of some classes, relabelled 0 … in the order of ``subset``.

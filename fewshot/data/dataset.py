@@ -4,11 +4,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeVar
 
 from fewshot.data.bank import ImageBank
 from fewshot.data.roots import Roots, data_root
 from guided.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 SplitName = Literal["train", "validation", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
@@ -85,6 +88,26 @@ class Dataset(ABC):
             InputError: files are missing or unusable.
         """
 
+    @property
+    def graph(self) -> Mapping[str, tuple[str, ...]]:
+        """The causes of each factor, name -> names, where they are known; else empty."""
+        return {}
+
+    def counterfactual(
+        self, factors: "Mapping[str, Tensor]", name: str, values: "Tensor"
+    ) -> "dict[str, Tensor]":
+        """All factors of images after one of them is set: effects follow, with the same noise.
+
+        Args:
+            factors: of the images as they are, name -> ``[n]``.
+            name: of the factor that is set.
+            values: to which, ``[n]``.
+
+        Raises:
+            InputError: it is not known which factors cause others.
+        """
+        raise InputError(f"{self.name}: it is not known which factors cause others")
+
     def class_counts(self) -> Mapping[SplitName, int]:
         """Number of classes in each split, so that impossible episodes fail before data is read.
 
@@ -130,6 +153,11 @@ class Dataset(ABC):
             f"{self.name}: {paths} not found in {roots}; get it with: {self.how_to_get}, "
             "or set FEWSHOT_DATA to the folder that holds it"
         )
+
+
+def fifths(n: int) -> list[int]:
+    """Three fifths of n images, one and one: for training, validation and testing."""
+    return [n - 2 * (n // 5), n // 5, n // 5]
 
 
 DatasetFactory = Callable[[Sequence[Path]], Dataset]

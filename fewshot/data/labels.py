@@ -7,7 +7,7 @@ from torch import Tensor
 
 from fewshot.data.bank import ImageBank
 from guided.seeds import generator
-from guided.training.data import LabelledImages
+from guided.training.data import LabelledImages, numbered
 
 
 def labelled_classes(bank: ImageBank, share: float, seed: int) -> Tensor:
@@ -36,17 +36,16 @@ def labelled(bank: ImageBank, share: float = 1.0, seed: int = 0) -> LabelledImag
         seed: of :func:`labelled_classes`.
 
     Returns:
-        images and targets. Targets of the other classes are -1. Known values of each target are
-        renumbered 0 … without gaps, so that guidance has no categories without images.
+        images and targets. Targets of the other classes are -1, or NaN if they are quantities.
+        Known values of the others are renumbered 0 … without gaps, so that guidance has no
+        categories without images.
     """
     shown = torch.isin(bank.labels, labelled_classes(bank, share, seed))
-    return LabelledImages(
-        bank.images, {k: _masked(v, shown & (v >= 0)) for k, v in bank.targets().items()}
-    )
+    return LabelledImages(bank.images, {k: _masked(v, shown) for k, v in bank.targets().items()})
 
 
-def _masked(values: Tensor, known: Tensor) -> Tensor:
-    """The known values, renumbered 0 … without gaps; -1 elsewhere."""
-    masked = torch.full_like(values, -1)
-    masked[known] = values[known].unique(return_inverse=True)[1]
-    return masked
+def _masked(values: Tensor, shown: Tensor) -> Tensor:
+    """The values that are shown; the others are unknown."""
+    if values.is_floating_point():
+        return values.where(shown, math.nan)
+    return numbered(values.where(shown, -1))

@@ -10,10 +10,12 @@ import torch
 from fewshot.config import describe
 from fewshot.data.dataset import Splits
 from fewshot.data.labels import labelled
+from fewshot.data.roots import data_root
 from fewshot.evaluation import episode_errors, table_for
 from fewshot.sampler import EpisodeSampler
 from fewshot.study.cells import Cell, Cells
 from fewshot.study.config import ArmConfig, StudyConfig, load_checkpoint
+from fewshot.study.diagnostics import examine
 from guided.backbones import Pixels
 from guided.decoder import Decoder
 from guided.encoder import Encoder, digest
@@ -101,15 +103,14 @@ class Arms:
         depends = self._depends(name, arm, seed)
 
         def work(cell: Cell) -> dict[str, Any]:
-            history: list[dict[str, float]] = []
             if arm.encoder == "pretrained":
-                encoder, history = self._pretrain(name, arm, seed, cell)
+                encoder, facts = self._pretrain(name, arm, seed, cell)
             elif arm.training:
-                encoder, history = self._train(name, arm, arm.training, seed, cell)
+                encoder, facts = self._train(name, arm, arm.training, seed, cell)
             else:
-                encoder = self.untrained(arm, seed)
+                encoder, facts = self.untrained(arm, seed), {"history": []}
             encoder.save(cell.encoder_file, **depends)
-            return {"history": history}
+            return facts
 
         return self.cells.plan(f"encoder-{name}-seed{seed}", depends, work)
 
@@ -150,7 +151,7 @@ class Arms:
 
     def _pretrain(
         self, name: str, arm: ArmConfig, seed: int, cell: Cell
-    ) -> tuple[Encoder, list[dict[str, float]]]:
+    ) -> tuple[Encoder, dict[str, Any]]:
         trained = pretrain(
             self._images(arm, seed),
             self.splits.validation,
@@ -172,11 +173,16 @@ class Arms:
         )
         if arm.elbo:
             Decoder.from_vae(trained.vae).save(cell.decoder_file)
-        return trained.encoder, progress.history
+        facts: dict[str, Any] = {"history": progress.history}
+        if arm.guidance:
+            dataset = self.config.dataset(data_root(None))  # reads nothing; for the truth it knows
+            if measured := examine(trained.model, self.splits.test, dataset):
+                facts["measurements"] = measured
+        return trained.encoder, facts
 
     def _train(
         self, name: str, arm: ArmConfig, training: EncoderTraining, seed: int, cell: Cell
-    ) -> tuple[Encoder, list[dict[str, float]]]:
+    ) -> tuple[Encoder, dict[str, Any]]:
         context = TrainingContext(
             seed=seed,
             device=torch.device(self.device),
@@ -190,7 +196,7 @@ class Arms:
         images, validation = self._images(arm, seed), self.splits.validation
         trained = train_encoder(training, images, validation, context)
         self.say(f"{name}, seed {seed}: trained by {type(training).__name__}")
-        return trained.encoder, list(trained.history)
+        return trained.encoder, {"history": list(trained.history)}
 
     def _score(self, arm: ArmConfig) -> Score | None:
         """Judges states of the arm's encoder; None: they are compared by their objective."""

@@ -33,7 +33,8 @@ class ArmConfig:
         labelled: share of the training classes whose labels guidance, a training and meta-training
             may use; pretraining sees all images. The classes depend on the seed, not on the arm.
         baseline: the arms that it is paired with, if not the study's: a name, or several.
-        latents: what the learners are fed, one after the other: all, a slice's name, features.
+        latents: what the learners are fed, one after the other: all, a slice's name, several
+            names joined by +, features.
             The first one is what the arm's best state is chosen by.
         checkpoint: the file of an encoder that was trained elsewhere; ``{seed}`` in its path stands
             for the study's seed, without it one encoder serves all seeds.
@@ -108,6 +109,11 @@ class ArmConfig:
     def fixed(self) -> bool:
         """True if the encoder has no weights that episodes could train."""
         return self.encoder == "pixels" or (self.training is not None and self.training.fixed)
+
+    @property
+    def has_decoder(self) -> bool:
+        """True if the encoder's decoder is kept, that of a VAE."""
+        return self.encoder == "pretrained" and self.elbo
 
     def checkpoint_file(self, seed: int) -> Path:
         """The encoder's file for a seed."""

@@ -4,8 +4,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from fewshot.data.bank import ImageBank
+from fewshot.data.dataset import Dataset
 from guided.encoder import Encoder
 from guided.guidance.base import Guidance
+from guided.guided_vae import GuidedVAE
 from guided.latents import ATTRIBUTE, attributes_in
 from guided.metrics.held_out import HeldOut
 
@@ -30,10 +32,11 @@ def diagnose(
         guidance: strategies in use; those from outside the package may name measures too.
     """
     layout = encoder.layout
+    encoder.to(device).eval()
+    measured = encoder.backbone.measurements(bank.images)
     if layout is None:
-        return []
-    held_out = HeldOut(encoder.to(device).eval(), bank.images, bank.targets(), bank.factors, seed)
-    measured = []
+        return measured
+    held_out = HeldOut(encoder, bank.images, bank.targets(), bank.factors, seed=seed)
     for role, measures in Guidance.all_measures(guidance).items():
         if role == ATTRIBUTE:
             # An encoder from a file may have fewer latents than the arm that excites.
@@ -43,6 +46,30 @@ def diagnose(
         if places:
             measured += [entry for measure in measures for entry in measure(held_out, places)]
     return measured
+
+
+def examine(model: GuidedVAE, bank: ImageBank, dataset: Dataset) -> list[dict[str, Any]]:
+    """What the guidances of a trained model measure on it, beside its encoder's latents.
+
+    Args:
+        model: as training ended.
+        bank: held-out images.
+        dataset: where they come from; it may know the truth of interventions.
+
+    Returns:
+        the measurements; none of a model without the ELBO, whose decoder is not trained.
+    """
+    if not model.elbo:
+        return []
+    held_out = HeldOut(
+        model.vae.encoder,
+        bank.images,
+        bank.targets(),
+        bank.factors,
+        dataset.counterfactual if any(dataset.graph.values()) else None,
+    )
+    found = [strategy.examine(model.vae, held_out) for strategy in model.strategies]
+    return [entry for measured in found for entry in measured]
 
 
 def measures_in_use(guidance: Iterable[Guidance] = ()) -> dict[str, list[str]]:
@@ -58,8 +85,8 @@ def measures_in_use(guidance: Iterable[Guidance] = ()) -> dict[str, list[str]]:
 
 
 def excited_slices(encoder: Encoder, bank: ImageBank) -> dict[str, tuple[int, int]]:
-    """Attribute -> its latents, for the slices that are named after an attribute of the bank, or
-    after one within another (``drawer within alphabet``)."""
+    """Attribute -> its latents, for the slices that are named after an attribute or a factor of the
+    bank, or after one within another (``drawer within alphabet``)."""
     slices = encoder.layout.with_role(ATTRIBUTE) if encoder.layout else {}
-    known = set(bank.targets())
+    known = {*bank.targets(), *bank.factors}
     return {name: place for name, place in slices.items() if known.issuperset(attributes_in(name))}

@@ -139,7 +139,8 @@ class Examiner:
         if model.reads_images:
             return table_for(model, bank, self.device)
         source = (subject.source.folder, subject.latents, id(bank))
-        wanted = (*source, model.views, model.beside_embedding)
+        inference = repr(subject.learner.test_inference)
+        wanted = (*source, inference, model.views, model.beside_embedding)
         if self._embedded is None or self._embedded[0] != wanted:
             self._embedded = wanted, table_for(model, bank, self.device)
         return self._embedded[1]

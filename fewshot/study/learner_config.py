@@ -12,6 +12,7 @@ from fewshot.learners.base import LearnerFactory
 from fewshot.meta_train import TrainConfig
 from guided.augment import Augmentation
 from guided.errors import InputError
+from guided.short_run import Langevin
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,9 @@ class LearnerConfig:
         test_augmentation: at test time an image's embedding is the mean over it and ``views``
             copies, deformed within these limits, all images alike; null: of the image alone.
             Learners that differ in this alone are trained once.
+        test_inference: at test time an image's latents are its posterior means after these steps
+            up the log joint density of the VAE's decoder; null: the means. For arms that are
+            pretrained with the ELBO, and learners without training.
         group: a name shared by learners that differ only in the amount of meta-training: one curve
             of a figure, one line of a table; null: the learner's own.
     """
@@ -42,6 +46,7 @@ class LearnerConfig:
     arms: list[str] | None = None
     baseline: str | list[str] | None = None
     test_augmentation: Augmentation | None = None
+    test_inference: Langevin | None = None
     group: str | None = None
 
     def check(self, key: str, others: Mapping[str, "LearnerConfig"]) -> None:
@@ -62,6 +67,11 @@ class LearnerConfig:
         if self.test_augmentation and not self.test_augmentation.active:
             raise InputError(
                 f"{key}.test_augmentation: deforms nothing; set rotation, scale or another limit"
+            )
+        if self.test_inference and (self.train or self.trained_by):
+            raise InputError(
+                f"{key}.test_inference: meta-training moves the encoder away from its decoder; "
+                "remove train and trained_by, or this"
             )
         if self.trained_by is not None:
             self._check_trainer(f"{key}.trained_by", others)
@@ -107,6 +117,8 @@ class LearnerConfig:
         facts: dict[str, Any] = {"learner": describe(self.learner)}
         if self.test_augmentation:
             facts["test_augmentation"] = describe(self.test_augmentation)
+        if self.test_inference:
+            facts["test_inference"] = describe(self.test_inference)
         if self.trained_by:  # takes its encoder alone, not the weights of the learner
             facts["trained_by"] = True
         return facts

@@ -16,6 +16,8 @@ from fewshot.study.config import StudyConfig, partner_arms
 from fewshot.study.disentanglement.rows import TRUTH, ScoreRow, score_rows
 from fewshot.study.learner_config import LearnerConfig
 from fewshot.study.rows import Key, Measurement, WrongQueries
+from guided.backbones.short_run import semi_amortised
+from guided.decoder import Decoder
 from guided.encoder import Encoder
 from guided.files import write_arrays
 
@@ -107,13 +109,21 @@ class Subject:
             settings = self.learner.candidates[chosen]
         make = partial(self.learner.learner, **settings)
         if self.source.depends["cell"] == "encoder":
-            model = make(Encoder.load(self.source.encoder_file, self.latents))
+            model = make(self._encoder())
         else:
             model = make(Encoder.load(self.source.encoder_file))
             if self.learner.trained_by is None:
                 model.restore(self.source.learner_file)
         model.views = self.learner.test_augmentation
         return model.eval()
+
+    def _encoder(self) -> Encoder:
+        """The arm's encoder, with the learner's inference at test time."""
+        encoder = Encoder.load(self.source.encoder_file, self.latents)
+        if self.learner.test_inference is None:
+            return encoder
+        decoder = Decoder.load(self.source.decoder_file, encoder)
+        return semi_amortised(encoder, decoder, self.learner.test_inference)
 
 
 @dataclass(frozen=True)
@@ -158,11 +168,12 @@ class Outcome:
 
     @property
     def diagnostics(self) -> list[Measurement]:
-        """Measurements of the encoders' latents."""
+        """Measurements of the encoders' latents, then of the guided models."""
         return [
             Measurement.from_json({"arm": name, "seed": seed, **entry})
-            for (name, seed), cell in self.diagnoses.items()
-            for entry in cell.facts["measurements"]
+            for cells in (self.diagnoses, self.encoders)
+            for (name, seed), cell in cells.items()
+            for entry in cell.facts.get("measurements", [])
         ]
 
     @property

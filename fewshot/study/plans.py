@@ -11,6 +11,8 @@ from fewshot.study.lake.run import LakeStudy
 from fewshot.study.lake.runs import LakeRuns
 from fewshot.study.latents.config import ProbeStudyConfig
 from fewshot.study.latents.run import ProbeStudy
+from fewshot.study.nica.config import NicaStudyConfig
+from fewshot.study.nica.run import NicaStudy
 from fewshot.study.run import Study
 
 
@@ -33,6 +35,14 @@ def probe_plan(config: ProbeStudyConfig, roots: Roots, output: Path, device: str
     """The planned cells of a study of latents, made anew in a worker; see :func:`.study_plan`."""
     splits = config.dataset(data_root(roots)).splits()
     study = ProbeStudy(config, splits, output, device=device, say=say_plainly)
+    study.plan()
+    return study.cells
+
+
+def nica_plan(config: NicaStudyConfig, output: Path, device: str) -> Cells:
+    """The planned cells of a study of nonlinear ICA, made anew in a worker; see
+    :func:`.study_plan`."""
+    study = NicaStudy(config, output, device=device, say=say_plainly)
     study.plan()
     return study.cells
 

@@ -177,6 +177,7 @@ class LearnerRow(Row):
         transductive: True if a query's prediction depends on the other queries.
         batch_norm: batch norm's policy.
         test_views: deformed copies that an image's embedding is averaged over at test time.
+        test_steps: of inference through the decoder, which an image's latents take at test time.
         meta_trained: True if the learner was meta-trained on this arm.
         train_episodes: episodes of that training.
         n_way, n_shot, n_query: shape of the test episodes.
@@ -194,6 +195,7 @@ class LearnerRow(Row):
     n_way: int
     n_shot: int
     n_query: int
+    test_steps: int = 0
 
     @property
     def label(self) -> str:
@@ -203,6 +205,13 @@ class LearnerRow(Row):
     @property
     def key(self) -> RowKey:
         return self.arm, self.learner, self.latents, self.label
+
+    def to_json(self) -> dict[str, Any]:
+        """As of every row; ``test_steps`` only where there are some."""
+        values = super().to_json()
+        if not self.test_steps:
+            del values["test_steps"]
+        return values
 
     def key_of(self, pair: Pair) -> RowKey:
         arm, learner = pair.partner, self.learner

@@ -100,6 +100,11 @@ class Study:
             learner, encoder = self.config.learners[name], untrained.select(latents)
             for settings in learner.candidates:
                 self._check_learner(name, partial(learner.learner, **settings)(encoder), n_labelled)
+            if learner.test_inference and not (arm.has_decoder and latents != "features"):
+                raise InputError(
+                    f"learners.{name}.test_inference: needs the latents of a VAE and its decoder, "
+                    f"which {latents} of the arm {of_arm!r} has not; choose others by arms"
+                )
             if learner.train:
                 self._check_tasks(arm, name, learner)
                 n_way = learner.train.setting.n_way
@@ -112,11 +117,12 @@ class Study:
 
     def _check_learner(self, name: str, made: Learner, n_labelled: int) -> None:
         config = self.config.learners[name]
-        if config.test_augmentation and made.reads_images:
-            raise InputError(
-                f"learners.{name}.test_augmentation: {type(made).__name__} computes no "
-                "embedding before it has seen the episode"
-            )
+        for option in ("test_augmentation", "test_inference"):
+            if getattr(config, option) and made.reads_images:
+                raise InputError(
+                    f"learners.{name}.{option}: {type(made).__name__} computes no "
+                    "embedding before it has seen the episode"
+                )
         settings = list(self.config.settings)
         if config.choose or name == next(iter(self.config.learners)):
             settings.append(self.config.selection)
@@ -129,8 +135,7 @@ class Study:
     def _check_tasks(self, arm: ArmConfig, name: str, learner: LearnerConfig) -> None:
         tasks = learner.train.tasks if learner.train else None
         decoded = tasks is not None and made_by(tasks).needs_decoder
-        has_decoder = arm.encoder == "pretrained" and arm.elbo
-        if decoded and is_meta_trained(arm, learner) and not has_decoder:
+        if decoded and is_meta_trained(arm, learner) and not arm.has_decoder:
             raise InputError(
                 f"learners.{name}.train.tasks: {made_by(tasks).__name__} needs a decoder; only an "
                 "arm that is pretrained with the ELBO has one"

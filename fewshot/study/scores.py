@@ -70,7 +70,7 @@ def columns(
     trained = config.learners[config.trained_as(learner)]
     train = trained.train if is_meta_trained(arm, trained) else None
     batch_norm = settings_of(chosen.learner).get("batch_norm", "frozen")
-    views = chosen.test_augmentation
+    views, inference = chosen.test_augmentation, chosen.test_inference
     return {
         "arm": name,
         "arm_group": arm.group or name,
@@ -83,6 +83,7 @@ def columns(
         "transductive": made_by(chosen.learner).transductive or batch_norm == "transductive",
         "batch_norm": batch_norm,
         "test_views": views.views if views else 0,
+        "test_steps": inference.steps if inference else 0,
         "meta_trained": train is not None,
         "train_episodes": train.steps * train.episodes_per_step if train else 0,
         "n_way": setting.n_way,

@@ -5,3 +5,5 @@ from .guided_vae_net import GuidedVAENet as GuidedVAENet
 from .linear import Linear as Linear
 from .pixels import Pixels as Pixels
 from .resnet12 import ResNet12 as ResNet12
+from .short_run import ShortRunInference as ShortRunInference
+from .sparse_code import SparseCode as SparseCode

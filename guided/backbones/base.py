@@ -48,6 +48,17 @@ class Backbone(nn.Module, ABC):
         """
         raise InputError(f"{type(self).__name__}: has no feature maps to match; Conv4 has")
 
+    def measurements(self, images: Tensor) -> list[dict[str, Any]]:
+        """Measurements of this network's own on held-out images; none unless it says so.
+
+        Args:
+            images: uint8 ``[N, C, H, W]``.
+
+        Returns:
+            Entries as of a :data:`guided.metrics.held_out.Measure`.
+        """
+        return []
+
 
 BackboneFactory = Callable[[ImageShape], Backbone]
 

@@ -20,6 +20,8 @@ class Conv4(Backbone):
         width: channels of every block.
         downsample: halve each block's output by ``stride`` (rounding up: 28 → 2) or by max
             ``pool`` (rounding down: 28 → 1).
+        decoder_norm: batch norm in the decoder, or none, so that it treats each image on its own
+            also in training; biases take its place.
 
     Raises:
         InputError: the images are too small.
@@ -31,8 +33,11 @@ class Conv4(Backbone):
         *,
         width: int = 64,
         downsample: Literal["stride", "pool"] = "stride",
+        decoder_norm: Literal["batch", "none"] = "batch",
     ) -> None:
         super().__init__(input_shape, width=width, downsample=downsample)
+        if decoder_norm != "batch":  # a default would change the digest of every older encoder
+            self.settings["decoder_norm"] = decoder_norm
         channels, *size = input_shape
         self.sizes = [tuple(size)]
         blocks: list[nn.Module] = []
@@ -65,12 +70,11 @@ class Conv4(Backbone):
             ChannelsLast(),
         ]
         steps = list(zip(self.sizes[:0:-1], self.sizes[-2::-1], strict=True))
+        normed = self.settings.get("decoder_norm", "batch") == "batch"
         for before, after in steps[:-1]:
-            layers += [
-                upsampling(width, width, before, after, bias=False),
-                BatchNorm2d(width),
-                nn.ReLU(inplace=True),
-            ]
+            layers.append(upsampling(width, width, before, after, bias=not normed))
+            layers += [BatchNorm2d(width)] if normed else []
+            layers.append(nn.ReLU(inplace=True))
         layers.append(upsampling(width, self.input_shape[0], *steps[-1], bias=True))
         return nn.Sequential(*layers)
 

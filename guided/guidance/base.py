@@ -2,8 +2,8 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from guided import guidance
 from guided.backbones import ImageShape
 from guided.latents import LatentAllocator
-from guided.metrics.held_out import Measure
+from guided.metrics.held_out import HeldOut, Measure
 from guided.vae import VAE, Posterior
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ class GuidanceContext:
             image, then the second.
         known: deformations whose amounts the targets of a batch hold, as ``applied NAME``.
         n_images: in the training set; ``None``: not known.
+        factors: quantity -> its mean and standard deviation in the training set, by which guidance
+            makes targets ``factor NAME`` comparable.
     """
 
     input_shape: ImageShape
@@ -44,6 +46,7 @@ class GuidanceContext:
     views: int = 1
     known: tuple[str, ...] = ()
     n_images: int | None = None
+    factors: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     @property
     def latent_dim(self) -> int:
@@ -125,9 +128,25 @@ class GuidanceModule(nn.Module, ABC):
             images: float in [0, 1], ``[B, C, H, W]``.
             posterior: q(z|x) of these images.
             z: a draw from it, ``[B, latent_dim]``.
-            targets: attribute -> int64 ``[B]``; -1: unknown. ``applied NAME`` -> float ``[B]``: the
-                amount of a deformation of each image.
+            targets: attribute -> int64 ``[B]``; -1: unknown. ``factor NAME`` -> float ``[B]``, a
+                quantity; NaN: unknown. ``applied NAME`` -> float ``[B]``: the amount of a
+                deformation of each image.
         """
+
+    @property
+    def replaces_prior(self) -> bool:
+        """True if the prior of some latents is the guidance's own; see :meth:`prior_correction`."""
+        return False
+
+    def prior_correction(self, z: Tensor) -> Tensor:
+        """The log density of the prior N(0, 1) less that of the guidance's own, ``[B]`` in nats.
+
+        Its mean is added to the KL, which the model weights and warms up.
+
+        Args:
+            z: a draw from the posterior, ``[B, latent_dim]``.
+        """
+        return z.new_zeros(len(z))
 
     @property
     def decodes(self) -> bool:
@@ -205,6 +224,15 @@ class GuidanceModule(nn.Module, ABC):
             targets: of the same batch, as for :meth:`losses`.
         """
         return {}
+
+    def examine(self, vae: VAE, held_out: HeldOut) -> list[dict[str, Any]]:
+        """Measurements of the trained model, as those of a :data:`Measure`.
+
+        Args:
+            vae: the trained model with its decoder, in evaluation mode.
+            held_out: images, seen by its encoder.
+        """
+        return []
 
     def figures(self, vae: VAE, images: Tensor) -> "dict[str, Figure]":
         """Pictures of what this guidance has learned, name -> figure.

@@ -2,6 +2,7 @@ from .centrality import (
     GenerativeModel as GenerativeModel,
     model_centrality as model_centrality,
 )
+from .collapse import image_to_chain_variance as image_to_chain_variance
 from .deformation import (
     correlation_across_images as correlation_across_images,
     correlation_within_images as correlation_within_images,
@@ -25,7 +26,8 @@ from .importances import (
     disentanglement_and_completeness as disentanglement_and_completeness,
 )
 from .information import mig as mig, modularity as modularity
-from .matching import mcc as mcc
+from .interventions import intervention_errors as intervention_errors
+from .matching import matched_information as matched_information, mcc as mcc
 from .probe import (
     linear_probe_error as linear_probe_error,
     linear_probe_wrong as linear_probe_wrong,

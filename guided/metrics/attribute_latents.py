@@ -40,12 +40,14 @@ def follow_factors(held_out: HeldOut, slices: Slices) -> list[dict[str, Any]]:
 def probe_attributes(held_out: HeldOut, slices: Slices) -> list[dict[str, Any]]:
     """The error of a linear probe of each attribute in its slice, and in all other latents.
 
-    Left out is what cannot be probed: an attribute of one category, or of categories of too few
-    images; a slice of all latents.
+    Left out is what cannot be probed: a factor that is no attribute; an attribute of one category,
+    or of categories of too few images; a slice of all latents.
     """
     latents = held_out.latents
     measured = []
     for name, (start, stop) in slices.items():
+        if not held_out.targets.keys() >= set(attributes_in(name)):
+            continue
         inside = list(range(start, stop))
         outside = [i for i in range(latents.shape[1]) if i not in inside]
         try:

@@ -12,6 +12,10 @@ from torch import Tensor
 
 from guided.encoder import Encoder
 
+Counterfactual = Callable[[Mapping[str, Tensor], str, Tensor], Mapping[str, Tensor]]
+"""Factors ``[n]`` of images, a factor and its new values ``[n]``, to all factors after it is set:
+its effects follow, with the same noise."""
+
 Slices = Mapping[str, tuple[int, int]]
 """Name of a slice of latents -> (start, stop)."""
 
@@ -25,6 +29,7 @@ class HeldOut:
         images: uint8 ``[N, C, H, W]``.
         targets: attribute -> int64 ``[N]``.
         factors: ground-truth factor -> ``[N]``.
+        counterfactual: factors ``[N]`` after one of them is set, if the truth is known.
         seed: of what a measurement draws.
         batch_size: images encoded at a time.
     """
@@ -33,6 +38,7 @@ class HeldOut:
     images: Tensor
     targets: Mapping[str, Tensor] = field(default_factory=dict)
     factors: Mapping[str, Tensor] = field(default_factory=dict)
+    counterfactual: Counterfactual | None = None
     seed: int = 0
     batch_size: int = 1024
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from guided.errors import InputError
+from guided.latents import FACTOR
 from guided.seeds import generator
 
 
@@ -20,7 +21,8 @@ class Images(Protocol):
         """uint8 ``[N, C, H, W]``."""
 
     def targets(self) -> Mapping[str, Tensor]:
-        """Attribute -> int64 ``[N]``; -1: unknown. The class is the attribute ``class``."""
+        """Attribute -> int64 ``[N]``; -1: unknown. The class is the attribute ``class``.
+        ``factor NAME`` -> float ``[N]``; NaN: unknown."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class LabelledImages:
     Args:
         images: uint8 ``[N, C, H, W]``.
         labels: attribute -> int64 ``[N]``; -1: unknown. By convention the class is ``class``.
+            ``factor NAME`` -> float ``[N]``, a quantity in units of its own; NaN: unknown.
     """
 
     images: Tensor
@@ -38,6 +41,8 @@ class LabelledImages:
     @staticmethod
     def from_images(source: Images, name: str = "images") -> "LabelledImages":
         """Images with their labels, the values of each attribute renumbered 0 … without gaps.
+
+        Factors stay as they are.
 
         Args:
             source: images and labels.
@@ -70,7 +75,23 @@ class LabelledImages:
 
     def categories(self) -> dict[str, int]:
         """Number of values of each attribute."""
-        return {name: int(values.max()) + 1 for name, values in self.labels.items()}
+        return {
+            name: int(values.max()) + 1
+            for name, values in self.labels.items()
+            if not values.is_floating_point()
+        }
+
+    def scales(self) -> dict[str, tuple[float, float]]:
+        """Mean and standard deviation of each factor, ``NAME`` -> both, where it is known.
+
+        Factors of fewer than two known values are left out.
+        """
+        scales = {}
+        for name, values in self.labels.items():
+            known = values[~values.isnan()].double() if values.is_floating_point() else values[:0]
+            if known.unique().numel() > 1:
+                scales[name.removeprefix(FACTOR)] = float(known.mean()), float(known.std())
+        return scales
 
     def to(self, device: torch.device) -> "LabelledImages":
         labels = {name: values.to(device) for name, values in self.labels.items()}
@@ -78,7 +99,12 @@ class LabelledImages:
 
 
 def numbered(values: Tensor) -> Tensor:
-    """Labels ``[N]`` renumbered 0 … without gaps, in the same order; -1 where they are negative."""
+    """Labels ``[N]`` renumbered 0 … without gaps, in the same order; -1 where they are negative.
+
+    Quantities, which are not whole numbers, are returned as they are.
+    """
+    if values.is_floating_point():
+        return values
     known = values >= 0
     renumbered = torch.full_like(values, -1)
     renumbered[known] = values[known].unique(return_inverse=True)[1].to(values.dtype)

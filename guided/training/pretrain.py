@@ -61,6 +61,7 @@ def build_model(config: PretrainConfig, images: Images, seed: int) -> GuidedVAE:
             views=config.augmentation.views,
             known=config.augmentation.known,
             n_images=len(data.images),
+            factors=data.scales(),
             elbo=config.elbo,
             autoencoder=config.autoencoder,
         )
@@ -240,7 +241,8 @@ def negative_elbo(
     Of an autoencoder, which has neither draws nor KL, the reconstruction error alone.
 
     Args:
-        model: in any mode; it is put into evaluation mode. Guidance takes no part.
+        model: in any mode; it is put into evaluation mode. Guidance takes no part, except that a
+            prior of its own counts.
         images: uint8 ``[N, C, H, W]``.
         seed: of the draws.
         batch_size: images at a time.

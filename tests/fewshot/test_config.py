@@ -14,6 +14,7 @@ from fewshot.commands.compare import CompareConfig
 from fewshot.commands.data import DataCommand
 from fewshot.commands.evaluate import EvaluateCommand
 from fewshot.commands.lake import LakeConfig
+from fewshot.commands.nica import NicaConfig
 from fewshot.commands.pretrain import PretrainCommand
 from fewshot.commands.probe import ProbeConfig
 from fewshot.commands.train import TrainCommand
@@ -30,13 +31,19 @@ from guided.training.config import PretrainConfig
 CONFIGS = sorted(Path(__file__).parents[2].glob("configs/**/*.yaml"))
 assert CONFIGS
 COMMANDS = (CompareConfig, DataCommand, EvaluateCommand, LakeConfig, PretrainCommand, ProbeConfig)
-COMMANDS = {cls.__module__.rpartition(".")[2]: cls for cls in (*COMMANDS, TrainCommand)}
+COMMANDS = {cls.__module__.rpartition(".")[2]: cls for cls in (*COMMANDS, NicaConfig, TrainCommand)}
 
 
 def command_of(path):
     """The command that has a file's keys."""
     keys = yaml.safe_load(path.read_text()).keys()
-    marks = {"latent_dims": "probe", "arms": "compare", "train": "train", "pretrain": "pretrain"}
+    marks = {
+        "sources": "nica",
+        "latent_dims": "probe",
+        "arms": "compare",
+        "train": "train",
+        "pretrain": "pretrain",
+    }
     return next((name for key, name in marks.items() if key in keys), "evaluate")
 
 
@@ -101,7 +108,8 @@ def test_defaults_are_omitted_and_spelled_out_in_full():
     }
     full = describe(changed, full=True)
     assert (full["steps"], full["augmentation"]["rotation"]) == (2000, 0)
-    assert full["backbone"]["init_args"] == {"width": 8, "downsample": "stride"}
+    rest = {"downsample": "stride", "decoder_norm": "batch"}
+    assert full["backbone"]["init_args"] == {"width": 8, **rest}
     said = PretrainConfig(backbone=Conv4, likelihood=Bernoulli, steps=2000)
     assert describe(said) == {}
     assert describe(partial(Bernoulli)) != describe(partial(Gaussian))
@@ -192,7 +200,7 @@ def test_both_spellings_and_the_home_folder(write, study, command, key, monkeypa
     monkeypatch.setenv("HOME", "/home/me")
     content = study if command in ("compare", "lake") else {"dataset": study["dataset"]}
     content |= {"study": "x", "arms": {"vae": {}}} if command == "probe" else {}
-    content = {} if command == "data" else content
+    content = {"data": {}, "nica": {"study": "x"}}.get(command, content)
     config = parsed(command, write(content), f"--{key}", "~/data")
     assert str(config.data_root) == "/home/me/data"
 

@@ -14,6 +14,7 @@ from fewshot.statistics import (
     paired_difference,
     stand_after_holm,
     t_interval,
+    t_p_value,
 )
 from guided.errors import InputError
 
@@ -108,6 +109,12 @@ def test_t_interval_is_scipys(n, confidence):
     values = np.random.default_rng(n).normal(20, 4, n)
     expected = stats.ttest_1samp(values, 0).confidence_interval(confidence)
     assert t_interval(values, confidence) == pytest.approx((expected.low, expected.high))
+
+
+def test_t_p_value_is_scipys():
+    values = np.random.default_rng(0).normal(0.4, 1, 7)
+    assert t_p_value(values) == pytest.approx(stats.ttest_1samp(values, 0).pvalue)
+    assert (t_p_value(values[:1]), t_p_value(np.zeros(3)), t_p_value(np.ones(3))) == (None, 1, 0)
 
 
 def test_t_interval_of_one_value_or_of_single_precision():

@@ -5,15 +5,17 @@ is drawn once by each of the alphabet's drawers, about as hard to classify by th
 rotation, slant, scale, thickness and position of each drawing are known.
 """
 
+from collections.abc import Mapping
 from itertools import accumulate, pairwise
 from typing import ClassVar, Literal, get_args
 
 import torch
+from torch import Tensor
 
 from fewshot.data.bank import ImageBank
 from fewshot.data.dataset import SPLITS, Dataset, Listing, SplitName, Splits
 from fewshot.data.glyphs.factor_bins import with_binned_factors
-from fewshot.data.glyphs.handwriting import FACTORS, draw_alphabet
+from fewshot.data.glyphs.handwriting import CAUSES, FACTORS, draw_alphabet, with_effect
 from fewshot.data.glyphs.strokes import MAX_CHARACTERS
 from fewshot.data.io.cache import cached_bank
 from fewshot.data.roots import Roots
@@ -49,6 +51,9 @@ class Glyphs(Dataset):
             few-shot errors.
         factor_bins: if not 0, each factor is also an attribute of the same name, 0 …
             factor_bins - 1, divided at the quantiles of the training images; at least 2.
+        causal: who writes larger also presses harder, and who turns characters also slants them:
+            :attr:`graph` says which factor causes which. A drawing too large for its image is
+            made smaller after that, at the same thickness.
 
     Raises:
         InputError: a setting is out of range.
@@ -69,6 +74,7 @@ class Glyphs(Dataset):
         test_alphabets: int = 5,
         split: Split = "alphabets",
         factor_bins: int = 0,
+        causal: bool = False,
     ) -> None:
         super().__init__(root)
         self.n_alphabets = _within("n_alphabets", n_alphabets, 3)
@@ -84,6 +90,7 @@ class Glyphs(Dataset):
             )
         self.split = split
         self.factor_bins = factor_bins and _within("factor_bins", factor_bins, 2)
+        self.causal = causal
         if split == "drawers":
             _within("n_drawers", n_drawers, 5)
         if validation_alphabets + test_alphabets >= n_alphabets:
@@ -91,6 +98,20 @@ class Glyphs(Dataset):
                 f"Glyphs: validation_alphabets ({validation_alphabets}) + test_alphabets "
                 f"({test_alphabets}): expected fewer than n_alphabets ({n_alphabets})"
             )
+
+    @property
+    def graph(self) -> dict[str, tuple[str, ...]]:
+        causes = CAUSES if self.causal else {}
+        return {name: (causes[name][0],) if name in causes else () for name in FACTORS}
+
+    def counterfactual(
+        self, factors: Mapping[str, Tensor], name: str, values: Tensor
+    ) -> dict[str, Tensor]:
+        after = {**factors, name: values}
+        for effect, (cause, _) in CAUSES.items():
+            if self.causal and cause == name:
+                after[effect] = with_effect(effect, factors[effect], factors[name], values)
+        return after
 
     def splits(self) -> Splits:
         settings = {
@@ -101,6 +122,8 @@ class Glyphs(Dataset):
             "size": self.size,
             "seed": self.seed,
         }
+        if self.causal:  # without it, banks that were cached before the option are still used
+            settings["causal"] = True
         bank = cached_bank(self.name, settings, self._build)
         splits = self._by_drawer(bank) if self.split == "drawers" else self._by_alphabet(bank)
         return with_binned_factors(splits, self.factor_bins) if self.factor_bins else splits
@@ -143,7 +166,9 @@ class Glyphs(Dataset):
         alphabets = tqdm(range(self.n_alphabets), desc="draw glyphs", leave=False, disable=None)
         images, factors = zip(
             *(
-                draw_alphabet(self.seed, a, self.n_characters, self.n_drawers, self.size)
+                draw_alphabet(
+                    self.seed, a, self.n_characters, self.n_drawers, self.size, self.causal
+                )
                 for a in alphabets
             ),
             strict=True,

@@ -259,14 +259,14 @@ def render(strokes: Tensor, thickness: Tensor, size: int, memory: int = 1 << 16)
     images = []
     for i in range(0, len(strokes), step):
         some, width = strokes[i : i + step], thickness[i : i + step]
-        nearest = torch.stack([_squared_distance(stroke, size) for stroke in some.unbind(1)])
+        nearest = torch.stack([squared_distance(stroke, size) for stroke in some.unbind(1)])
         distance = nearest.amin(0).clamp(min=0).sqrt()
         ink = (0.5 + width[:, None, None] / 2 - distance).clamp(0, 1)
         images.append((255 * ink).round().to(torch.uint8))
     return torch.cat(images).unsqueeze(1)
 
 
-def _squared_distance(stroke: Tensor, size: int) -> Tensor:
+def squared_distance(stroke: Tensor, size: int) -> Tensor:
     """Squared distance ``[n, size, size]`` of each pixel's centre to strokes ``[n, p, 2]``.
 
     The point of the segment a … a + d that is nearest to x is a + t d, where t is

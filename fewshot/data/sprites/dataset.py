@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fewshot.data.bank import ImageBank, Renderer
-from fewshot.data.dataset import SPLITS, Dataset, Listing, SplitName, Splits
+from fewshot.data.dataset import SPLITS, Dataset, Listing, SplitName, Splits, fifths
 from fewshot.data.io.cache import cached_bank, pixel_array
 from fewshot.data.roots import Roots
 from fewshot.data.sprites.factors import (
@@ -112,7 +112,7 @@ class SpriteDataset(Dataset):
             parts = class_parts(self.seed)
             return Splits(*(bank.classes((parts == k).nonzero().squeeze(1)) for k in range(3)))
         row = torch.arange(len(bank))
-        return Splits(*(bank.rows(part) for part in row.split(_fifths(len(bank)))))
+        return Splits(*(bank.rows(part) for part in row.split(fifths(len(bank)))))
 
     def class_counts(self) -> dict[SplitName, int]:
         if self.split == "images":
@@ -169,14 +169,9 @@ class SpriteDataset(Dataset):
         if self.split == "classes":
             parts = class_parts(self.seed)[labels]
         else:
-            parts = torch.arange(3).repeat_interleave(torch.tensor(_fifths(self.images)))
+            parts = torch.arange(3).repeat_interleave(torch.tensor(fifths(self.images)))
         order = ((parts * N_CLASSES + labels) * len(factors) + rows).argsort()
         return Drawn(rows[order], labels[order], parts[order])
-
-
-def _fifths(n: int) -> list[int]:
-    """Three fifths of the images, one and one."""
-    return [n - 2 * (n // 5), n // 5, n // 5]
 
 
 @dataclass(frozen=True)

@@ -6,3 +6,5 @@ from .base import (
     train_encoder as train_encoder,
 )
 from .pixel_pca import PixelPCA as PixelPCA
+from .short_run import ShortRun as ShortRun
+from .sparse_coding import SparseCoding as SparseCoding

@@ -52,6 +52,15 @@ def test_print_and_files_agree(run, tmp_path, capsys):
     assert (tmp_path / "run" / "traversals.png").stat().st_size > 1000
 
 
+def test_causal_mechanisms_are_examined(run, config, tmp_path, capsys):
+    own = {"factors": {"scale": [], "thickness": ["scale"]}}
+    config["pretrain"] |= {"guidance": [{"class_path": "CausalMechanisms", "init_args": own}]}
+    config["dataset"]["init_args"]["causal"] = True
+    assert run("run") == 0
+    assert "do(scale): error of thickness, in percent of its range" in capsys.readouterr().out
+    assert (tmp_path / "run" / "counterfactuals.png").exists()
+
+
 def test_an_autoencoder_is_judged_by_its_reconstructions_and_draws_no_samples(
     run, tmp_path, capsys
 ):

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -76,6 +77,20 @@ def test_values_that_no_training_image_has_are_no_categories(bank):
     assert shown.categories() == {"class": 12, "alphabet": 3, "known": 2}
     # -1, -7 …: unknown; 0 and 7 are numbered.
     assert torch.equal(shown.labels["known"], bank.labels % 3 - 1)
+
+
+def test_quantities_are_unknown_outside_the_share(bank):
+    angle = torch.linspace(-1, 1, len(bank))
+    kind = bank.labels // 3  # whole numbers are categories, which guidance reads as attributes
+    with_factors = replace(bank, factors={"angle": angle, "kind": kind})
+    shown = labelled(with_factors, 0.4, seed=1)
+    assert set(shown.labels) == {*bank.targets(), "factor angle"}
+    known = shown.labels["class"] >= 0
+    assert torch.equal(shown.labels["factor angle"][known], angle[known])
+    assert shown.labels["factor angle"][~known].isnan().all()
+    mean, deviation = shown.scales()["angle"]
+    assert mean == pytest.approx(angle[known].mean().item())
+    assert deviation == pytest.approx(angle[known].std().item())
 
 
 # A study whose arms may use a share.

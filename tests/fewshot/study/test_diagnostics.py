@@ -2,10 +2,14 @@
 
 import torch
 
+from fewshot.commands.compare import CompareConfig
+from fewshot.config import parse
+from fewshot.data import data_root
 from fewshot.data.bank import ImageBank
 from fewshot.study.diagnostics import diagnose, excited_slices
 from fewshot.study.page_tables import measurements_table
 from fewshot.study.rows import Measurement
+from fewshot.study.run import Study
 from guided.affine import AFFINE
 from guided.backbones import Pixels
 from guided.encoder import Encoder
@@ -99,6 +103,36 @@ def test_excited_slices_are_those_named_after_an_attribute(bank):
     assert excited_slices(Encoder(Pixels(SHAPE), None), bank) == {}
     within_unknown = layout_of(**{"class within group": (0, 2)}, content=(2, 4))
     assert excited_slices(Encoder(Pixels(SHAPE), within_unknown), bank) == {}
+
+
+def test_a_study_measures_interventions_where_there_is_a_decoder(
+    small_configs, write, tmp_path, cache
+):
+    graph = {"rotation": [], "scale": [], "slant": ["rotation"]}
+
+    def arm(**settings):
+        init_args = {"factors": graph, "hidden": 4, **settings}
+        return {"guidance": [{"class_path": "CausalMechanisms", "init_args": init_args}]}
+
+    config = small_configs["compare"]
+    config["dataset"]["init_args"]["causal"] = True
+    alone = arm(factors={name: [] for name in graph}, prior=False) | {"elbo": False}
+    causal = arm() | {"latents": ["all", "rotation+slant"]}
+    config |= {"arms": {"causal": causal, "labels_alone": alone}, "baseline": None}
+    config["pretrain"]["steps"] = 2
+    parsed = parse(CompareConfig, [write(config)], "test")
+    splits = parsed.dataset(data_root(None)).splits()
+    outcome = Study(parsed, splits, tmp_path / "run", say=str).run()
+    measured = {}
+    for entry in outcome.diagnostics:
+        measured.setdefault(entry.arm, []).append(entry.measure)
+    followed = [f"rank correlation of a latent with the factor {name}" for name in graph]
+    assert set(followed) <= set(measured["labels_alone"]) & set(measured["causal"])
+    imagined = [m for m in measured["causal"] if m.startswith("do(")]
+    assert imagined == [f"do(rotation): error of {n}, in percent of its range" for n in graph]
+    assert not [m for m in measured["labels_alone"] if m.startswith("do(")]
+    assert {key.latents for key in outcome.learners} == {"all", "rotation+slant"}
+    assert list((tmp_path / "run" / "cells").glob("encoder-causal-*/counterfactuals.png"))
 
 
 def test_a_latent_that_measures_a_factor():

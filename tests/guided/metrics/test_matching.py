@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import pearsonr, spearmanr
 
-from guided.metrics import mcc
+from guided.metrics import matched_information, mcc
 from guided.metrics.factor_arrays import split
 
 RNG = np.random.default_rng(0)
@@ -49,3 +49,16 @@ def test_rotations_of_two_factors_still_score_high():
 
 def test_factors_without_a_latent_count_as_nothing():
     assert mcc(FACTORS[:, :2], FACTORS) == pytest.approx(2 / 3)
+
+
+def test_information_of_matched_latents_is_that_of_gaussians():
+    """-log(1 - ρ²) / 2; order, sign and invertible maps of the latents are free."""
+    correlations = np.array([0.9, 0.6, 0.0])
+    noise = RNG.normal(size=(3000, 3))
+    sources = RNG.normal(size=(3000, 3))
+    codes = correlations * sources + np.sqrt(1 - correlations**2) * noise
+    expected = np.mean(-0.5 * np.log(1 - correlations**2))
+    assert matched_information(codes, sources) == pytest.approx(expected, abs=0.04)
+    moved = np.column_stack([np.exp(-codes[:, 1]), codes[:, 2], codes[:, 0] ** 3])
+    assert matched_information(moved, sources) == pytest.approx(expected, abs=0.04)
+    assert matched_information(codes[:, :1], sources) == pytest.approx(0.83 / 3, abs=0.03)

@@ -1,5 +1,6 @@
 """Labels without gaps, and batches of row numbers."""
 
+import pytest
 import torch
 
 from guided import LabelledImages
@@ -14,6 +15,17 @@ def test_gaps_between_labels_are_closed(make_images):
         "smile": [0, 1, 0, 0],
     }
     assert found.categories() == {"class": 2, "smile": 2}
+
+
+def test_quantities_are_no_categories(make_images):
+    nan = float("nan")
+    size, flat = torch.tensor([2.0, nan, 4.0, 9.0]), torch.tensor([3.0, nan, 3.0, 3.0])
+    labels = {"class": torch.arange(4), "factor size": size, "factor flat": flat}
+    found = LabelledImages.from_images(LabelledImages(make_images(4), labels))
+    torch.testing.assert_close(found.labels["factor size"], size, equal_nan=True)
+    assert found.categories() == {"class": 4}
+    scales = found.scales()
+    assert scales == {"size": (5.0, pytest.approx(13**0.5))}, "one that never varies has no scale"
 
 
 def test_a_batch_is_a_function_of_seed_and_step_alone():

@@ -198,6 +198,40 @@ def test_the_listing_tells_what_the_splits_hold(settings, listed):
     dataset.download()  # does nothing
 
 
+def test_causes_move_their_effects_alone(cache):
+    settings = {**SMALL, "n_characters": 12}
+    plain = Glyphs(**settings)
+    before = plain.splits().train
+    cached = set(cache.iterdir())
+    causal = Glyphs(**settings, causal=True)
+    after = causal.splits().train
+    assert set(cache.iterdir()) > cached, "the cache is another"
+    assert Glyphs(**settings, causal=False).splits().train.digest == before.digest
+    assert set(plain.graph.values()) == {()}
+    caused = {name: causes for name, causes in causal.graph.items() if causes}
+    assert caused == {"thickness": ("scale",), "slant": ("rotation",)}
+    assert torch.equal(before.factors["rotation"], after.factors["rotation"])
+    scale, rotation = before.factors["scale"].log(), before.factors["rotation"]
+    fits = (scale - after.factors["scale"].log()).abs() < 1e-6  # the others are made to fit
+    assert fits.float().mean() > 0.7
+    # What is added is the cause's deviation times the known effect.
+    pressed = (after.factors["thickness"] / before.factors["thickness"]).log()
+    torch.testing.assert_close(pressed[fits], 0.8 * scale[fits], rtol=1e-3, atol=1e-4)
+    leaned = after.factors["slant"] - before.factors["slant"]
+    torch.testing.assert_close(leaned, 0.024 * rotation, rtol=1e-3, atol=1e-4)
+    # Setting a cause to what it is elsewhere moves its effect with it, in either direction.
+    for effect, (cause,) in caused.items():
+        new = after.factors[cause].flip(0)
+        changed = causal.counterfactual(after.factors, cause, new)
+        assert [n for n in FACTORS if changed[n] is not after.factors[n]] == sorted((cause, effect))
+        back = causal.counterfactual(changed, cause, after.factors[cause])
+        torch.testing.assert_close(back[effect], after.factors[effect])
+        assert correlation(changed[effect] / after.factors[effect], new) > 0.1
+        assert plain.counterfactual(after.factors, cause, new)[effect] is after.factors[effect]
+        assert correlation(after.factors[effect], after.factors[cause]) > 0.5, effect
+        assert abs(correlation(before.factors[effect], before.factors[cause])) < 0.25, effect
+
+
 def test_drawers_held_out():
     dataset = Glyphs(**SMALL, n_drawers=10, split="drawers")
     banks = vars(dataset.splits()).values()
@@ -212,7 +246,7 @@ def test_bins_are_equally_full_and_in_order(n_bins):
     angle = torch.from_numpy(np.random.default_rng(0).normal(size=300))
     bank = ImageBank(image, label, ("a",), {"drawer": torch.arange(300)}, {"angle": angle})
     split = with_binned_factors(Splits(bank, bank, bank), n_bins).train
-    assert set(split.targets()) == {"class", "drawer", "angle"}
+    assert set(split.targets()) == {"class", "drawer", "angle", "factor angle"}
     bins = split.attributes["angle"]
     assert bins.dtype == torch.int64
     assert bins.bincount().tolist() == [300 // n_bins] * n_bins

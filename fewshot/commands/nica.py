@@ -1,0 +1,43 @@
+"""``fewshot nica``: run a study of nonlinear ICA from finite samples and print its tables."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from fewshot.commands.common import StudyCommand
+from fewshot.config import parse
+from fewshot.environment import choose_device
+from fewshot.runs import Finish, only_one, open_run
+from fewshot.study.nica.config import NicaStudyConfig
+from fewshot.study.nica.run import NicaStudy
+from fewshot.study.plans import nica_plan
+
+
+@dataclass(frozen=True)
+class NicaConfig(StudyCommand, NicaStudyConfig):
+    """Nonlinear ICA of mixed sources: what is recovered, by samples x widths x seeds."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check_workers()
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run the command."""
+    start = time.perf_counter()
+    config = parse(NicaConfig, arguments, "fewshot nica")
+    device = choose_device(config.device)
+    output = config.output or Path("runs") / config.study
+    finish = Finish.from_run(output, config, None, device)
+    executor = config.executor_of(partial(nica_plan, config, output, device), device)
+    study = NicaStudy(config, output, device=device, executor=executor)
+    with only_one(output):
+        if finish.said_before():
+            return
+        open_run(output, config, device)
+        table = study.result().table
+        finish.write(table, ("results.json", "table.md"))
+    print(f"\n{table}")
+    print(f"{time.perf_counter() - start:.0f} s; results and figure in {output}")

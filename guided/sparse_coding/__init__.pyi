@@ -1,0 +1,2 @@
+from .lca import encode as encode, violation as violation
+from .linked import LinkedDictionaries as LinkedDictionaries
