@@ -162,6 +162,12 @@ EXPLAINED = (
         "Share of deformed images whose nearest code is not that of their undeformed image; low "
         "in the content latents where these ignore the deformation.",
     ),
+    (
+        "do(",
+        "One factor is set on the codes of images: the error of a factor as it is read from the "
+        "codes after, beside that without the intervention; low in the first column where the "
+        "model's effects follow.",
+    ),
 )
 
 
