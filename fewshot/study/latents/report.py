@@ -205,10 +205,12 @@ def latents_figure(
     for i, p in enumerate(sourced(published)):
         _published_line(left, p, rows, f"{0.25 + 0.2 * i % 0.6:.2f}")
     left.set_ylabel("error of a linear classifier in %")
-    # Logarithmic above 1 %: an untrained encoder's error is many times a trained one's.
-    left.set_yscale("symlog", linthresh=1)
-    ticks = [0, 1, 2, 5, 10, 20, 50, 100]
-    left.set_yticks(ticks, [str(tick) for tick in ticks])
+    errors = [row.error for row in rows]
+    if max(errors) > WIDE * min(errors):
+        # Logarithmic above 1 %: an untrained encoder's error is many times a trained one's.
+        left.set_yscale("symlog", linthresh=1)
+        ticks = [0, 1, 2, 5, 10, 20, 50, 100]
+        left.set_yticks(ticks, [str(tick) for tick in ticks])
     right.set_ylabel("FID, features of a classifier trained here")
     places = list(dict.fromkeys(map(_place, rows)))
     for axes in (left, right):
