@@ -4,8 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-WIDE = 30
-"""The ratio of values beyond which an axis is logarithmic."""
+from fewshot.study.figures import WIDE
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ def scale_of(
         values: at least one, finite.
         start, stop: places of its ends.
         log: make it logarithmic if the values are positive and span a factor of more than
-            :data:`WIDE`.
+            :data:`.figures.WIDE`.
         margin: share of the span that is added at both ends.
     """
     low, high = min(values), max(values)

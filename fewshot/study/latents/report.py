@@ -14,6 +14,7 @@ from fewshot.statistics import t_interval
 from fewshot.study.cells import Seconds
 from fewshot.study.colours import DASHES, Style, arm_styles
 from fewshot.study.counts import Counts
+from fewshot.study.figures import WIDE
 from fewshot.study.html.plain import write_plain
 from fewshot.study.latents.config import ProbeStudyConfig
 from fewshot.study.published import Published

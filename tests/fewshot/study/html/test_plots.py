@@ -5,9 +5,10 @@ from dataclasses import replace
 import pytest
 
 from fewshot.study.colours import COLOURS, arm_styles
+from fewshot.study.figures import WIDE
 from fewshot.study.html.markdown import blocks
 from fewshot.study.html.plots import curves_plot, differences_plot, errors_plot
-from fewshot.study.html.scales import WIDE, Scale, scale_of
+from fewshot.study.html.scales import Scale, scale_of
 from fewshot.study.outcome import LearningCurve
 from fewshot.study.text import markdown
 
