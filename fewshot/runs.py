@@ -33,6 +33,8 @@ PLACES = (
 REPORTS = (
     "environment.json",
     "results.json",
+    "cells.json",
+    "report.html",
     "finished.json",
     "table.md",
     "confusion.csv",
@@ -51,7 +53,10 @@ REPORTS = (
 )
 """Files of one configuration; what a person put beside them stays."""
 
-LAKE = ("lake", "lake.*json", "lake.npz", "lake.md", "lake*.png", "tensorboard/lake", "lake.yaml")
+LAKE = (
+    *("lake", "lake.*json", "lake.npz", "lake.md", "lake.html", "lake*.png"),
+    *("tensorboard/lake", "lake.yaml"),
+)
 """Files of Lake's task, whose own keys are in lake.yaml beside the study's config.yaml."""
 
 

@@ -18,6 +18,8 @@ from fewshot.study.plans import study_plan
 from fewshot.study.result import StudyResult
 from fewshot.study.run import Study
 
+RESULTS = ("results.json", "table.md", "episodes.npz", "report.html")
+
 
 @dataclass(frozen=True)
 class CompareConfig(StudyCommand, StudyConfig):
@@ -83,7 +85,7 @@ def main(arguments: Sequence[str]) -> None:
         result = prepared.result(config)
     print(f"\n{result}")
     print(
-        f"\n{time.perf_counter() - start:.0f} s; results, figures and logs in {output}; "
+        f"\n{time.perf_counter() - start:.0f} s; everything on one page: {output}/report.html; "
         f"tensorboard --logdir {output}/tensorboard"
     )
 
@@ -113,5 +115,5 @@ class _Prepared:
     def result(self, config: CompareConfig) -> StudyResult:
         open_run(self.output, config, self.device)
         result = self.study.result()
-        self.finish.write("\n".join(result.verdicts), ("results.json", "table.md", "episodes.npz"))
+        self.finish.write("\n".join(result.verdicts), RESULTS)
         return result

@@ -11,7 +11,7 @@ PURPOSES = {
     "probe": "linear classifiers and sample quality: what the latents hold",
     "nica": "nonlinear ICA of mixed sources, from few and many samples",
     "lake": "Lake's one-shot classification, with a study's encoders and learners",
-    "report": "tables and figures again, from a study's counts of wrong answers",
+    "report": "finished studies as one HTML page, with tables and figures",
     "select": "which encoder of a study to take, without labels; how good that is",
 }
 
@@ -151,7 +151,7 @@ EXAMPLES = {
         "fewshot lake configs/omniglot/lake.yaml --runs '[own]'",
     ),
     "report": (
-        "fewshot report runs/quickstart/results.json",
+        "fewshot report runs/quickstart runs/quickstart-again",
         "fewshot report runs/published/omniglot_compare.json --output compare",
     ),
     "select": (
@@ -184,10 +184,10 @@ def usage() -> str:
 
 def command_help(name: str) -> str:
     """The text of ``fewshot NAME --help``: main keys and two examples in thirty lines."""
-    file = {"data": "", "report": " FILE", "select": " RUN [RUN ...]"}.get(name, " [FILE]")
+    file = {"data": "", "report": " RUN [RUN ...]", "select": " RUN [RUN ...]"}.get(name, " [FILE]")
     options = {f"--{key}": meaning for key, meaning in KEYS[name].items()}
     if name == "report":
-        options = {"FILE": "JSON file of compare, lake or probe; or the run folder"} | options
+        options = {"RUN": "run folder, or JSON file of compare, lake or probe"} | options
     elif name == "select":
         options = {"RUN": "run folder of a finished comparison"} | options
     elif file:

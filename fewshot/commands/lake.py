@@ -113,9 +113,9 @@ def main(arguments: Sequence[str]) -> None:
         open_run(output, config.study_config(), device, mark=MARK)
         keep_configuration(output, "lake.yaml", config, LAKE)
         table = study.result().table
-        finish.write(table, ("lake.json", "lake.npz", "lake.md"))
+        finish.write(table, ("lake.json", "lake.npz", "lake.md", "lake.html"))
     print(f"\n{table}")
     print(
-        f"{time.perf_counter() - start:.0f} s; lake.json, figures and logs in {output}; "
+        f"{time.perf_counter() - start:.0f} s; lake.html, results and logs in {output}; "
         f"tensorboard --logdir {output}/tensorboard"
     )

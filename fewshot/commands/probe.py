@@ -42,9 +42,9 @@ def main(arguments: Sequence[str]) -> None:
             return
         open_run(output, config, device)
         table = study.result().table
-        finish.write(table, ("results.json", "wrong.npz", "table.md"))
+        finish.write(table, ("results.json", "wrong.npz", "table.md", "report.html"))
     print(f"\n{table}")
     print(
-        f"{time.perf_counter() - start:.0f} s; results, figure and logs in {output}; "
+        f"{time.perf_counter() - start:.0f} s; report.html, results and logs in {output}; "
         f"tensorboard --logdir {output}/tensorboard"
     )

@@ -1,14 +1,19 @@
-"""``fewshot report``: rows, tables and figures of a finished study, from its counts alone."""
+"""``fewshot report``: the page, rows, tables and figures of finished studies, from their files."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fewshot.config import parse
+from fewshot.study.counts import Counts
+from fewshot.study.html.content import Content
+from fewshot.study.html.page import FILE, write_comparisons
 from fewshot.study.lake.figures import lake_figure
-from fewshot.study.lake.report import LakeResult
-from fewshot.study.latents.report import LatentsResult, latents_figures
+from fewshot.study.lake.report import LakeResult, write_lake_page
+from fewshot.study.latents.report import LatentsResult, latents_figures, write_latents_page
 from fewshot.study.report import row_figures, texts, write_pages
 from fewshot.study.result import Result, StudyResult, read_result
 from guided.errors import InputError
@@ -19,42 +24,70 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ReportCommand:
-    """Rows, tables and figures of a finished study again, from its counts of wrong answers.
+    """A finished study as one HTML page, with its rows, tables and figures made again.
 
-    Nothing is trained and no image is read. Pictures of encoders and of episodes, which counts
-    cannot give, stay where the study wrote them.
+    Nothing is trained and no image is read: rows come from the counts of wrong answers, pictures
+    and learning curves from the cells of the run folder, where these are at hand. Several
+    comparisons are shown side by side on one page.
 
     Args:
-        results: results.json, lake.json or a published JSON file, with its counts (``.npz``)
-            beside it, or the run folder of a comparison.
+        results: run folders, or their results.json, lake.json or published JSON files, with their
+            counts (``.npz``) beside them.
         output: folder to write to; runs/report/<study> if not given.
     """
 
-    results: Path
+    results: list[Path]
     output: Path | None = None
+
+    def __post_init__(self) -> None:
+        if not self.results:
+            raise InputError("results: name at least one run folder or file")
+        if len({path.resolve() for path in self.results}) < len(self.results):
+            raise InputError("results: one is named twice")
 
 
 def main(arguments: Sequence[str]) -> None:
     """Run the command."""
-    named = arguments[:1] if arguments and not arguments[0].startswith("-") else ()
-    given = ["--results", *named] if named else []
+    named = list(takewhile(lambda word: not word.startswith("-"), arguments))
+    # A JSON list of texts is a YAML one.
+    given = ["--results", json.dumps(named)] if named else []
     config = parse(ReportCommand, [*given, *arguments[len(named) :]], "fewshot report")
-    source = config.results / "results.json" if config.results.is_dir() else config.results
-    kind = kind_of(read_result(source))
+    sources = [path / "results.json" if path.is_dir() else path for path in config.results]
+    kinds = [kind_of(read_result(source)) for source in sources]
+    if len(sources) == 1:
+        _one(config, kinds[0], sources[0])
+        return
+    for kind, source in zip(kinds, sources, strict=True):
+        if kind is not StudyResult:
+            raise InputError(f"results: {source} is no comparison; only these share a page")
+    studies = dict.fromkeys(StudyResult.load(source).study for source in sources)
+    output = _checked(config.output or Path("runs") / "report" / "+".join(studies), sources)
+    write_comparisons([Content.load(source) for source in sources], output / FILE)
+    print(f"{len(sources)} studies side by side in {output / FILE}")
+
+
+def _one(
+    config: ReportCommand, kind: "type[StudyResult | LakeResult | LatentsResult]", source: Path
+) -> None:
     result = kind.load(source)
     counts = kind.load_counts(source)
     again = result.rescored(counts)
-    output = config.output or Path("runs") / "report" / result.study
-    if (output / "config.yaml").exists() or output.resolve() == source.parent.resolve():
-        raise InputError(f"output: {output} holds a study; name another folder")
+    output = _checked(config.output or Path("runs") / "report" / result.study, [source])
     counts.save(output / kind.counts_name)
-    _write(again, output)
+    _write(again, counts, source, output)
     replace(again, output=output).save()
     print(f"\n{again if isinstance(again, StudyResult) else again.table}")
     changed = sum(old != new for old, new in zip(result.rows, again.rows, strict=True))
     same = f"all {len(again.rows)} rows are those of {source}"
     different = f"{changed} of {len(again.rows)} rows differ from those of {source}"
-    print(f"\n{different if changed else same}; results and figures in {output}")
+    print(f"\n{different if changed else same}; page, results and figures in {output}")
+
+
+def _checked(output: Path, sources: Sequence[Path]) -> Path:
+    held = {source.parent.resolve() for source in sources}
+    if (output / "config.yaml").exists() or output.resolve() in held:
+        raise InputError(f"output: {output} holds a study; name another folder")
+    return output
 
 
 def kind_of(content: Mapping[str, Any]) -> type[StudyResult | LakeResult | LatentsResult]:
@@ -65,12 +98,15 @@ def kind_of(content: Mapping[str, Any]) -> type[StudyResult | LakeResult | Laten
     return LatentsResult if "latent_dim" in columns else StudyResult
 
 
-def _write(result: Result[Any], output: Path) -> None:
+def _write(result: Result[Any], counts: Counts, source: Path, output: Path) -> None:
     figures: dict[str, Figure | None]
     if isinstance(result, StudyResult):
-        write_pages(output, "report", texts(result), row_figures(result))
+        write_pages(output, "report", texts(result), row_figures(result, counts))
+        write_comparisons([replace(Content.load(source), result=result)], output / FILE)
     elif isinstance(result, LakeResult):
         figures = {"lake": lake_figure(result.rows, result.published)}
         write_pages(output, "lake", {"lake": result.table}, figures)
+        write_lake_page(result, output)
     elif isinstance(result, LatentsResult):
         write_pages(output, "report", {"table": result.table}, latents_figures(result))
+        write_latents_page(result, output)

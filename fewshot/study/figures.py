@@ -1,36 +1,54 @@
 """Figures of a study, drawn from its rows: matplotlib figures that belong to no window."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fewshot.study.outcome import Answers, LearningCurve
-from fewshot.study.rows import LearnerRow, ResultRow
+from fewshot.statistics import Errors
+from fewshot.study.colours import Style, arm_styles
+from fewshot.study.outcome import Answers
+from fewshot.study.rows import LearnerRow, ResultRow, RowKey
 from fewshot.study.text import arm_label, minus, partner_label, ways_and_shots
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-WIDE = 10
-"""The ratio of values beyond which an axis is logarithmic: errors of 3 and 4 % can be told apart
-beside one of 60."""
+WIDE = 30
+"""The ratio of values beyond which an axis is logarithmic."""
 TICKS = [factor * 10**power for power in range(-2, 2) for factor in (1, 2, 5)] + [100]
+RIGHT, WRONG = "#2497FD", "#CE0931"
+
+Styles = Mapping[str, Style]
 
 
-def errors_figure(study: str, rows: Sequence[ResultRow]) -> "Figure":
-    """Mean errors and their intervals, one panel a setting."""
-    colours = arm_colours(rows)
+def errors_figure(
+    study: str,
+    rows: Sequence[ResultRow],
+    errors: Mapping[RowKey, Errors] | None = None,
+    styles: Styles | None = None,
+) -> "Figure":
+    """Mean errors and their intervals, one panel a setting; the axis of errors is shared.
+
+    Args:
+        study: its name.
+        rows: to show.
+        errors: percent, ``[seeds, episodes]``, by the rows' keys: a dot for each seed.
+        styles: of all arms of the study; those of the rows' if not given.
+    """
+    styles = styles or arm_styles(row.arm for row in rows)
+    highest = max(max(row.error, *(row.error_ci95 or ())) for row in rows)
 
     def draw(axes: "Axes", rows: Sequence[ResultRow]) -> None:
         for i, row in enumerate(rows):
-            _point(axes, i, row.error, row.error_ci95, colours[row.arm])
+            _point(axes, i, row.error, row.error_ci95, styles[row.arm], _by_seed(row, errors))
+        _chance(axes, rows[0].n_way, highest)
 
     figure = _panels(rows, draw, condition_label)
-    errors = [row.error for row in rows]
-    if 0 < WIDE * min(errors) < max(errors):
+    means = [row.error for row in rows]
+    if 0 < WIDE * min(means) < max(means):
         for axes in figure.axes:
             axes.set_xscale("log", subs=())
             low, high = axes.get_xlim()
@@ -39,12 +57,40 @@ def errors_figure(study: str, rows: Sequence[ResultRow]) -> "Figure":
             axes.set_xlim(low, high)
     over = "seeds and episodes" if len(rows[0].seeds) > 1 else "episodes"
     figure.suptitle(f"{study}: error in %, 95 % over {over}")
+    figure.supxlabel("← better · error in %", fontsize=9)
     return figure
 
 
-def differences_figure(study: str, rows: Sequence[ResultRow]) -> "Figure | None":
-    """Paired differences to every partner; left of the line, the arm is better."""
-    colours = arm_colours(rows)
+def _by_seed(row: ResultRow, errors: Mapping[RowKey, Errors] | None) -> Sequence[float]:
+    """Mean error of each seed, where there are several."""
+    if errors is None or row.key not in errors or len(row.seeds) < 2:
+        return ()
+    means: Sequence[float] = errors[row.key].mean(1).tolist()
+    return means
+
+
+def _chance(axes: "Axes", n_way: int, highest: float) -> None:
+    """A line at the error of guessing, or its value at the edge where it is far away."""
+    chance = 100 * (1 - 1 / n_way)
+    text: dict[str, Any] = {"fontsize": 7, "color": "0.45", "ha": "right"}
+    if chance < 2 * highest:
+        axes.axvline(chance, color="0.5", linewidth=1, linestyle=":")
+        axes.text(chance, 0.99, "chance ", transform=axes.get_xaxis_transform(), va="top", **text)
+    else:
+        axes.text(0.99, 0.99, f"chance {chance:g} →", transform=axes.transAxes, va="top", **text)
+
+
+def differences_figure(
+    study: str,
+    rows: Sequence[ResultRow],
+    errors: Mapping[RowKey, Errors] | None = None,
+    styles: Styles | None = None,
+) -> "Figure | None":
+    """Paired differences to every partner; left of the line, the arm is better.
+
+    Arguments as for :func:`errors_figure`.
+    """
+    styles = styles or arm_styles(row.arm for row in rows)
     # One row of the figure for each pair.
     rows = [replace(row, pairs=(pair,)) for row in rows for pair in row.pairs]
     pairs = [pair for row in rows for pair in row.pairs]
@@ -57,7 +103,11 @@ def differences_figure(study: str, rows: Sequence[ResultRow]) -> "Figure | None"
         axes.axvline(0, color="0.6", linewidth=1)
         for i, row in enumerate(rows):
             (pair,) = row.pairs
-            _point(axes, i, pair.difference or 0.0, pair.ci95, colours[row.arm])
+            seeds: Sequence[float] = ()
+            partner = row.key_of(pair)
+            if errors is not None and partner in errors and _by_seed(row, errors):
+                seeds = (errors[row.key] - errors[partner]).mean(1).tolist()
+            _point(axes, i, pair.difference or 0.0, pair.ci95, styles[row.arm], seeds)
 
     def label(row: ResultRow) -> str:
         (pair,) = row.pairs
@@ -65,7 +115,7 @@ def differences_figure(study: str, rows: Sequence[ResultRow]) -> "Figure | None"
 
     figure = _panels(rows, draw, label)
     points = "points"
-    if WIDE * min(sizes) < max(sizes) > WIDE:
+    if WIDE * min(sizes) < max(sizes) > WIDE / 3:
         points = "points, logarithmic beyond 1"
         for axes in figure.axes:
             low, high = axes.get_xlim()
@@ -74,6 +124,7 @@ def differences_figure(study: str, rows: Sequence[ResultRow]) -> "Figure | None"
             axes.set_xticks(ticks, [f"{t:g}" for t in ticks], fontsize=8)
             axes.set_xlim(1.5 * min(low, -1), 1.5 * max(high, 1))
     figure.suptitle(f"{study}: error {minus(rows)} on the same episodes, {points}")
+    figure.supxlabel("← better · difference in points", fontsize=9)
     return figure
 
 
@@ -89,7 +140,7 @@ def _panels(
         settings.setdefault(ways_and_shots(row), []).append(row)
     height = 1.2 + 0.26 * max(map(len, settings.values()))
     figure = Figure(figsize=(3.2 + 2.8 * len(settings), height), layout="constrained")
-    panels = figure.subplots(1, len(settings), sharey=True, squeeze=False)[0]
+    panels = figure.subplots(1, len(settings), sharex=True, sharey=True, squeeze=False)[0]
     for axes, (setting, panel) in zip(panels, settings.items(), strict=True):
         draw(axes, panel)
         axes.set_title(setting, fontsize=10)
@@ -105,105 +156,27 @@ def condition_label(row: LearnerRow) -> str:
     return f"{arm_label(row)} · {row.learner}"
 
 
-def arm_colours(rows: Sequence[LearnerRow]) -> dict[str, str]:
-    """The colour of each arm, in the order of the rows."""
-    arms = dict.fromkeys(row.arm for row in rows)
-    return {arm: f"C{i % 10}" for i, arm in enumerate(arms)}
-
-
 def _point(
-    axes: "Axes", y: int, value: float, interval: Sequence[float] | None, colour: str
+    axes: "Axes",
+    y: int,
+    value: float,
+    interval: Sequence[float] | None,
+    style: Style,
+    seeds: Sequence[float] = (),
 ) -> None:
     if interval:
-        axes.plot(interval, [y, y], color=colour, linewidth=2, solid_capstyle="butt")
-    axes.plot([value], [y], "o", color=colour, markersize=5)
-
-
-def budgets_figure(rows: Sequence[ResultRow]) -> "Figure | None":
-    """Error against episodes of meta-training; a band is the 95 % interval.
-
-    A row of panels for each setting and share of labels, a column for each group of learners that
-    were trained for different numbers of episodes, a line for each group of arms.
-    """
-    from matplotlib.figure import Figure
-
-    curves: dict[tuple[Any, ...], dict[str, list[ResultRow]]] = {}
-    budgets: dict[str, set[int]] = {}
-    trained = {row.learner for row in rows if row.meta_trained}
-    for row in sorted(rows, key=lambda row: row.train_episodes):
-        # A learner that is trained on other arms, but not on this one, has no amount of training.
-        fixed = row.encoder == "pixels" or (row.learner in trained and not row.meta_trained)
-        if not fixed:
-            panel = (ways_and_shots(row), row.labelled, row.learner_group)
-            line = arm_label(row, row.arm_group)
-            curves.setdefault(panel, {}).setdefault(line, []).append(row)
-            budgets.setdefault(row.learner_group, set()).add(row.train_episodes)
-    learners = [learner for learner, found in budgets.items() if len(found) > 1]
-    if not learners:
-        return None
-    conditions = sorted({panel[:2] for panel in curves})
-    names = list(dict.fromkeys(name for lines in curves.values() for name in lines))
-    size = (1 + 3.4 * len(learners), 1 + 2.4 * len(conditions))
-    figure = Figure(figsize=size, layout="constrained")
-    grid = figure.subplots(len(conditions), len(learners), sharex=True, squeeze=False)
-    for i, (setting, share) in enumerate(conditions):
-        for j, learner in enumerate(learners):
-            axes = grid[i, j]
-            for name, curve in curves.get((setting, share, learner), {}).items():
-                _curve(axes, curve, name, f"C{names.index(name)}")
-            axes.set_xscale("symlog", linthresh=100)
-            title = f"{learner}, {setting}, {100 * share:g} % of the labels"
-            axes.set_title(title, fontsize=8)
-            axes.grid(alpha=0.3)
-            axes.spines[["top", "right"]].set_visible(False)
-    grid[0, 0].legend(fontsize=7)
-    figure.supxlabel("episodes of meta-training", fontsize=9)
-    figure.supylabel("error in %", fontsize=9)
-    return figure
-
-
-def _curve(axes: "Axes", rows: Sequence[ResultRow], label: str, colour: str) -> None:
-    episodes = [row.train_episodes for row in rows]
-    axes.plot(episodes, [r.error for r in rows], "o-", color=colour, markersize=3, label=label)
-    intervals = [row.error_ci95 for row in rows if row.error_ci95]
-    if len(intervals) == len(rows):
-        low, high = zip(*intervals, strict=True)
-        axes.fill_between(episodes, low, high, color=colour, alpha=0.15, linewidth=0)
-
-
-def learning_curves_figure(curves: Sequence[LearningCurve]) -> "Figure | None":
-    """Validation score against steps for every arm that was validated; one thin line a seed."""
-    from matplotlib.figure import Figure
-
-    if not curves:
-        return None
-    arms = list(dict.fromkeys(curve.arm for curve in curves))
-    with_elbo = any(curve.elbo and "negative_elbo" in curve.history[0] for curve in curves)
-    figure = Figure(figsize=(8 if with_elbo else 4, 3.2), layout="constrained")
-    figure.suptitle("on the validation classes", fontsize=10)
-    panels = figure.subplots(1, 2 if with_elbo else 1, squeeze=False)[0]
-    labels = {"score": "score (lower is better)", "negative_elbo": "negative ELBO, nats per image"}
-    for curve in curves:
-        steps = [entry["step"] for entry in curve.history]
-        for axes, key in zip(panels, labels, strict=False):
-            if key not in curve.history[0] or (key == "negative_elbo" and not curve.elbo):
-                continue
-            label = None if curve.arm in axes.get_legend_handles_labels()[1] else curve.arm
-            values = [entry[key] for entry in curve.history]
-            axes.plot(steps, values, color=f"C{arms.index(curve.arm)}", linewidth=1, label=label)
-    for axes, label in zip(panels, labels.values(), strict=False):
-        axes.set_ylabel(label)
-        axes.set_xlabel("step")
-        axes.grid(alpha=0.3)
-        axes.spines[["top", "right"]].set_visible(False)
-    panels[0].legend(fontsize=8)
-    return figure
+        axes.plot(interval, [y, y], color=style.colour, linewidth=2, solid_capstyle="butt")
+    if seeds:
+        dots: dict[str, Any] = {"color": style.colour, "edgecolors": "none", "alpha": 0.45}
+        axes.scatter(seeds, [y - 0.25] * len(seeds), s=9, zorder=3, **dots)
+    axes.plot([value], [y], style.marker, color=style.colour, markersize=5)
 
 
 def episode_figure(answers: Answers, n_shown: int = 8) -> "Figure":
-    """One episode: support on the left, queries on the right, wrong ones framed in red.
+    """One episode: support on the left, queries on the right.
 
-    The number under a wrong query is the class (row) that the learner took it for.
+    A right query has a solid blue frame, a wrong one a dashed red frame, and under it a cross and
+    the class (row) that the learner took it for.
     """
     from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
@@ -224,12 +197,13 @@ def episode_figure(answers: Answers, n_shown: int = 8) -> "Figure":
     for way, query in np.ndindex(n_way, n_shown):
         guess = int(answers.predicted[way, query])
         x, y = (shots + query) * step[1] - 1, way * step[0] - 1
-        colour = "tab:green" if guess == way else "tab:red"
+        colour, line = (RIGHT, "-") if guess == way else (WRONG, "--")
         frame = Rectangle((x, y), width + 1, height + 1, fill=False, edgecolor=colour, linewidth=2)
+        frame.set(linestyle=line)
         axes.add_patch(frame).set_clip_on(False)
         if guess != way:
             place = x + width / 2, y + height + 2
-            axes.text(*place, str(guess), fontsize=8, color=colour, ha="center", va="top")
+            axes.text(*place, f"✗ {guess}", fontsize=8, color=colour, ha="center", va="top")
     axes.set_yticks(np.arange(n_way) * step[0] + height / 2, [str(way) for way in range(n_way)])
     axes.set_xticks([width / 2, shots * step[1] + width / 2], ["support", "queries"], fontsize=8)
     axes.xaxis.tick_top()

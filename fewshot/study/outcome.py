@@ -38,6 +38,14 @@ class LearningCurve:
     history: list[dict[str, float]]
     elbo: bool = True
 
+    @property
+    def kept(self) -> int:
+        """Position in ``history`` of the state that was kept: the lowest score, the first of
+        equal ones; the last state without scores."""
+        if "score" not in self.history[0]:
+            return len(self.history) - 1
+        return lowest([entry["score"] for entry in self.history])
+
 
 @dataclass(frozen=True)
 class Answers:
@@ -131,6 +139,7 @@ class Outcome:
         answers: arm -> the cell that holds one test episode and the answers to it.
         diagnoses: (arm, seed) -> the cell that holds measurements of the encoder's latents.
         scores: (arm, seed) -> the cell that holds scores of its latents against known factors.
+        examples: the cell that holds episodes worth looking at, and all arms' answers to them.
     """
 
     config: StudyConfig
@@ -141,6 +150,7 @@ class Outcome:
     answers: dict[str, Cell] = field(default_factory=dict)
     diagnoses: dict[tuple[str, int], Cell] = field(default_factory=dict)
     scores: dict[tuple[str, int], Cell] = field(default_factory=dict)
+    examples: Cell | None = None
 
     @property
     def seconds(self) -> Seconds:

@@ -5,18 +5,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fewshot.data.dataset import Splits
+from fewshot.study.cell_index import CellIndex, write_index
+from fewshot.study.colours import arm_styles
 from fewshot.study.config import StudyConfig
 from fewshot.study.counts import Counts, EpisodeList
-from fewshot.study.figures import (
-    budgets_figure,
-    differences_figure,
-    episode_figure,
-    errors_figure,
-    learning_curves_figure,
-)
+from fewshot.study.curves import budgets_figure, learning_curves_figure
+from fewshot.study.figures import differences_figure, episode_figure, errors_figure
+from fewshot.study.html.content import Content
+from fewshot.study.html.page import FILE as PAGE
+from fewshot.study.html.page import write_comparisons
 from fewshot.study.outcome import Outcome
 from fewshot.study.result import StudyResult, provenance
-from fewshot.study.scores import described_rows, score_episodes, stack
+from fewshot.study.scores import described_rows, percent, score_episodes, stack
 from guided.files import write_bytes
 from guided.training.log import RunLog
 
@@ -32,7 +32,9 @@ def write_report(
     output: Path,
     device: str,
 ) -> StudyResult:
-    """Write ``results.json``, ``episodes.npz``, ``table.md``, the figures and TensorBoard's page.
+    """Write ``results.json``, ``episodes.npz``, ``table.md``, ``report.html`` and the figures.
+
+    TensorBoard's page has the tables and figures too.
 
     Args:
         config: of the study.
@@ -60,13 +62,17 @@ def write_report(
         output=output,
     )
     counts.save(output / result.counts_name)
+    write_index(outcome, output)
     figures = {
-        **row_figures(result),
-        "learning_curves": learning_curves_figure(outcome.curves),
+        **row_figures(result, counts),
+        "learning_curves": learning_curves_figure(outcome.curves, arm_styles(config.arms)),
         **{f"episodes/{arm}": episode_figure(outcome.answers_of(arm)) for arm in config.arms},
     }
     write_pages(output, "report", texts(result), figures)
-    return result.save()
+    saved = result.save()
+    content = Content(saved, counts, CellIndex.load(output), output / saved.file_name)
+    write_comparisons([content], output / PAGE)
+    return saved
 
 
 def texts(result: StudyResult) -> dict[str, str]:
@@ -74,11 +80,12 @@ def texts(result: StudyResult) -> dict[str, str]:
     return {"table": result.table, "verdicts": "\n\n".join(result.verdicts) or "no comparison"}
 
 
-def row_figures(result: StudyResult) -> "dict[str, Figure | None]":
-    """The figures that are drawn from rows alone."""
+def row_figures(result: StudyResult, counts: Counts) -> "dict[str, Figure | None]":
+    """The figures that are drawn from rows and their counts."""
+    errors = percent(result.rows, counts)
     return {
-        "errors": errors_figure(result.study, result.rows),
-        "paired_differences": differences_figure(result.study, result.rows),
+        "errors": errors_figure(result.study, result.rows, errors),
+        "paired_differences": differences_figure(result.study, result.rows, errors),
         "budgets": budgets_figure(result.rows),
     }
 

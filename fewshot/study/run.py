@@ -1,6 +1,7 @@
 """The study: arms × seeds × learners × settings, paired, in resumable cells."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from fewshot.study.diagnostics import diagnose, excited_slices, measures_in_use
 from fewshot.study.disentanglement.cells import FactorScorer
 from fewshot.study.disentanglement.rows import RANDOM, TRUTH
 from fewshot.study.examiner import Examiner
+from fewshot.study.examples import plan_examples
 from fewshot.study.executors import Executor, Serial
 from fewshot.study.learner_config import LearnerConfig
 from fewshot.study.outcome import Outcome
@@ -179,7 +181,19 @@ class Study:
                 self._plan_arm(name, seed, planned, tests)
             if tests and self.scorer:
                 self._plan_scores(self.scorer, seed, planned)
-        return planned
+        return replace(planned, examples=self._examples(planned)) if tests else planned
+
+    def _examples(self, planned: Outcome) -> Cell:
+        """The cell of the examples: of the lowest seed, and each arm's first latents and learner.
+
+        Neither the order of the arms nor that of the seeds changes it.
+        """
+        first: dict[str, Key] = {}
+        for key in planned.learners:
+            if key.seed == min(self.config.seeds):
+                first.setdefault(key.arm, key)
+        subjects = {first[arm]: planned.learners[first[arm]] for arm in sorted(first)}
+        return plan_examples(self.examiner, subjects, planned.tested)
 
     def _plan_scores(self, scorer: FactorScorer, seed: int, planned: Outcome) -> None:
         """Scores of the arms' latents, of a network before training, and of the factors."""

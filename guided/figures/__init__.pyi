@@ -9,6 +9,7 @@ from .reconstructions import (
     reconstructed as reconstructed,
     reconstruction_figure as reconstruction_figure,
 )
+from .sheets import Sheet as Sheet
 from .traversals import (
     rows_of_latents as rows_of_latents,
     spread as spread,

@@ -8,6 +8,7 @@ from torch import Tensor
 from guided.decoder import Decoder
 from guided.figures.grids import sheet_figure, spaced
 from guided.figures.reconstructions import reconstructed, reconstruction_figure
+from guided.figures.sheets import Sheet
 from guided.figures.traversals import spread, traversal_figure
 from guided.guided_vae import GuidedVAE
 from guided.training.log import RunLog
@@ -60,7 +61,8 @@ def log_pictures(
         model: in evaluation mode.
         images: uint8 ``[N, C, H, W]``, held out.
         step: at which they are entered.
-        folder: receives the traversals as PNG files.
+        folder: receives the traversals as PNG files; its folder ``sheets`` receives them and the
+            reconstructions as :class:`.Sheet`.
     """
     chosen = spaced(images, 16)
     log.images("inputs", chosen.float() / 255, step)
@@ -69,3 +71,8 @@ def log_pictures(
         log.images("samples", Decoder.from_vae(model.vae).sample(64), step)
     for name, figure in traversal_figures(model, spaced(images, 256)).items():
         log.figure(name, figure, step, file=folder and folder / f"{name}.png")
+        if folder:
+            Sheet.of(figure).save(folder / "sheets" / f"{name}.png")
+    if folder:
+        figure = reconstruction_figure(model.vae, spaced(images, 12))
+        Sheet.of(figure).save(folder / "sheets" / "reconstructions.png")

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from fewshot.study.figures import arm_colours, condition_label
+from fewshot.study.colours import arm_styles
+from fewshot.study.figures import RIGHT, WRONG, condition_label
 from fewshot.study.lake.runs import SOURCES, TITLES, LakeRuns
 from fewshot.study.published import Published
 from fewshot.study.rows import LakeRow
@@ -23,7 +24,7 @@ def lake_figure(rows: Sequence[LakeRow], published: Sequence[Published]) -> "Fig
     """Bars for each arm and learner, one for each kind of runs; a line for each published error."""
     from matplotlib.figure import Figure
 
-    colours = arm_colours(rows)
+    styles = arm_styles(row.arm for row in rows)
     labels = list(dict.fromkeys(map(condition_label, rows)))
     kinds = [source for source in SOURCES if source in {row.source for row in rows}]
     width = 0.7 / len(kinds)
@@ -39,7 +40,7 @@ def lake_figure(rows: Sequence[LakeRow], published: Sequence[Published]) -> "Fig
             place + (i - (len(kinds) - 1) / 2) * width,
             errors,
             yerr=[errors - low, high - errors],
-            color=[colours[row.arm] for row in shown],
+            color=[styles[row.arm].colour for row in shown],
             alpha=0.5 if kind == "drawn" and len(kinds) > 1 else 1,
             ecolor="0.2",
             capsize=3,
@@ -113,18 +114,19 @@ def run_figure(runs: LakeRuns, predicted: NDArray[np.int64], title: str, run: in
     sheet = np.pad(np.stack(rows), ((0, 0), (0, 0), (0, GAP), (0, GAP)), constant_values=128)
     figure = Figure(figsize=(0.55 * n + 1, 2.5), layout="constrained")
     axes = figure.subplots()
+    answers = [f"{i + 1}" if ok else f"✗ {i + 1}" for i, ok in zip(taken, right, strict=True)]
     axes.imshow(sheet.transpose(0, 2, 1, 3).reshape(3 * step[0], n * step[1]), cmap="gray_r")
-    axes.set_xticks((np.arange(n) + 0.5) * step[1], [str(i + 1) for i in taken], fontsize=8)
+    axes.set_xticks((np.arange(n) + 0.5) * step[1], answers, fontsize=8)
     for i, label in enumerate(axes.get_xticklabels()):
-        colour = "tab:green" if right[i] else "tab:red"
+        colour, line = (RIGHT, "-") if right[i] else (WRONG, "--")
         corner = (i * step[1] - 1, 2 * step[0] - 1)
         frame = Rectangle(corner, width + 1, height + 1, fill=False, edgecolor=colour)
-        frame.set(linewidth=1.8, clip_on=False)
+        frame.set(linewidth=1.8, linestyle=line, clip_on=False)
         axes.add_patch(frame)
         label.set_color(colour)
         axes.text((i + 0.5) * step[1], -GAP, str(i + 1), ha="center", fontsize=8)
     axes.set_yticks((np.arange(3) + 0.5) * step[0], ["training", "test", "taken for"], fontsize=9)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    axes.set_title(f"{title}: {n - int(right.sum())} of {n} wrong (red)", fontsize=10, pad=16)
+    axes.set_title(f"{title}: {n - int(right.sum())} of {n} wrong (✗)", fontsize=10, pad=16)
     return figure

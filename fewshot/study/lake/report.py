@@ -10,6 +10,7 @@ from fewshot.study.cells import Seconds
 from fewshot.study.choices import Choice, choices_table
 from fewshot.study.config import StudyConfig
 from fewshot.study.counts import Counts
+from fewshot.study.html.plain import write_plain
 from fewshot.study.lake.classify import SETTING, Classified
 from fewshot.study.lake.figures import lake_figure, run_figure
 from fewshot.study.lake.tables import lake_table
@@ -119,7 +120,9 @@ def write_lake_report(
     seconds: Seconds,
     device: str = "cpu",
 ) -> LakeResult:
-    """Write ``lake.json``, ``lake.npz``, ``lake.md``, the figures and TensorBoard's page.
+    """Write ``lake.json``, ``lake.npz``, ``lake.md``, ``lake.html`` and the figures.
+
+    TensorBoard's page has the table and the figures too.
 
     Args:
         config: of the command.
@@ -147,7 +150,28 @@ def write_lake_report(
     )
     figures = {"lake": lake_figure(result.rows, PUBLISHED), **_sheets(classified[0])}
     write_pages(output, "lake", {"lake": result.table}, figures)
-    return result.save()
+    saved = result.save()
+    write_lake_page(result, output, [name for name in figures if name != "lake"])
+    return saved
+
+
+def write_lake_page(result: LakeResult, output: Path, sheets: Sequence[str] = ()) -> None:
+    """Write ``lake.html``; the figures must be there.
+
+    Args:
+        result: its rows.
+        output: the folder.
+        sheets: names of the arms' contact sheets.
+    """
+    write_plain(
+        output / "lake.html",
+        f"{result.study}: Lake's task",
+        "One of twenty characters of an alphabet is recognised from one drawing of each.",
+        {"Errors and differences": result.table},
+        {"Errors beside published ones": "lake.png"} | {name: f"{name}.png" for name in sheets},
+        result.to_json(),
+        ("lake.json", "lake.npz", "lake.md", "lake.yaml", "report.html"),
+    )
 
 
 def _sheets(classified: Classified) -> "dict[str, Figure | None]":

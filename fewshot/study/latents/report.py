@@ -1,18 +1,21 @@
 """The report of a study of latents: rows, a table and a figure."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fewshot.statistics import t_interval
 from fewshot.study.cells import Seconds
+from fewshot.study.colours import DASHES, Style, arm_styles
 from fewshot.study.counts import Counts
+from fewshot.study.figures import WIDE
+from fewshot.study.html.plain import write_plain
 from fewshot.study.latents.config import ProbeStudyConfig
 from fewshot.study.published import Published
 from fewshot.study.report import write_pages
@@ -135,7 +138,10 @@ def _row(config: ProbeStudyConfig, probed: Probed, key: Key) -> LatentsRow:
 def write_report(
     config: ProbeStudyConfig, probed: Probed, output: Path, device: str
 ) -> LatentsResult:
-    """Write ``results.json``, ``wrong.npz``, ``table.md``, the figure and TensorBoard's page."""
+    """Write ``results.json``, ``wrong.npz``, ``table.md``, ``report.html`` and the figure.
+
+    TensorBoard's page has the table and the figure too.
+    """
     facts = provenance(config, device)
     facts["versions"] |= {name: version(name) for name in ("scikit-learn", "torchmetrics")}
     facts["features"] = {name: rounded(value) for name, value in probed.features.items()}
@@ -150,7 +156,24 @@ def write_report(
     )
     probed.counts.save(output / result.counts_name)
     write_pages(output, "report", {"table": result.table}, latents_figures(result))
-    return result.save()
+    saved = result.save()
+    write_latents_page(result, output)
+    return saved
+
+
+def write_latents_page(result: LatentsResult, output: Path) -> None:
+    """Write ``report.html``; the figure must be there."""
+    against = "steps of training" if result.rows[0].steps else "the number of latents"
+    (figure,) = latents_figures(result)
+    write_plain(
+        output / "report.html",
+        f"{result.study}: latents",
+        "What a linear classifier reads from the latents, and how good samples are.",
+        {"Errors and sample quality": result.table},
+        {f"Error and FID against {against}": f"{figure}.png"},
+        result.to_json(),
+        ("config.yaml", "results.json", result.counts_name, "table.md"),
+    )
 
 
 def latents_figures(result: LatentsResult) -> "dict[str, Figure]":
@@ -173,12 +196,17 @@ def latents_figure(
     lines: dict[str, list[LatentsRow]] = {}
     for row in rows:
         lines.setdefault(_line_name(row, rows), []).append(row)
+    styles = arm_styles(row.arm for row in rows)
+    dims = list(dict.fromkeys(row.latent_dim for row in rows))
     for i, (name, line) in enumerate(lines.items()):
         line.sort(key=_place)
         shift = 2 ** (0.05 * (i - (len(lines) - 1) / 2))  # so that bars do not cover each other
-        _line(left, line, "error", shift, f"C{i}", name)
+        style = styles[line[0].arm]
+        if name != line[0].arm:  # an arm has several lines, one for each number of latents
+            style = replace(style, line=DASHES[dims.index(line[0].latent_dim) % len(DASHES)])
+        _line(left, line, "error", shift, style, name)
         if line[0].fid is not None:
-            _line(right, line, "fid", shift, f"C{i}", name)
+            _line(right, line, "fid", shift, style, name)
     for i, p in enumerate(sourced(published)):
         _published_line(left, p, rows, f"{0.25 + 0.2 * i % 0.6:.2f}")
     left.set_ylabel("error of a linear classifier in %")
@@ -226,12 +254,13 @@ def _published_line(
 
 
 def _line(
-    axes: "Axes", rows: Sequence[LatentsRow], measure: str, shift: float, colour: str, name: str
+    axes: "Axes", rows: Sequence[LatentsRow], measure: str, shift: float, style: Style, name: str
 ) -> None:
     places = [shift * _place(row) for row in rows]
     values = [getattr(row, measure) for row in rows]
-    axes.plot(places, values, "o-", color=colour, markersize=4, linewidth=1, label=name)
+    form: dict[str, Any] = {"color": style.colour, "marker": style.marker, "linestyle": style.line}
+    axes.plot(places, values, markersize=4, linewidth=1, label=name, **form)
     for place, row in zip(places, rows, strict=True):
         interval = row.error_ci95 if measure == "error" else row.fid_ci95_seeds
         if interval:
-            axes.plot([place, place], interval, color=colour, linewidth=2)
+            axes.plot([place, place], interval, color=style.colour, linewidth=2)

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fewshot.study.colours import COLOURS
 from fewshot.study.select.judge import Judgement
 from fewshot.study.select.selection import Selection
 from fewshot.study.select.table import title
@@ -58,7 +59,7 @@ def _panel(axes: "Axes", selection: Selection, one: Judgement) -> None:
             values[mine],
             errors[mine],
             MARKERS[marker % len(MARKERS)],
-            color=f"C{colour % 10}",
+            color=COLOURS[colour % len(COLOURS)],
             markersize=4,
             markeredgewidth=0,
             alpha=0.85,

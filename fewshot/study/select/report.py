@@ -3,9 +3,11 @@
 from pathlib import Path
 from textwrap import fill
 
+from fewshot.study.html.plain import write_plain
 from fewshot.study.select.figure import correlations_figure, errors_figure
 from fewshot.study.select.selection import Selection
 from fewshot.study.select.table import WIDTH, more_tables, notes, tables
+from fewshot.study.text import markdown
 from guided.files import write_bytes, write_figure, write_json
 
 
@@ -16,7 +18,7 @@ def shown(selection: Selection) -> str:
 
 
 def write_selection(selection: Selection, output: Path) -> None:
-    """Write ``select.json``, ``select.md`` and ``select.png``, and a figure for each test.
+    """Write ``select.json``, ``select.md``, ``select.png``, ``select.html`` and figures of tests.
 
     Args:
         selection: to be written.
@@ -30,6 +32,18 @@ def write_selection(selection: Selection, output: Path) -> None:
     write_bytes(output / "select.md", text.encode())
     if selection.tests:
         write_figure(output / "select.png", correlations_figure(selection))
+    figures = {"Rank correlations": "select.png"}
     for test in selection.tests:
         name = test.replace(", ", "_").replace(" ", "_")
+        figures[f"Errors, {test}"] = f"errors/{name}.png"
         write_figure(output / "errors" / f"{name}.png", errors_figure(selection, test))
+    write_plain(
+        output / "select.html",
+        "Selection without labels",
+        "Encoders of finished comparisons, ranked without labels.",
+        {table.title: markdown(table.head, table.lines) for table in every}
+        | {"Notes": "\n\n".join(notes(selection))},
+        figures,
+        {},
+        ("select.json", "select.md"),
+    )

@@ -168,11 +168,15 @@ def test_rows_print_files_and_log_agree(done):
     assert len(list((done.run / "tensorboard" / "lake").iterdir())) == 1
 
 
-def test_one_command_reports_again(done, tmp_path):
+def test_one_command_reports_again(done, tmp_path, read_page):
     printed = quiet("report", done.run / "lake.json", "--output", tmp_path / "again")
     assert f"all 8 rows are those of {done.run / 'lake.json'}" in printed
     for name in ("lake.json", "lake.md", "lake.png", "lake.npz"):
         assert (tmp_path / "again" / name).read_bytes() == (done.run / name).read_bytes()
+    ours, again = (read_page(f / "lake.html") for f in (done.run, tmp_path / "again"))
+    assert ours.tables == again.tables
+    assert (len(ours.alts), len(again.alts)) == (4, 1), "counts give no contact sheets"
+    assert any("people (Lake et al. 2015)" in row[0] for row in ours.tables[0])
 
 
 def test_errors_are_those_of_the_saved_encoders(done, splits):

@@ -27,7 +27,7 @@ def report(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("whole_folder", [True, False])
-def test_it_writes_what_the_study_wrote(finished, report, tmp_path, whole_folder):
+def test_it_writes_what_the_study_wrote(finished, report, tmp_path, read_page, whole_folder):
     file = finished.folder / "results.json"
     before = sorted(finished.folder.rglob("*"))
     printed = report(finished.folder if whole_folder else file)
@@ -38,6 +38,20 @@ def test_it_writes_what_the_study_wrote(finished, report, tmp_path, whole_folder
     assert (again / "paired_differences.png").stat().st_size > 5000
     assert (again / "table.md").read_text() in printed
     assert sorted(finished.folder.rglob("*")) == before
+    page, ours = read_page(again / "report.html"), read_page(finished.folder / "report.html")
+    assert page.tables == ours.tables and page.alts == ours.alts, "links alone differ"
+
+
+def test_several_comparisons_share_a_page(finished, copied, tmp_path, capsys, read_page, fails):
+    output = tmp_path / "both"
+    assert main(["report", str(finished.folder), str(copied), "--output", str(output)]) == 0
+    assert f"2 studies side by side in {output / 'report.html'}" in capsys.readouterr().out
+    assert [path.name for path in output.iterdir()] == ["report.html"]
+    page = read_page(output / "report.html")
+    assert page.source.count("not at hand") == 3, "a file alone has no cells"
+    changed(copied, lambda rows: [row.update(trials=1) for row in rows])
+    assert "mine.json is no comparison" in fails("report", str(finished.folder), str(copied))
+    assert "named twice" in fails("report", str(copied), str(copied))
 
 
 def changed(file, change):

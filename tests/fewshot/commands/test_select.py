@@ -39,7 +39,7 @@ def once(finished, shared_cache, tmp_path_factory):
     return SimpleNamespace(printed=printed.getvalue(), written=written, folder=folder)
 
 
-def test_a_studys_encoders_are_ranked_and_judged(finished, once):
+def test_a_studys_encoders_are_ranked_and_judged(finished, once, read_page):
     printed, written = once.printed, once.written
     tables, _, _ = printed.rpartition("\n\n")  # but for the folder's name
     assert max(map(len, tables.splitlines())) <= 80
@@ -81,6 +81,10 @@ def test_a_studys_encoders_are_ranked_and_judged(finished, once):
         assert "mig" in entry["factors"] and "udr_lasso" in entry["scores"]
     text = (once.folder / "select.md").read_text()
     assert "| one at random |" in text and "| true factors |" in text
+    page = read_page(once.folder / "select.html")
+    assert any(row[0] == "one at random" for rows in page.tables for row in rows)
+    drawn = list((once.folder / "errors").glob("*.png"))
+    assert len(page.alts) == 1 + len(drawn) and len(drawn) >= len(FIGURES)
     files = ["select.png", *(f"errors/{name}.png" for name in FIGURES)]
     for file in files:
         with Image.open(once.folder / file) as figure:

@@ -7,13 +7,8 @@ import pytest
 from matplotlib.colors import to_rgba
 
 from fewshot.study import StudyResult
-from fewshot.study.figures import (
-    budgets_figure,
-    differences_figure,
-    episode_figure,
-    errors_figure,
-    learning_curves_figure,
-)
+from fewshot.study.curves import budgets_figure, learning_curves_figure
+from fewshot.study.figures import RIGHT, WRONG, differences_figure, episode_figure, errors_figure
 from fewshot.study.outcome import Answers, LearningCurve
 
 
@@ -23,7 +18,7 @@ def rows(finished):
 
 
 def markers(axes):
-    return [line.get_xdata()[0] for line in axes.lines if line.get_marker() == "o"]
+    return [line.get_xdata()[0] for line in axes.lines if line.get_marker() != "None"]
 
 
 def bars(axes):
@@ -75,6 +70,7 @@ def test_errors_and_differences_of_many_sizes_have_logarithmic_axes(rows):
     assert [figure.axes[0].get_xscale() for figure in figures] == ["linear", "linear"]
     rows[0] = differing(rows[0], -44.0, error=0.3, error_ci95=(0.2, 0.4))
     rows[1] = differing(rows[1], 0.01)
+    rows[2] = replace(rows[2], error=30.0)
     figures = errors_figure("tiny", rows), differences_figure("tiny", rows)
     assert [figure.axes[0].get_xscale() for figure in figures] == ["log", "symlog"]
     for figure in figures:
@@ -112,17 +108,18 @@ def test_budgets_are_curves_of_one_group_of_learners(rows):
 
 
 @pytest.mark.parametrize(("n_query", "channels"), [(3, 1), (12, 3)])
-def test_wrong_queries_are_framed_in_red(n_query, channels):
+def test_wrong_queries_are_told_by_colour_line_and_cross(n_query, channels):
     generator = np.random.default_rng(0)
     images = generator.integers(0, 256, (4, 2 + n_query, channels, 16, 16), dtype=np.uint8)
     predicted = generator.integers(0, 4, (4, n_query))
     (axes,) = episode_figure(Answers(images[:, :2], images[:, 2:], predicted)).axes
     shown = min(n_query, 8)
     right = predicted[:, :shown] == np.arange(4)[:, None]
-    colours = [patch.get_edgecolor() for patch in axes.patches]
-    assert colours == [to_rgba("tab:green" if r else "tab:red") for r in right.flat]
+    drawn = [(patch.get_edgecolor(), patch.get_linestyle()) for patch in axes.patches]
+    expected = (to_rgba(RIGHT), "-"), (to_rgba(WRONG), "--")
+    assert drawn == [expected[0] if r else expected[1] for r in right.flat]
     numbers = [text.get_text() for text in axes.texts]
-    assert numbers == [str(n) for n in predicted[:, :shown][~right]]
+    assert numbers == [f"✗ {n}" for n in predicted[:, :shown][~right]]
     # A query is drawn inside its frame.
     sheet = np.asarray(axes.images[0].get_array())
     x, y = (round(float(n)) + 1 for n in axes.patches[shown + 2].get_xy())

@@ -20,6 +20,7 @@ from fewshot.learners.base import Learner
 from fewshot.learners.prototypical import Prototypical
 from fewshot.study import ArmConfig, LearnerConfig, Published, StudyConfig
 from fewshot.study.counts import Counts
+from fewshot.study.figures import RIGHT, WRONG
 from fewshot.study.lake.classify import Classified, predicted_classes
 from fewshot.study.lake.figures import lake_figure, run_figure
 from fewshot.study.lake.report import PUBLISHED, LakeResult, binomial_ci95, lake_rows, score_runs
@@ -390,8 +391,12 @@ def test_the_contact_sheet_marks_what_is_wrong(runs):
     predicted[4, [2, 7]] = [7, 19]
     axes = run_figure(runs, predicted, "mine", 4).axes[0]
     assert "mine: 2 of 20 wrong" in axes.get_title()
-    colours = ["tab:red" if i in (2, 7) else "tab:green" for i in range(20)]
-    assert [label.get_color() for label in axes.get_xticklabels()] == colours
+    labels = axes.get_xticklabels()
+    assert [label.get_color() for label in labels] == [
+        WRONG if i in (2, 7) else RIGHT for i in range(20)
+    ]
+    answers = {2: "✗ 8", 7: "✗ 20"}
+    assert [label.get_text() for label in labels] == [answers.get(i, str(i + 1)) for i in range(20)]
     sheet = axes.images[0].get_array().reshape(3, 31, 20, 31).transpose(0, 2, 1, 3)[..., :28, :28]
     assert np.array_equal(sheet[0], runs.episodes.support[4, :, 0, 0])
     assert np.array_equal(sheet[1], runs.episodes.query[4, :, 0, 0])

@@ -192,12 +192,14 @@ def test_rows_are_scored_again_from_the_file(finished):
     assert score_images(unscored, counts) == list(result.rows)
 
 
-def test_one_command_reports_again(finished, tmp_path, capsys):
+def test_one_command_reports_again(finished, tmp_path, capsys, read_page):
     source = finished.folder / "results.json"
     assert main(["report", str(source), "--output", str(tmp_path / "again")]) == 0
     assert f"all 6 rows are those of {source}" in capsys.readouterr().out
     for name in ("table.md", "latents.png", "wrong.npz"):
         assert (tmp_path / "again" / name).read_bytes() == (finished.folder / name).read_bytes()
+    ours, again = (read_page(f / "report.html") for f in (finished.folder, tmp_path / "again"))
+    assert ours.tables == again.tables and len(ours.tables[0]) == 9
     again = LatentsResult.load(tmp_path / "again")
     assert again.to_json() == finished.results
 

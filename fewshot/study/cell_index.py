@@ -1,0 +1,85 @@
+"""The index of a run folder's cells, ``cells.json``: which cell holds what of the last report."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fewshot.study.outcome import Outcome
+from guided.files import write_json
+
+FILE = "cells.json"
+
+
+@dataclass(frozen=True)
+class Indexed:
+    """One cell of a training.
+
+    Attributes:
+        arm, seed: of the encoder.
+        folder: of the cell.
+        learner, latents: of a meta-trained learner; None for an encoder.
+    """
+
+    arm: str
+    seed: int
+    folder: Path
+    learner: str | None = None
+    latents: str | None = None
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The cell's JSON-able results; empty if the cell is not there."""
+        file = self.folder / "cell.json"
+        facts: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
+        return facts
+
+
+@dataclass(frozen=True)
+class CellIndex:
+    """Cells of a finished study.
+
+    Attributes:
+        encoders: arms in their order, for each seed.
+        trainings: meta-trained learners.
+        examples: folder of the examples; None if the study has none.
+    """
+
+    encoders: tuple[Indexed, ...] = ()
+    trainings: tuple[Indexed, ...] = ()
+    examples: Path | None = None
+
+    @classmethod
+    def load(cls, run: Path) -> "CellIndex | None":
+        """The index of a run folder; None for a run without one, or whose cells are gone."""
+        file = run / FILE
+        if not file.exists() or not (run / "cells").is_dir():
+            return None
+        content = json.loads(file.read_text())
+
+        def read(kind: str) -> tuple[Indexed, ...]:
+            cells = [dict(entry) for entry in content[kind]]
+            return tuple(Indexed(folder=run / "cells" / c.pop("cell"), **c) for c in cells)
+
+        examples = content["examples"]
+        return cls(
+            read("encoders"), read("trainings"), run / "cells" / examples if examples else None
+        )
+
+
+def write_index(outcome: Outcome, output: Path) -> None:
+    """Write ``cells.json``."""
+    sources = {
+        key: subject.source
+        for key, subject in outcome.learners.items()
+        if subject.source.depends["cell"] != "encoder"
+    }
+    content = {
+        "encoders": [
+            {"arm": arm, "seed": seed, "cell": cell.name}
+            for (arm, seed), cell in outcome.encoders.items()
+        ],
+        "trainings": [{**key._asdict(), "cell": cell.name} for key, cell in sources.items()],
+        "examples": outcome.examples.name if outcome.examples else None,
+    }
+    write_json(output / FILE, content)

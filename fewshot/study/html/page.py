@@ -1,0 +1,132 @@
+"""The page: sections of one comparison, or of several side by side."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fewshot.study.choices import choices_table
+from fewshot.study.colours import Style, arm_styles
+from fewshot.study.disentanglement.rows import report_tables
+from fewshot.study.html.content import Content
+from fewshot.study.html.episodes import Examples, examples
+from fewshot.study.html.markdown import Block, blocks
+from fewshot.study.html.pictures import Gallery, galleries
+from fewshot.study.html.plots import Curves, Forest, curves_plot, differences_plot, errors_plot
+from fewshot.study.html.setup import Setup, setup
+from fewshot.study.html.tables import Measure, Table, difference_table, error_table, measures
+from fewshot.study.html.verdicts import Verdict, summary, verdicts, warnings
+from guided.files import write_bytes
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+FILE = "report.html"
+
+
+@cache
+def environment() -> "Environment":
+    """Templates whose values are escaped, and whose names must be known."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    return Environment(
+        loader=PackageLoader(__package__),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def write_page(path: Path, template: str, **values: Any) -> None:
+    """Fill a template and write it, atomically."""
+    text = environment().get_template(template).render(**values)
+    write_bytes(path, text.encode())
+
+
+@dataclass(frozen=True)
+class Run:
+    """The sections of one comparison; see the modules for each."""
+
+    name: str
+    summary: str
+    warnings: Sequence[str]
+    verdicts: Sequence[Verdict]
+    tables: Sequence[tuple[str, Table, Table | None]]
+    choices: Sequence[Block]
+    published: Sequence[tuple[str, str, Sequence[tuple[str, float]]]]
+    plots: Sequence[tuple[str, Forest, Forest | None]]
+    curves: Sequence[Curves]
+    scores: Sequence[Block]
+    measures: Sequence[Measure]
+    galleries: Sequence[Gallery]
+    examples: Examples | None
+    setup: Setup
+    has_cells: bool
+
+
+def write_comparisons(contents: Sequence[Content], path: Path) -> None:
+    """Write the report of finished comparisons.
+
+    Args:
+        contents: several are shown side by side.
+        path: of the page.
+    """
+    # One style for each arm on the whole page, whatever studies have it.
+    styles = arm_styles(arm for content in contents for arm in content.arms)
+    write_page(
+        path,
+        "comparison.html",
+        runs=[_run(content, styles, path, len(contents)) for content in contents],
+        styles=styles,
+        title=", ".join(dict.fromkeys(content.result.study for content in contents)),
+    )
+
+
+def _run(content: Content, styles: Mapping[str, Style], path: Path, n_runs: int) -> Run:
+    rows = {learner: content.rows_of(learner) for learner in content.learners}
+    return Run(
+        name=content.result.study,
+        summary=summary(content.rows),
+        warnings=warnings(content),
+        verdicts=verdicts(content.rows),
+        tables=[
+            (name, error_table(content, name), difference_table(content, name)) for name in rows
+        ],
+        choices=list(blocks(choices_table(content.result.choices))),
+        published=[
+            (p.name, p.source or "", list(p.errors.items()))
+            for p in content.result.published
+            if p.source
+        ],
+        plots=[
+            (
+                name,
+                errors_plot(name, own, content.errors, styles),
+                differences_plot(name, own, content.errors, styles),
+            )
+            for name, own in rows.items()
+        ],
+        curves=_curves(content, styles),
+        scores=list(blocks(report_tables(content.result.disentanglement))),
+        measures=measures(content.result.diagnostics),
+        galleries=galleries(content, n_runs),
+        examples=examples(content),
+        setup=setup(content, path),
+        has_cells=content.index is not None,
+    )
+
+
+def _curves(content: Content, styles: Mapping[str, Style]) -> list[Curves]:
+    by_elbo = content.config.get("select_by") == "negative_elbo"
+    trained = [curve for curve in content.curves if curve.elbo]
+    elbo = "Held-out negative ELBO, nats per image"
+    drawn = [curves_plot(elbo, "negative_elbo", trained, styles)]
+    if not by_elbo:
+        name = f"Pretraining: validation few-shot error of {content.learners[0]}, in %"
+        drawn.insert(0, curves_plot(name, "score", content.curves, styles))
+    for learner, curves in content.trainings.items():
+        name = f"Meta-training of {learner}: validation few-shot error, in %"
+        drawn.append(curves_plot(name, "score", curves, styles))
+    return [curves for curves in drawn if curves]

@@ -1,0 +1,188 @@
+"""Verdicts on each guided arm over all settings, and reasons for caution."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fewshot.study.html.content import Content
+from fewshot.study.rows import Pair, ResultRow
+from fewshot.study.tables import FEW_SEEDS
+from fewshot.study.text import STANDS, arm_label, fixed, span, ways_and_shots
+
+FEW_STEPS = 1000
+COLLAPSED = 1.0
+"""KL of all latents, in nats per image, below which the posterior says next to nothing."""
+
+FEWER, MORE, NONE_FOUND, NONE_STANDS, MIXED, OPEN = (
+    "fewer errors",
+    "more errors",
+    "no difference found",
+    "no difference that stands",
+    "fewer in some, more in others",
+    "cannot be judged",
+)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A guided arm or a learner beside one partner, over all conditions.
+
+    Attributes:
+        by: ``arm`` or ``learner``: what the two are.
+        name, partner: names.
+        question: what the difference answers; None: what the names say.
+        word: the verdict in a few words.
+        symbol: the same as one character.
+        sentence: the numbers that it rests on.
+    """
+
+    by: str
+    name: str
+    partner: str
+    question: str | None
+    word: str
+    symbol: str
+    sentence: str
+
+
+SYMBOLS = {FEWER: "▼", MORE: "▲", NONE_FOUND: "=", NONE_STANDS: "≈", MIXED: "±", OPEN: "?"}
+
+
+def verdicts(rows: Sequence[ResultRow]) -> list[Verdict]:
+    """One for each partner of each guided arm, and of each learner that has some.
+
+    Learners that have the same errors, because nothing was trained, are left out.
+    """
+    found: dict[tuple[str, str, str], list[tuple[ResultRow, Pair]]] = {}
+    for row in rows:
+        for pair in row.pairs:
+            name = row.arm if pair.by == "arm" else row.learner
+            if row.guidance if pair.by == "arm" else pair.ci95 != (0.0, 0.0):
+                found.setdefault((pair.by, name, pair.partner), []).append((row, pair))
+    return [_verdict(*names, pairs) for names, pairs in found.items()]
+
+
+def _verdict(by: str, name: str, partner: str, found: list[tuple[ResultRow, Pair]]) -> Verdict:
+    pairs = [pair for _, pair in found]
+    tested = [pair for pair in pairs if pair.p is not None and pair.difference is not None]
+    fewer = [pair for pair in tested if pair.stands and (pair.difference or 0) < 0]
+    more = [pair for pair in tested if pair.stands and (pair.difference or 0) > 0]
+    if not tested:
+        word = OPEN
+    elif fewer and more:
+        word = MIXED
+    else:
+        found_none = NONE_STANDS if any(pair.apart for pair in tested) else NONE_FOUND
+        word = FEWER if fewer else MORE if more else found_none
+    questions = {pair.question for pair in pairs}
+    question = questions.pop() if len(questions) == 1 else None
+    sentence = f"{_counted(tested, fewer, more)} {_sizes(pairs)} {_conditions(found)}"
+    return Verdict(by, name, partner, question, word, SYMBOLS[word], sentence)
+
+
+def _counted(tested: Sequence[Pair], fewer: Sequence[Pair], more: Sequence[Pair]) -> str:
+    if not tested:
+        return "One pretraining each cannot tell what another would do."
+    n = len(tested)
+    parts = [f"{len(s)} with {w} errors" for s, w in ((fewer, "fewer"), (more, "more")) if s]
+    apart = [pair for pair in tested if pair.apart]
+    down = sum((pair.difference or 0) < 0 for pair in apart)
+    alone = f"{len(apart)} of {n} intervals exclude 0 on their own"
+    if apart:
+        alone += f" ({down} towards fewer errors, {len(apart) - down} towards more)"
+    stand = f"{' and '.join(parts)}, of {n}, stand" if parts else f"None of {n} stands"
+    return f"{stand} after the correction for all comparisons; {alone}."
+
+
+def _sizes(pairs: Sequence[Pair]) -> str:
+    sizes = [pair.difference for pair in pairs if pair.difference is not None]
+    if not sizes:
+        return ""
+    low, high = min(sizes), max(sizes)
+    if low == high:
+        return f"Difference {fixed(low, sign='+')} points."
+    return f"Differences from {fixed(low, sign='+')} to {fixed(high, sign='+')} points."
+
+
+def _conditions(found: Sequence[tuple[ResultRow, Pair]]) -> str:
+    rows = [row for row, _ in found]
+    kinds: dict[str, set[Any]] = {
+        "arm": {row.arm for row in rows},
+        "learner": {row.learner for row in rows},
+        "setting": {row.setting for row in rows},
+        "choice of latents": {row.latents for row in rows},
+    }
+    named = [
+        f"{len(values)} {name if len(values) == 1 else name.replace('choice', 'choices')}"
+        + ("s" if len(values) > 1 and not name.startswith("choice") else "")
+        for name, values in kinds.items()
+    ]
+    n = len(rows[0].seeds)
+    return f"({', '.join(named)}; {n} seed{'s' * (n > 1)} × {rows[0].episodes} episodes.)"
+
+
+def warnings(content: Content) -> list[str]:
+    """Reasons for caution, one sentence each; none where there is none."""
+    return [*_few(content), *_at_chance(content.rows), *_collapsed(content)]
+
+
+def _few(content: Content) -> Iterator[str]:
+    n = len(content.rows[0].seeds)
+    if n < FEW_SEEDS:
+        what = {
+            1: "One seed: intervals are over episodes, and nothing is said of other pretrainings.",
+            2: "Two seeds: Student's t is 12.7, so that intervals are valid and nearly useless.",
+        }
+        yield what.get(n, f"{n} seeds: fewer than {FEW_SEEDS}, so that intervals are wide.")
+    if any(row.error_ci95 is None for row in content.rows):
+        yield "Some rows have no interval, because the counts that it needs were not kept."
+    pretrained = [row for row in content.rows if row.encoder == "pretrained"]
+    steps = content.config.get("pretrain", {}).get("steps")
+    if pretrained and steps is not None and steps < FEW_STEPS:
+        yield f"Pretraining has only {steps} steps, fewer than {FEW_STEPS}."
+    ended: dict[str, list[bool]] = {}
+    for curve in content.curves:
+        several = len(curve.history) > 1
+        ended.setdefault(curve.arm, []).append(several and curve.kept == len(curve.history) - 1)
+    growing = [arm for arm, last in ended.items() if all(last)]
+    if growing:
+        yield f"Training ended at its best score yet, for every seed of: {', '.join(growing)}."
+
+
+def _at_chance(rows: Sequence[ResultRow]) -> Iterator[str]:
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        chance = 100 * (1 - 1 / row.n_way)
+        _, high = row.error_ci95 or (row.error, row.error)
+        if high >= chance:
+            where = f"{row.learner}, {ways_and_shots(row)}"
+            found.setdefault(arm_label(row), []).append(where)
+    for arm, places in found.items():
+        yield f"The interval of {arm} reaches chance: {'; '.join(places)}."
+
+
+def _collapsed(content: Content) -> Iterator[str]:
+    found: dict[str, list[tuple[int, float]]] = {}
+    for curve in content.curves:
+        kl = curve.history[curve.kept].get("kl")
+        if curve.elbo and kl is not None and kl < COLLAPSED:
+            found.setdefault(curve.arm, []).append((curve.seed, kl))
+    for arm, seeds in found.items():
+        each = ", ".join(f"{fixed(kl)} for seed {seed}" for seed, kl in seeds)
+        yield (
+            f"The posterior of {arm} has collapsed: the KL of all latents together is below "
+            f"{COLLAPSED:g} nat per image ({each})."
+        )
+
+
+def summary(rows: Sequence[ResultRow]) -> str:
+    """The number of comparisons, and of those that stand."""
+    pairs = [pair for row in rows for pair in row.pairs if pair.p is not None]
+    stand = sum(pair.stands for pair in pairs)
+    first = rows[0]
+    size = f"{len(first.seeds)} seed{'s' * (len(first.seeds) > 1)} × {first.episodes} episodes"
+    errors = [row.error for row in rows]
+    return (
+        f"{len(pairs)} paired comparisons, of which {stand} stand ({STANDS}) after Holm's "
+        f"correction; {size}; errors from {span((min(errors), max(errors)), 1)} %."
+    )

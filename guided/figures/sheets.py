@@ -1,0 +1,63 @@
+"""Sheets: the images of a figure at their own resolution, with the labels of rows and columns."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from guided.files import write_with
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True, eq=False)
+class Sheet:
+    """Images side by side.
+
+    As a file: a PNG whose text fields ``rows`` and ``columns`` hold the labels as JSON.
+
+    Attributes:
+        pixels: uint8 ``[H, W]``, or ``[H, W, 3]``.
+        rows: a label for each row of images; may be empty texts.
+        columns: a label for each column of images; may be empty texts.
+    """
+
+    pixels: NDArray[np.uint8]
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+
+    @classmethod
+    def of(cls, figure: "Figure") -> "Sheet":
+        """The images and labels of a figure that :func:`.labelled_rows` made."""
+        (axes,) = figure.axes
+        (shown,) = axes.images
+        values = np.asarray(shown.get_array(), dtype=np.float32)
+        return cls(
+            np.rint(255 * values.clip(0, 1)).astype(np.uint8),
+            tuple(label.get_text() for label in axes.get_yticklabels()),
+            tuple(label.get_text() for label in axes.get_xticklabels()),
+        )
+
+    def save(self, path: Path) -> None:
+        """Write a PNG."""
+        from PIL import Image
+        from PIL.PngImagePlugin import PngInfo
+
+        labels = PngInfo()
+        for name in ("rows", "columns"):
+            labels.add_text(name, json.dumps(getattr(self, name)))
+        image = Image.fromarray(self.pixels)
+        write_with(path, lambda handle: image.save(handle, "png", pnginfo=labels, optimize=True))
+
+    @classmethod
+    def load(cls, path: Path) -> "Sheet":
+        """Read what :meth:`save` wrote."""
+        from PIL import Image
+
+        with Image.open(path) as image:
+            texts = {name: tuple(json.loads(image.info[name])) for name in ("rows", "columns")}
+            return cls(np.asarray(image), **texts)

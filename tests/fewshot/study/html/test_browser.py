@@ -1,0 +1,50 @@
+"""The report's page in Chromium: nothing is loaded, nothing overflows, and axe finds no fault.
+
+Needs the dependency group ``browser`` and a Chromium or Chrome in the PATH.
+"""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+axe = pytest.importorskip("axe_playwright_python", reason="axe-playwright-python is not installed")
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chrome"))), None)
+if not CHROMIUM:
+    pytest.skip("no chromium or google-chrome in the PATH", allow_module_level=True)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as running:
+        opened = running.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(390, "light"), (1280, "dark")])
+def test_the_page_is_whole_accessible_and_fits(finished, browser, width, scheme):
+    context = browser.new_context(
+        viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True
+    )
+    page = context.new_page()
+    loaded: list[str] = []
+    page.on("request", lambda request: loaded.append(request.url))
+    page.goto((finished.folder / "report.html").as_uri())
+    assert [url for url in loaded if not url.startswith("data:")] == [page.url]
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert page.evaluate(
+        "[...document.images].every(i => i.loading == 'lazy' || i.naturalWidth > 0)"
+    )
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "main"
+    page.check(".move")
+    moving = "getComputedStyle(document.querySelector('.moves img')).animationName"
+    assert page.evaluate(moving) == "traverse"
+    page.evaluate((Path(axe.__file__).parent / "axe.min.js").read_text())
+    found = page.evaluate("axe.run()")["violations"]
+    assert [(fault["id"], fault["nodes"][0]["html"]) for fault in found] == []
+    context.close()
