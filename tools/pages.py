@@ -23,10 +23,10 @@ from fewshot.study.disentanglement.rows import score_differences_table, scores_t
 from fewshot.study.lake.report import LakeResult
 from fewshot.study.lake.tables import side_by_side
 from fewshot.study.latents.report import LatentsResult
+from fewshot.study.measurement import Measurement
 from fewshot.study.nica import tables as nica
 from fewshot.study.nica.report import NicaResult
 from fewshot.study.result import StudyResult
-from fewshot.study.rows import Measurement
 from fewshot.study.select import table as select_tables
 from fewshot.study.select.selection import Selection
 from fewshot.study.text import fixed, markdown

@@ -15,7 +15,8 @@ from fewshot.study.choices import Choice, lowest
 from fewshot.study.config import StudyConfig, partner_arms
 from fewshot.study.disentanglement.rows import TRUTH, ScoreRow, score_rows
 from fewshot.study.learner_config import LearnerConfig
-from fewshot.study.rows import Key, Measurement, WrongQueries
+from fewshot.study.measurement import Measurement
+from fewshot.study.rows import Key, WrongQueries
 from guided.backbones.short_run import semi_amortised
 from guided.decoder import Decoder
 from guided.encoder import Encoder

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
+from fewshot.study.measurement import Measurement
 from fewshot.study.published import Published
-from fewshot.study.rows import LatentsRow, Measurement, ResultRow, Row
+from fewshot.study.rows import LatentsRow, ResultRow, Row
 from fewshot.study.text import (
     NONE,
     arm_label,

@@ -13,8 +13,9 @@ from fewshot.predictions import data_frame
 from fewshot.study.choices import Choice, choices_table
 from fewshot.study.counts import Counts
 from fewshot.study.disentanglement.rows import ScoreRow, report_tables
+from fewshot.study.measurement import Measurement
 from fewshot.study.published import Published
-from fewshot.study.rows import Measurement, ResultRow, Row
+from fewshot.study.rows import ResultRow, Row
 from fewshot.study.scores import score_episodes
 from fewshot.study.tables import study_table, verdicts
 from guided.errors import InputError

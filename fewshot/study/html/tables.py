@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fewshot.study.html.content import Content
-from fewshot.study.rows import Measurement, Pair, ResultRow
+from fewshot.study.measurement import Measurement
+from fewshot.study.rows import Pair, ResultRow
 from fewshot.study.text import arm_label, fixed, minus, partner_label, setting_names, span
 
 

@@ -38,10 +38,6 @@ class Key(NamedTuple):
     steps: int | None = None
 
 
-WIDE = 30
-"""Errors that span a larger factor are shown on a logarithmic axis."""
-
-
 @dataclass(frozen=True)
 class Probed:
     """Everything that a study of latents computed.

@@ -7,8 +7,8 @@ from fewshot.config import parse
 from fewshot.data import data_root
 from fewshot.data.bank import ImageBank
 from fewshot.study.diagnostics import diagnose, excited_slices
+from fewshot.study.measurement import Measurement
 from fewshot.study.page_tables import measurements_table
-from fewshot.study.rows import Measurement
 from fewshot.study.run import Study
 from guided.affine import AFFINE
 from guided.backbones import Pixels
