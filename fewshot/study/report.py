@@ -68,7 +68,7 @@ def write_report(
         "learning_curves": learning_curves_figure(outcome.curves, arm_styles(config.arms)),
         **{f"episodes/{arm}": episode_figure(outcome.answers_of(arm)) for arm in config.arms},
     }
-    write_pages(output, "report", texts(result), figures)
+    write_pages(output, "_report", texts(result), figures)
     saved = result.save()
     content = Content(saved, counts, CellIndex.load(output), output / saved.file_name)
     write_comparisons([content], output / PAGE)

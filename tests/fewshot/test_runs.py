@@ -139,9 +139,9 @@ def test_a_run_folder_says_what_was_asked_for_and_where(tmp_path):
 
 REPORTS = ["results.json", "table.md", "episodes.npz", "errors.png", "encoder.safetensors"]
 REPORTS += ["episodes/vae.png", "lake.yaml", "lake.json", "lake/vae.png", "finished.json"]
-REPORTS += ["tensorboard/report/events"]
+REPORTS += ["tensorboard/_report/events", "tensorboard/vae/seed0/events.1.report"]
 SHARED = ["cells/encoder-0123456789abcdef/cell.json", "notes.txt", "figures/mine.png"]
-SHARED += ["tensorboard/encoder-0123456789abcdef/events"]
+SHARED += ["tensorboard/vae/seed0/events"]
 
 
 def fill(folder, text, names=REPORTS):

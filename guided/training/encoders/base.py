@@ -45,6 +45,7 @@ class TrainingContext:
     log_folder: Path | None = None
     picture_folder: Path | None = None
     score: Score | None = None
+    score_name: str = "score"
     description: str = "train an encoder"
 
 
