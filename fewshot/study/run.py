@@ -257,7 +257,7 @@ class Study:
         if arm.labelled < 1 and learner.train.tasks is None:
             depends |= {"labelled": arm.labelled, "seed": key.seed}
         shorter = self.config.beginning_of(name)
-        part = "" if len(arm.latents) == 1 else f"_{key.latents}"
+        part = "" if key.latents == "all" else f"_{key.latents}"
         return self.cells.plan(
             f"train-{key.arm}-seed{key.seed}-{key.latents}-{name}",
             depends,

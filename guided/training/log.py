@@ -72,6 +72,16 @@ class RunLog:
         if self._writer is not None:
             self._writer._get_file_writer().add_summary(summary, step)
 
+    def layout(self, charts: Mapping[str, Mapping[str, list[str]]]) -> None:
+        """Charts of several curves: category -> title -> regular expressions of tags."""
+        if self._writer is not None:
+            self._writer.add_custom_scalars(
+                {
+                    category: {title: ["Multiline", tags] for title, tags in own.items()}
+                    for category, own in charts.items()
+                }
+            )
+
     def images(self, name: str, images: Tensor, step: int, columns: int = 8) -> None:
         """A grid of images ``[n, C, H, W]`` in [0, 1]."""
         if self._writer is not None:
