@@ -57,15 +57,16 @@ class RunLog:
         """
         if self._writer is None:
             return
-        from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
+        from tensorboard.compat.proto.summary_pb2 import Summary
+        from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 
-        entries = []
+        # A tensor of TensorBoard 2: its loader of events drops the descriptions of plain values.
+        entries = Summary()
         for name, value in values.items():
             tag = f"{group}/{name}"
             said = (descriptions or {}).get(name) or meaning(tag)
-            about = SummaryMetadata(display_name=tag, summary_description=said)
-            entries.append(Summary.Value(tag=tag, simple_value=float(value), metadata=about))
-        self.summary(Summary(value=entries), step)
+            entries.MergeFrom(scalar_pb(tag, float(value), description=said))
+        self.summary(entries, step)
 
     def summary(self, summary: "Summary", step: int = 0) -> None:
         """Any of TensorBoard's summaries."""

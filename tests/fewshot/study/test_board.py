@@ -1,12 +1,14 @@
 """TensorBoard's view of a finished study, read back with TensorBoard's own readers."""
 
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_multiplexer import EventMultiplexer
 from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.hparams.metadata import parse_session_start_info_plugin_data
+from tensorboard.util.tensor_util import make_ndarray
 
 from fewshot.study.board import kept
 
@@ -19,6 +21,18 @@ def board(finished):
     runs = EventMultiplexer().AddRunsFromDirectory(str(finished.folder / "tensorboard"))
     runs.Reload()
     return {name: runs.GetAccumulator(name) for name in runs.Runs()}
+
+
+def curves_of(run):
+    tags = run.Tags()["tensors"]
+    return [t for t in tags if run.SummaryMetadata(t).plugin_data.plugin_name == "scalars"]
+
+
+def points(run, tag):
+    return [
+        SimpleNamespace(step=event.step, value=make_ndarray(event.tensor_proto).item())
+        for event in run.Tensors(tag)
+    ]
 
 
 def test_runs_are_named_by_arm_learner_and_seed(board):
@@ -39,15 +53,15 @@ def test_every_test_error_is_that_of_the_results(board, finished):
         runs = [f"{row['arm']}/seed{seed}" for seed in row["seeds"]] + [f"{row['arm']}/mean"]
         errors = []
         for run in runs:
-            (event,) = board[run].Scalars(f"{name}_error_%")
+            (event,) = points(board[run], f"{name}_error_%")
             errors.append(event.value)
             for pair in row["pairs"]:
-                assert f"{name}_error_minus_{pair['partner']}" in board[run].Tags()["scalars"]
+                assert f"{name}_error_minus_{pair['partner']}" in curves_of(board[run])
         shares = 100 * wrong.mean(1) / (row["n_way"] * row["n_query"])
         assert errors[:-1] == pytest.approx(list(shares), abs=1e-4)
         assert errors[-1] == pytest.approx(row["error"], abs=1e-3)
         for pair in row["pairs"]:
-            (event,) = board[runs[-1]].Scalars(f"{name}_error_minus_{pair['partner']}")
+            (event,) = points(board[runs[-1]], f"{name}_error_minus_{pair['partner']}")
             assert event.value == pytest.approx(pair["difference"], abs=1e-3)
             seen += 1
     assert seen
@@ -59,14 +73,14 @@ def test_kept_steps_and_means_of_validations(board):
         curves = []
         for seed in (0, 1):
             run = board[f"{arm}/seed{seed}"]
-            curve = [(event.value, event.step) for event in run.Scalars(tag)]
+            curve = [(event.value, event.step) for event in points(run, tag)]
             curves.append([value for value, _ in curve])
             lowest, step = min(curve)
-            (event,) = run.Scalars("1_validation/kept_step")
+            (event,) = points(run, "1_validation/kept_step")
             assert (event.value, event.step) == (step, step)
-            (event,) = run.Scalars("1_validation/kept_few_shot_error_%")
+            (event,) = points(run, "1_validation/kept_few_shot_error_%")
             assert event.value == pytest.approx(lowest)
-        mean = board[f"{arm}/mean"].Scalars(tag)
+        mean = points(board[f"{arm}/mean"], tag)
         assert [event.step for event in mean] == [2, 4, 6, 8]
         assert [event.value for event in mean] == pytest.approx(list(np.mean(curves, 0)))
     assert kept([{"step": 2, "score": 3.0}, {"step": 4, "score": 3.0}])["step"] == 2
@@ -75,7 +89,7 @@ def test_kept_steps_and_means_of_validations(board):
 
 def test_every_curve_is_described(board):
     for name, run in board.items():
-        for tag in run.Tags()["scalars"]:
+        for tag in curves_of(run):
             assert run.SummaryMetadata(tag).summary_description, (name, tag)
 
 
@@ -114,7 +128,7 @@ def test_the_charts_show_the_arms_side_by_side(board):
         found = [
             name
             for name, run in board.items()
-            if any(re.match(patterns[title], tag) for tag in run.Tags()["scalars"])
+            if any(re.match(patterns[title], tag) for tag in curves_of(run))
         ]
         arms = {name.partition("/")[0] for name in found}
         assert arms >= {"vae", "guided"}, title

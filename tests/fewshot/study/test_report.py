@@ -131,11 +131,11 @@ def test_tensorboard_shows_the_trainings(finished):
     shown = events(finished.folder / "tensorboard" / "guided" / "seed0")
     curves = {"3_loss/kl", "3_loss/excitation/class", "3_loss_weighted/excitation/class"}
     curves |= {"3_loss/total", "1_validation/negative_elbo", "1_validation/few_shot_error_%"}
-    assert set(shown.Tags()["scalars"]) >= curves
-    assert [e.step for e in shown.Scalars("1_validation/few_shot_error_%")] == [2, 4, 6, 8]
+    assert set(shown.Tags()["tensors"]) >= curves
+    assert [e.step for e in shown.Tensors("1_validation/few_shot_error_%")] == [2, 4, 6, 8]
     assert "traversals" in shown.Tags()["images"]
     shown = events(finished.folder / "tensorboard" / "vae" / "trained" / "seed0")
-    assert set(shown.Tags()["scalars"]) == {"3_loss/episodes", "1_validation/few_shot_error_%"}
+    assert set(shown.Tags()["tensors"]) == {"3_loss/episodes", "1_validation/few_shot_error_%"}
 
 
 # Rows of errors that are known.

@@ -1,0 +1,80 @@
+"""``fewshot inspect``: names of the runs, refusals, and the page itself."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+
+import pytest
+
+from fewshot.cli import main
+from fewshot.commands.inspect import linked, logs_of
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """Two run folders with a log each, one without, and another's folder of the same name."""
+    for name in ("runs/a", "runs/b", "other/a"):
+        folder = tmp_path / name / "tensorboard" / "vae" / "seed0"
+        folder.mkdir(parents=True)
+        (folder / "events.out.tfevents.1").write_text("")
+    (tmp_path / "runs" / "empty" / "tensorboard").mkdir(parents=True)
+    return tmp_path
+
+
+def test_logs_are_named_by_study(runs):
+    a, b = (runs / "runs" / name / "tensorboard" for name in "ab")
+    assert logs_of([runs / "runs" / "b"]) == {"b": b}
+    assert logs_of([runs / "runs", runs / "runs" / "a"]) == {"a": a, "b": b}
+    both = logs_of([runs / "runs" / "a", runs / "other" / "a"])
+    assert both == {"a": a, "a-2": runs / "other" / "a" / "tensorboard"}
+    with linked(both) as folder:
+        assert len(list(folder.glob("*/vae/seed0/events*"))) == 2
+    assert not folder.exists()
+    assert len(list(a.glob("vae/seed0/events*"))) == 1, "links alone are removed"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["runs/empty"], "runs: runs/empty: has no logs of TensorBoard"),
+        (["runs/a", "nowhere"], "runs: nowhere: no such folder"),
+        ([], "runs: expected at least one run folder"),
+        (["runs/a", "--port", "0"], "port: expected 1 to 65535, got 0"),
+    ],
+)
+def test_bad_input_is_refused_in_one_line(runs, monkeypatch, capsys, arguments, said):
+    monkeypatch.chdir(runs)
+    assert main(["inspect", *arguments]) == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith(f"fewshot inspect: {said}")
+    assert printed.count("\n") == 1
+
+
+def test_the_page_shows_every_run_until_ctrl_c(finished):
+    """With TensorBoard's own loader of events, as a browser asks for them."""
+    command = [sys.executable, "-m", "fewshot.cli", "inspect", str(finished.folder)]
+    started = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ
+    )
+    try:
+        line = started.stdout.readline()
+        assert line.startswith("TensorBoard: http"), line + started.stderr.read()
+        address = line.split()[1]
+        shown, waited = {}, 0.0
+        while "run/vae/seed0" not in shown and waited < 20:
+            time.sleep(0.2)
+            waited += 0.2
+            with urllib.request.urlopen(f"{address}data/plugin/scalars/tags") as answer:
+                shown = json.load(answer)
+        errors = shown["run/vae/seed0"]["2_test/3w1s_prototypical_error_%"]
+        assert "percent" in errors["description"]
+        assert set(shown) >= {"run/guided/mean", "run/guided/trained/seed1", "run/pixels/seed0"}
+    finally:
+        started.send_signal(signal.SIGINT)
+        _, said = started.communicate(timeout=20)
+    assert started.returncode == 130
+    assert "Traceback" not in said
