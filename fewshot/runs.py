@@ -50,6 +50,7 @@ REPORTS = (
     "tensorboard/_report",
     "tensorboard/_lake",
     "tensorboard/**/*.report",
+    "tensorboard/**/projector_*",
     "config.yaml",  # last: until it has moved, an interrupted move is not over
 )
 """Files of one configuration; what a person put beside them stays."""

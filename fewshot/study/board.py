@@ -8,14 +8,17 @@ from pathlib import Path
 import numpy as np
 
 from fewshot.config import describe
+from fewshot.data.bank import ImageBank
 from fewshot.logs import FOLDER, REPORT, remove_reports
 from fewshot.study.arm_config import ArmConfig
 from fewshot.study.config import StudyConfig
 from fewshot.study.counts import Counts
 from fewshot.study.outcome import Outcome
+from fewshot.study.projector import write_projector
 from fewshot.study.result import StudyResult
 from fewshot.study.rows import ResultRow
 from fewshot.study.scores import guidance_names, percent
+from guided.encoder import Encoder
 from guided.training.log import RunLog
 from guided.training.log_tags import FEW_SHOT_ERROR, TEST, VALIDATION
 
@@ -46,19 +49,25 @@ class Points:
 
 
 def write_board(
-    config: StudyConfig, outcome: Outcome, result: StudyResult, counts: Counts, output: Path
+    config: StudyConfig,
+    outcome: Outcome,
+    result: StudyResult,
+    counts: Counts,
+    test: ImageBank,
+    output: Path,
 ) -> None:
     """Write event files beside those of the trainings; an earlier report's are removed.
 
     ``ARM/seedN`` has the test errors at the step that was kept, and a row in the table of
-    hyper-parameters; ``ARM/mean`` has the means over seeds of validations and test errors;
-    ``_report`` has the layout of charts.
+    hyper-parameters, and for the first seed embeddings of test images; ``ARM/mean`` has the means
+    over seeds of validations and test errors; ``_report`` has the layout of charts.
 
     Args:
         config: of the study.
         outcome: its finished cells.
         result: its rows.
         counts: of wrong answers.
+        test: images to embed.
         output: the run folder.
     """
     remove_reports(output)
@@ -75,6 +84,12 @@ def write_board(
     with _log(output, "_report") as log:
         log.layout(_layout(points, outcome, config))
         _experiment(log, config, points)
+    seed = config.seeds[0]
+    for name in config.arms:
+        file = outcome.encoders[name, seed].encoder_file
+        if file.exists():  # a person may have removed the weights of a finished study
+            folder = output / FOLDER / name / f"seed{seed}"
+            write_projector(folder, f"{name}, test images", Encoder.load(file), test)
 
 
 def tag_of(row: ResultRow) -> str:

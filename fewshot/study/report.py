@@ -71,7 +71,7 @@ def write_report(
         **{f"episodes/{arm}": episode_figure(outcome.answers_of(arm)) for arm in config.arms},
     }
     write_pages(output, "_report", texts(result), figures)
-    write_board(config, outcome, result, counts, output)
+    write_board(config, outcome, result, counts, splits.test, output)
     saved = result.save()
     content = Content(saved, counts, CellIndex.load(output), output / saved.file_name)
     write_comparisons([content], output / PAGE)

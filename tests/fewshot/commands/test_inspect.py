@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.parse
 import urllib.request
 
 import pytest
@@ -54,6 +55,11 @@ def test_bad_input_is_refused_in_one_line(runs, monkeypatch, capsys, arguments, 
     assert printed.count("\n") == 1
 
 
+def read(address):
+    with urllib.request.urlopen(address) as answer:
+        return answer.read()
+
+
 def test_the_page_shows_every_run_until_ctrl_c(finished):
     """With TensorBoard's own loader of events, as a browser asks for them."""
     command = [sys.executable, "-m", "fewshot.cli", "inspect", str(finished.folder)]
@@ -68,11 +74,16 @@ def test_the_page_shows_every_run_until_ctrl_c(finished):
         while "run/vae/seed0" not in shown and waited < 20:
             time.sleep(0.2)
             waited += 0.2
-            with urllib.request.urlopen(f"{address}data/plugin/scalars/tags") as answer:
-                shown = json.load(answer)
+            shown = json.loads(read(f"{address}data/plugin/scalars/tags"))
         errors = shown["run/vae/seed0"]["2_test/3w1s_prototypical_error_%"]
         assert "percent" in errors["description"]
         assert set(shown) >= {"run/guided/mean", "run/guided/trained/seed1", "run/pixels/seed0"}
+        assert "run/vae/seed0" in json.loads(read(f"{address}data/plugin/projector/runs"))
+        asked = urllib.parse.urlencode({"run": "run/vae/seed0", "name": "vae, test images"})
+        lines = read(f"{address}data/plugin/projector/metadata?{asked}").splitlines()
+        embedded = read(f"{address}data/plugin/projector/tensor?{asked}")
+        assert len(embedded) == 4 * 8 * (len(lines) - 1)  # eight latents, below a header
+        assert read(f"{address}data/plugin/projector/sprite_image?{asked}")[1:4] == b"PNG"
     finally:
         started.send_signal(signal.SIGINT)
         _, said = started.communicate(timeout=20)
