@@ -15,7 +15,7 @@ from torch import Tensor
 
 from guided.encoder import Encoder
 from guided.errors import InputError
-from guided.figures import augmentation_figure, log_pictures
+from guided.figures import augmentation_figure, log_inputs, log_pictures, log_progress
 from guided.guided_vae import GuidedVAE
 from guided.seeds import generator, seeded_initialisation
 from guided.training.config import PretrainConfig, with_settings
@@ -126,9 +126,12 @@ def pretrain(
         shown = log.active or picture_folder is not None
         if shown and config.augmentation.active:
             _show_augmentation(log, config, data, state.progress.step, picture_folder)
-        _train(trainer, judge, state, best, state_file, log, description)
+        images = (held_out or data).images
+        if config.elbo and not state.progress.step:
+            log_inputs(log, images)
+        _train(trainer, judge, state, best, state_file, log, description, images)
         if shown and config.elbo:
-            images, step = (held_out or data).images, state.progress.step
+            step = state.progress.step
             log_pictures(log, model.eval(), images, step, picture_folder)
     return Pretrained(best.eval(), model.eval(), state.progress)
 
@@ -148,6 +151,7 @@ def _train(
     state_file: Path | None,
     log: RunLog,
     description: str,
+    images: Tensor,
 ) -> None:
     """Run steps until the last one, or until patience is exhausted."""
     config, model, progress = trainer.config, trainer.model, state.progress
@@ -169,6 +173,8 @@ def _train(
                 # Catches weights that an infinite gradient has spoilt.
                 check_finite(values, progress.step, config.learning_rate)
                 log.scalars(VALIDATION, judge.shown(values), progress.step)
+                if config.elbo:
+                    log_progress(log, model, images, progress.step)
                 bar.validated(progress.step, values)
                 if progress.record(values):
                     best.load_state_dict(model.vae.state_dict())

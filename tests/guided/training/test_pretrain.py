@@ -191,6 +191,7 @@ def test_the_log_holds_curves_and_pictures(warmup, kl_weights, data, tmp_path, r
         assert scalars["3_loss/total"][step] == pytest.approx(total, rel=1e-6)
     events = EventAccumulator(str(tmp_path))
     events.Reload()
-    pictures = {"augmentation", "inputs", "samples", "traversals_basis", "attribute_traversals"}
+    pictures = {"augmentation", "samples", "traversals_basis", "attribute_traversals"}
+    pictures |= {"progress/inputs", "progress/reconstructions", "progress/traversals"}
     assert pictures < set(events.Tags()["images"])
     assert events.Tags()["histograms"] == ["kl_per_latent"]
