@@ -182,6 +182,7 @@ def hyper_parameters(config: StudyConfig, name: str, seed: int) -> dict[str, str
     """The row of an arm and seed in the table of hyper-parameters."""
     arm = config.arms[name]
     values: dict[str, str | float] = {
+        "study": config.study,
         "arm": name,
         "encoder": arm.encoder,
         "guidance": ", ".join(guidance_names(arm.guidance)) or "none",
@@ -207,7 +208,8 @@ def _hparams(log: RunLog, config: StudyConfig, name: str, seed: int) -> None:
         from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 
         values = hyper_parameters(config, name, seed)
-        log.summary(hparams_pb(values, trial_id=f"{name}, seed {seed}"))
+        # Rows of the same name are averaged, and several studies may be on one page.
+        log.summary(hparams_pb(values, trial_id=f"{config.study}, {name}, seed {seed}"))
 
 
 def _experiment(log: RunLog, config: StudyConfig, points: Mapping[tuple[str, int], Points]) -> None:

@@ -55,9 +55,26 @@ def test_bad_input_is_refused_in_one_line(runs, monkeypatch, capsys, arguments, 
     assert printed.count("\n") == 1
 
 
-def read(address):
-    with urllib.request.urlopen(address) as answer:
+def read(address, posted=None):
+    data = None if posted is None else json.dumps(posted).encode()
+    request = urllib.request.Request(address, data, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request) as answer:
         return answer.read()
+
+
+def counted(shown, name):
+    """Runs that have a curve of this name."""
+    return sum(name in curves for curves in shown.values())
+
+
+def until(address, complete):
+    """The answer once events are loaded, which goes on beside the page."""
+    for _ in range(100):
+        found = json.loads(read(address))
+        if complete(found):
+            break
+        time.sleep(0.2)
+    return found
 
 
 def test_the_page_shows_every_run_until_ctrl_c(finished):
@@ -70,12 +87,9 @@ def test_the_page_shows_every_run_until_ctrl_c(finished):
         line = started.stdout.readline()
         assert line.startswith("TensorBoard: http"), line + started.stderr.read()
         address = line.split()[1]
-        shown, waited = {}, 0.0
-        while "run/vae/seed0" not in shown and waited < 20:
-            time.sleep(0.2)
-            waited += 0.2
-            shown = json.loads(read(f"{address}data/plugin/scalars/tags"))
-        errors = shown["run/vae/seed0"]["2_test/3w1s_prototypical_error_%"]
+        name = "2_test/3w1s_prototypical_error_%"
+        shown = until(address + "data/plugin/scalars/tags", lambda s: counted(s, name) == 12)
+        errors = shown["run/vae/seed0"][name]
         assert "percent" in errors["description"]
         assert set(shown) >= {"run/guided/mean", "run/guided/trained/seed1", "run/pixels/seed0"}
         assert "run/vae/seed0" in json.loads(read(f"{address}data/plugin/projector/runs"))
@@ -84,6 +98,13 @@ def test_the_page_shows_every_run_until_ctrl_c(finished):
         embedded = read(f"{address}data/plugin/projector/tensor?{asked}")
         assert len(embedded) == 4 * 8 * (len(lines) - 1)  # eight latents, below a header
         assert read(f"{address}data/plugin/projector/sprite_image?{asked}")[1:4] == b"PNG"
+        layout = until(f"{address}data/plugin/custom_scalars/layout", lambda s: "category" in s)
+        assert [own["title"] for own in layout["category"]] == ["Validation", "Test", "Losses"]
+        asked = {"experimentName": "", "allowedStatuses": ["STATUS_UNKNOWN"]}
+        asked |= {"colParams": [], "startIndex": 0, "sliceSize": 100}
+        table = json.loads(read(f"{address}data/plugin/hparams/session_groups", asked))
+        assert len(table["sessionGroups"]) == 8  # four arms, two seeds
+        assert all(row["metricValues"] for row in table["sessionGroups"])
     finally:
         started.send_signal(signal.SIGINT)
         _, said = started.communicate(timeout=20)

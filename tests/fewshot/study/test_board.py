@@ -104,6 +104,7 @@ def test_the_table_of_hyper_parameters_has_a_row_an_arm_and_seed(board):
             }
     assert set(rows) == {f"{arm}/seed{seed}" for arm in ARMS for seed in (0, 1)}
     assert rows["guided/seed1"] == {
+        "study": "tiny",
         "arm": "guided",
         "encoder": "pretrained",
         "guidance": "ExcitationInhibition",
