@@ -22,6 +22,7 @@ from guided.errors import InputError
 from guided.seeds import derive_seed, seeded_initialisation
 from guided.training.config import with_settings
 from guided.training.log import RunLog
+from guided.training.log_tags import FEW_SHOT_ERROR, LOSS, VALIDATION
 from guided.training.precision import Precision, autocast
 from guided.training.state import Progress, ResumableState, check_finite, progress_bar
 
@@ -211,10 +212,10 @@ def _steps(
         validates = regular or progress.step == config.steps
         if validates or progress.step % config.log_every == 0:
             check_finite({"loss": loss}, progress.step, config.learning_rate)
-            log.scalars("train", {"loss": loss}, progress.step)
+            log.scalars(LOSS, {"episodes": loss}, progress.step)
         if validates:
             error = judge.error(trainer.model)
-            log.scalars("validation", {"error": error}, progress.step)
+            log.scalars(VALIDATION, {FEW_SHOT_ERROR: error}, progress.step)
             if progress.record({"score": error}):
                 best.load_state_dict(trainer.model.state_dict())
             if state_file and regular:  # a longer training passes through this state too

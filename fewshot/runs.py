@@ -1,14 +1,13 @@
 """Run folders: their configuration, earlier results, and the mark of a finished run.
 
-Cells (``cells/``) and the logs of their trainings are named by digests of all that they depend
-on, so different configurations share them. Everything else in a run folder belongs to one
-configuration, ``config.yaml``.
+Cells (``cells/``) are named by digests of all that they depend on, and the logs of their trainings
+belong to them (:mod:`fewshot.logs`), so different configurations share them. Everything else
+in a run folder belongs to one configuration, ``config.yaml``.
 """
 
 import functools
 import hashlib
 import json
-import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -48,14 +47,17 @@ REPORTS = (
     "lake",
     "lake.*",
     "select",
-    "tensorboard/*",
+    "tensorboard/_report",
+    "tensorboard/_lake",
+    "tensorboard/**/*.report",
+    "tensorboard/**/projector_*",
     "config.yaml",  # last: until it has moved, an interrupted move is not over
 )
 """Files of one configuration; what a person put beside them stays."""
 
 LAKE = (
     *("lake", "lake.*json", "lake.npz", "lake.md", "lake.html", "lake*.png"),
-    *("tensorboard/lake", "lake.yaml"),
+    *("tensorboard/_lake", "lake.yaml"),
 )
 """Files of Lake's task, whose own keys are in lake.yaml beside the study's config.yaml."""
 
@@ -155,8 +157,7 @@ def _supersede(output: Path, files: Sequence[str], needed: set[Path]) -> Path:
     partial = output / "superseded" / "partial"
     for pattern in files:
         for path in sorted(output.glob(pattern)):
-            is_log = path.parent.name == "tensorboard" and is_cell(path.name)
-            if is_log or path.resolve() in kept:
+            if path.resolve() in kept:
                 continue
             target = partial / path.relative_to(output)
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -171,11 +172,6 @@ def _next(output: Path) -> Path:
     while (folder := output / "superseded" / str(number)).exists():
         number += 1
     return folder
-
-
-def is_cell(name: str) -> bool:
-    """True for the name of a cell, which ends in a digest."""
-    return re.search(r"-[0-9a-f]{16}$", name) is not None
 
 
 def _some(keys: Sequence[str], n: int = 5) -> str:

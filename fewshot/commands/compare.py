@@ -86,7 +86,7 @@ def main(arguments: Sequence[str]) -> None:
     print(f"\n{result}")
     print(
         f"\n{time.perf_counter() - start:.0f} s; everything on one page: {output}/report.html; "
-        f"tensorboard --logdir {output}/tensorboard"
+        f"fewshot inspect {output}"
     )
 
 

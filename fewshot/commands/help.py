@@ -13,6 +13,7 @@ PURPOSES = {
     "lake": "Lake's one-shot classification, with a study's encoders and learners",
     "report": "finished studies as one HTML page, with tables and figures",
     "select": "which encoder of a study to take, without labels; how good that is",
+    "inspect": "curves, pictures and tables of runs, in TensorBoard",
 }
 
 COMMON = {
@@ -114,6 +115,9 @@ KEYS: Mapping[str, Mapping[str, str]] = {
         **COMMON,
         "output": "folder to write to (default: select in the first RUN)",
     },
+    "inspect": {
+        "port": "of the page (default: 6006, or the next free one)",
+    },
 }
 """Command -> main key -> its meaning, in at most 55 characters."""
 
@@ -158,6 +162,10 @@ EXAMPLES = {
         "fewshot select runs/glyphs_rivals",
         "fewshot select runs/beta1 runs/beta4 --output runs/selected",
     ),
+    "inspect": (
+        "fewshot inspect runs/quickstart",
+        "fewshot inspect runs",
+    ),
 }
 
 USAGE = """usage: fewshot COMMAND [FILE] [--key value ...]
@@ -170,7 +178,7 @@ commands:
 
 FILE is a YAML configuration, see configs/. Arguments override its keys:
 --pretrain.steps 500. `fewshot COMMAND --help` lists the main keys. Inspect a
-run with `tensorboard --logdir runs`.
+run with `fewshot inspect runs/NAME`.
 
 First run, offline, a good minute: fewshot compare configs/quickstart.yaml
 """
@@ -184,12 +192,15 @@ def usage() -> str:
 
 def command_help(name: str) -> str:
     """The text of ``fewshot NAME --help``: main keys and two examples in thirty lines."""
-    file = {"data": "", "report": " RUN [RUN ...]", "select": " RUN [RUN ...]"}.get(name, " [FILE]")
+    runs = dict.fromkeys(("report", "select", "inspect"), " RUN [RUN ...]")
+    file = {"data": "", **runs}.get(name, " [FILE]")
     options = {f"--{key}": meaning for key, meaning in KEYS[name].items()}
     if name == "report":
         options = {"RUN": "run folder, or JSON file of compare, lake or probe"} | options
     elif name == "select":
         options = {"RUN": "run folder of a finished comparison"} | options
+    elif name == "inspect":
+        options = {"RUN": "run folder, finished or not, or a folder of these"} | options
     elif file:
         options = {"FILE": "YAML file with any of the keys; arguments override it"} | options
     width = max(map(len, [*options, "--print-config"]))

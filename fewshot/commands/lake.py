@@ -117,5 +117,5 @@ def main(arguments: Sequence[str]) -> None:
     print(f"\n{table}")
     print(
         f"{time.perf_counter() - start:.0f} s; lake.html, results and logs in {output}; "
-        f"tensorboard --logdir {output}/tensorboard"
+        f"fewshot inspect {output}"
     )

@@ -10,6 +10,7 @@ from fewshot.config import describe, parse
 from fewshot.data import DatasetFactory, Splits, data_root
 from fewshot.data.bank import ImageBank
 from fewshot.environment import choose_device, hardware, versions
+from fewshot.logs import show_logs
 from fewshot.runs import Finish, open_run, state_to_continue
 from fewshot.study.cells import Cell
 from fewshot.study.diagnostics import diagnose, examine, excited_slices
@@ -162,7 +163,8 @@ def _pretrained(
     # A constant schedule is the same for any number of steps: a longer training goes on.
     shared = depends | {"pretrain": describe(replace(how, steps=1))}
     family = shared if how.schedule == "constant" else depends
-    cell = Cell.find(output / "cells", "encoder", family)
+    cell = Cell.find(output / "cells", "encoder", family, f"seed{config.seed}")
+    show_logs(output, {cell.digest: cell.log})
     trained = pretrain(
         splits.train,
         splits.validation,
@@ -171,6 +173,6 @@ def _pretrained(
         device=device,
         precision=config.precision,
         state_file=state_to_continue(cell.folder, how.steps),
-        log_folder=output / "tensorboard" / cell.name,
+        log_folder=cell.log_folder(),
     )
     return trained, depends

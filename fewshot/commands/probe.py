@@ -46,5 +46,5 @@ def main(arguments: Sequence[str]) -> None:
     print(f"\n{table}")
     print(
         f"{time.perf_counter() - start:.0f} s; report.html, results and logs in {output}; "
-        f"tensorboard --logdir {output}/tensorboard"
+        f"fewshot inspect {output}"
     )

@@ -101,12 +101,12 @@ def kind_of(content: Mapping[str, Any]) -> type[StudyResult | LakeResult | Laten
 def _write(result: Result[Any], counts: Counts, source: Path, output: Path) -> None:
     figures: dict[str, Figure | None]
     if isinstance(result, StudyResult):
-        write_pages(output, "report", texts(result), row_figures(result, counts))
+        write_pages(output, "_report", texts(result), row_figures(result, counts))
         write_comparisons([replace(Content.load(source), result=result)], output / FILE)
     elif isinstance(result, LakeResult):
         figures = {"lake": lake_figure(result.rows, result.published)}
-        write_pages(output, "lake", {"lake": result.table}, figures)
+        write_pages(output, "_lake", {"lake": result.table}, figures)
         write_lake_page(result, output)
     elif isinstance(result, LatentsResult):
-        write_pages(output, "report", {"table": result.table}, latents_figures(result))
+        write_pages(output, "_report", {"table": result.table}, latents_figures(result))
         write_latents_page(result, output)

@@ -12,6 +12,7 @@ from fewshot.data import DatasetFactory, Splits, data_root
 from fewshot.environment import choose_device, versions
 from fewshot.learners.base import LearnerFactory
 from fewshot.learners.prototypical import Prototypical
+from fewshot.logs import show_logs
 from fewshot.meta_train import MetaTrained, TrainConfig, meta_train, starting_learner
 from fewshot.runs import PLACES, Finish, file_digest, open_run, state_to_continue
 from fewshot.sampler import EpisodeSampler
@@ -116,7 +117,9 @@ def _trained(
         config.output / "cells",
         "train",
         depends | {"config": depends["config"] | {"train": shared}},
+        f"seed{config.seed}",
     )
+    show_logs(config.output, {cell.digest: cell.log})
     trained = meta_train(
         config.train,
         config.learner,
@@ -127,7 +130,7 @@ def _trained(
         device=device,
         precision=config.precision,
         state_file=state_to_continue(cell.folder, config.train.steps),
-        log_folder=config.output / "tensorboard" / cell.name,
+        log_folder=cell.log_folder(),
         decoder=decoder,
     )
     return trained, depends

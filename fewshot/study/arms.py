@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -29,6 +28,7 @@ from guided.training.encoders.base import (
     build_encoder,
     train_encoder,
 )
+from guided.training.log_tags import FEW_SHOT_ERROR
 from guided.training.pretrain import build_model, pretrain
 from guided.training.state import Score
 
@@ -41,7 +41,6 @@ class Arms:
         splits: the dataset's banks.
         judge: draws the selection episodes.
         cells: the run folder's cells.
-        output: the run folder, for TensorBoard's logs.
         foundation: what every cell depends on.
         device: where to pretrain.
         say: receives one line after each training.
@@ -53,14 +52,13 @@ class Arms:
         splits: Splits,
         judge: EpisodeSampler,
         cells: Cells,
-        output: Path,
         foundation: dict[str, Any],
         device: str,
         say: Callable[[str], object],
     ) -> None:
         self.config, self.splits, self.judge = config, splits, judge
-        self.cells, self.output = cells, output
-        self.foundation, self.device, self.say = foundation, device, say
+        self.cells, self.foundation = cells, foundation
+        self.device, self.say = device, say
         self._described: dict[str, dict[str, Any]] = {}
         self.first_learner = next(iter(config.learners.values())).learner
 
@@ -113,7 +111,8 @@ class Arms:
             encoder.save(cell.encoder_file, **depends)
             return facts
 
-        return self.cells.plan(f"encoder-{name}-seed{seed}", depends, work)
+        log = f"{name}/seed{seed}" if arm.encoder == "pretrained" or arm.training else ""
+        return self.cells.plan(f"encoder-{name}-seed{seed}", depends, work, log=log)
 
     def _depends(self, name: str, arm: ArmConfig, seed: int) -> dict[str, Any]:
         if name not in self._described:
@@ -161,9 +160,10 @@ class Arms:
             device=self.device,
             precision=self.config.precision,
             state_file=cell.state_file,
-            log_folder=self.output / "tensorboard" / cell.name,
+            log_folder=cell.log_folder(),
             picture_folder=cell.folder,
             score=self._score(arm),
+            score_name=FEW_SHOT_ERROR,
             description=f"pretrain {name}, seed {seed}",
         )
         progress, by = trained.progress, self.config.select_by
@@ -189,9 +189,10 @@ class Arms:
             device=torch.device(self.device),
             precision=self.config.precision,
             state_file=cell.state_file,
-            log_folder=self.output / "tensorboard" / cell.name,
+            log_folder=cell.log_folder(),
             picture_folder=cell.folder,
             score=self._score(arm) if training.selects else None,
+            score_name=FEW_SHOT_ERROR,
             description=f"train {name}, seed {seed}",
         )
         images, validation = self._images(arm, seed), self.splits.validation

@@ -19,6 +19,7 @@ from threadpoolctl import ThreadpoolController
 from fewshot.config import describe
 from fewshot.data.dataset import DatasetFactory, Splits
 from fewshot.environment import versions
+from fewshot.logs import log_folder, show_logs
 from guided.errors import InputError
 from guided.files import fingerprint, write_bytes, write_json
 
@@ -31,18 +32,20 @@ class Cell:
         folder: where its files go.
         depends: JSON-able; the cell's content is a function of this alone.
         digest: of ``depends``; identifies the cell, whatever its prefix.
+        log: name of its training in TensorBoard, e.g. ``guided/seed0``.
     """
 
     folder: Path
     depends: dict[str, Any]
     digest: str
+    log: str = ""
 
     @classmethod
-    def find(cls, parent: Path, name: str, depends: dict[str, Any]) -> "Cell":
+    def find(cls, parent: Path, name: str, depends: dict[str, Any], log: str) -> "Cell":
         """The cell of these dependencies below a folder; ``name`` is only a readable prefix."""
         digest = fingerprint(depends)
         existing = sorted(parent.glob(f"*-{digest}"))
-        return cls(existing[0] if existing else parent / f"{name}-{digest}", depends, digest)
+        return cls(existing[0] if existing else parent / f"{name}-{digest}", depends, digest, log)
 
     @property
     def name(self) -> str:
@@ -69,6 +72,10 @@ class Cell:
         """Copy the state in which a shorter training ended, unless this training has begun."""
         if not self.state_file.exists() and shorter.state_file.exists():
             write_bytes(self.state_file, shorter.state_file.read_bytes())
+
+    def log_folder(self) -> Path:
+        """Where the training logs to, ready for it."""
+        return log_folder(self.folder.parent.parent, self.log, self.digest)
 
     @property
     def state_file(self) -> Path:
@@ -182,6 +189,7 @@ class Cells:
         needs: Mapping[str, Cell] | None = None,
         start_from: Cell | None = None,
         keep_state: bool = False,
+        log: str = "",
     ) -> Cell:
         """The cell of these dependencies, to be computed by an executor unless it is there.
 
@@ -192,17 +200,23 @@ class Cells:
             needs: planned cells that ``work`` reads, by the part they play in it.
             start_from: a shorter training that this one continues.
             keep_state: leave the training state in place, for a longer training to continue.
+            log: name of its training in TensorBoard; none if not given.
         """
         needs = needs or {}
         depends = depends | {part: cell.digest for part, cell in needs.items()}
         digest = fingerprint(depends)
         if digest not in self.tasks:
             there = self._there.get(digest)
-            cell = Cell(self.folder / (there or f"{name}-{digest}"), depends, digest)
+            cell = Cell(self.folder / (there or f"{name}-{digest}"), depends, digest, log)
             self.tasks[digest] = Task(cell, work, needs, start_from, keep_state)
             if there and cell.done:
                 self._reused.add(digest)
         return self.tasks[digest].cell
+
+    def show_logs(self) -> None:
+        """Leave the logs of the planned trainings alone in TensorBoard."""
+        cells = [task.cell for task in self.tasks.values()]
+        show_logs(self.folder.parent, {cell.digest: cell.log for cell in cells if cell.log})
 
     def compute(self, digest: str) -> None:
         """Compute a planned cell, unless it is there; those that it needs must be.

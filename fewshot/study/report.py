@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fewshot.config.description import to_yaml
 from fewshot.data.dataset import Splits
+from fewshot.study.board import write_board
 from fewshot.study.cell_index import CellIndex, write_index
 from fewshot.study.colours import arm_styles
 from fewshot.study.config import StudyConfig
@@ -68,7 +70,8 @@ def write_report(
         "learning_curves": learning_curves_figure(outcome.curves, arm_styles(config.arms)),
         **{f"episodes/{arm}": episode_figure(outcome.answers_of(arm)) for arm in config.arms},
     }
-    write_pages(output, "report", texts(result), figures)
+    write_pages(output, "_report", texts(result), figures)
+    write_board(config, outcome, result, counts, splits.test, output)
     saved = result.save()
     content = Content(saved, counts, CellIndex.load(output), output / saved.file_name)
     write_comparisons([content], output / PAGE)
@@ -76,8 +79,12 @@ def write_report(
 
 
 def texts(result: StudyResult) -> dict[str, str]:
-    """The table and the verdicts, as Markdown."""
-    return {"table": result.table, "verdicts": "\n\n".join(result.verdicts) or "no comparison"}
+    """The table, the verdicts and the configuration, as Markdown."""
+    return {
+        "table": result.table,
+        "verdicts": "\n\n".join(result.verdicts) or "no comparison",
+        "configuration": f"```yaml\n{to_yaml(result.facts.get('config', {}))}```",
+    }
 
 
 def row_figures(result: StudyResult, counts: Counts) -> "dict[str, Figure | None]":

@@ -73,9 +73,7 @@ class Study:
         shared = foundation(FORMAT, config.dataset, splits, device, config.threads)
         if config.precision != StudyConfig.precision:
             shared["precision"] = config.precision
-        self.arms = Arms(
-            config, splits, self.examiner.judge, self.cells, output, shared, device, say
-        )
+        self.arms = Arms(config, splits, self.examiner.judge, self.cells, shared, device, say)
         scores = config.disentanglement
         self.scorer = (
             FactorScorer(scores, splits.test, self.cells, shared, device) if scores else None
@@ -144,7 +142,9 @@ class Study:
 
     def result(self) -> StudyResult:
         """Compute what is missing and write the report."""
-        outcome = self.run()
+        planned = self.plan()
+        self.cells.show_logs()
+        outcome = self.compute(planned)
         return write_report(
             self.config, outcome, self.episode_lists(), self.splits, self.output, self.device
         )
@@ -257,6 +257,7 @@ class Study:
         if arm.labelled < 1 and learner.train.tasks is None:
             depends |= {"labelled": arm.labelled, "seed": key.seed}
         shorter = self.config.beginning_of(name)
+        part = "" if key.latents == "all" else f"_{key.latents}"
         return self.cells.plan(
             f"train-{key.arm}-seed{key.seed}-{key.latents}-{name}",
             depends,
@@ -266,6 +267,7 @@ class Study:
                 self._meta_trained(key._replace(learner=shorter), arm, encoder) if shorter else None
             ),
             keep_state=any(self.config.beginning_of(n) == name for n in self.config.learners),
+            log=f"{key.arm}/{name}{part}/seed{key.seed}",
         )
 
     def _meta_train(self, key: Key, cell: Cell, encoder: Cell) -> dict[str, Any]:
@@ -284,7 +286,7 @@ class Study:
             device=self.device,
             precision=self.config.precision,
             state_file=cell.state_file,
-            log_folder=self.output / "tensorboard" / cell.name,
+            log_folder=cell.log_folder(),
             description=f"train {key.learner} on {key.arm}, seed {key.seed}",
             decoder=_decoder(encoder) if learner.train.tasks else None,
         )

@@ -1,7 +1,9 @@
 from .augmentation import augmentation_figure as augmentation_figure
 from .grids import labelled_rows as labelled_rows, sheet_figure as sheet_figure, spaced as spaced
 from .model import (
+    log_inputs as log_inputs,
     log_pictures as log_pictures,
+    log_progress as log_progress,
     picture_figures as picture_figures,
     traversal_figures as traversal_figures,
 )

@@ -3,18 +3,22 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 from guided.decoder import Decoder
 from guided.figures.grids import sheet_figure, spaced
 from guided.figures.reconstructions import reconstructed, reconstruction_figure
 from guided.figures.sheets import Sheet
-from guided.figures.traversals import spread, traversal_figure
+from guided.figures.traversals import STEPS, spread, traversal, traversal_figure
 from guided.guided_vae import GuidedVAE
 from guided.training.log import RunLog
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+SHOWN = 16
+"""Images beside their reconstructions."""
 
 
 def traversal_figures(model: GuidedVAE, images: Tensor) -> "dict[str, Figure]":
@@ -51,10 +55,39 @@ def picture_figures(model: GuidedVAE, images: Tensor) -> "dict[str, Figure]":
     return figures
 
 
+def log_inputs(log: RunLog, images: Tensor) -> None:
+    """Write the images that :func:`log_progress` reconstructs, once, at step 0."""
+    log.images("progress/inputs", spaced(images, SHOWN).float() / 255, 0, columns=SHOWN)
+
+
+@torch.no_grad()
+def log_progress(log: RunLog, model: GuidedVAE, images: Tensor, step: int) -> None:
+    """Write what a model in training makes of the same images, to be seen beside other models'.
+
+    ``progress/reconstructions``: the images above theirs. ``progress/traversals``: the middle
+    image's first latents, a row each, from -3 to 3 in units of the prior.
+
+    Args:
+        log: the log; without one, nothing is computed.
+        model: in evaluation mode.
+        images: uint8 ``[N, C, H, W]``, held out.
+        step: at which they are entered.
+    """
+    if not log.active:
+        return
+    pairs = reconstructed(model.vae, spaced(images, SHOWN))
+    log.images("progress/reconstructions", pairs, step, columns=len(pairs) // 2)
+    middle = len(images) // 2
+    code = model.vae.posterior(images[middle : middle + 1]).mean[0]
+    codes = traversal(code, list(range(min(8, len(code)))), STEPS.to(code.device))
+    moved = model.vae.decode(codes.flatten(0, 1))
+    log.images("progress/traversals", moved, step, columns=len(STEPS))
+
+
 def log_pictures(
     log: RunLog, model: GuidedVAE, images: Tensor, step: int, folder: Path | None = None
 ) -> None:
-    """Write images, reconstructions, a VAE's samples, and traversals to a log.
+    """Write labelled reconstructions, a VAE's samples, and traversals to a log.
 
     Args:
         log: the log.
@@ -64,9 +97,8 @@ def log_pictures(
         folder: receives the traversals as PNG files; its folder ``sheets`` receives them and the
             reconstructions as :class:`.Sheet`.
     """
-    chosen = spaced(images, 16)
-    log.images("inputs", chosen.float() / 255, step)
-    log.images("reconstructions", reconstructed(model.vae, chosen), step, columns=len(chosen))
+    if log.active:
+        log.figure("reconstructions", reconstruction_figure(model.vae, spaced(images, 10)), step)
     if not model.autoencoder:
         log.images("samples", Decoder.from_vae(model.vae).sample(64), step)
     for name, figure in traversal_figures(model, spaced(images, 256)).items():

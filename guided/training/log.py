@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from guided.files import drawn, read_pixels, write_figure
+from guided.training.log_tags import meaning
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from tensorboard.compat.proto.summary_pb2 import Summary
 
 
 class RunLog:
@@ -20,26 +22,66 @@ class RunLog:
         folder: of the events.
         steps_done: by a run that is resumed; events of later steps, which were written before it
             was killed, are hidden.
+        suffix: of the event file's name.
     """
 
-    def __init__(self, folder: Path | None, steps_done: int | None = None) -> None:
+    def __init__(
+        self, folder: Path | None, steps_done: int | None = None, *, suffix: str = ""
+    ) -> None:
         self._writer = None
         if folder is not None:
             from torch.utils.tensorboard.writer import SummaryWriter
 
             purge_step = None if steps_done is None else steps_done + 1
-            self._writer = SummaryWriter(str(folder), purge_step=purge_step)
+            self._writer = SummaryWriter(str(folder), purge_step=purge_step, filename_suffix=suffix)
 
     @property
     def active(self) -> bool:
         """True if anything is written; otherwise pictures need not be drawn."""
         return self._writer is not None
 
-    def scalars(self, group: str, values: Mapping[str, float | Tensor], step: int) -> None:
-        """One curve per name, under ``group/name``, of scalars."""
+    def scalars(
+        self,
+        group: str,
+        values: Mapping[str, float | Tensor],
+        step: int,
+        descriptions: Mapping[str, str] | None = None,
+    ) -> None:
+        """One curve per name, under ``group/name``, of scalars.
+
+        Args:
+            group: see :mod:`guided.training.log_tags`.
+            values: by name.
+            step: at which they are entered.
+            descriptions: of the curves, by name; that of a known name or group if not given.
+        """
+        if self._writer is None:
+            return
+        from tensorboard.compat.proto.summary_pb2 import Summary
+        from tensorboard.plugins.scalar.summary_v2 import scalar_pb
+
+        # A tensor of TensorBoard 2: its loader of events drops the descriptions of plain values.
+        entries = Summary()
+        for name, value in values.items():
+            tag = f"{group}/{name}"
+            said = (descriptions or {}).get(name) or meaning(tag)
+            entries.MergeFrom(scalar_pb(tag, float(value), description=said))
+        self.summary(entries, step)
+
+    def summary(self, summary: "Summary", step: int = 0) -> None:
+        """Any of TensorBoard's summaries."""
         if self._writer is not None:
-            for name, value in values.items():
-                self._writer.add_scalar(f"{group}/{name}", float(value), step)
+            self._writer._get_file_writer().add_summary(summary, step)
+
+    def layout(self, charts: Mapping[str, Mapping[str, list[str]]]) -> None:
+        """Charts of several curves: category -> title -> regular expressions of tags."""
+        if self._writer is not None:
+            self._writer.add_custom_scalars(
+                {
+                    category: {title: ["Multiline", tags] for title, tags in own.items()}
+                    for category, own in charts.items()
+                }
+            )
 
     def images(self, name: str, images: Tensor, step: int, columns: int = 8) -> None:
         """A grid of images ``[n, C, H, W]`` in [0, 1]."""

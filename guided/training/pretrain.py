@@ -5,6 +5,7 @@ therefore ends with the same bits as one that was not.
 """
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,13 @@ from torch import Tensor
 
 from guided.encoder import Encoder
 from guided.errors import InputError
-from guided.figures import augmentation_figure, log_pictures
+from guided.figures import augmentation_figure, log_inputs, log_pictures, log_progress
 from guided.guided_vae import GuidedVAE
 from guided.seeds import generator, seeded_initialisation
 from guided.training.config import PretrainConfig, with_settings
 from guided.training.data import Images, LabelledImages
 from guided.training.log import RunLog
+from guided.training.log_tags import VALIDATION
 from guided.training.precision import Precision
 from guided.training.state import Progress, ResumableState, Score, check_finite, progress_bar
 from guided.training.step import Trainer
@@ -79,6 +81,7 @@ def pretrain(
     log_folder: Path | None = None,
     picture_folder: Path | None = None,
     score: Score | None = None,
+    score_name: str = "score",
     description: str = "pretrain",
     **settings: Any,
 ) -> Pretrained:
@@ -98,6 +101,7 @@ def pretrain(
         log_folder: receives TensorBoard curves and pictures.
         picture_folder: receives traversals and augmented images as PNG files.
         score: judges an encoder, lower is better; else its own held-out objective does.
+        score_name: of ``score`` in the log, e.g. ``few_shot_error_%``.
         description: the progress bar's.
         settings: fields of :class:`PretrainConfig` that replace those of ``config``.
 
@@ -114,7 +118,7 @@ def pretrain(
     _check(config, data, held_out, score)
     model = build_model(config, data, seed).to(device)
     trainer = Trainer(config, model, data, seed, device, precision)
-    judge = _Judge(model, held_out, seed, score)
+    judge = _Judge(model, held_out, seed, score, score_name)
     best = copy.deepcopy(model.vae)
     state = ResumableState({"model": model, "best": best, **trainer.optimizers})
     state.resume(state_file)
@@ -122,9 +126,12 @@ def pretrain(
         shown = log.active or picture_folder is not None
         if shown and config.augmentation.active:
             _show_augmentation(log, config, data, state.progress.step, picture_folder)
-        _train(trainer, judge, state, best, state_file, log, description)
+        images = (held_out or data).images
+        if config.elbo and not state.progress.step:
+            log_inputs(log, images)
+        _train(trainer, judge, state, best, state_file, log, description, images)
         if shown and config.elbo:
-            images, step = (held_out or data).images, state.progress.step
+            step = state.progress.step
             log_pictures(log, model.eval(), images, step, picture_folder)
     return Pretrained(best.eval(), model.eval(), state.progress)
 
@@ -144,6 +151,7 @@ def _train(
     state_file: Path | None,
     log: RunLog,
     description: str,
+    images: Tensor,
 ) -> None:
     """Run steps until the last one, or until patience is exhausted."""
     config, model, progress = trainer.config, trainer.model, state.progress
@@ -164,7 +172,9 @@ def _train(
                 values = judge()
                 # Catches weights that an infinite gradient has spoilt.
                 check_finite(values, progress.step, config.learning_rate)
-                log.scalars("validation", values, progress.step)
+                log.scalars(VALIDATION, judge.shown(values), progress.step)
+                if config.elbo:
+                    log_progress(log, model, images, progress.step)
                 bar.validated(progress.step, values)
                 if progress.record(values):
                     best.load_state_dict(model.vae.state_dict())
@@ -219,6 +229,12 @@ class _Judge:
     images: LabelledImages | None
     seed: int
     score: Score | None
+    score_name: str
+
+    def shown(self, values: Mapping[str, float]) -> dict[str, float]:
+        """The values as they are logged: what was measured, once."""
+        own = {self.score_name: values["score"]} if self.score else {}
+        return own | {name: value for name, value in values.items() if name != "score"}
 
     def __call__(self) -> dict[str, float]:
         self.model.eval()

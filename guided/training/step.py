@@ -12,6 +12,7 @@ from guided.seeds import generator
 from guided.training.config import PretrainConfig
 from guided.training.data import Batches, LabelledImages
 from guided.training.log import RunLog
+from guided.training.log_tags import LOSS, MEASURED, WEIGHTED
 from guided.training.precision import Precision, autocast
 
 
@@ -42,15 +43,16 @@ class Step:
         if not log.active:
             return
         terms = {name: term.detach() for name, term in self.terms.items()}
-        log.scalars("loss", terms, step)
         weights = {**self.objective.weights, **(self.alone.weights if self.alone else {})}
         weighted = {name: weights[name] * term for name, term in terms.items() if name in weights}
-        log.scalars("loss_weighted", {**weighted, "total": sum(weighted.values())}, step)
+        log.scalars(LOSS, {**terms, "total": sum(weighted.values())}, step)
+        shown = {name: term for name, term in weighted.items() if weights[name] != 1}
+        log.scalars(WEIGHTED, shown, step)
         if not model.autoencoder:
             log.histogram("kl_per_latent", self.objective.posterior.kl().mean(0).detach(), step)
         for strategy in model.strategies:
             found = strategy.measurements(self.objective.posterior, self.targets)
-            log.scalars("guidance", found, step)
+            log.scalars(MEASURED, found, step)
 
 
 class Trainer:

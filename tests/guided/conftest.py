@@ -36,12 +36,14 @@ def read_scalars():
 
     def read(folder):
         from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+        from tensorboard.util.tensor_util import make_ndarray
 
-        events = EventAccumulator(str(folder))
+        events = EventAccumulator(str(folder), size_guidance={"tensors": 0})
         events.Reload()
         return {
-            tag: {event.step: event.value for event in events.Scalars(tag)}
-            for tag in events.Tags()["scalars"]
+            tag: {e.step: make_ndarray(e.tensor_proto).item() for e in events.Tensors(tag)}
+            for tag in events.Tags()["tensors"]
+            if events.SummaryMetadata(tag).plugin_data.plugin_name == "scalars"
         }
 
     return read

@@ -149,7 +149,7 @@ def write_lake_report(
         output=output,
     )
     figures = {"lake": lake_figure(result.rows, PUBLISHED), **_sheets(classified[0])}
-    write_pages(output, "lake", {"lake": result.table}, figures)
+    write_pages(output, "_lake", {"lake": result.table}, figures)
     saved = result.save()
     write_lake_page(result, output, [name for name in figures if name != "lake"])
     return saved

@@ -151,7 +151,7 @@ def write_report(
         output=output,
     )
     probed.counts.save(output / result.counts_name)
-    write_pages(output, "report", {"table": result.table}, latents_figures(result))
+    write_pages(output, "_report", {"table": result.table}, latents_figures(result))
     saved = result.save()
     write_latents_page(result, output)
     return saved

@@ -99,6 +99,7 @@ class ProbeStudy:
     def run(self) -> Probed:
         """Compute every cell that is not finished yet."""
         planned = self.plan()
+        self.cells.show_logs()
         self.executor.run(self.cells, self.config.study)
         wrong: dict[Key, list[NDArray[np.bool_]]] = {}
         distances: dict[Key, list[float]] = {}
@@ -172,6 +173,7 @@ class ProbeStudy:
             work,
             start_from=self._model(shorter, seed) if shorter else None,
             keep_state=bool(key.steps) and key.steps != lengths[-1],
+            log=_log(key, seed) if arm.encoder == "pretrained" else "",
         )
 
     def _pretrain(
@@ -185,7 +187,7 @@ class ProbeStudy:
             seed=seed,
             device=self.device,
             state_file=cell.state_file,
-            log_folder=self.output / "tensorboard" / cell.name,
+            log_folder=cell.log_folder(),
             description=f"pretrain {name}",
         )
         history = trained.progress.history
@@ -253,6 +255,11 @@ class ProbeStudy:
     def _distance(self) -> FrechetDistance:
         encoder = Encoder.load(self._features.encoder_file).to(self.device)
         return FrechetDistance(encoder, self.splits.test.images.to(self.device))
+
+
+def _log(key: Key, seed: int) -> str:
+    steps = f"{key.steps}_steps/" if key.steps else ""
+    return f"{key.arm}/{key.latent_dim}_latents/{steps}seed{seed}"
 
 
 def _name(key: Key, seed: int) -> str:

@@ -86,6 +86,6 @@ def write_report(
     facts = provenance(config, device)
     facts["versions"] |= {"scikit-learn": version("scikit-learn")}
     result = NicaResult(config.study, tuple(scores), seconds.total, facts)
-    write_pages(output, "report", {"table": result.table}, {"recovery": result.figure})
+    write_pages(output, "_report", {"table": result.table}, {"recovery": result.figure})
     write_json(output / "results.json", result.to_json())
     return result

@@ -35,6 +35,7 @@ class TrainingContext:
         picture_folder: of PNG files; None: draw none.
         score: judges an encoder on the validation classes, lower is better; None unless the
             training sets ``selects``, or if states are to be compared by its own objective.
+        score_name: of ``score`` in logs.
         description: the progress bar's.
     """
 
@@ -45,6 +46,7 @@ class TrainingContext:
     log_folder: Path | None = None
     picture_folder: Path | None = None
     score: Score | None = None
+    score_name: str = "score"
     description: str = "train an encoder"
 
 

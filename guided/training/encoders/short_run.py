@@ -21,6 +21,7 @@ from guided.short_run import Langevin, log_joint, run_chain
 from guided.training.data import Batches, LabelledImages
 from guided.training.encoders.base import EncoderTraining, History, TrainingContext
 from guided.training.log import RunLog
+from guided.training.log_tags import LOSS, VALIDATION
 from guided.training.state import Progress, ResumableState, check_finite, progress_bar
 
 MEASURED = 500
@@ -173,7 +174,7 @@ class _Loop:
                 if last or regular or progress.step % settings.log_every == 0:
                     terms = {"reconstruction": loss}
                     check_finite(terms, progress.step, settings.learning_rate)
-                    log.scalars("loss", terms, progress.step)
+                    log.scalars(LOSS, terms, progress.step)
                 if last or regular:
                     self._validate(progress, log)
                     bar.validated(progress.step, progress.history[-1])
@@ -213,7 +214,8 @@ class _Loop:
         if self.context.score:
             values["score"] = self.context.score(self.encoder)
         check_finite(values, progress.step, self.settings.learning_rate)
-        log.scalars("validation", values, progress.step)
+        own = {"score": self.context.score_name}
+        log.scalars(VALIDATION, {own.get(k, k): v for k, v in values.items()}, progress.step)
         if progress.record(values):
             self.best.load_state_dict(self.model.state_dict())
 

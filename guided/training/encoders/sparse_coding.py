@@ -17,6 +17,7 @@ from guided.sparse_coding.linked import LinkedDictionaries
 from guided.training.data import Batches, LabelledImages
 from guided.training.encoders.base import EncoderTraining, History, TrainingContext
 from guided.training.log import RunLog
+from guided.training.log_tags import MEASURED
 from guided.training.state import ResumableState, check_finite, progress_bar
 
 if TYPE_CHECKING:
@@ -176,9 +177,7 @@ class SparseCoding(EncoderTraining):
                     check_finite({"codes": codes.sum()}, progress.step, self.learning_rate)
                     dead = (dictionaries.used == 0).nonzero().squeeze(1)
                     active = (codes != 0).sum(1).float().mean()
-                    log.scalars(
-                        "dictionary", {"active": active, "unused": len(dead)}, progress.step
-                    )
+                    log.scalars(MEASURED, {"active": active, "unused": len(dead)}, progress.step)
                     if progress.step < last:
                         drawn = examples.drawn(len(dead), context.seed, progress.step)
                         dictionaries.replace(dead, drawn)

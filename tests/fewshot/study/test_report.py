@@ -114,7 +114,7 @@ def test_files_print_and_log_agree(finished, result):
         with Image.open(folder / f"{name}.png") as image:
             assert min(image.size) > 80
             assert len(np.unique(np.asarray(image.convert("L")))) > 10, name
-    shown = events(folder / "tensorboard" / "report")
+    shown = events(folder / "tensorboard" / "_report")
     assert set(shown.Tags()["images"]) == names
     (event,) = shown.Tensors("table/text_summary")
     assert event.tensor_proto.string_val[0].decode() == result.table
@@ -128,14 +128,14 @@ def events(folder):
 
 
 def test_tensorboard_shows_the_trainings(finished):
-    (folder,) = (finished.folder / "tensorboard").glob("encoder-guided-seed0-*")
-    shown = events(folder)
-    losses = {"loss/reconstruction", "loss/kl", "loss/excitation/class", "loss_weighted/total"}
-    assert set(shown.Tags()["scalars"]) >= losses | {"validation/negative_elbo"}
-    assert [event.step for event in shown.Scalars("validation/score")] == [2, 4, 6, 8]
+    shown = events(finished.folder / "tensorboard" / "guided" / "seed0")
+    curves = {"3_loss/kl", "3_loss/excitation/class", "3_loss_weighted/excitation/class"}
+    curves |= {"3_loss/total", "1_validation/negative_elbo", "1_validation/few_shot_error_%"}
+    assert set(shown.Tags()["tensors"]) >= curves
+    assert [e.step for e in shown.Tensors("1_validation/few_shot_error_%")] == [2, 4, 6, 8]
     assert "traversals" in shown.Tags()["images"]
-    (folder,) = (finished.folder / "tensorboard").glob("train-vae-seed0-all-trained-*")
-    assert set(events(folder).Tags()["scalars"]) == {"train/loss", "validation/error"}
+    shown = events(finished.folder / "tensorboard" / "vae" / "trained" / "seed0")
+    assert set(shown.Tags()["tensors"]) == {"3_loss/episodes", "1_validation/few_shot_error_%"}
 
 
 # Rows of errors that are known.

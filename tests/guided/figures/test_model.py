@@ -6,7 +6,14 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from guided import DeformablePCA, ExcitationInhibition
-from guided.figures import log_pictures, picture_figures, reconstructed, traversal_figures
+from guided.figures import (
+    log_inputs,
+    log_pictures,
+    log_progress,
+    picture_figures,
+    reconstructed,
+    traversal_figures,
+)
 from guided.training import RunLog
 
 
@@ -49,7 +56,20 @@ def test_pictures_of_a_model_are_logged(build_model, make_images, tmp_path):
     events = EventAccumulator(str(tmp_path))
     events.Reload()
     figures = {"traversals", "traversals_light_decoder", "traversals_basis", "principal_components"}
-    images = {"inputs", "reconstructions", "samples"}
-    assert set(events.Tags()["images"]) == figures | images
-    (both,) = events.Images("reconstructions")  # 16 images above theirs
-    assert (both.step, both.height, both.width) == (5, 2 * 17 + 1, 16 * 17 + 1)
+    assert set(events.Tags()["images"]) == figures | {"reconstructions", "samples"}
+
+
+def test_pictures_of_a_training_are_of_the_same_images(build_model, make_images, tmp_path):
+    images = make_images(20)
+    with RunLog(tmp_path) as log:
+        log_inputs(log, images)
+        for step in (5, 10):
+            log_progress(log, build_model(), images, step)
+    events = EventAccumulator(str(tmp_path), size_guidance={"images": 0}).Reload()
+    (inputs,) = events.Images("progress/inputs")
+    assert (inputs.step, inputs.height, inputs.width) == (0, 17 + 1, 16 * 17 + 1)
+    both = events.Images("progress/reconstructions")  # 16 images above theirs
+    assert [shown.step for shown in both] == [5, 10]
+    assert (both[0].height, both[0].width) == (2 * 17 + 1, 16 * 17 + 1)
+    moved = events.Images("progress/traversals")[1]  # eight latents, nine values of each
+    assert (moved.step, moved.height, moved.width) == (10, 8 * 17 + 1, 9 * 17 + 1)

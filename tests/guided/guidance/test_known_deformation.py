@@ -117,12 +117,12 @@ def strokes():
 def test_training_makes_latents_follow_and_content_agree(strokes, tmp_path, read_scalars):
     guided.pretrain(strokes, strokes, SHORT, seed=0, log_folder=tmp_path)
     logged = read_scalars(tmp_path)
-    followed = logged["guidance/correlation of differences, rotation"]
+    followed = logged["4_measured/correlation of differences, rotation"]
     assert followed[10] < 0.4 and followed[300] > 0.7
-    same = logged["guidance/content cosine of two views"]
-    other = logged["guidance/content cosine of two images"]
+    same = logged["4_measured/content cosine of two views"]
+    other = logged["4_measured/content cosine of two images"]
     assert same[300] - other[300] > 0.3
-    assert logged["loss/agreement"][300] < 0.5 * logged["loss/agreement"][10]
+    assert logged["3_loss/agreement"][300] < 0.5 * logged["3_loss/agreement"][10]
 
 
 def test_without_the_elbo_nothing_is_decoded(strokes):

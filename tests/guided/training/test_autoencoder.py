@@ -70,7 +70,7 @@ def test_the_state_of_least_held_out_reconstruction_error_is_kept(
         decoded = trained.vae.decode(trained.encoder(images))
     error = F.binary_cross_entropy(decoded, images, reduction="sum") / len(images)
     assert float(error) == pytest.approx(best, rel=1e-4)
-    assert read_scalars(tmp_path)["validation/reconstruction"][6] == pytest.approx(
+    assert read_scalars(tmp_path)["1_validation/reconstruction"][6] == pytest.approx(
         history[-1]["reconstruction"]
     )
 

@@ -14,7 +14,7 @@ def test_everything_can_be_read_back(active, tmp_path, monkeypatch, read_scalars
     with RunLog(tmp_path if active else None) as log:
         assert log.active == active
         for step in (1, 2):
-            log.scalars("loss", {"kl": torch.tensor(step / 2), "excitation/class": 3.0}, step)
+            log.scalars("3_loss", {"kl": torch.tensor(step / 2), "excitation/class": 3.0}, step)
         log.images("inputs", torch.rand(3, 1, 4, 5), 2, columns=3)
         log.histogram("kl_per_latent", torch.arange(4.0), 2)
         log.figure("traversals", Figure(figsize=(1, 1)), 2)
@@ -23,14 +23,15 @@ def test_everything_can_be_read_back(active, tmp_path, monkeypatch, read_scalars
         assert list(tmp_path.iterdir()) == []
         return
     assert read_scalars(tmp_path) == {
-        "loss/kl": {1: 0.5, 2: 1.0},
-        "loss/excitation/class": {1: 3.0, 2: 3.0},
+        "3_loss/kl": {1: 0.5, 2: 1.0},
+        "3_loss/excitation/class": {1: 3.0, 2: 3.0},
     }
     events = EventAccumulator(str(tmp_path))
     events.Reload()
     tags = events.Tags()
     assert set(tags["images"]) == {"inputs", "traversals"}
     assert tags["histograms"] == ["kl_per_latent"]
-    assert tags["tensors"] == ["config/text_summary"]
+    assert "config/text_summary" in tags["tensors"]
+    assert events.SummaryMetadata("3_loss/kl").summary_description.startswith("KL divergence")
     (grid,) = events.Images("inputs")
     assert (grid.height, grid.width) == (4 + 2, 3 * 5 + 4)  # a border of one pixel

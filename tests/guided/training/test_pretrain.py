@@ -170,23 +170,28 @@ def test_the_log_holds_curves_and_pictures(warmup, kl_weights, data, tmp_path, r
     scalars = read_scalars(tmp_path)
     guidance = {"deformable_pca", "orthogonality", "excitation/class", "inhibition/class"}
     terms = {"reconstruction", "kl"} | guidance
-    values = {"reconstruction", "kl", "negative_elbo", "score"}
-    expected = {f"loss/{name}" for name in terms | {"adversary/class"}}
-    expected |= {f"loss_weighted/{name}" for name in terms | {"total"}}
-    assert set(scalars) == expected | {f"validation/{name}" for name in values}
+    values = {"reconstruction", "kl", "negative_elbo"}
+    expected = {f"3_loss/{name}" for name in terms | {"adversary/class", "total"}}
+    weighted = {tag for tag in scalars if tag.startswith("3_loss_weighted/")}
+    assert set(scalars) - weighted == expected | {f"1_validation/{name}" for name in values}
+    for tag in weighted:  # shown only where it is another curve
+        assert scalars[tag] != scalars[tag.replace("_weighted", "")]
     for tag, curve in scalars.items():
-        assert set(curve) == ({2, 4, 6} if tag.startswith("validation/") else {3, 6}), tag
+        assert set(curve) == ({2, 4, 6} if tag.startswith("1_validation/") else {3, 6}), tag
     for entry in result.progress.history:
         for name in values:
-            logged = scalars[f"validation/{name}"][int(entry["step"])]
+            logged = scalars[f"1_validation/{name}"][int(entry["step"])]
             assert logged == pytest.approx(entry[name], rel=1e-6)
     for step, weight in zip((3, 6), kl_weights, strict=True):
-        kl = weight * scalars["loss/kl"][step]
-        assert scalars["loss_weighted/kl"][step] == pytest.approx(kl, rel=1e-5)
-        total = sum(scalars[f"loss_weighted/{name}"][step] for name in terms)
-        assert scalars["loss_weighted/total"][step] == pytest.approx(total, rel=1e-6)
+        kl = weight * scalars["3_loss/kl"][step]
+        assert scalars["3_loss_weighted/kl"][step] == pytest.approx(kl, rel=1e-5)
+        found = [f"3_loss_weighted/{name}" for name in terms]
+        found = [tag if tag in weighted else tag.replace("_weighted", "") for tag in found]
+        total = sum(scalars[tag][step] for tag in found)
+        assert scalars["3_loss/total"][step] == pytest.approx(total, rel=1e-6)
     events = EventAccumulator(str(tmp_path))
     events.Reload()
-    pictures = {"augmentation", "inputs", "samples", "traversals_basis", "attribute_traversals"}
+    pictures = {"augmentation", "samples", "traversals_basis", "attribute_traversals"}
+    pictures |= {"progress/inputs", "progress/reconstructions", "progress/traversals"}
     assert pictures < set(events.Tags()["images"])
     assert events.Tags()["histograms"] == ["kl_per_latent"]

@@ -130,7 +130,7 @@ def test_curves_of_a_resumed_run_have_no_gap_and_no_ghost(tmp_path, read_scalars
     run(tmp_path / "state", SHORT, log_folder=log)
     run(None, SHORT, log_folder=tmp_path / "whole")
     assert read_scalars(log) == read_scalars(tmp_path / "whole")
-    assert list(read_scalars(log)["validation/score"]) == [3, 6, 9, 12]
+    assert list(read_scalars(log)["1_validation/score"]) == [3, 6, 9, 12]
 
 
 if __name__ == "__main__":

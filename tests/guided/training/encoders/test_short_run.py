@@ -102,7 +102,7 @@ def test_a_resumed_training_ends_with_the_same_bits(make_images, tmp_path, read_
     scores = [entry["score"] for entry in whole.history]
     assert [entry["step"] for entry in whole.history] == [3, 6, 9, 12]
     assert spread(whole.encoder) == min(scores), "the best state is kept"
-    curve = read_scalars(tmp_path / "log")["validation/reconstruction"]
+    curve = read_scalars(tmp_path / "log")["1_validation/reconstruction"]
     assert curve == pytest.approx({e["step"]: e["reconstruction"] for e in whole.history})
     other = train_encoder(TINY, *data, seed=4, score=spread)
     assert other.history != whole.history

@@ -1,0 +1,107 @@
+"""``fewshot inspect``: TensorBoard on run folders, its runs named STUDY/ARM/seedN."""
+
+import json
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import takewhile
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from fewshot.config import parse
+from fewshot.logs import FOLDER
+from guided.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class InspectCommand:
+    """Show the curves, pictures and tables of runs in TensorBoard, until Ctrl-C.
+
+    Args:
+        runs: run folders, or folders of these, as runs is.
+        port: of the page; 6006, or the next free one, if not given.
+        imports: modules with classes of your own; none are needed.
+    """
+
+    runs: list[Path] = field(default_factory=list)
+    port: int | None = None
+    imports: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self.port is not None and not 1 <= self.port <= 65535:
+            raise InputError(f"port: expected 1 to 65535, got {self.port}")
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run the command."""
+    named = list(takewhile(lambda word: not word.startswith("-"), arguments))
+    given = ["--runs", json.dumps(named)] if named else []
+    command = parse(InspectCommand, [*given, *arguments[len(named) :]], "fewshot inspect")
+    with linked(logs_of(command.runs)) as folder:
+        address = serve(folder, command.port)
+        print(f"TensorBoard: {address} (Ctrl-C ends it)", flush=True)
+        threading.Event().wait()
+
+
+def logs_of(runs: Sequence[Path]) -> dict[str, Path]:
+    """Name -> folder of logs, of each run folder.
+
+    Args:
+        runs: run folders, or folders of these.
+
+    Raises:
+        InputError: names a folder without logs.
+    """
+    if not runs:
+        raise InputError("runs: expected at least one run folder, e.g. runs/quickstart")
+    found: dict[str, Path] = {}
+    for run in runs:
+        inside = sorted(run.iterdir()) if run.is_dir() else []
+        logged = [path for path in (run, *inside) if _has_logs(path / FOLDER)]
+        if not logged:
+            missing = "has no logs of TensorBoard" if run.is_dir() else "no such folder"
+            raise InputError(f"runs: {run}: {missing}")
+        for path in logged:
+            folder = (path / FOLDER).resolve()
+            if folder not in found.values():
+                found[_free(folder.parent.name, found)] = folder
+    return found
+
+
+@contextmanager
+def linked(logs: Mapping[str, Path]) -> Iterator[Path]:
+    """A temporary folder with a link to each folder of logs: its name is the runs' beginning."""
+    with TemporaryDirectory(prefix="fewshot-inspect-") as made:
+        for name, folder in logs.items():
+            (Path(made) / name).symlink_to(folder, target_is_directory=True)
+        yield Path(made)
+
+
+def serve(folder: Path, port: int | None) -> str:
+    """Start TensorBoard in a thread of this process, and return its address.
+
+    Raises:
+        InputError: the port is taken.
+    """
+    from tensorboard.program import TensorBoard, TensorBoardServerException
+
+    server = TensorBoard()
+    chosen = [] if port is None else ["--port", str(port)]
+    server.configure(["tensorboard", "--logdir", str(folder), *chosen])
+    try:
+        return str(server.launch())
+    except TensorBoardServerException as error:
+        raise InputError(f"port: {error}") from error
+
+
+def _has_logs(folder: Path) -> bool:
+    return any(folder.rglob("*tfevents*"))
+
+
+def _free(name: str, taken: Mapping[str, Path]) -> str:
+    number, free = 1, name
+    while free in taken:
+        number += 1
+        free = f"{name}-{number}"
+    return free
