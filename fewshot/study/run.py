@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from fewshot.config import describe, made_by
 from fewshot.data.dataset import Splits
@@ -36,6 +35,7 @@ from fewshot.study.rows import Key
 from guided.decoder import Decoder
 from guided.encoder import Encoder
 from guided.errors import InputError
+from guided.progress import say as say_line
 
 FORMAT = 4  # part of every digest: raise it when the same configuration comes to mean new numbers
 
@@ -62,7 +62,7 @@ class Study:
         output: Path,
         *,
         device: str = "cpu",
-        say: Callable[[str], object] = tqdm.write,
+        say: Callable[[str], object] = say_line,
         executor: Executor | None = None,
     ) -> None:
         self.config, self.splits, self.output = config, splits, output

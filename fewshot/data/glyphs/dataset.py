@@ -161,9 +161,9 @@ class Glyphs(Dataset):
         """Do nothing: there is nothing to download."""
 
     def _build(self) -> ImageBank:
-        from tqdm import tqdm
+        from guided.progress import hidden, tqdm
 
-        alphabets = tqdm(range(self.n_alphabets), desc="draw glyphs", leave=False, disable=None)
+        alphabets = tqdm(range(self.n_alphabets), desc="draw glyphs", leave=False, disable=hidden())
         images, factors = zip(
             *(
                 draw_alphabet(

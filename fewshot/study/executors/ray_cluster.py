@@ -10,7 +10,7 @@ from fewshot.study.executors.base import Executor, refuse
 from fewshot.study.executors.local import RETRIES, Plan
 from fewshot.study.executors.progress import Progress
 from guided.errors import InputError
-from guided.training.state import PLAIN
+from guided.progress import PLAIN
 
 
 class RayCluster(Executor):

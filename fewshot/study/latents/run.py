@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from fewshot.config import describe
 from fewshot.data.dataset import Splits
@@ -27,6 +26,7 @@ from guided.files import write_arrays, write_figure
 from guided.guided_vae import GuidedVAE
 from guided.metrics.frechet import FrechetDistance
 from guided.metrics.probe import linear_probe_wrong
+from guided.progress import say as say_line
 from guided.seeds import derive_seed
 from guided.training.classifier import train_classifier
 from guided.training.config import PretrainConfig
@@ -75,7 +75,7 @@ class ProbeStudy:
         output: Path,
         *,
         device: str = "cpu",
-        say: Callable[[str], object] = tqdm.write,
+        say: Callable[[str], object] = say_line,
         executor: Executor | None = None,
     ) -> None:
         self.config, self.splits, self.output = config, splits, output
