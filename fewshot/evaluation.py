@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor
+from tqdm.auto import tqdm
 
 from fewshot.data.bank import ImageBank
 from fewshot.episodes import Episodes, Setting
@@ -12,7 +13,7 @@ from fewshot.predictions import Evaluation
 from fewshot.sampler import EpisodeSampler
 from guided.encoder import Encoder
 from guided.errors import InputError
-from guided.progress import hidden, tqdm
+from guided.progress import hidden
 from guided.seeds import derive_seed
 
 CHUNK_BYTES = 2**23

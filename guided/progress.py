@@ -4,6 +4,7 @@ import os
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 from typing import Any
 
 from tqdm.auto import tqdm
@@ -30,6 +31,8 @@ def say(line: str) -> None:
     """Print a line of progress at once, above any bar; on standard error, as bars are."""
     if os.environ.get(PLAIN) == "silent":
         return
+    if sys.stderr.isatty():
+        line = fill(line, shutil.get_terminal_size().columns)
     if os.environ.get(PLAIN) in ("quiet", "lines") and sys.stderr.isatty():
         # The bar is another process's: it is cleared, and drawn again below the line.
         line = f"\r\033[K{line}"

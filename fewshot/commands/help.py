@@ -117,6 +117,13 @@ KEYS: Mapping[str, Mapping[str, str]] = {
 }
 """Command -> main key -> its meaning, in at most 55 characters."""
 
+OPTIONS = {
+    "quiet": "print errors and the last line alone",
+    "verbose": "print a line for each validation, too",
+    "json": "print the results as JSON, all else on stderr",
+}
+"""Options of every command -> what they do."""
+
 EXAMPLES = {
     "data": (
         "fewshot data",
@@ -203,6 +210,7 @@ def command_help(name: str) -> str:
             "",
             f"  {'--print-config':<{width}}  print the resulting configuration, and exit",
             f"  {'--help-all':<{width}}  all keys and classes",
+            *(f"  {'--' + option:<{width}}  {said}" for option, said in OPTIONS.items()),
             "",
             "examples:",
             *(f"  {example}" for example in EXAMPLES[name]),

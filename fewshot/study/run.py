@@ -31,6 +31,7 @@ from fewshot.study.learner_config import LearnerConfig
 from fewshot.study.outcome import Outcome
 from fewshot.study.report import write_report
 from fewshot.study.result import StudyResult
+from fewshot.study.reuse import reuse
 from fewshot.study.rows import Key
 from guided.decoder import Decoder
 from guided.encoder import Encoder
@@ -164,6 +165,8 @@ class Study:
 
     def compute(self, planned: Outcome) -> Outcome:
         """Compute every planned cell that is not finished yet."""
+        if found := reuse(self.cells):
+            self.say(found)
         self.executor.run(self.cells, self.config.study)
         for subject in planned.learners.values():  # no training continues from these any more
             subject.source.state_file.unlink(missing_ok=True)

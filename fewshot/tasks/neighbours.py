@@ -3,6 +3,7 @@
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from tqdm.auto import tqdm
 
 from fewshot.episodes import Episodes
 from fewshot.learners.base import Learner, LearnerFactory
@@ -10,7 +11,7 @@ from fewshot.learners.deformation_matching import DeformationMatching
 from fewshot.sampler import distinct_rows
 from fewshot.tasks.base import TaskContext, TaskSource, embedded, joined
 from guided.errors import InputError, check_positive
-from guided.progress import hidden, tqdm
+from guided.progress import hidden
 from guided.seeds import generator
 
 CHUNK_BYTES = {"cpu": 2**20, "cuda": 2**25}

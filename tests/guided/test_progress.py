@@ -36,13 +36,28 @@ def shown(printed):
 
 @pytest.mark.parametrize("columns", [80, 120])
 def test_a_bar_fits_and_keeps_its_brackets(terminal, columns):
-    lines = [line for line in shown(terminal(["-c", STEPS + CELLS], columns)) if line]
+    lines = [line for line in shown(terminal(["-c", STEPS], columns)) if line]
     assert max(map(len, lines)) <= columns
     assert {line[-1] for line in lines} == {"]"}
     assert all(line.count("|") == 2 and line.count("[") == 1 for line in lines)
     assert any("1600/2000 [" in line and "score 37.65" in line for line in lines) == (columns > 80)
-    assert any("1/4 cells |" in line and "0 s left" in line for line in lines)
     assert "…: " in "".join(lines), "a title that is too long is cut"
+
+
+def test_the_bar_of_cells_says_what_is_left_and_what_is_computed(terminal):
+    lines = [line for line in shown(terminal(["-c", CELLS], 80)) if line]
+    assert max(map(len, lines)) <= 80
+    assert {line[-1] for line in lines} == {"]"}
+    assert lines[0].startswith("quickstart: 0/4 cells |")
+    assert any(line.endswith("[00:00, encoder-guided_supervised-seed0]") for line in lines)
+    assert lines[-1].startswith("quickstart: 1/4 cells |") and ", 0 s left" in lines[-1]
+
+
+def test_lines_of_validations_above_a_bar(terminal):
+    lines = shown(terminal(["-c", STEPS], 120, FEWSHOT_PLAIN="verbose"))
+    assert sum("step 1600 of 2000: reconstruction 123.40, kl" in line for line in lines) == 1
+    assert any("1600/2000 [" in line for line in lines)
+    assert max(map(len, lines)) <= 120
 
 
 def test_lines_without_a_terminal(python_run):

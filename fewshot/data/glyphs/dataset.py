@@ -161,7 +161,9 @@ class Glyphs(Dataset):
         """Do nothing: there is nothing to download."""
 
     def _build(self) -> ImageBank:
-        from guided.progress import hidden, tqdm
+        from tqdm.auto import tqdm
+
+        from guided.progress import hidden
 
         alphabets = tqdm(range(self.n_alphabets), desc="draw glyphs", leave=False, disable=hidden())
         images, factors = zip(

@@ -152,7 +152,9 @@ def decode(
         InputError: an image, which is named, cannot be decoded, has more than 8 bits per channel,
             or has colours where one channel is expected.
     """
-    from guided.progress import hidden, tqdm
+    from tqdm.auto import tqdm
+
+    from guided.progress import hidden
 
     images = pixel_array((len(files), channels, *size))
     digests = np.empty(len(files), np.int64)

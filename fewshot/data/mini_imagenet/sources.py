@@ -212,7 +212,9 @@ class Pickles(Source):
         return sizes
 
     def build(self, size: int) -> ImageBank:
-        from guided.progress import hidden, tqdm
+        from tqdm.auto import tqdm
+
+        from guided.progress import hidden
 
         sizes = self.class_sizes()
         images = pixel_array((sum(sizes.values()), 3, size, size))

@@ -223,7 +223,9 @@ class Sprites(SpriteDataset):
         return grid_factors()
 
     def _pixels(self, factors: SpriteFactors, rows: Tensor) -> Tensor:
-        from guided.progress import hidden, tqdm
+        from tqdm.auto import tqdm
+
+        from guided.progress import hidden
 
         pixels = torch.from_numpy(pixel_array((len(rows), 1, self.size, self.size)))
         chunks = zip(pixels.split(CHUNK), rows.split(CHUNK), strict=True)

@@ -80,7 +80,9 @@ class DSprites(SpriteDataset):
         )
 
     def _pixels(self, factors: SpriteFactors, rows: Tensor) -> Tensor:
-        from guided.progress import hidden, tqdm
+        from tqdm.auto import tqdm
+
+        from guided.progress import hidden
 
         file = self._found()
         order = rows.argsort().numpy()

@@ -18,6 +18,7 @@ from fewshot.study.cells import Cell, Cells, foundation
 from fewshot.study.executors import Executor, Serial
 from fewshot.study.latents.config import ProbeArm, ProbeStudyConfig
 from fewshot.study.latents.report import Key, LatentsResult, Probed, write_report
+from fewshot.study.reuse import reuse
 from guided.decoder import Decoder
 from guided.encoder import Encoder
 from guided.errors import InputError
@@ -99,6 +100,8 @@ class ProbeStudy:
     def run(self) -> Probed:
         """Compute every cell that is not finished yet."""
         planned = self.plan()
+        if found := reuse(self.cells):
+            self.say(found)
         self.executor.run(self.cells, self.config.study)
         wrong: dict[Key, list[NDArray[np.bool_]]] = {}
         distances: dict[Key, list[float]] = {}
