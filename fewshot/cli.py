@@ -9,11 +9,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from fewshot.commands.help import PURPOSES, command_help, usage
+from fewshot.commands.help import PURPOSES, WITH_RESULTS, command_help, usage
 from fewshot.printing import option_of, printing, say_first
 from guided.errors import InputError
 
-WITH_RESULTS = ("pretrain", "evaluate", "compare", "probe", "nica", "lake")
 LONG = (*WITH_RESULTS, "train", "select")
 
 
@@ -53,8 +52,9 @@ def _nearest(name: str) -> str:
 def _run(name: str, arguments: Sequence[str]) -> int:
     try:
         option, arguments = option_of(arguments)
-        if option == "json" and (name not in WITH_RESULTS or "--replay" in arguments):
-            raise InputError(f"--json: {' '.join([name, *arguments[:1]])} writes no results.json")
+        replays = any(argument.startswith("--replay") for argument in arguments)
+        if option == "json" and (name not in WITH_RESULTS or replays):
+            raise InputError(f"--json: {name}{' --replay' * replays} writes no results.json")
         with printing(option):
             if name in LONG and not {"--print-config", "--help-all"} & set(arguments):
                 say_first(name, arguments)

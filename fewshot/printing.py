@@ -12,9 +12,15 @@ from contextlib import contextmanager, redirect_stdout
 from itertools import zip_longest
 from textwrap import wrap
 
-from fewshot.commands.help import OPTIONS
 from guided.errors import InputError
 from guided.progress import PLAIN
+
+OPTIONS = {
+    "quiet": "print errors and the last line alone",
+    "verbose": "print a line for each validation, too",
+    "json": "print the results as JSON, all else on stderr",
+}
+"""Options of every command -> what they do; ``json`` only of those that write results."""
 
 STYLES = {"bold": "1", "lower": "32", "higher": "31"}
 """Names of styles -> codes of the terminal."""

@@ -55,7 +55,8 @@ def compare(
         overrides: values by full key, which replace those of ``config``.
 
     Returns:
-        ``rows``, ``verdicts`` and ``table``, which ``print`` shows; ``to_frame()``; ``output``.
+        ``rows``, ``verdicts`` and ``table``; ``to_frame()``; ``output``. ``print`` shows it as the
+        command does.
 
     Raises:
         InputError: a key, class or value is unknown or impossible, or images are missing.

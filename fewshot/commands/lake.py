@@ -90,7 +90,7 @@ def main(arguments: Sequence[str]) -> Path:
     device = choose_device(config.device)
     dataset = check_dataset(config.dataset(data_root(config.data_root)))
     check_ways(dataset, test=config.settings, validation=[config.selection])
-    learners = twenty_way(config)  # before anything is read
+    learners = twenty_way(config, print)  # before anything is read
     archive = config.find_archive(dataset)
     runs = [read_runs(archive, dataset.size)] if archive else []
     splits = dataset.splits()

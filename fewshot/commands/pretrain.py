@@ -77,7 +77,7 @@ def main(arguments: Sequence[str]) -> Path:
     }
     write_json(config.output / FILES[2], results)
     words = summary(config.output / FILES[0], trained, measured)
-    print(words)
+    print(f"{words}\nresults in {config.output}")
     finish.write(words, FILES)
     return config.output / FILES[2]
 

@@ -10,7 +10,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from fewshot.study.cells import Cells, Task
 from fewshot.study.executors.base import Executor, Queue, refuse
