@@ -7,8 +7,13 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
-from fewshot.commands.help import PURPOSES, command_help, usage
+from fewshot.commands.help import PURPOSES, WITH_RESULTS, command_help, usage
+from fewshot.printing import option_of, printing, say_first
+from guided.errors import InputError
+
+LONG = (*WITH_RESULTS, "train", "select")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -46,30 +51,42 @@ def _nearest(name: str) -> str:
 
 def _run(name: str, arguments: Sequence[str]) -> int:
     try:
-        # Imported inside: Ctrl-C while torch loads is an ordinary Ctrl-C too.
-        from guided.errors import InputError
-        from guided.malloc import reuse_memory
-
-        reuse_memory()
-        if _uses_workers(name, arguments):
-            from fewshot.study.executors.origin import start_early
-
-            start_early()
-        try:
-            command = importlib.import_module(f"fewshot.commands.{name}")
-            command.main(arguments)
-        except InputError as error:
-            print(f"fewshot {name}: {error}", file=sys.stderr)
-            return 2
-        except SystemExit as ended:  # after --help-all and --print-config
-            return int(ended.code or 0)
+        option, arguments = option_of(arguments)
+        replays = any(argument.startswith("--replay") for argument in arguments)
+        if option == "json" and (name not in WITH_RESULTS or replays):
+            raise InputError(f"--json: {name}{' --replay' * replays} writes no results.json")
+        with printing(option):
+            if name in LONG and not {"--print-config", "--help-all"} & set(arguments):
+                say_first(name, arguments)
+            status, results = _command(name, arguments)
+        if option == "json" and results:
+            print(results.read_text(), end="")
+    except InputError as error:
+        print(f"fewshot {name}: {error}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         again = "interrupted; run the same command again to resume"
         print(f"fewshot {name}: {again}", file=sys.stderr)
         return 130
     except BrokenPipeError:
         return 0
-    return 0
+    return status
+
+
+def _command(name: str, arguments: Sequence[str]) -> tuple[int, Path | None]:
+    """Run it; returns the exit status and the file of results, if there is one."""
+    # Imported here: Ctrl-C while torch loads is an ordinary Ctrl-C too.
+    from guided.malloc import reuse_memory
+
+    reuse_memory()
+    if _uses_workers(name, arguments):
+        from fewshot.study.executors.origin import start_early
+
+        start_early()
+    try:
+        return 0, importlib.import_module(f"fewshot.commands.{name}").main(arguments)
+    except SystemExit as ended:  # after --help-all and --print-config
+        return int(ended.code or 0), None
 
 
 def _uses_workers(name: str, arguments: Sequence[str]) -> bool:

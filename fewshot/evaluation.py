@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from fewshot.data.bank import ImageBank
 from fewshot.episodes import Episodes, Setting
@@ -13,6 +13,7 @@ from fewshot.predictions import Evaluation
 from fewshot.sampler import EpisodeSampler
 from guided.encoder import Encoder
 from guided.errors import InputError
+from guided.progress import hidden
 from guided.seeds import derive_seed
 
 CHUNK_BYTES = 2**23
@@ -110,7 +111,7 @@ def embed_bank(
     embedding = model.embedding if isinstance(model, Learner) else model
     parts = bank.images.split(batch_size)
     if description:
-        parts = tqdm(parts, desc=description, leave=False, disable=None)
+        parts = tqdm(parts, desc=description, leave=False, disable=hidden())
     return torch.cat([embedding(part.to(device)) for part in parts])
 
 

@@ -19,12 +19,13 @@ from fewshot.tasks.labelled import LabelledTasks
 from guided.augment import Augmentation
 from guided.encoder import Encoder
 from guided.errors import InputError
+from guided.progress import progress_bar
 from guided.seeds import derive_seed, seeded_initialisation
 from guided.training.config import with_settings
 from guided.training.log import RunLog
 from guided.training.log_tags import FEW_SHOT_ERROR, LOSS, VALIDATION
 from guided.training.precision import Precision, autocast
-from guided.training.state import Progress, ResumableState, check_finite, progress_bar
+from guided.training.state import Progress, ResumableState, check_finite
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import functools
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
 from itertools import takewhile
@@ -239,8 +239,12 @@ class Finish:
         }
         return cls(output / name, facts)
 
-    def said_before(self) -> bool:
-        """Print the last words of the same run if it finished before, and where results are."""
+    def said_before(self, again: Callable[[], str] | None = None) -> bool:
+        """Print the last words of the same run if it finished before, and where results are.
+
+        Args:
+            again: makes the words, for this terminal; None: those that were written.
+        """
         try:
             mark = json.loads(self.path.read_text())
             same = mark["facts"] == self.facts
@@ -249,7 +253,7 @@ class Finish:
         except (OSError, ValueError, KeyError, TypeError):
             return False
         if same and there:
-            print(f"{words}\nfinished before; results in {self.path.parent}")
+            print(f"{again() if again else words}\nfinished before; results in {self.path.parent}")
         return same and there
 
     def write(self, words: str, results: Sequence[str]) -> None:

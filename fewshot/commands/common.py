@@ -4,11 +4,16 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from textwrap import fill
+from typing import Any, Literal
 
-from fewshot.data import Dataset
+from fewshot.commands.help import PURPOSES
+from fewshot.config import made_by
+from fewshot.data import Dataset, Splits
 from fewshot.episodes import Setting
+from fewshot.printing import paint, width
 from fewshot.study.executors import Executor, Local, Plan, Serial
+from fewshot.study.result import Result
 from guided.errors import InputError
 from guided.training.precision import Precision
 
@@ -104,6 +109,45 @@ class TrainingCommand(Command):
     """
 
     precision: Precision = "float32"
+
+
+def headline(config: Any, splits: Splits, executor: Executor, *more: str) -> str:
+    """What a study compares, on what, and with how many workers.
+
+    Args:
+        config: of the study.
+        splits: the images.
+        executor: computes the cells.
+        more: further sizes of the study, such as ``2 widths``.
+    """
+    classes = "/".join(str(bank.n_classes) for bank in vars(splits).values())
+    sizes = [_number(len(config.arms), "arm"), _number(len(config.seeds), "seed"), *more]
+    workers = _number(executor.workers, "worker") if isinstance(executor, Local) else "1 worker"
+    if not isinstance(executor, Serial | Local):
+        workers = "a Ray cluster"
+    dataset = f"{made_by(config.dataset).__name__} {classes} classes"
+    return fill(" · ".join([config.study, dataset, " × ".join(sizes), workers]), width())
+
+
+def _number(n: int, thing: str) -> str:
+    return f"{n} {thing}{'s' * (n != 1)}"
+
+
+def shown(result: Result[Any], page: str) -> str:
+    """A result as this terminal shows it, its seconds, and where to look further.
+
+    Args:
+        result: of a run that has a folder.
+        page: name of the file that shows everything; last, for ``--quiet``.
+    """
+    output, reused = result.output, result.seconds_reused
+    took = f"{result.seconds - reused:.0f} s computed"
+    if reused:
+        took += f", {reused:.0f} s reused from earlier runs"
+    look = [f"look inside: fewshot inspect {output}"] if "inspect" in PURPOSES else []
+    last = [took, *look, f"logs: tensorboard --logdir {output}/tensorboard"]
+    lines = "\n".join([*last, f"everything on one page: {output}/{page}"])
+    return f"\n{result.summary(width(), paint())}\n\n{lines}"
 
 
 def _cards(device: str) -> int:

@@ -1,13 +1,12 @@
 """``fewshot compare``, and the same as one call: run a study and give its answer."""
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fewshot.commands.common import StudyCommand, check_ways
+from fewshot.commands.common import StudyCommand, check_ways, headline, shown
 from fewshot.config import describe, load, parse
 from fewshot.data.roots import Roots
 from fewshot.data.roots import data_root as data_roots
@@ -56,7 +55,8 @@ def compare(
         overrides: values by full key, which replace those of ``config``.
 
     Returns:
-        ``rows``, ``verdicts`` and ``table``, which ``print`` shows; ``to_frame()``; ``output``.
+        ``rows``, ``verdicts`` and ``table``; ``to_frame()``; ``output``. ``print`` shows it as the
+        command does.
 
     Raises:
         InputError: a key, class or value is unknown or impossible, or images are missing.
@@ -73,21 +73,16 @@ def compare(
         return prepared.result(chosen)
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Run the command."""
-    start = time.perf_counter()
+def main(arguments: Sequence[str]) -> Path:
+    """Run the command; returns the file of results."""
     config = parse(CompareConfig, arguments, "fewshot compare")
     prepared = _Prepared.from_config(config)
     output = prepared.output
+    print(headline(config, prepared.study.splits, prepared.study.executor), flush=True)
     with only_one(output):
-        if prepared.finish.said_before():
-            return
-        result = prepared.result(config)
-    print(f"\n{result}")
-    print(
-        f"\n{time.perf_counter() - start:.0f} s; everything on one page: {output}/report.html; "
-        f"fewshot inspect {output}"
-    )
+        if not prepared.finish.said_before(lambda: shown(StudyResult.load(output), "report.html")):
+            print(shown(prepared.result(config), "report.html"))
+    return output / RESULTS[0]
 
 
 @dataclass(frozen=True)

@@ -96,11 +96,11 @@ class EvaluateCommand(Command):
             raise InputError(f"settings: {', '.join(labels)} holds one twice")
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Run the command."""
+def main(arguments: Sequence[str]) -> Path | None:
+    """Run the command; returns the file of results."""
     if any(argument.partition("=")[0] == "--replay" for argument in arguments):
         replay.main(arguments)
-        return
+        return None
     config = parse(EvaluateCommand, arguments, "fewshot evaluate")
     device = choose_device(config.device)
     dataset = config.dataset(data_root(config.data_root))
@@ -110,7 +110,7 @@ def main(arguments: Sequence[str]) -> None:
     bank: ImageBank = getattr(splits, config.split)
     finish = Finish.from_run(config.output, config, splits, device)
     if finish.said_before():
-        return
+        return config.output / FILES[0]
     encoder = (encoder or Encoder(Pixels(bank.image_shape), None)).to(device)
     learners = {name: _learner(config, name, encoder).to(device) for name in config.learners}
     samplers = [
@@ -130,6 +130,7 @@ def main(arguments: Sequence[str]) -> None:
     _write(config, results)
     print(f"{words}\nresults in {config.output}")
     finish.write(words, FILES)
+    return config.output / FILES[0]
 
 
 def _encoder(config: EvaluateCommand) -> Encoder | None:

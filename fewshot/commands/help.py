@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+from fewshot.printing import OPTIONS
+
 PURPOSES = {
     "data": "list the datasets: where they are, or how to get them",
     "pretrain": "train a VAE, guided or not; writes an encoder checkpoint",
@@ -121,6 +123,9 @@ KEYS: Mapping[str, Mapping[str, str]] = {
 }
 """Command -> main key -> its meaning, in at most 55 characters."""
 
+WITH_RESULTS = ("pretrain", "evaluate", "compare", "probe", "nica", "lake")
+"""Commands that write a file of results, and have ``--json``."""
+
 EXAMPLES = {
     "data": (
         "fewshot data",
@@ -214,6 +219,11 @@ def command_help(name: str) -> str:
             "",
             f"  {'--print-config':<{width}}  print the resulting configuration, and exit",
             f"  {'--help-all':<{width}}  all keys and classes",
+            *(
+                f"  {'--' + option:<{width}}  {said}"
+                for option, said in OPTIONS.items()
+                if option != "json" or name in WITH_RESULTS
+            ),
             "",
             "examples:",
             *(f"  {example}" for example in EXAMPLES[name]),

@@ -1,25 +1,26 @@
 """``fewshot lake``: Lake's one-shot classification task with a study's encoders and learners."""
 
 import dataclasses
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from fewshot.commands.common import check_ways
+from fewshot.commands.common import check_ways, headline, shown
 from fewshot.commands.compare import CompareConfig
 from fewshot.config import parse
 from fewshot.data import Dataset, data_root
 from fewshot.environment import choose_device
 from fewshot.runs import LAKE, Finish, keep_configuration, only_one, open_run
 from fewshot.study.lake.classify import check_dataset, twenty_way
+from fewshot.study.lake.report import LakeResult
 from fewshot.study.lake.run import LakeStudy
 from fewshot.study.lake.runs import REMEDY, Source, draw_runs, find_archive, read_runs
 from fewshot.study.plans import lake_plan
 from guided.errors import InputError
 
 MARK = "lake.finished.json"
+FILES = ("lake.json", "lake.npz", "lake.md", "lake.html")
 N_DRAWN = 200
 
 
@@ -83,14 +84,13 @@ class LakeConfig(CompareConfig):
         return found
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Run the command."""
-    start = time.perf_counter()
+def main(arguments: Sequence[str]) -> Path:
+    """Run the command; returns the file of results."""
     config = parse(LakeConfig, arguments, "fewshot lake")
     device = choose_device(config.device)
     dataset = check_dataset(config.dataset(data_root(config.data_root)))
     check_ways(dataset, test=config.settings, validation=[config.selection])
-    learners = twenty_way(config)  # before anything is read
+    learners = twenty_way(config, print)  # before anything is read
     archive = config.find_archive(dataset)
     runs = [read_runs(archive, dataset.size)] if archive else []
     splits = dataset.splits()
@@ -107,15 +107,13 @@ def main(arguments: Sequence[str]) -> None:
     study = LakeStudy(
         config, splits, runs, output, learners=learners, device=device, executor=executor
     )
+    print(headline(config, splits, executor), flush=True)
     with only_one(output):
-        if finish.said_before():
-            return
+        if finish.said_before(lambda: shown(LakeResult.load(output), "lake.html")):
+            return output / FILES[0]
         open_run(output, config.study_config(), device, mark=MARK)
         keep_configuration(output, "lake.yaml", config, LAKE)
-        table = study.result().table
-        finish.write(table, ("lake.json", "lake.npz", "lake.md", "lake.html"))
-    print(f"\n{table}")
-    print(
-        f"{time.perf_counter() - start:.0f} s; lake.html, results and logs in {output}; "
-        f"fewshot inspect {output}"
-    )
+        result = study.result()
+        finish.write(result.table, FILES)
+    print(shown(result, "lake.html"))
+    return output / FILES[0]

@@ -24,8 +24,8 @@ class NicaConfig(StudyCommand, NicaStudyConfig):
         self.check_workers()
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Run the command."""
+def main(arguments: Sequence[str]) -> Path:
+    """Run the command; returns the file of results."""
     start = time.perf_counter()
     config = parse(NicaConfig, arguments, "fewshot nica")
     device = choose_device(config.device)
@@ -35,9 +35,10 @@ def main(arguments: Sequence[str]) -> None:
     study = NicaStudy(config, output, device=device, executor=executor)
     with only_one(output):
         if finish.said_before():
-            return
+            return output / "results.json"
         open_run(output, config, device)
         table = study.result().table
         finish.write(table, ("results.json", "table.md"))
     print(f"\n{table}")
     print(f"{time.perf_counter() - start:.0f} s; results and figure in {output}")
+    return output / "results.json"

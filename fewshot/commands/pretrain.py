@@ -11,6 +11,7 @@ from fewshot.data import DatasetFactory, Splits, data_root
 from fewshot.data.bank import ImageBank
 from fewshot.environment import choose_device, hardware, versions
 from fewshot.logs import show_logs
+from fewshot.printing import columns, width
 from fewshot.runs import Finish, open_run, state_to_continue
 from fewshot.study.cells import Cell
 from fewshot.study.diagnostics import diagnose, examine, excited_slices
@@ -23,14 +24,6 @@ from guided.training.config import PretrainConfig
 from guided.training.pretrain import Pretrained, check_pretraining, pretrain
 
 FILES = ("encoder.safetensors", "decoder.safetensors", "results.json")
-
-LABELS = {
-    "target": "target latents",
-    "other": "other latents",
-    "other_max": "best of the other latents",
-    "across_images": "target latents, across images",
-}
-"""Measured value -> its words in the summary."""
 
 
 @dataclass(frozen=True)
@@ -53,15 +46,15 @@ class PretrainCommand(TrainingCommand):
     output: Path = Path("runs/pretrain")
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Run the command."""
+def main(arguments: Sequence[str]) -> Path:
+    """Run the command; returns the file of results."""
     config = parse(PretrainCommand, arguments, "fewshot pretrain")
     device = choose_device(config.device)
     dataset = config.dataset(data_root(config.data_root))
     splits = dataset.splits()
     finish = Finish.from_run(config.output, config, splits, device)
     if finish.said_before():
-        return
+        return config.output / FILES[2]
     check_pretraining(config.pretrain, splits.train, splits.validation, seed=config.seed)
     open_run(config.output, config, device)
     trained, depends = _pretrained(config, config.pretrain, splits, device)
@@ -85,8 +78,9 @@ def main(arguments: Sequence[str]) -> None:
     }
     write_json(config.output / FILES[2], results)
     words = summary(config.output / FILES[0], trained, measured)
-    print(words)
+    print(f"{words}\nresults in {config.output}")
     finish.write(words, FILES)
+    return config.output / FILES[2]
 
 
 def _draw(config: PretrainCommand, trained: Pretrained, test: ImageBank, device: str) -> None:
@@ -123,27 +117,23 @@ def summary(file: Path, trained: Pretrained, measured: Sequence[dict[str, Any]])
     return "\n".join([*lines, *_table(measured)])
 
 
+BOTH = ("target", "other")
+HEAD = ("measurement on test images", "encoder", "target latents", "other latents")
+
+
 def _table(measured: Sequence[dict[str, Any]]) -> list[str]:
-    """Measured values by line, encoders by column."""
-    arms = list(dict.fromkeys(entry["arm"] for entry in measured))
-    cells: dict[str, dict[str, dict[str, float]]] = {}
-    for entry in measured:
-        block = cells.setdefault(entry["measure"], {})
-        for key, value in entry.items():
-            if isinstance(value, int | float):
-                label = LABELS.get(key, key.replace("_", " "))
-                block.setdefault(label, {})[entry["arm"]] = value
-    width = 2 + max((len(label) for block in cells.values() for label in block), default=0)
-    widths = [max(9, len(arm)) for arm in arms]
-    head = "  ".join(arm.rjust(w) for arm, w in zip(arms, widths, strict=True))
-    lines = ["", f"{'':<{width}}  {head}"] if cells else []
-    for measure, block in cells.items():
-        lines.append(measure)
-        for label, values in block.items():
-            row = [f"{values[a]:.3f}" if a in values else "–" for a in arms]
-            columns = "  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True))
-            lines.append(f"{'  ' + label:<{width}}  {columns}")
-    return lines
+    """A line for each measurement and encoder."""
+    order = list(dict.fromkeys(entry["measure"] for entry in measured))
+    lines = []
+    for entry in sorted(measured, key=lambda entry: order.index(entry["measure"])):
+        lines.append([entry["measure"], entry["arm"], *(f"{entry[k]:.3f}" for k in BOTH)])
+        if "across_images" in entry:
+            lines.append(["  across images", "", f"{entry['across_images']:.3f}", ""])
+        if "other_max" in entry:
+            lines.append(["  best of the others", "", "", f"{entry['other_max']:.3f}"])
+        if "above_1" in entry:
+            lines.append([f"  {entry['above_1']} of {entry['of']} latents are above 1", "", "", ""])
+    return ["", *columns(HEAD, lines, width())] if lines else []
 
 
 def _pretrained(

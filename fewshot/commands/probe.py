@@ -1,19 +1,21 @@
 """``fewshot probe``: run a study of latents and print its table."""
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from fewshot.commands.common import StudyCommand
+from fewshot.commands.common import StudyCommand, headline, shown
 from fewshot.config import parse
 from fewshot.data import data_root
 from fewshot.environment import choose_device
 from fewshot.runs import Finish, only_one, open_run
 from fewshot.study.latents.config import ProbeStudyConfig
+from fewshot.study.latents.report import LatentsResult
 from fewshot.study.latents.run import ProbeStudy
 from fewshot.study.plans import probe_plan
+
+FILES = ("results.json", "wrong.npz", "table.md", "report.html")
 
 
 @dataclass(frozen=True)
@@ -25,9 +27,8 @@ class ProbeConfig(StudyCommand, ProbeStudyConfig):
         self.check_workers()
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Run the command."""
-    start = time.perf_counter()
+def main(arguments: Sequence[str]) -> Path:
+    """Run the command; returns the file of results."""
     config = parse(ProbeConfig, arguments, "fewshot probe")
     device = choose_device(config.device)
     roots = data_root(config.data_root)
@@ -37,14 +38,13 @@ def main(arguments: Sequence[str]) -> None:
     plan = partial(probe_plan, config, roots, output, device)
     executor = config.executor_of(plan, device)
     study = ProbeStudy(config, splits, output, device=device, executor=executor)
+    lengths = [f"{len(config.latent_dims)} numbers of latents"] * (len(config.latent_dims) > 1)
+    print(headline(config, splits, executor, *lengths), flush=True)
     with only_one(output):
-        if finish.said_before():
-            return
+        if finish.said_before(lambda: shown(LatentsResult.load(output), "report.html")):
+            return output / FILES[0]
         open_run(output, config, device)
-        table = study.result().table
-        finish.write(table, ("results.json", "wrong.npz", "table.md", "report.html"))
-    print(f"\n{table}")
-    print(
-        f"{time.perf_counter() - start:.0f} s; report.html, results and logs in {output}; "
-        f"fewshot inspect {output}"
-    )
+        result = study.result()
+        finish.write(result.table, FILES)
+    print(shown(result, "report.html"))
+    return output / FILES[0]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fewshot.config import parse
+from fewshot.printing import paint, width
 from fewshot.study.counts import Counts
 from fewshot.study.html.content import Content
 from fewshot.study.html.page import FILE, write_comparisons
@@ -76,7 +77,7 @@ def _one(
     counts.save(output / kind.counts_name)
     _write(again, counts, source, output)
     replace(again, output=output).save()
-    print(f"\n{again if isinstance(again, StudyResult) else again.table}")
+    print(f"\n{again.summary(width(), paint())}")
     changed = sum(old != new for old, new in zip(result.rows, again.rows, strict=True))
     same = f"all {len(again.rows)} rows are those of {source}"
     different = f"{changed} of {len(again.rows)} rows differ from those of {source}"

@@ -6,7 +6,6 @@ from pathlib import Path
 from fewshot.data.roots import Roots, data_root
 from fewshot.study.cells import Cells
 from fewshot.study.config import StudyConfig
-from fewshot.study.executors import say_plainly
 from fewshot.study.lake.run import LakeStudy
 from fewshot.study.lake.runs import LakeRuns
 from fewshot.study.latents.config import ProbeStudyConfig
@@ -14,6 +13,7 @@ from fewshot.study.latents.run import ProbeStudy
 from fewshot.study.nica.config import NicaStudyConfig
 from fewshot.study.nica.run import NicaStudy
 from fewshot.study.run import Study
+from guided.progress import say
 
 
 def study_plan(config: StudyConfig, roots: Roots, output: Path, device: str) -> Cells:
@@ -26,7 +26,7 @@ def study_plan(config: StudyConfig, roots: Roots, output: Path, device: str) -> 
         device: where to compute.
     """
     splits = config.dataset(data_root(roots)).splits()
-    study = Study(config, splits, output, device=device, say=say_plainly)
+    study = Study(config, splits, output, device=device, say=say)
     study.plan()
     return study.cells
 
@@ -34,7 +34,7 @@ def study_plan(config: StudyConfig, roots: Roots, output: Path, device: str) -> 
 def probe_plan(config: ProbeStudyConfig, roots: Roots, output: Path, device: str) -> Cells:
     """The planned cells of a study of latents, made anew in a worker; see :func:`.study_plan`."""
     splits = config.dataset(data_root(roots)).splits()
-    study = ProbeStudy(config, splits, output, device=device, say=say_plainly)
+    study = ProbeStudy(config, splits, output, device=device, say=say)
     study.plan()
     return study.cells
 
@@ -42,7 +42,7 @@ def probe_plan(config: ProbeStudyConfig, roots: Roots, output: Path, device: str
 def nica_plan(config: NicaStudyConfig, output: Path, device: str) -> Cells:
     """The planned cells of a study of nonlinear ICA, made anew in a worker; see
     :func:`.study_plan`."""
-    study = NicaStudy(config, output, device=device, say=say_plainly)
+    study = NicaStudy(config, output, device=device, say=say)
     study.plan()
     return study.cells
 
@@ -57,8 +57,6 @@ def lake_plan(
 ) -> Cells:
     """The planned cells of Lake's task, made anew in a worker; see :func:`.study_plan`."""
     splits = config.dataset(data_root(roots)).splits()
-    study = LakeStudy(
-        config, splits, runs, output, learners=learners, device=device, say=say_plainly
-    )
+    study = LakeStudy(config, splits, runs, output, learners=learners, device=device, say=say)
     outcome, _ = study.plan()
     return outcome.cells

@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 from fewshot.config import describe
 from fewshot.environment import hardware, versions
 from fewshot.predictions import data_frame
+from fewshot.printing import Paint, plain
 from fewshot.study.choices import Choice, choices_table
 from fewshot.study.counts import Counts
 from fewshot.study.disentanglement.rows import ScoreRow, report_tables
 from fewshot.study.measurement import Measurement
+from fewshot.study.pivot import learner_entries, published_entries, summary
 from fewshot.study.published import Published
 from fewshot.study.rows import ResultRow, Row
 from fewshot.study.scores import score_episodes
 from fewshot.study.tables import study_table, verdicts
+from fewshot.study.text import setting_names
 from guided.errors import InputError
 from guided.files import write_json
 
@@ -143,6 +146,18 @@ class Result(Generic[R]):
         """
         raise NotImplementedError
 
+    def summary(self, width: int = 80, paint: Paint = plain) -> str:
+        """The result as a terminal shows it.
+
+        Args:
+            width: of the terminal, in characters.
+            paint: gives texts a style.
+        """
+        raise NotImplementedError
+
+    def __str__(self) -> str:
+        return self.summary()
+
     def save(self) -> Self:
         """Write :meth:`to_json` into the run folder; returns itself."""
         assert self.output is not None
@@ -176,8 +191,18 @@ class StudyResult(Result[ResultRow]):
         """One sentence for each partner of a guided arm, and of a learner that has some."""
         return verdicts(self.rows)
 
-    def __str__(self) -> str:
-        return "\n".join([self.table, *(fill(line, 80) for line in self.verdicts)])
+    def summary(self, width: int = 80, paint: Paint = plain) -> str:
+        reported = published_entries(self.published, setting_names(self.rows))
+        blocks = [learner_entries(self.rows), reported]
+        tables = summary(self.rows, "episodes", blocks, width, paint)
+        more = [name for name in ("choices", "disentanglement") if getattr(self, name)]
+        return "\n".join(
+            [
+                tables,
+                *(f"\n{fill(line, width)}" for line in self.verdicts),
+                *([f"\nIn table.md, too: {' and '.join(more)}."] if more else []),
+            ]
+        )
 
 
 def read_result(file: Path) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from fewshot.config import describe, made_by
 from fewshot.data.dataset import Splits
@@ -32,10 +31,12 @@ from fewshot.study.learner_config import LearnerConfig
 from fewshot.study.outcome import Outcome
 from fewshot.study.report import write_report
 from fewshot.study.result import StudyResult
+from fewshot.study.reuse import reuse
 from fewshot.study.rows import Key
 from guided.decoder import Decoder
 from guided.encoder import Encoder
 from guided.errors import InputError
+from guided.progress import say as say_line
 
 FORMAT = 4  # part of every digest: raise it when the same configuration comes to mean new numbers
 
@@ -62,7 +63,7 @@ class Study:
         output: Path,
         *,
         device: str = "cpu",
-        say: Callable[[str], object] = tqdm.write,
+        say: Callable[[str], object] = say_line,
         executor: Executor | None = None,
     ) -> None:
         self.config, self.splits, self.output = config, splits, output
@@ -164,6 +165,8 @@ class Study:
 
     def compute(self, planned: Outcome) -> Outcome:
         """Compute every planned cell that is not finished yet."""
+        if found := reuse(self.cells):
+            self.say(found)
         self.executor.run(self.cells, self.config.study)
         for subject in planned.learners.values():  # no training continues from these any more
             subject.source.state_file.unlink(missing_ok=True)

@@ -3,7 +3,7 @@
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from fewshot.episodes import Episodes
 from fewshot.learners.base import Learner, LearnerFactory
@@ -11,6 +11,7 @@ from fewshot.learners.deformation_matching import DeformationMatching
 from fewshot.sampler import distinct_rows
 from fewshot.tasks.base import TaskContext, TaskSource, embedded, joined
 from guided.errors import InputError, check_positive
+from guided.progress import hidden
 from guided.seeds import generator
 
 CHUNK_BYTES = {"cpu": 2**20, "cuda": 2**25}
@@ -141,7 +142,7 @@ def _neighbours(
     # Written in place: many small tensors would keep the memory of the large ones between them.
     found = torch.empty(len(images), n_neighbours, dtype=torch.int64)
     parts = torch.arange(len(images), device=images.device).split(step)
-    for rows in tqdm(parts, desc="neighbours", leave=False, disable=None):
+    for rows in tqdm(parts, desc="neighbours", leave=False, disable=hidden()):
         cosines = codes[rows] @ codes.T
         cosines.scatter_(1, rows[:, None], -torch.inf)
         candidates = cosines.topk(n_candidates).indices

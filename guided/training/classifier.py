@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from guided.backbones import BackboneFactory, Conv4
 from guided.encoder import Encoder
 from guided.errors import InputError
+from guided.progress import progress_bar
 from guided.seeds import seeded_initialisation
 from guided.training.data import Batches, LabelledImages
-from guided.training.state import check_finite, progress_bar
+from guided.training.state import check_finite
 
 
 @dataclass(frozen=True)

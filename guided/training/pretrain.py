@@ -17,13 +17,14 @@ from guided.encoder import Encoder
 from guided.errors import InputError
 from guided.figures import augmentation_figure, log_inputs, log_pictures, log_progress
 from guided.guided_vae import GuidedVAE
+from guided.progress import progress_bar
 from guided.seeds import generator, seeded_initialisation
 from guided.training.config import PretrainConfig, with_settings
 from guided.training.data import Images, LabelledImages
 from guided.training.log import RunLog
 from guided.training.log_tags import VALIDATION
 from guided.training.precision import Precision
-from guided.training.state import Progress, ResumableState, Score, check_finite, progress_bar
+from guided.training.state import Progress, ResumableState, Score, check_finite
 from guided.training.step import Trainer
 from guided.vae import VAE
 

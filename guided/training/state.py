@@ -1,8 +1,6 @@
 """The state of a training run, and the file from which it resumes."""
 
 import math
-import os
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from guided.encoder import Encoder
 from guided.errors import InputError
@@ -94,44 +91,6 @@ class ResumableState:
             self.progress = Progress(**state["progress"])
         except Exception as error:  # a damaged file raises one of many kinds
             raise InputError(f"{path}: damaged training state; delete it to start again") from error
-
-
-PLAIN = "FEWSHOT_PLAIN"
-"""Set where bars of several processes would mix: ``lines`` of progress instead, or ``quiet``."""
-
-
-class ProgressBar(tqdm):  # type: ignore[type-arg]
-    """A progress bar that disappears when done; outside a terminal a line at each validation."""
-
-    def __init__(self, description: str, total: int, done: int, unit: str) -> None:
-        self._title, self._steps = description, total
-        chosen = os.environ.get(PLAIN)
-        self._lines = chosen == "lines" or (chosen is None and not sys.stderr.isatty())
-        hidden = chosen is not None or None  # None: where there is no terminal
-        super().__init__(
-            total=total, initial=done, desc=description, unit=unit, leave=False, disable=hidden
-        )
-
-    def validated(self, step: int, values: Mapping[str, float]) -> None:
-        """Show the figures of a validation."""
-        text = ", ".join(f"{name} {value:.2f}" for name, value in values.items())
-        if self._lines:
-            line = f"{self._title}: step {step} of {self._steps}: {text}"
-            print(line, file=sys.stderr, flush=True)
-        elif not self.disable:
-            self.set_postfix_str(text)
-
-
-def progress_bar(description: str, total: int, done: int, unit: str) -> ProgressBar:
-    """A bar for steps or cells.
-
-    Args:
-        description: in front of it.
-        total: number of units.
-        done: of them, before.
-        unit: name of one.
-    """
-    return ProgressBar(description, total, done, unit)
 
 
 def check_finite(terms: Mapping[str, Tensor | float], step: int, learning_rate: float) -> None:

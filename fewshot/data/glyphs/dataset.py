@@ -161,9 +161,11 @@ class Glyphs(Dataset):
         """Do nothing: there is nothing to download."""
 
     def _build(self) -> ImageBank:
-        from tqdm import tqdm
+        from tqdm.auto import tqdm
 
-        alphabets = tqdm(range(self.n_alphabets), desc="draw glyphs", leave=False, disable=None)
+        from guided.progress import hidden
+
+        alphabets = tqdm(range(self.n_alphabets), desc="draw glyphs", leave=False, disable=hidden())
         images, factors = zip(
             *(
                 draw_alphabet(

@@ -152,7 +152,9 @@ def decode(
         InputError: an image, which is named, cannot be decoded, has more than 8 bits per channel,
             or has colours where one channel is expected.
     """
-    from tqdm import tqdm
+    from tqdm.auto import tqdm
+
+    from guided.progress import hidden
 
     images = pixel_array((len(files), channels, *size))
     digests = np.empty(len(files), np.int64)
@@ -163,7 +165,7 @@ def decode(
             if path.is_file()
         }
         # One thread: several take longer with small images, because of Python's lock.
-        for row, file in enumerate(tqdm(files, desc=title, disable=None, leave=False)):
+        for row, file in enumerate(tqdm(files, desc=title, disable=hidden(), leave=False)):
             content = _read(file, archives)
             digests[row] = digest(content)
             pixels = _pixels(_load(file, content), file, size, channels)

@@ -212,13 +212,15 @@ class Pickles(Source):
         return sizes
 
     def build(self, size: int) -> ImageBank:
-        from tqdm import tqdm
+        from tqdm.auto import tqdm
+
+        from guided.progress import hidden
 
         sizes = self.class_sizes()
         images = pixel_array((sum(sizes.values()), 3, size, size))
         digests = np.empty(len(images), np.int64)
         start = 0
-        with tqdm(desc=self.where.name, total=len(images), disable=None, leave=False) as bar:
+        with tqdm(desc=self.where.name, total=len(images), disable=hidden(), leave=False) as bar:
             for path in self._paths():
                 # One split is in memory at a time, and one class of it twice.
                 for pixels in _by_class(path):

@@ -223,10 +223,12 @@ class Sprites(SpriteDataset):
         return grid_factors()
 
     def _pixels(self, factors: SpriteFactors, rows: Tensor) -> Tensor:
-        from tqdm import tqdm
+        from tqdm.auto import tqdm
+
+        from guided.progress import hidden
 
         pixels = torch.from_numpy(pixel_array((len(rows), 1, self.size, self.size)))
         chunks = zip(pixels.split(CHUNK), rows.split(CHUNK), strict=True)
-        for target, some in tqdm(list(chunks), desc="draw sprites", leave=False, disable=None):
+        for target, some in tqdm(list(chunks), desc="draw sprites", leave=False, disable=hidden()):
             target.copy_(render(factors.values[some], self.size))
         return pixels

@@ -80,7 +80,9 @@ class DSprites(SpriteDataset):
         )
 
     def _pixels(self, factors: SpriteFactors, rows: Tensor) -> Tensor:
-        from tqdm import tqdm
+        from tqdm.auto import tqdm
+
+        from guided.progress import hidden
 
         file = self._found()
         order = rows.argsort().numpy()
@@ -91,7 +93,7 @@ class DSprites(SpriteDataset):
             if n != len(factors):
                 raise _unusable(file, f"{n} images and {len(factors)} rows of latents")
             starts = range(0, n, CHUNK)
-            for start in tqdm(starts, desc="read dsprites", leave=False, disable=None):
+            for start in tqdm(starts, desc="read dsprites", leave=False, disable=hidden()):
                 images = _next_images(stream, min(CHUNK, n - start), file)
                 here = slice(*np.searchsorted(wanted, (start, start + CHUNK)))
                 pixels[order[here], 0] = _resized(images[wanted[here] - start], self.size)

@@ -1,4 +1,4 @@
-from .base import Executor, Serial, say_plainly
+from .base import Executor, Serial
 from .local import Local, Plan
 
-__all__ = ["Executor", "Local", "Plan", "Serial", "say_plainly"]
+__all__ = ["Executor", "Local", "Plan", "Serial"]

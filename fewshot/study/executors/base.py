@@ -37,11 +37,6 @@ class Serial(Executor):
                 progress.finished(task)
 
 
-def say_plainly(line: str) -> None:
-    """Print a line of a worker at once."""
-    print(line, flush=True)
-
-
 class Queue:
     """The tasks that are left, each offered when all that it needs is done.
 

@@ -10,7 +10,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from fewshot.study.cells import Cells, Task
 from fewshot.study.executors.base import Executor, Queue, refuse
@@ -18,7 +18,7 @@ from fewshot.study.executors.origin import worker_context
 from fewshot.study.executors.progress import Progress
 from guided.errors import InputError
 from guided.malloc import reuse_memory
-from guided.training.state import PLAIN
+from guided.progress import PLAIN
 
 RETRIES = 2
 VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -55,7 +55,8 @@ class Local(Executor):
                             progress.started(task)
                             worker.start(task)
                     running = [worker.future for worker in workers if worker.future]
-                    done, _ = wait(running, return_when=FIRST_COMPLETED)
+                    done, _ = wait(running, timeout=1.0, return_when=FIRST_COMPLETED)
+                    progress.tick()
                     for worker in workers:
                         if worker.future in done:
                             _collect(worker, queue, progress, deaths)
@@ -78,7 +79,8 @@ class _Worker:
         self.future: Future[None] | None = None
 
     def _new_pool(self) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(1, worker_context(), _prepare, (self._plan, self._card))
+        given = self._plan, self._card, _plain()
+        return ProcessPoolExecutor(1, worker_context(), _prepare, given)
 
     def start(self, task: Task) -> None:
         self.task, self.future = task, self._pool.submit(_compute, task.cell.digest)
@@ -143,14 +145,21 @@ def _card(worker: int, cards: int) -> str | None:
     return names[worker % cards]
 
 
-def _prepare(plan: Plan, card: str | None) -> None:
+def _plain() -> str:
+    """How a worker tells of its progress, beside the bar of this process."""
+    if (chosen := os.environ.get(PLAIN)) in ("silent", "lines"):
+        return chosen
+    return "lines" if chosen == "verbose" or not sys.stderr.isatty() else "quiet"
+
+
+def _prepare(plan: Plan, card: str | None, plain: str) -> None:
     """Make the plan in a new process."""
     if card is not None:
         os.environ[VISIBLE] = card  # CUDA reads it at its first use, which is still to come
     # Ctrl-C reaches every process of a terminal; the one that started the workers ends them.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    os.environ[PLAIN] = "quiet" if sys.stderr.isatty() else "lines"
+    os.environ[PLAIN] = plain
     # Its own lock is one between processes, which a process that is ended cannot give back.
     tqdm.set_lock(threading.RLock())
     reuse_memory()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Self
 
 from fewshot.study.cells import Task
-from guided.training.state import progress_bar
+from guided.progress import progress_bar
 
 
 class Progress:
@@ -28,9 +28,7 @@ class Progress:
         self._done: Counter[Group] = Counter()
         self._seconds: defaultdict[Group, float] = defaultdict(float)
         self._running: dict[str, float] = {}
-        self._bar = progress_bar(title, len(missing), 0, "cell")
-        # tqdm's own estimate takes all cells for alike.
-        self._bar.bar_format = "{desc}: {n_fmt}/{total_fmt} cells, {elapsed}{postfix}"
+        self._bar = progress_bar(title, len(missing), 0, "cell", CELLS)
 
     def __enter__(self) -> Self:
         return self
@@ -66,12 +64,17 @@ class Progress:
         return total / min(self._workers, max(self._left.total(), 1))
 
     def _show(self) -> None:
-        if self._bar.disable:
-            return
         left = self.seconds_left
-        time_left = "" if left is None else f"{_minutes(left)} left: "
-        self._bar.set_postfix_str(time_left + ", ".join(self._running))
+        time_left = [] if left is None else [f"{_minutes(left)} left"]
+        self._bar.show([*time_left, *self._running])
 
+    def tick(self) -> None:
+        """Show the time that has passed."""
+        self._bar.refresh()
+
+
+CELLS = "{desc}: {n_fmt}/{total_fmt} cells |{bar}| [{elapsed}{postfix}]"
+"""Without tqdm's own estimate, which takes all cells for alike."""
 
 Group = tuple[str, str]
 """A kind of cells, and an arm."""

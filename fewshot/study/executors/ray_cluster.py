@@ -10,7 +10,7 @@ from fewshot.study.executors.base import Executor, refuse
 from fewshot.study.executors.local import RETRIES, Plan
 from fewshot.study.executors.progress import Progress
 from guided.errors import InputError
-from guided.training.state import PLAIN
+from guided.progress import PLAIN
 
 
 class RayCluster(Executor):
@@ -31,7 +31,8 @@ class RayCluster(Executor):
     def run(self, cells: Cells, title: str) -> None:
         ray = _import()
         if not ray.is_initialized():
-            ray.init(self.address, log_to_driver=True, logging_level="warning")
+            heard = os.environ.get(PLAIN) != "silent"
+            ray.init(self.address, log_to_driver=heard, logging_level="warning")
         missing = cells.missing
         compute = ray.remote(
             num_cpus=1, num_gpus=self.gpus, max_retries=RETRIES, retry_exceptions=False

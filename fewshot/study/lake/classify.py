@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from fewshot.config import made_by, settings_of
 from fewshot.data.dataset import Dataset
@@ -23,6 +22,7 @@ from fewshot.study.rows import Key, RowKey
 from guided.encoder import provenance
 from guided.errors import InputError
 from guided.files import write_arrays
+from guided.progress import say as say_line
 
 SETTING = Setting(n_way=N_CHARACTERS, n_shot=1, n_query=1)
 
@@ -48,7 +48,7 @@ def check_dataset(dataset: Dataset) -> Omniglot:
     return dataset
 
 
-def check_checkpoints(config: StudyConfig, say: Callable[[str], object] = tqdm.write) -> None:
+def check_checkpoints(config: StudyConfig, say: Callable[[str], object] = say_line) -> None:
     """Refuse encoders from files that record training on more of Omniglot than its background.
 
     Args:
@@ -74,7 +74,7 @@ def check_checkpoints(config: StudyConfig, say: Callable[[str], object] = tqdm.w
                     )
 
 
-def twenty_way(config: StudyConfig, say: Callable[[str], object] = tqdm.write) -> list[str]:
+def twenty_way(config: StudyConfig, say: Callable[[str], object] = say_line) -> list[str]:
     """Return the learners that answer 20-way episodes, and report those left out.
 
     Raises:

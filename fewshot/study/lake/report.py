@@ -3,8 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Any, Self
 
+from fewshot.printing import Paint, plain
 from fewshot.statistics import Crossed, Errors, Interval
 from fewshot.study.cells import Seconds
 from fewshot.study.choices import Choice, choices_table
@@ -13,7 +15,8 @@ from fewshot.study.counts import Counts
 from fewshot.study.html.plain import write_plain
 from fewshot.study.lake.classify import SETTING, Classified
 from fewshot.study.lake.figures import lake_figure, run_figure
-from fewshot.study.lake.tables import lake_table
+from fewshot.study.lake.tables import FEW_TRIALS, lake_table
+from fewshot.study.pivot import learner_entries, published_entries, summary
 from fewshot.study.published import Published
 from fewshot.study.report import write_pages
 from fewshot.study.result import Result, provenance
@@ -56,6 +59,17 @@ class LakeResult(Result[LakeRow]):
     @staticmethod
     def score(rows: Sequence[LakeRow], counts: Counts) -> list[LakeRow]:
         return score_runs(rows, counts)
+
+    def summary(self, width: int = 80, paint: Paint = plain) -> str:
+        own = published_entries(self.published, {_KEY: "own"} if self._has_own else {})
+        blocks = [learner_entries(self.rows, lambda row: row.source), own]
+        notes = [FEW_TRIALS] if self._has_own else []
+        tables = summary(self.rows, "trials", blocks, width, paint)
+        return "\n".join([tables, *(f"\n{fill(note, width)}" for note in notes)])
+
+    @property
+    def _has_own(self) -> bool:
+        return any(row.source == "own" for row in self.rows)
 
     @property
     def table(self) -> str:

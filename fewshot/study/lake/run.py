@@ -3,8 +3,6 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tqdm import tqdm
-
 from fewshot.data.dataset import Splits
 from fewshot.study.cells import Cell
 from fewshot.study.config import StudyConfig
@@ -15,6 +13,7 @@ from fewshot.study.lake.runs import LakeRuns
 from fewshot.study.outcome import Outcome
 from fewshot.study.rows import Key
 from fewshot.study.run import Study
+from guided.progress import say as say_line
 
 
 class LakeStudy:
@@ -44,7 +43,7 @@ class LakeStudy:
         *,
         learners: Sequence[str] | None = None,
         device: str = "cpu",
-        say: Callable[[str], object] = tqdm.write,
+        say: Callable[[str], object] = say_line,
         executor: Executor | None = None,
     ) -> None:
         self.config, self.runs, self.output, self.device = config, runs, output, device

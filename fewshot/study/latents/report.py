@@ -5,11 +5,13 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from itertools import product
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fewshot.printing import Paint, plain
 from fewshot.statistics import t_interval
 from fewshot.study.cells import Seconds
 from fewshot.study.colours import DASHES, Style, arm_styles
@@ -17,6 +19,7 @@ from fewshot.study.counts import Counts
 from fewshot.study.figures import WIDE
 from fewshot.study.html.plain import write_plain
 from fewshot.study.latents.config import ProbeStudyConfig
+from fewshot.study.pivot import Entry, published_entries, summary
 from fewshot.study.published import Published
 from fewshot.study.report import write_pages
 from fewshot.study.result import Result, provenance
@@ -77,6 +80,21 @@ class LatentsResult(Result[LatentsRow]):
     def score(rows: Sequence[LatentsRow], counts: Counts) -> list[LatentsRow]:
         return score_images(rows, counts)
 
+    def summary(self, width: int = 80, paint: Paint = plain) -> str:
+        errors = [
+            Entry("error %", row.arm, _column(row), row.error, row.error_ci95, row.pair)
+            for row in self.rows
+        ]
+        distances = [
+            Entry("FID", row.arm, _column(row), row.fid, row.fid_ci95_seeds)
+            for row in self.rows
+            if row.fid is not None
+        ]
+        widths = {str(row.latent_dim): _column(row) for row in self.rows}
+        blocks = [errors, distances, published_entries(self.published, widths)]
+        tables = summary(self.rows, "images", blocks, width, paint)
+        return "\n".join([tables, *(f"\n{fill(note, width)}" for note in self.notes)])
+
     @property
     def table(self) -> str:
         """The rows as a Markdown table, grouped by the number of latents, with its notes."""
@@ -94,6 +112,11 @@ class LatentsResult(Result[LatentsRow]):
             f"a classifier trained here (test error {features['error']:.2f} %): comparable within "
             f"this table only; training images have {features['training_images']:.2f}.",
         ]
+
+
+def _column(row: LatentsRow) -> str:
+    steps = "" if row.steps is None else f", {row.steps:,} steps"
+    return f"{row.latent_dim} latents{steps}"
 
 
 def latents_rows(config: ProbeStudyConfig, probed: Probed) -> list[LatentsRow]:

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from fewshot.config import describe
 from fewshot.data.dataset import Splits
@@ -19,6 +18,7 @@ from fewshot.study.cells import Cell, Cells, foundation
 from fewshot.study.executors import Executor, Serial
 from fewshot.study.latents.config import ProbeArm, ProbeStudyConfig
 from fewshot.study.latents.report import Key, LatentsResult, Probed, write_report
+from fewshot.study.reuse import reuse
 from guided.decoder import Decoder
 from guided.encoder import Encoder
 from guided.errors import InputError
@@ -27,6 +27,7 @@ from guided.files import write_arrays, write_figure
 from guided.guided_vae import GuidedVAE
 from guided.metrics.frechet import FrechetDistance
 from guided.metrics.probe import linear_probe_wrong
+from guided.progress import say as say_line
 from guided.seeds import derive_seed
 from guided.training.classifier import train_classifier
 from guided.training.config import PretrainConfig
@@ -75,7 +76,7 @@ class ProbeStudy:
         output: Path,
         *,
         device: str = "cpu",
-        say: Callable[[str], object] = tqdm.write,
+        say: Callable[[str], object] = say_line,
         executor: Executor | None = None,
     ) -> None:
         self.config, self.splits, self.output = config, splits, output
@@ -100,6 +101,8 @@ class ProbeStudy:
         """Compute every cell that is not finished yet."""
         planned = self.plan()
         self.cells.show_logs()
+        if found := reuse(self.cells):
+            self.say(found)
         self.executor.run(self.cells, self.config.study)
         wrong: dict[Key, list[NDArray[np.bool_]]] = {}
         distances: dict[Key, list[float]] = {}

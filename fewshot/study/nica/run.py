@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
-from tqdm import tqdm
 
 from fewshot.config import describe
 from fewshot.environment import versions
@@ -28,6 +27,7 @@ from fewshot.study.nica.scores import (
 )
 from fewshot.study.nica.sources import Samples, draw
 from fewshot.study.nica.training import build, train
+from guided.progress import say as say_line
 
 FORMAT = 1  # part of every digest: raise it when the same configuration comes to mean new numbers
 
@@ -52,7 +52,7 @@ class NicaStudy:
         output: Path,
         *,
         device: str = "cpu",
-        say: Callable[[str], object] = tqdm.write,
+        say: Callable[[str], object] = say_line,
         executor: Executor | None = None,
     ) -> None:
         self.config, self.output, self.device, self.say = config, output, device, say

@@ -16,13 +16,14 @@ from guided.encoder import Encoder
 from guided.errors import InputError
 from guided.figures.grids import spaced
 from guided.likelihoods import Bernoulli, Likelihood
+from guided.progress import progress_bar
 from guided.seeds import generator
 from guided.short_run import Langevin, log_joint, run_chain
 from guided.training.data import Batches, LabelledImages
 from guided.training.encoders.base import EncoderTraining, History, TrainingContext
 from guided.training.log import RunLog
 from guided.training.log_tags import LOSS, VALIDATION
-from guided.training.state import Progress, ResumableState, check_finite, progress_bar
+from guided.training.state import Progress, ResumableState, check_finite
 
 MEASURED = 500
 """Images whose reconstruction a validation measures; the score has more."""

@@ -11,6 +11,7 @@ from guided.backbones.sparse_code import SparseCode
 from guided.encoder import Encoder
 from guided.errors import InputError, check_positive
 from guided.figures.grids import sheet_figure
+from guided.progress import progress_bar
 from guided.seeds import generator
 from guided.sparse_coding.lca import TINY
 from guided.sparse_coding.linked import LinkedDictionaries
@@ -18,7 +19,7 @@ from guided.training.data import Batches, LabelledImages
 from guided.training.encoders.base import EncoderTraining, History, TrainingContext
 from guided.training.log import RunLog
 from guided.training.log_tags import MEASURED
-from guided.training.state import ResumableState, check_finite, progress_bar
+from guided.training.state import ResumableState, check_finite
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

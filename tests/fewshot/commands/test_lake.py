@@ -17,7 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from fewshot.cli import main
 from fewshot.data.omniglot import dataset as omniglot
 from fewshot.data.omniglot.dataset import Omniglot
-from fewshot.study.lake.report import PUBLISHED
+from fewshot.study.lake.report import PUBLISHED, LakeResult
 from fewshot.study.lake.runs import draw_runs, read_runs
 from guided.backbones import Pixels
 from guided.encoder import Encoder
@@ -89,7 +89,7 @@ PROTOTYPICAL = {"prototypical": STUDY["learners"]["prototypical"]}
 
 def quiet(*arguments):
     printed = io.StringIO()
-    with contextlib.redirect_stdout(printed):
+    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
         assert main([str(argument) for argument in arguments]) == 0
     return printed.getvalue()
 
@@ -139,7 +139,7 @@ def test_rows_print_files_and_log_agree(done):
     assert all(name.startswith(("Angelic", "Tengwar")) for name in names)
     assert "five: left out, MAML.n_way is 3, Lake's task is 20-way" in done.printed
     table = (done.run / "lake.md").read_text()
-    assert table in done.printed
+    assert str(LakeResult.load(done.run)) in done.printed
     assert "| people (Lake et al. 2015) | 4.5 |" in table
     expected = {(*c, learner) for c in CONDITIONS for learner in ("prototypical", "ridge")}
     assert {(row["arm"], row["latents"], row["learner"]) for row in rows} == expected

@@ -45,8 +45,9 @@ def run(tmp_path, write, config, capsys):
 
 def test_printed_error_is_the_checkpoints(run, config):
     printed, encoder = run("run", "--seed=2")
-    found = re.match(
-        r"4 steps; kept step (\d), whose 3-way 2-shot error on the validation classes is (\S+) %\n",
+    found = re.search(
+        r"\n4 steps; kept step (\d), whose 3-way 2-shot error on the validation classes "
+        r"is (\S+) %\n",
         printed,
     )
     assert int(found[1]) in (2, 4)

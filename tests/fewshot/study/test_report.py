@@ -103,9 +103,10 @@ def test_files_print_and_log_agree(finished, result):
     assert results["hardware"]["device"] == "cpu"
     assert yaml.safe_load((folder / "config.yaml").read_text()) == results["config"]
     assert (folder / "table.md").read_text() == result.table
-    assert result.table in finished.printed
-    after = finished.printed.partition(result.table)[2].splitlines()
-    assert max(len(line) for line in after if str(folder) not in line) <= 80
+    assert str(result) in finished.printed
+    assert "|" not in finished.printed, "Markdown is for files"
+    lines = [line for line in finished.printed.splitlines() if str(folder) not in line]
+    assert max(map(len, lines)) <= 80
     unwrapped = " ".join(finished.printed.split())
     assert all(line in unwrapped for line in result.verdicts)
     names = {"errors", "paired_differences", "learning_curves"}

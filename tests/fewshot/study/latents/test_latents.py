@@ -218,7 +218,7 @@ def test_samples_of_all_seeds_are_averaged(finished):
 def test_the_table_is_grouped_by_the_number_of_latents(finished):
     table = (finished.folder / "table.md").read_text()
     assert table == finished.result.table
-    assert table in finished.printed
+    assert str(finished.result) in finished.printed
     lines = table.splitlines()
     body = [line.strip("| ").split(" | ") for line in lines[2:10]]
     names = ["vae", "guided", "random", "others, A et al."]
@@ -272,7 +272,7 @@ def test_second_run_computes_nothing(finished, tmp_path, capsys):
     before = mtimes(run)
     assert main(["probe", str(finished.file), "--output", str(run)]) == 0
     assert mtimes(run) == before
-    assert finished.result.table in capsys.readouterr().out
+    assert str(finished.result) in capsys.readouterr().out
     again = LatentsResult.load(run)
     assert again.rows == finished.result.rows
     assert again.seconds_reused == again.seconds == finished.result.seconds
