@@ -1,4 +1,4 @@
-"""What TensorBoard's logs cost a pretraining: our loop with and without them.
+"""The cost of TensorBoard's logs in a pretraining: our loop with and without them.
 
 Both train the same network on the same images with the default intervals: scalars every 50 steps;
 validation, with pictures of the state, every ``--validate-every``; figures once at the end. They

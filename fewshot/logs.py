@@ -17,7 +17,7 @@ REPORT = ".report"
 
 
 def log_folder(output: Path, name: str, digest: str) -> Path:
-    """Where a training logs: ``tensorboard/NAME``, or with a suffix if another's log is there.
+    """The folder of a training's logs: ``tensorboard/NAME``, or with a suffix if another's log is there.
 
     Args:
         output: the run folder.

@@ -99,7 +99,7 @@ def tag_of(row: ResultRow) -> str:
 
 
 def score_name(config: StudyConfig) -> str:
-    """What the states of a pretraining are compared by, as it is logged."""
+    """The name in the log of what the states of a pretraining are compared by."""
     return config.select_by if config.select_by == "negative_elbo" else FEW_SHOT_ERROR
 
 

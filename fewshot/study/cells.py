@@ -74,7 +74,7 @@ class Cell:
             write_bytes(self.state_file, shorter.state_file.read_bytes())
 
     def log_folder(self) -> Path:
-        """Where the training logs to, ready for it."""
+        """The folder of the training's logs, ready for it."""
         return log_folder(self.folder.parent.parent, self.log, self.digest)
 
     @property

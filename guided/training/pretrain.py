@@ -97,8 +97,7 @@ def pretrain(
         seed: of weights, batches and noise.
         device: where to compute.
         precision: of the forward passes.
-        state_file: the resumable state, written at each validation; if the file exists, training
-            continues from it.
+        state_file: the resumable state, written at each validation, from which training continues.
         log_folder: receives TensorBoard curves and pictures.
         picture_folder: receives traversals and augmented images as PNG files.
         score: judges an encoder, lower is better; else its own held-out objective does.
@@ -123,25 +122,31 @@ def pretrain(
     best = copy.deepcopy(model.vae)
     state = ResumableState({"model": model, "best": best, **trainer.optimizers})
     state.resume(state_file)
+    images = (held_out or data).images
     with RunLog(log_folder, state.progress.step) as log:
         shown = log.active or picture_folder is not None
-        if shown and config.augmentation.active:
-            _show_augmentation(log, config, data, state.progress.step, picture_folder)
-        images = (held_out or data).images
-        if config.elbo and not state.progress.step:
-            log_inputs(log, images)
+        if shown:
+            _show_images(log, config, data, images, state.progress.step, picture_folder)
         _train(trainer, judge, state, best, state_file, log, description, images)
         if shown and config.elbo:
-            step = state.progress.step
-            log_pictures(log, model.eval(), images, step, picture_folder)
+            log_pictures(log, model.eval(), images, state.progress.step, picture_folder)
     return Pretrained(best.eval(), model.eval(), state.progress)
 
 
-def _show_augmentation(
-    log: RunLog, config: PretrainConfig, data: LabelledImages, step: int, folder: Path | None
+def _show_images(
+    log: RunLog,
+    config: PretrainConfig,
+    data: LabelledImages,
+    held_out: Tensor,
+    step: int,
+    folder: Path | None,
 ) -> None:
-    sheet = augmentation_figure(config.augmentation, data.images[0])
-    log.figure("augmentation", sheet, step, file=folder and folder / "augmentation.png")
+    """The augmentation, if there is one, and at the start the images that pictures are of."""
+    if config.augmentation.active:
+        sheet = augmentation_figure(config.augmentation, data.images[0])
+        log.figure("augmentation", sheet, step, file=folder and folder / "augmentation.png")
+    if config.elbo and not step:
+        log_inputs(log, held_out)
 
 
 def _train(
