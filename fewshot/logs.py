@@ -17,7 +17,7 @@ REPORT = ".report"
 
 
 def log_folder(output: Path, name: str, digest: str) -> Path:
-    """The folder of a training's logs: ``tensorboard/NAME``, or with a suffix if another's log is there.
+    """The folder of a training's logs: ``tensorboard/NAME``, or one with a suffix if that is taken.
 
     Args:
         output: the run folder.

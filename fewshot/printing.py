@@ -1,4 +1,4 @@
-"""What a command prints and how: its options, its first line, widths and colours.
+"""The output of a command: its options, its first line, widths and colours.
 
 Imports nothing heavy: the first line stands there before torch, which takes seconds, is loaded.
 """
@@ -77,7 +77,7 @@ def say_first(name: str, arguments: Sequence[str]) -> None:
 
 @contextmanager
 def printing(option: str | None) -> Iterator[None]:
-    """What is printed goes where the option says; of a quiet command the last line alone."""
+    """Print to where the option says; of a quiet command the last line alone."""
     states = {"quiet": "silent", "verbose": "verbose"}
     before = os.environ.get(PLAIN)
     if option in states:

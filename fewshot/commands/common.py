@@ -112,7 +112,7 @@ class TrainingCommand(Command):
 
 
 def headline(config: Any, splits: Splits, executor: Executor, *more: str) -> str:
-    """What a study compares, on what, and with how many workers.
+    """One line: the subjects of a study, its data and its workers.
 
     Args:
         config: of the study.

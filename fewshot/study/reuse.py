@@ -1,4 +1,4 @@
-"""What a run finds in its folder: finished trainings, and states that are continued."""
+"""The finds of a run in its folder: finished trainings, and states that are continued."""
 
 import pickle
 from collections.abc import Iterator

@@ -110,9 +110,8 @@ def pretrain(
             state before it stays on disk).
     """
     config = with_settings(config or PretrainConfig(), settings, "pretrain")
-    device = torch.device(device)
+    device, held_out = torch.device(device), None
     data = LabelledImages.from_images(train, "train").to(device)
-    held_out = None
     if validation is not None:
         held_out = LabelledImages.from_images(validation, "validation").to(device)
     _check(config, data, held_out, score)

@@ -146,7 +146,7 @@ def _card(worker: int, cards: int) -> str | None:
 
 
 def _plain() -> str:
-    """How a worker tells of its progress, beside the bar of this process."""
+    """The form in which a worker tells of its progress, beside the bar of this process."""
     if (chosen := os.environ.get(PLAIN)) in ("silent", "lines"):
         return chosen
     return "lines" if chosen == "verbose" or not sys.stderr.isatty() else "quiet"
