@@ -56,7 +56,8 @@ def _run(name: str, arguments: Sequence[str]) -> int:
         if option == "json" and (name not in WITH_RESULTS or replays):
             raise InputError(f"--json: {name}{' --replay' * replays} writes no results.json")
         with printing(option):
-            if name in LONG and not {"--print-config", "--help-all"} & set(arguments):
+            words = {argument.replace("_", "-") for argument in arguments}
+            if name in LONG and not {"--print-config", "--help-all"} & words:
                 say_first(name, arguments)
             status, results = _command(name, arguments)
         if option == "json" and results:

@@ -56,7 +56,7 @@ def picture_figures(model: GuidedVAE, images: Tensor) -> "dict[str, Figure]":
 
 
 def log_inputs(log: RunLog, images: Tensor) -> None:
-    """Write the images that :func:`log_progress` reconstructs, once, at step 0."""
+    """Write the images ``[B, C, H, W]`` that :func:`log_progress` reconstructs, once, at step 0."""
     log.images("progress/inputs", spaced(images, SHOWN).float() / 255, 0, columns=SHOWN)
 
 

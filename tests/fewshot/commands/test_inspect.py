@@ -1,5 +1,6 @@
 """``fewshot inspect``: names of the runs, refusals, and the page itself."""
 
+import functools
 import json
 import os
 import signal
@@ -81,7 +82,13 @@ def test_the_page_shows_every_run_until_ctrl_c(finished):
     """With TensorBoard's own loader of events, as a browser asks for them."""
     command = [sys.executable, "-m", "fewshot.cli", "inspect", str(finished.folder)]
     started = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ,
+        # A shell's background jobs ignore it, and hand that down.
+        preexec_fn=functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
     try:
         line = started.stdout.readline()

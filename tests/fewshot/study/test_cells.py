@@ -71,7 +71,7 @@ def test_interrupted_work_does_not_count_and_keeps_its_state(cells, tmp_path, er
 
     with pytest.raises(error):
         computed(cells, "c", DEPENDS, work)
-    cell = Cell.find(tmp_path / "cells", "c", DEPENDS)
+    cell = Cell.find(tmp_path / "cells", "c", DEPENDS, "c")
     assert not cell.done
     assert cell.state_file.read_bytes() == b"state"
     assert computed(Cells(tmp_path), "c", DEPENDS, lambda cell: None).done
