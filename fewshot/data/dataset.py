@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Literal, NoReturn, TypeVar
 
 from fewshot.data.bank import ImageBank
 from fewshot.data.roots import Roots, data_root
@@ -75,6 +75,9 @@ class Dataset(ABC):
     def root(self) -> Path:
         """The first of the roots, into which downloads go."""
         return self.roots[0]
+
+    def _refuse(self, key: str, expected: str, got: object) -> NoReturn:
+        raise InputError(f"{type(self).__name__}.{key}: expected {expected}, got {got}")
 
     def first_found(self, find: Callable[[Path], T | None]) -> T | None:
         """The first true result of ``find(root)`` over the roots, or ``None``."""

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from guided.errors import InputError, check_positive
 from guided.figures.grids import labelled_rows
-from guided.flows import CausalFlow, causal_order
 from guided.guidance.base import Guidance, GuidanceContext, GuidanceModule, Measures
+from guided.guidance.flows import CausalFlow, causal_order
 from guided.latents import ATTRIBUTE, FACTOR
 from guided.metrics.attribute_latents import follow_factors
 from guided.metrics.deformation_latents import follow_deformations

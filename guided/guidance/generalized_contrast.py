@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from guided.contrast import LabelScores, PairScores, logistic_loss, other_rows
 from guided.errors import InputError, check_positive
 from guided.guidance.base import Guidance, GuidanceContext, GuidanceModule
+from guided.guidance.contrast import LabelScores, PairScores, logistic_loss, other_rows
 from guided.latents import ATTRIBUTE, attributes_in
 from guided.vae import Posterior
 

@@ -11,7 +11,6 @@ from fewshot.data.bank import ImageBank
 from fewshot.data.dataset import SPLITS, Dataset, Listing, SplitName, Splits, fifths
 from fewshot.data.io.cache import cached_bank
 from fewshot.data.roots import Roots
-from guided.errors import InputError
 from guided.seeds import generator
 
 Split = Literal["classes", "images"]
@@ -63,9 +62,6 @@ class CausalDataset(Dataset):
             self._refuse("split", f"one of {', '.join(get_args(Split))}", split)
         if seed < 0:
             self._refuse("seed", "at least 0", seed)
-
-    def _refuse(self, key: str, expected: str, got: object) -> None:
-        raise InputError(f"{type(self).__name__}.{key}: expected {expected}, got {got}")
 
     @abstractmethod
     def factors(self, causes: Mapping[str, Tensor], noise: Tensor) -> dict[str, Tensor]:

@@ -24,7 +24,6 @@ from fewshot.data.sprites.factors import (
     sprite_factors,
 )
 from fewshot.data.sprites.render import render
-from guided.errors import InputError
 from guided.seeds import generator
 
 RENDERER = 1  # part of the cache's key: raise it when the same factors give other images
@@ -95,9 +94,6 @@ class SpriteDataset(Dataset):
             self._refuse("split", f"one of {', '.join(get_args(Split))}", split)
         if seed < 0:
             self._refuse("seed", "at least 0", seed)
-
-    def _refuse(self, key: str, expected: str, got: object) -> None:
-        raise InputError(f"{type(self).__name__}.{key}: expected {expected}, got {got}")
 
     def splits(self) -> Splits:
         settings = {

@@ -8,7 +8,7 @@ from torch.func import functional_call, stack_module_state, vmap
 
 from fewshot.study.nica.config import Estimator
 from fewshot.study.nica.sources import Samples
-from guided.contrast import LabelScores, logistic_loss
+from guided.guidance.contrast import LabelScores, logistic_loss
 from guided.seeds import generator, seeded_initialisation
 from guided.training.state import check_finite
 

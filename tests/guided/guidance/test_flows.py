@@ -5,7 +5,7 @@ import torch
 from torch.autograd.functional import jacobian
 
 from guided.errors import InputError
-from guided.flows import CausalFlow, causal_order
+from guided.guidance.flows import CausalFlow, causal_order
 
 # Not in causal order; d causes b and c, b causes a, e stands alone.
 GRAPH = {"a": ["b"], "b": ["d"], "c": ["d"], "d": [], "e": []}

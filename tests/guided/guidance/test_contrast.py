@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from guided.contrast import LabelScores, PairScores, ParallelMLP, logistic_loss, other_rows
+from guided.guidance.contrast import LabelScores, PairScores, ParallelMLP, logistic_loss, other_rows
 
 
 def noise(seed=0):
