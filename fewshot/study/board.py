@@ -9,7 +9,7 @@ import numpy as np
 
 from fewshot.config import describe
 from fewshot.data.bank import ImageBank
-from fewshot.logs import FOLDER, REPORT, remove_reports
+from fewshot.logs import REPORT, REPORT_PAGE, events_folder, remove_reports
 from fewshot.study.arm_config import ArmConfig
 from fewshot.study.config import StudyConfig
 from fewshot.study.counts import Counts
@@ -81,14 +81,14 @@ def write_board(
         with _log(output, f"{name}/mean") as log:
             _enter(log, _mean(own))
             _curves(log, config, [outcome.encoders[name, s].facts["history"] for s in config.seeds])
-    with _log(output, "_report") as log:
+    with _log(output, REPORT_PAGE) as log:
         log.layout(_layout(points, outcome, config))
         _experiment(log, config, points)
     seed = config.seeds[0]
     for name in config.arms:
         file = outcome.encoders[name, seed].encoder_file
         if file.exists():  # a person may have removed the weights of a finished study
-            folder = output / FOLDER / name / f"seed{seed}"
+            folder = events_folder(output, f"{name}/seed{seed}")
             write_projector(folder, f"{name}, test images", Encoder.load(file), test)
 
 
@@ -110,7 +110,7 @@ def kept(history: History) -> dict[str, float]:
 
 
 def _log(output: Path, name: str) -> RunLog:
-    return RunLog(output / FOLDER / name, suffix=REPORT)
+    return RunLog(events_folder(output, name), suffix=REPORT)
 
 
 def _points(

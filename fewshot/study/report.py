@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from fewshot.config.description import to_yaml
 from fewshot.data.dataset import Splits
+from fewshot.logs import REPORT_PAGE, remove_page
 from fewshot.study.board import write_board
 from fewshot.study.cell_index import CellIndex, write_index
 from fewshot.study.colours import arm_styles
@@ -70,7 +71,7 @@ def write_report(
         "learning_curves": learning_curves_figure(outcome.curves, arm_styles(config.arms)),
         **{f"episodes/{arm}": episode_figure(outcome.answers_of(arm)) for arm in config.arms},
     }
-    write_pages(output, "_report", texts(result), figures)
+    write_pages(output, REPORT_PAGE, texts(result), figures)
     write_board(config, outcome, result, counts, splits.test, output)
     saved = result.save()
     content = Content(saved, counts, CellIndex.load(output), output / saved.file_name)
@@ -107,16 +108,14 @@ def write_pages(
 
     Args:
         output: the run folder.
-        page: TensorBoard's folder; an earlier report's events in it are removed.
+        page: name of the run in TensorBoard; an earlier report's events are removed.
         texts: name -> Markdown; the first one becomes a file ``NAME.md``.
         figures: name -> figure; None for one that does not apply.
     """
-    folder = output / "tensorboard" / page
-    for file in folder.glob("events.out.tfevents.*"):
-        file.unlink()
+    remove_page(output, page)
     name, table = next(iter(texts.items()))
     write_bytes(output / f"{name}.md", table.encode())
-    with RunLog(folder) as log:
+    with RunLog(output / page) as log:
         for name, text in texts.items():
             log.text(name, text)
         for name, figure in figures.items():

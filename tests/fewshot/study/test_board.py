@@ -18,7 +18,7 @@ ARMS = ("pixels", "random", "vae", "guided")
 @pytest.fixture(scope="module")
 def board(finished):
     """All runs of the study, by name, as ``tensorboard --logdir`` finds them."""
-    runs = EventMultiplexer().AddRunsFromDirectory(str(finished.folder / "tensorboard"))
+    runs = EventMultiplexer().AddRunsFromDirectory(str(finished.folder))
     runs.Reload()
     return {name: runs.GetAccumulator(name) for name in runs.Runs()}
 

@@ -115,7 +115,7 @@ def test_files_print_and_log_agree(finished, result):
         with Image.open(folder / f"{name}.png") as image:
             assert min(image.size) > 80
             assert len(np.unique(np.asarray(image.convert("L")))) > 10, name
-    shown = events(folder / "tensorboard" / "_report")
+    shown = events(folder / "_report")
     assert set(shown.Tags()["images"]) == names
     (event,) = shown.Tensors("table/text_summary")
     assert event.tensor_proto.string_val[0].decode() == result.table
@@ -129,13 +129,13 @@ def events(folder):
 
 
 def test_tensorboard_shows_the_trainings(finished):
-    shown = events(finished.folder / "tensorboard" / "guided" / "seed0")
+    shown = events(finished.folder / "guided" / "seed0")
     curves = {"3_loss/kl", "3_loss/excitation/class", "3_loss_weighted/excitation/class"}
     curves |= {"3_loss/total", "1_validation/negative_elbo", "1_validation/few_shot_error_%"}
     assert set(shown.Tags()["tensors"]) >= curves
     assert [e.step for e in shown.Tensors("1_validation/few_shot_error_%")] == [2, 4, 6, 8]
     assert "traversals" in shown.Tags()["images"]
-    shown = events(finished.folder / "tensorboard" / "vae" / "trained" / "seed0")
+    shown = events(finished.folder / "vae" / "trained" / "seed0")
     assert set(shown.Tags()["tensors"]) == {"3_loss/episodes", "1_validation/few_shot_error_%"}
 
 
