@@ -103,7 +103,8 @@ def kind_of(content: Mapping[str, Any]) -> type[StudyResult | LakeResult | Laten
 def _write(result: Result[Any], counts: Counts, source: Path, output: Path) -> None:
     figures: dict[str, Figure | None]
     if isinstance(result, StudyResult):
-        write_pages(output, REPORT_PAGE, texts(result), row_figures(result, counts))
+        tables, figures = {"table": result.table}, row_figures(result, counts)
+        write_pages(output, REPORT_PAGE, tables, figures, texts(result))
         write_comparisons([replace(Content.load(source), result=result)], output / FILE)
     elif isinstance(result, LakeResult):
         figures = {"lake": lake_figure(result.rows, result.published)}

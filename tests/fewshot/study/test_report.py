@@ -109,6 +109,9 @@ def test_files_print_and_log_agree(finished, result):
     assert max(map(len, lines)) <= 80
     unwrapped = " ".join(finished.printed.split())
     assert all(line in unwrapped for line in result.verdicts)
+    known = {(facts.arm, facts.seed): facts for facts in result.encoders}
+    assert set(known) == {(arm, seed) for arm in ("vae", "guided") for seed in (0, 1)}
+    assert all(len(facts.kl) == 8 and facts.last_step == 8 for facts in known.values())
     names = {"errors", "paired_differences", "learning_curves"}
     names |= {f"episodes/{arm}" for arm in ("pixels", "random", "vae", "guided")}
     for name in names:
@@ -119,7 +122,8 @@ def test_files_print_and_log_agree(finished, result):
     assert set(shown.Tags()["images"]) == names
     (event,) = shown.Tensors("table/text_summary")
     assert event.tensor_proto.string_val[0].decode() == result.table
-    assert "verdicts/text_summary" in shown.Tags()["tensors"]
+    texts = {f"{name}/text_summary" for name in ("1_verdicts", "2_errors", "3_configuration")}
+    assert texts <= set(shown.Tags()["tensors"])
 
 
 def events(folder):
