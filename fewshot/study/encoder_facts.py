@@ -3,7 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
+from statistics import fmean
 from typing import Any, Self
+
+from fewshot.study.text import fixed, markdown
 
 ACTIVE = 0.01
 """Mean KL of a latent, in nats, above which it says something of the image; a posterior with no
@@ -137,6 +140,31 @@ def cautions(encoders: Sequence[EncoderFacts]) -> list[str]:
                 f"{growing[0].growing}."
             )
     return found
+
+
+def kl_table(encoders: Sequence[EncoderFacts]) -> str:
+    """Means over seeds of the KL of arms' latents, as Markdown; empty if none was measured."""
+    arms: dict[str, list[EncoderFacts]] = {}
+    for facts in encoders:
+        if facts.kl:
+            arms.setdefault(facts.arm, []).append(facts)
+    if not arms:
+        return ""
+    head = ["arm", "latents", f"above {ACTIVE:g}", "largest", "sum"]
+    lines = [
+        [
+            arm,
+            str(len(found[0].kl)),
+            fixed(fmean(facts.active for facts in found), 1),
+            fixed(fmean(max(facts.kl) for facts in found)),
+            fixed(fmean(sum(facts.kl) for facts in found), 1),
+        ]
+        for arm, found in arms.items()
+    ]
+    return (
+        "KL of each latent's posterior from the prior, in nats per test image: how many latents "
+        f"say something, the largest, and all together.\n\n{markdown(head, lines)}"
+    )
 
 
 def _seeds(encoders: Sequence[EncoderFacts]) -> str:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from fewshot.study.diagnostics import kl_per_latent
-from fewshot.study.encoder_facts import EncoderFacts, cautions, kept, late_fall
+from fewshot.study.encoder_facts import EncoderFacts, cautions, kept, kl_table, late_fall
 from guided.backbones import Pixels
 from guided.encoder import Encoder
 from guided.latents import LatentLayout
@@ -49,6 +49,17 @@ def test_cautions_name_arms_and_seeds():
     assert line.startswith("The posterior of vae has collapsed (seed 2)")
     assert (collapsed.active, EncoderFacts("vae", 2, (0.004, 0.3)).active) == (0, 1)
     assert not EncoderFacts("pixels", 0).collapsed, "nothing was measured"
+
+
+def test_a_table_of_kl_has_means_over_seeds():
+    seeds = [EncoderFacts("vae", 0, (1.0, 0.0)), EncoderFacts("vae", 1, (2.0, 0.2))]
+    assert kl_table([EncoderFacts("classifier", 0)]) == ""
+    lines = kl_table([EncoderFacts("classifier", 0), *seeds]).splitlines()
+    assert lines[2:] == [
+        "| arm | latents | above 0.01 | largest | sum |",
+        "|---|---|---|---|---|",
+        "| vae | 2 | 1.5 | 1.50 | 1.6 |",
+    ]
 
 
 def test_the_first_of_the_lowest_scores_is_kept():
