@@ -145,7 +145,7 @@ def shown(result: Result[Any], page: str) -> str:
     if reused:
         took += f", {reused:.0f} s reused from earlier runs"
     look = [f"look inside: fewshot inspect {output}"] if "inspect" in PURPOSES else []
-    last = [took, *look, f"logs: tensorboard --logdir {output}/tensorboard"]
+    last = [took, *look, f"logs: tensorboard --logdir {output}"]
     lines = "\n".join([*last, f"everything on one page: {output}/{page}"])
     return f"\n{result.summary(width(), paint())}\n\n{lines}"
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 from fewshot.commands.common import TrainingCommand
@@ -14,7 +15,8 @@ from fewshot.logs import show_logs
 from fewshot.printing import columns, width
 from fewshot.runs import Finish, open_run, state_to_continue
 from fewshot.study.cells import Cell
-from fewshot.study.diagnostics import diagnose, examine, excited_slices
+from fewshot.study.diagnostics import diagnose, examine, excited_slices, kl_per_latent
+from fewshot.study.encoder_facts import EncoderFacts, cautions
 from guided.decoder import Decoder
 from guided.encoder import Encoder
 from guided.figures import augmentation_figure, picture_figures
@@ -67,10 +69,12 @@ def main(arguments: Sequence[str]) -> Path:
     Decoder.from_vae(trained.vae).save(config.output / FILES[1])
     _draw(config, trained, splits.test, device)
     measured = _measured(encoders, splits.test, device, config.pretrain.guidance)
+    facts = _facts(config, trained, splits.test, device, next(iter(encoders)))
     found = examine(trained.model, splits.test, dataset)
     measured += [{"arm": next(iter(encoders)), **entry} for entry in found]
     results = {
         "diagnostics": measured,
+        "encoders": [facts.to_json()],
         "history": trained.progress.history,
         "versions": versions(),
         "hardware": hardware(device),
@@ -78,6 +82,7 @@ def main(arguments: Sequence[str]) -> Path:
     }
     write_json(config.output / FILES[2], results)
     words = summary(config.output / FILES[0], trained, measured)
+    words = "\n".join([words, *(fill(f"Caution: {line}", width()) for line in cautions([facts]))])
     print(f"{words}\nresults in {config.output}")
     finish.write(words, FILES)
     return config.output / FILES[2]
@@ -90,6 +95,20 @@ def _draw(config: PretrainCommand, trained: Pretrained, test: ImageBank, device:
         figures["augmentation"] = augmentation_figure(config.pretrain.augmentation, test.images[0])
     for name, figure in figures.items():
         write_figure(config.output / f"{name}.png", figure)
+
+
+def _facts(
+    config: PretrainCommand, trained: Pretrained, test: ImageBank, device: str, name: str
+) -> EncoderFacts:
+    settings = config.pretrain
+    posterior = settings.elbo and not settings.autoencoder
+    return EncoderFacts.of(
+        name,
+        config.seed,
+        trained.progress.history,
+        kl_per_latent(trained.encoder, test, device) if posterior else (),
+        any(guidance.basis for guidance in settings.guidance),
+    )
 
 
 def _measured(

@@ -105,6 +105,11 @@ class ArmConfig:
         """True if the encoder's decoder is kept, that of a VAE."""
         return self.encoder == "pretrained" and self.elbo
 
+    @property
+    def posterior(self) -> bool:
+        """True if the encoder is a VAE's, whose posterior the KL has shaped."""
+        return self.has_decoder and not self.autoencoder
+
     def checkpoint_file(self, seed: int) -> Path:
         """The encoder's file for a seed."""
         return Path(str(self.checkpoint).replace("{seed}", str(seed)))

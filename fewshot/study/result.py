@@ -14,6 +14,7 @@ from fewshot.printing import Paint, plain
 from fewshot.study.choices import Choice, choices_table
 from fewshot.study.counts import Counts
 from fewshot.study.disentanglement.rows import ScoreRow, report_tables
+from fewshot.study.encoder_facts import EncoderFacts, cautions
 from fewshot.study.measurement import Measurement
 from fewshot.study.pivot import learner_entries, published_entries, summary
 from fewshot.study.published import Published
@@ -39,6 +40,7 @@ class Result(Generic[R]):
         study: its name.
         rows: one a condition.
         diagnostics: measurements of the encoders' latents.
+        encoders: facts of the trainings of those that were pretrained here.
         choices: settings of learners that were chosen on the validation classes.
         disentanglement: scores of the encoders' latents against ground-truth factors.
         published: errors that others report.
@@ -55,6 +57,7 @@ class Result(Generic[R]):
     study: str
     rows: tuple[R, ...]
     diagnostics: tuple[Measurement, ...] = ()
+    encoders: tuple[EncoderFacts, ...] = ()
     choices: tuple[Choice, ...] = ()
     disentanglement: tuple[ScoreRow, ...] = ()
     published: tuple[Published, ...] = ()
@@ -69,6 +72,7 @@ class Result(Generic[R]):
             "study": self.study,
             "rows": [row.to_json() for row in self.rows],
             "diagnostics": [entry.to_json() for entry in self.diagnostics],
+            **({"encoders": [e.to_json() for e in self.encoders]} if self.encoders else {}),
             **({"choices": [c.to_json() for c in self.choices]} if self.choices else {}),
             **self._scores(),
             "published": [figures.to_json() for figures in self.published],
@@ -89,6 +93,7 @@ class Result(Generic[R]):
             study=values.pop("study"),
             rows=tuple(cls.row_type.from_json(row) for row in values.pop("rows")),  # type: ignore[misc]
             diagnostics=tuple(map(Measurement.from_json, values.pop("diagnostics", ()))),
+            encoders=tuple(map(EncoderFacts.from_json, values.pop("encoders", ()))),
             choices=tuple(map(Choice.from_json, values.pop("choices", ()))),
             disentanglement=tuple(map(ScoreRow.from_json, values.pop("disentanglement", ()))),
             published=tuple(map(Published.from_json, values.pop("published", ()))),
@@ -200,6 +205,7 @@ class StudyResult(Result[ResultRow]):
             [
                 tables,
                 *(f"\n{fill(line, width)}" for line in self.verdicts),
+                *(f"\n{fill(f'Caution: {line}', width)}" for line in cautions(self.encoders)),
                 *([f"\nIn table.md, too: {' and '.join(more)}."] if more else []),
             ]
         )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fewshot.study.choices import choices_table
 from fewshot.study.colours import Style, arm_styles
 from fewshot.study.disentanglement.rows import report_tables
+from fewshot.study.encoder_facts import kl_table
 from fewshot.study.html.content import Content
 from fewshot.study.html.episodes import Examples, examples
 from fewshot.study.html.markdown import Block, blocks
@@ -109,7 +110,12 @@ def _run(content: Content, styles: Mapping[str, Style], path: Path, n_runs: int)
             for name, own in rows.items()
         ],
         curves=_curves(content, styles),
-        scores=list(blocks(report_tables(content.result.disentanglement))),
+        scores=list(
+            blocks(
+                f"{kl_table(content.result.encoders)}\n"
+                f"{report_tables(content.result.disentanglement)}"
+            )
+        ),
         measures=measures(content.result.diagnostics),
         galleries=galleries(content, n_runs),
         examples=examples(content),

@@ -82,16 +82,15 @@ def galleries(content: Content, n_runs: int = 1) -> list[Gallery]:
             found.setdefault(path.stem, []).append((cell, path))
     n_sheets = sum(map(len, found.values())) * n_runs
     pixels = min(MOST, ALL_PIXELS // max(1, n_sheets))
-    growing = {
-        curve.arm
-        for curve in content.curves
-        if len(curve.history) > 1 and curve.kept == len(curve.history) - 1
-    }
+    growing = {(facts.arm, facts.seed): facts.growing for facts in content.result.encoders}
     order = [*(name for name in TITLES if name in found), *sorted(set(found) - set(TITLES))]
     return [
         Gallery(
             *TITLES.get(name, (name.replace("_", " "), "")),
-            tuple(_picture(name, *pair, pixels, growing) for pair in found[name]),
+            tuple(
+                _picture(name, cell, path, pixels, growing.get((cell.arm, cell.seed)))
+                for cell, path in found[name]
+            ),
         )
         for name in order
     ]
@@ -104,11 +103,8 @@ def first_seed(content: Content) -> Sequence[Indexed]:
     return [cell for cell in encoders if cell.seed == seed]
 
 
-def _picture(name: str, cell: Indexed, path: Path, pixels: int, growing: set[str]) -> Picture:
+def _picture(name: str, cell: Indexed, path: Path, pixels: int, why: str | None) -> Picture:
     note = ""
-    if name in ("principal_components", "traversals_basis") and cell.arm in growing:
-        note = (
-            "Training ended at its best score yet: the basis may not have converged, and its "
-            "images then mix what PCA would separate."
-        )
+    if name in ("principal_components", "traversals_basis") and why:
+        note = f"Basis not converged: {why}. Its images then mix what PCA would separate."
     return Picture(cell.arm, cell.seed, of_sheet(path, pixels), name.startswith("traversals"), note)

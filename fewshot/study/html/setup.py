@@ -29,7 +29,6 @@ FILES = {
     "learning_curves.png": "learning curves",
     "episodes": "one episode as each arm answers it",
     "cells": "encoders, their pictures and measurements",
-    "tensorboard": "logs",
 }
 
 

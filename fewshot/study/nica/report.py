@@ -6,6 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from fewshot.logs import REPORT_PAGE
 from fewshot.study.cells import Seconds
 from fewshot.study.nica.config import NicaStudyConfig
 from fewshot.study.nica.figure import recovery_figure
@@ -86,6 +87,6 @@ def write_report(
     facts = provenance(config, device)
     facts["versions"] |= {"scikit-learn": version("scikit-learn")}
     result = NicaResult(config.study, tuple(scores), seconds.total, facts)
-    write_pages(output, "_report", {"table": result.table}, {"recovery": result.figure})
+    write_pages(output, REPORT_PAGE, {"table": result.table}, {"recovery": result.figure})
     write_json(output / "results.json", result.to_json())
     return result

@@ -238,7 +238,7 @@ def test_files_of_a_finished_run(finished):
     cells = [json.loads(p.read_text()) for p in folder.glob("cells/*/cell.json")]
     assert len(cells) == 1 + 12 + 12 + 8
     assert results["seconds"] == pytest.approx(sum(c["seconds"] for c in cells), abs=0.1)
-    events = EventAccumulator(str(folder / "tensorboard" / "_report"))
+    events = EventAccumulator(str(folder / "_report"))
     events.Reload()
     assert events.Tags()["images"] == ["latents"]
     assert "table/text_summary" in events.Tags()["tensors"]
