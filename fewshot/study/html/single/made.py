@@ -78,7 +78,8 @@ def made(run: FinishedRun, page: Path) -> Made:
 def differing(runs: Sequence[FinishedRun]) -> Table | None:
     """The settings in which runs differ, a line each; None if there are none."""
     flattened = [dict(_flat(run.config, "")) for run in runs]
-    keys = dict.fromkeys(key for one in flattened for key in one)
+    # A default that differs from another default comes with a class, which is named.
+    keys = dict.fromkeys(key for run in runs for key, _ in _flat(run.settings, ""))
     lines = []
     for key in keys:
         values = [one.get(key, "–") for one in flattened]
