@@ -23,8 +23,10 @@ def browser():
         opened.close()
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(390, "light"), (1280, "dark")])
-@pytest.mark.parametrize("of", ["a study", "an encoder"])
+@pytest.mark.parametrize(
+    ("of", "width", "scheme"),
+    [("a study", 390, "light"), ("a study", 1280, "dark"), ("an encoder", 390, "dark")],
+)
 def test_the_page_is_whole_accessible_and_fits(request, browser, of, width, scheme):
     made_by = {"a study": lambda: request.getfixturevalue("finished").folder}
     made_by["an encoder"] = lambda: request.getfixturevalue("made") / "pretrain"
