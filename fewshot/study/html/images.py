@@ -52,7 +52,7 @@ class Shown:
     Attributes:
         uri: the picture.
         rows, columns: labels.
-        bars: a number for each row, and its share of the largest; empty: none.
+        bars: a number for each row, and its share of the largest, or of 1; empty: none.
         width, height: of the picture in pixels.
     """
 
@@ -83,7 +83,7 @@ def of_sheet(path: Path, max_pixels: int, rows: slice = slice(None)) -> Shown:
         factor = (max_pixels / (picture.width * picture.height)) ** 0.5
         size = max(1, int(picture.width * factor)), max(1, int(picture.height * factor))
         picture = picture.resize(size)
-    most = max(sheet.bars, default=0) or 1.0
+    most = max([*sheet.bars, 1.0])  # a bar of next to nothing stays short
     bars = tuple((bar, bar / most) for bar in sheet.bars[rows])
     labels = sheet.rows[rows], sheet.columns
     return Shown(_uri(picture), *labels, bars, picture.width, picture.height)
