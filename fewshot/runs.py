@@ -40,6 +40,8 @@ REPORTS = (
     "confusion.csv",
     "episodes.npz",
     "wrong.npz",
+    "examples.npz",
+    "sheets",
     "*.png",
     "encoder.safetensors",
     "decoder.safetensors",

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fewshot.commands.common import StudyCommand, check_ways, headline, shown
+from fewshot.commands.common import ImageCommand, StudyCommand, check_ways, headline, shown
 from fewshot.config import describe, load, parse
 from fewshot.data.roots import Roots
 from fewshot.data.roots import data_root as data_roots
@@ -21,7 +21,7 @@ RESULTS = ("results.json", "table.md", "episodes.npz", "report.html")
 
 
 @dataclass(frozen=True)
-class CompareConfig(StudyCommand, StudyConfig):
+class CompareConfig(ImageCommand, StudyCommand, StudyConfig):
     """Compare guided with unguided encoders: arms x seeds x learners x settings, paired."""
 
     def __post_init__(self) -> None:

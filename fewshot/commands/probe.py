@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from fewshot.commands.common import StudyCommand, headline, shown
+from fewshot.commands.common import ImageCommand, StudyCommand, headline, shown
 from fewshot.config import parse
 from fewshot.data import data_root
 from fewshot.environment import choose_device
@@ -19,7 +19,7 @@ FILES = ("results.json", "wrong.npz", "table.md", "report.html")
 
 
 @dataclass(frozen=True)
-class ProbeConfig(StudyCommand, ProbeStudyConfig):
+class ProbeConfig(ImageCommand, StudyCommand, ProbeStudyConfig):
     """Probe latents: error of a linear classifier, quality of samples; arms x widths x seeds."""
 
     def __post_init__(self) -> None:

@@ -30,9 +30,12 @@ class Entry:
     Attributes:
         title: of its block of lines, such as the learner.
         line, column: where it stands.
-        value: in percent.
+        value: in percent, or in the unit of the title.
         interval: of the value, if it has one.
         pair: the comparison that is shown behind it.
+        digits: of the value.
+        sign: ``+`` for a difference.
+        mark: shown behind all.
     """
 
     title: str
@@ -41,6 +44,9 @@ class Entry:
     value: float | None
     interval: Interval | None = None
     pair: Pair | None = None
+    digits: int = 1
+    sign: str = ""
+    mark: str = ""
 
 
 def pivot(entries: Sequence[Entry], width: int, paint: Paint = plain) -> str:
@@ -101,10 +107,10 @@ class _Cell:
         difference = entry.pair.difference if entry.pair else None
         apart = entry.pair is not None and entry.pair.apart
         texts = (
-            fixed(entry.value, 1),
-            "" if half is None else f"±{fixed(half, 1)}",
+            fixed(entry.value, entry.digits, entry.sign),
+            "" if half is None else f"±{fixed(half, entry.digits)}",
             "" if difference is None else fixed(difference, 1, "+"),
-            APART * apart + STANDS * (entry.pair is not None and entry.pair.stands),
+            APART * apart + STANDS * (entry.pair is not None and entry.pair.stands) + entry.mark,
         )
         return cls(texts, ("lower" if (difference or 0) < 0 else "higher") if apart else None)
 

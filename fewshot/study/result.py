@@ -225,6 +225,23 @@ def read_result(file: Path) -> dict[str, Any]:
     return content
 
 
+def made_by_command(command: str, config: Any, device: str, seconds: float) -> dict[str, Any]:
+    """All that a short page says of how a run was made, JSON-able.
+
+    Args:
+        command: its name.
+        config: of the command.
+        device: where it was computed.
+        seconds: that it took.
+    """
+    return {
+        "command": command,
+        "settings": describe(config),
+        "seconds": round(seconds, 2),
+        **provenance(config, device),
+    }
+
+
 def provenance(config: Any, device: str) -> dict[str, Any]:
     """Versions, hardware and configuration of a run, JSON-able."""
     return {

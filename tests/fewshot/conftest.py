@@ -150,6 +150,12 @@ def make_episodes():
     return random_episodes
 
 
+@pytest.fixture(scope="session")
+def tiny():
+    """The configuration of the tiny study as plain values, which nobody may change."""
+    return yaml.safe_load(STUDY)
+
+
 @pytest.fixture
 def study():
     """The configuration of the tiny study as plain values, to be changed and written."""

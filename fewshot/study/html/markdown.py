@@ -22,9 +22,13 @@ class Block:
     table: Table | None = None
 
 
-def blocks(markdown: str) -> Iterator[Block]:
-    """The paragraphs, lists and tables of the Markdown that this package writes."""
-    name = "Results"
+def blocks(markdown: str, name: str = "Results") -> Iterator[Block]:
+    """The paragraphs, lists and tables of the Markdown that this package writes.
+
+    Args:
+        markdown: the text.
+        name: of a table without text before it.
+    """
     for text in markdown.strip().split("\n\n"):
         lines = text.strip().splitlines()
         if not lines:

@@ -13,7 +13,7 @@ from fewshot.study.encoder_facts import kl_table
 from fewshot.study.html.content import Content
 from fewshot.study.html.episodes import Examples, examples
 from fewshot.study.html.markdown import Block, blocks
-from fewshot.study.html.pictures import Gallery, galleries
+from fewshot.study.html.pictures import Gallery, first_seed, galleries
 from fewshot.study.html.plots import Curves, Forest, curves_plot, differences_plot, errors_plot
 from fewshot.study.html.setup import Setup, setup
 from fewshot.study.html.tables import Measure, Table, difference_table, error_table, measures
@@ -62,6 +62,7 @@ class Run:
     scores: Sequence[Block]
     measures: Sequence[Measure]
     galleries: Sequence[Gallery]
+    lost: Sequence[str]
     examples: Examples | None
     setup: Setup
     has_cells: bool
@@ -87,6 +88,7 @@ def write_comparisons(contents: Sequence[Content], path: Path) -> None:
 
 def _run(content: Content, styles: Mapping[str, Style], path: Path, n_runs: int) -> Run:
     rows = {learner: content.rows_of(learner) for learner in content.learners}
+    encoders = first_seed(content)
     return Run(
         name=content.result.study,
         summary=summary(content.rows),
@@ -117,7 +119,8 @@ def _run(content: Content, styles: Mapping[str, Style], path: Path, n_runs: int)
             )
         ),
         measures=measures(content.result.diagnostics),
-        galleries=galleries(content, n_runs),
+        galleries=galleries(encoders, n_runs),
+        lost=[encoder.arm for encoder in encoders if encoder.lost],
         examples=examples(content),
         setup=setup(content, path),
         has_cells=content.index is not None,

@@ -41,7 +41,7 @@ def write_plain(
         "plain.html",
         title=title,
         lead=lead,
-        texts=[(name, list(blocks(text))) for name, text in texts.items()],
+        texts=[(name, list(blocks(text, f"Table: {name}"))) for name, text in texts.items()],
         figures=list(shown.items()),
         facts=list(flat(facts).items()),
         files=[(quote(name), name) for name in files if (path.parent / name).exists()],

@@ -6,6 +6,7 @@ from typing import Any
 
 from fewshot.study.encoder_facts import cautions
 from fewshot.study.html.content import Content
+from fewshot.study.html.pictures import ended_at_best
 from fewshot.study.rows import Pair, ResultRow
 from fewshot.study.tables import FEW_SEEDS
 from fewshot.study.text import STANDS, arm_label, fixed, span, ways_and_shots
@@ -145,8 +146,7 @@ def _few(content: Content) -> Iterator[str]:
         yield f"Pretraining has only {steps} steps, fewer than {FEW_STEPS}."
     ended: dict[str, list[bool]] = {}
     for curve in content.curves:
-        several = len(curve.history) > 1
-        ended.setdefault(curve.arm, []).append(several and curve.kept == len(curve.history) - 1)
+        ended.setdefault(curve.arm, []).append(ended_at_best(curve))
     growing = [arm for arm, last in ended.items() if all(last)]
     if growing:
         yield f"Training ended at its best score yet, for every seed of: {', '.join(growing)}."

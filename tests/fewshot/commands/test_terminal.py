@@ -70,7 +70,7 @@ def test_options(command, capsys, finished):
     assert printed.err == ""
     for words, wrong in (
         ([*command, "--json", "--quiet"], "--quiet, --json: give one of them"),
-        (["train", "--json"], "--json: train writes no results.json"),
+        (["select", "--json"], "--json: select writes no results.json"),
         ([*command, "--quiet", "--seed", "1"], "seed: no such key; did you mean seeds?"),
     ):
         assert main(words) == 2

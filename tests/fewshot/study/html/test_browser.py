@@ -10,15 +10,21 @@ import pytest
 axe = pytest.importorskip("axe_playwright_python", reason="axe-playwright-python is not installed")
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(390, "light"), (1280, "dark")])
-def test_the_page_is_whole_accessible_and_fits(finished, browser, width, scheme):
+@pytest.mark.parametrize(
+    ("of", "width", "scheme"),
+    [("a study", 390, "light"), ("a study", 1280, "dark"), ("an encoder", 390, "dark")],
+)
+def test_the_page_is_whole_accessible_and_fits(request, browser, of, width, scheme):
+    made_by = {"a study": lambda: request.getfixturevalue("finished").folder}
+    made_by["an encoder"] = lambda: request.getfixturevalue("made") / "pretrain"
+    folder = made_by[of]()
     context = browser.new_context(
         viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True
     )
     page = context.new_page()
     loaded: list[str] = []
     page.on("request", lambda request: loaded.append(request.url))
-    page.goto((finished.folder / "report.html").as_uri())
+    page.goto((folder / "report.html").as_uri())
     assert [url for url in loaded if not url.startswith("data:")] == [page.url]
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert page.evaluate(
