@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fewshot.study.html.content import Content
-from fewshot.study.html.images import of_image
+from guided.html.images import of_image
 
 Images = NDArray[np.uint8]
 

@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fewshot.study.html.images import of_sheet
 from fewshot.study.html.pictures import ALL_PIXELS, MOST
 from fewshot.study.html.tables import difference_table, error_table
 from fewshot.study.rows import ResultRow
 from fewshot.study.text import STANDS, arm_label, fixed, partner_label, span
 from guided.figures import Sheet
+from guided.html.images import of_sheet
 
 
 @pytest.fixture(scope="module")
