@@ -63,7 +63,8 @@ def test_a_notebook_light_or_dark_has_contrast(finished, browser, ground, text):
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     page.evaluate(AXE.read_text())
     found = page.evaluate("axe.run({runOnly: ['color-contrast']})")
-    assert found["passes"] and not found["incomplete"]
+    # Of texts that are scrolled out of sight, and of symbols, axe cannot tell.
+    assert sum(len(rule["nodes"]) for rule in found["passes"]) > 50
     assert [node["html"] for fault in found["violations"] for node in fault["nodes"]] == []
     page.close()
 
