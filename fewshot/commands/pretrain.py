@@ -150,12 +150,9 @@ def _measured(
 
 def summary(file: Path, trained: Pretrained, measured: Sequence[dict[str, Any]]) -> str:
     """The training in two lines, and a table of the measurements."""
-    progress = trained.progress
     shape = " × ".join(map(str, trained.encoder.input_shape))
-    score = "reconstruction error" if trained.model.autoencoder else "negative ELBO"
     lines = [
-        f"{progress.step} steps; kept step {progress.best_step}, whose held-out {score} is "
-        f"{progress.best_score:.2f} nats per image",
+        str(trained),
         f"{file}: {shape} images to {trained.encoder.out_dim} latents",
     ]
     return "\n".join([*lines, *_table(measured)])

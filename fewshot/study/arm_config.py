@@ -52,6 +52,11 @@ class ArmConfig:
     training: EncoderTraining | None = None
     group: str | None = None
 
+    def _repr_html_(self) -> str:
+        from fewshot.study.html.notebook import settings_html
+
+        return settings_html(f"{self.encoder} encoder", self)
+
     def check(self, key: str) -> None:
         """Refuse settings that contradict each other.
 

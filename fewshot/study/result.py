@@ -24,6 +24,8 @@ from fewshot.study.tables import study_table, verdicts
 from fewshot.study.text import setting_names
 from guided.errors import InputError
 from guided.files import write_json
+from guided.html.fragment import fragment
+from guided.html.frame import Frame
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -53,6 +55,7 @@ class Result(Generic[R]):
     row_type: ClassVar[type[Row]]
     file_name: ClassVar[str] = "results.json"
     counts_name: ClassVar[str] = "episodes.npz"
+    page_name: ClassVar[str] = "report.html"
 
     study: str
     rows: tuple[R, ...]
@@ -163,6 +166,20 @@ class Result(Generic[R]):
     def __str__(self) -> str:
         return self.summary()
 
+    def _repr_html_(self) -> str:
+        return fragment(self.study, code=self.summary(100))
+
+    @property
+    def report(self) -> Frame:
+        """The page on which everything is; a notebook shows it in place.
+
+        Raises:
+            InputError: the result has no run folder, or there is no page in it.
+        """
+        if self.output is None:
+            raise InputError(f"report: the study {self.study} has no run folder")
+        return Frame(self.output / self.page_name)
+
     def save(self) -> Self:
         """Write :meth:`to_json` into the run folder; returns itself."""
         assert self.output is not None
@@ -195,6 +212,11 @@ class StudyResult(Result[ResultRow]):
     def verdicts(self) -> list[str]:
         """One sentence for each partner of a guided arm, and of a learner that has some."""
         return verdicts(self.rows)
+
+    def _repr_html_(self) -> str:
+        from fewshot.study.html.notebook import result_html
+
+        return result_html(self)
 
     def summary(self, width: int = 80, paint: Paint = plain) -> str:
         reported = published_entries(self.published, setting_names(self.rows))

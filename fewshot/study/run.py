@@ -146,6 +146,9 @@ class Study:
                 "arm that is pretrained with the ELBO has one"
             )
 
+    def _repr_html_(self) -> str:
+        return self.config._repr_html_() + self.splits._repr_html_()
+
     def result(self) -> StudyResult:
         """Compute what is missing and write the report."""
         planned = self.plan()

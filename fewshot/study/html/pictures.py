@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fewshot.study.html.content import Content
-from fewshot.study.html.images import Shown, of_sheet
 from fewshot.study.outcome import LearningCurve
+from guided.html.images import Shown, of_sheet
 
 ALL_PIXELS, MOST = 1_800_000, 120_000
 """Pixels of all sheets of a page together, and of one."""

@@ -47,6 +47,7 @@ class LakeResult(Result[LakeRow]):
 
     row_type = LakeRow
     file_name = "lake.json"
+    page_name = "lake.html"
     counts_name = "lake.npz"
 
     @classmethod

@@ -6,7 +6,6 @@ from typing import Any
 
 from fewshot.study.colours import arm_styles
 from fewshot.study.encoder_facts import EncoderFacts, cautions
-from fewshot.study.html.markdown import Table
 from fewshot.study.html.pictures import Pictured, ended_at_best, galleries
 from fewshot.study.html.plots import curves_plot
 from fewshot.study.html.single.run import FinishedRun, class_name
@@ -15,6 +14,7 @@ from fewshot.study.html.tables import Measure, explanation
 from fewshot.study.measurement import Measurement
 from fewshot.study.outcome import LearningCurve
 from fewshot.study.text import fixed
+from guided.html.fragment import Table
 
 
 def pretraining(runs: Sequence[FinishedRun]) -> Sections:

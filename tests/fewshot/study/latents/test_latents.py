@@ -6,6 +6,7 @@ import io
 import json
 import shutil
 from dataclasses import replace
+from html import unescape
 from types import SimpleNamespace
 
 import numpy as np
@@ -201,6 +202,7 @@ def test_one_command_reports_again(finished, tmp_path, capsys, read_page):
     ours, again = (read_page(f / "report.html") for f in (finished.folder, tmp_path / "again"))
     assert ours.tables == again.tables and len(ours.tables[0]) == 9
     again = LatentsResult.load(tmp_path / "again")
+    assert again.summary(100) in unescape(again._repr_html_())
     assert again.to_json() == finished.results
 
 
