@@ -38,6 +38,10 @@ class Splits:
         return fragment("Splits", "An image of some classes of each.", pictures=banks)
 
 
+class ImagesWarning(UserWarning):
+    """A reason, in the images, to doubt errors that are measured on them; commands print it."""
+
+
 @dataclass(frozen=True)
 class Listing:
     """A dataset's row in the table that ``fewshot data`` prints.
