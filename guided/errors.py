@@ -7,15 +7,3 @@ class InputError(ValueError):
     The message is one line that names the culprit and what was expected; the command line prints
     it and exits with status 2.
     """
-
-
-def check_positive(owner: str, **values: float) -> None:
-    """Raise :class:`InputError` for the first value that is not above zero.
-
-    Args:
-        owner: the class that the values configure, for the message.
-        values: by their configuration keys.
-    """
-    for key, value in values.items():
-        if not value > 0:
-            raise InputError(f"{owner}.{key}: expected > 0, got {value}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, NoReturn, TypeVar
 from fewshot.data.bank import ImageBank
 from fewshot.data.roots import Roots, data_root
 from guided.errors import InputError
+from guided.ranges import Checked
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -54,7 +55,7 @@ class Listing:
     how_to_get: str
 
 
-class Dataset(ABC):
+class Dataset(Checked, ABC):
     """A source of class-labelled images, divided into three splits.
 
     A subclass takes its settings as keyword arguments and checks them in its constructor, before

@@ -1,5 +1,6 @@
 """The names by which encoder files refer to backbones."""
 
+import inspect
 import sys
 
 from guided import backbones
@@ -25,9 +26,10 @@ def backbone_class(name: str) -> type[Backbone]:
         found = getattr(sys.modules.get(module), own, None)
     else:
         found = getattr(backbones, own) if own in dir(backbones) else None
-    if isinstance(found, type) and issubclass(found, Backbone):
+    wanted = inspect.isclass(found) and issubclass(found, Backbone)
+    if wanted and not inspect.isabstract(found):
         return found
-    if module:
+    if module and not wanted:
         raise InputError(
             f"was made by {name}, which is not imported: import it first, "
             f"or name its module with --imports '[{module}]'"
