@@ -95,12 +95,26 @@ class Checked:
         """Check the arguments."""
         made: Any = cls
         try:
-            given = _signature(made).bind_partial(*args, **kwargs)
+            given = _signature(made).bind_partial(*args, **kwargs).arguments
         except TypeError:
             return super().__new__(cls)  # __init__ says what is wrong
-        for name, value in given.arguments.items():
-            check(given.signature.parameters[name].annotation, value, f"{cls.__name__}.{name}")
+        kinds = _kinds(made)
+        for name, value in {**given, **kwargs}.items():
+            check(kinds.get(name), value, f"{cls.__name__}.{name}")
         return super().__new__(cls)
+
+
+@functools.cache
+def _kinds(cls: type) -> dict[str, Any]:
+    """Argument -> annotation, also of those that a constructor hands on to its base class."""
+    bases: list[Any] = [base for base in reversed(cls.__mro__) if issubclass(base, Checked)]
+    parts = [_signature(base) for base in bases]
+    return {
+        p.name: p.annotation
+        for part in parts
+        for p in part.parameters.values()
+        if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+    }
 
 
 @functools.cache

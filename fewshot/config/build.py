@@ -229,12 +229,10 @@ def _made(target: type, settings: Mapping[str, Any], key: str) -> Any:
     except InputError as error:
         message = str(error).removeprefix(f"{target.__name__}.")
         field = re.match(r"\w+", message)
-        if not key or not field:
-            raise
-        if field[0] not in inspect.signature(target).parameters:
+        if not field or field[0] not in inspect.signature(target).parameters:
             raise KeyFault(key, str(error)) from error
         name, _, message = message.partition(": ")
-        raise KeyFault(f"{key}.{name}", message) from error
+        raise KeyFault(_joined(key, name), message) from error
 
 
 def _mapping(value: Any, key: str) -> dict[Any, Any]:

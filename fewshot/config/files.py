@@ -29,7 +29,7 @@ def read_file(path: Path) -> dict[str, Any]:
     try:
         with path.open() as file:
             text = file.read(LARGEST + 1)
-        content = read_yaml(text, str(path))
+        content = read_yaml(text, str(path), lines=True)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
@@ -39,13 +39,13 @@ def read_file(path: Path) -> dict[str, Any]:
     return content
 
 
-def read_yaml(text: str, name: str) -> Any:
+def read_yaml(text: str, name: str, *, lines: bool = False) -> Any:
     """A YAML text, see :func:`fewshot.config.yaml.parse_yaml`.
 
     Raises:
         KeyFault: it is not YAML; ``name`` says what.
     """
     try:
-        return parse_yaml(text)
+        return parse_yaml(text, lines=lines)
     except YAMLFault as error:
         raise KeyFault(name, str(error)) from error

@@ -14,13 +14,17 @@ DEEPEST = 50
 
 
 class YAMLFault(ValueError):
-    """A text that is not YAML, or not YAML that is read here; says in which line, if in several."""
+    """A text that is not YAML, or not YAML that is read here; says in which line."""
 
 
-def parse_yaml(text: str) -> Any:
+def parse_yaml(text: str, *, lines: bool = True) -> Any:
     """The plain values of a YAML text.
 
     Unlike PyYAML's, ``1e-3`` is a number as it is in Python, and a date is a text.
+
+    Args:
+        text: to read.
+        lines: say in which line a fault is.
 
     Raises:
         YAMLFault: it is not YAML, gives a key twice, refers to itself, or is too large or too deep.
@@ -33,13 +37,13 @@ def parse_yaml(text: str) -> Any:
         return yaml.load(text, _loader())
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        where = f"line {mark.line + 1}: " if mark and "\n" in text.strip() else ""
+        where = f"line {mark.line + 1}: " if mark and lines else ""
         said = " ".join(f"{error.problem or error.context}".split())
         known = isinstance(error, _loader().Refusal)
         raise YAMLFault(f"{where}{said if known else f'is not YAML ({said})'}") from error
     except yaml.reader.ReaderError as error:
-        line = text.count("\n", 0, error.position) + 1
-        raise YAMLFault(f"line {line}: is not YAML ({error.reason})") from error
+        where = f"line {text.count(chr(10), 0, error.position) + 1}: " if lines else ""
+        raise YAMLFault(f"{where}is not YAML ({error.reason})") from error
 
 
 @functools.cache

@@ -76,6 +76,7 @@ class ImageFolder(Dataset):
 
     Warns:
         SharedImagesWarning: byte-identical images are in two splits; counts them, names a pair.
+        SkippedImagesWarning: there are images in formats that are not read, such as HEIC.
     """
 
     name: ClassVar[str] = "folder"

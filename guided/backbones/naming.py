@@ -26,10 +26,9 @@ def backbone_class(name: str) -> type[Backbone]:
         found = getattr(sys.modules.get(module), own, None)
     else:
         found = getattr(backbones, own) if own in dir(backbones) else None
-    wanted = inspect.isclass(found) and issubclass(found, Backbone)
-    if wanted and not inspect.isabstract(found):
+    if isinstance(found, type) and issubclass(found, Backbone) and not inspect.isabstract(found):
         return found
-    if module and not wanted:
+    if module:
         raise InputError(
             f"was made by {name}, which is not imported: import it first, "
             f"or name its module with --imports '[{module}]'"

@@ -87,8 +87,13 @@ class Base(Checked, ABC):
     def made(self) -> None: ...
 
 
-class Whole2(Base):
+class Final(Base):
     def made(self) -> None: ...
+
+
+class Handing(Final):
+    def __init__(self, *others: int, more: Share = 1.0, **settings: Any) -> None:
+        super().__init__(others, **settings)
 
 
 def test_constructors_check_before_they_run():
@@ -100,11 +105,15 @@ def test_constructors_check_before_they_run():
         Settings(-2.0)
     with pytest.raises(InputError, match=r"^Settings\.weight"):
         replace(Settings(), weight=math.nan)
-    with pytest.raises(InputError, match=r"^Whole2\.size: expected at least 1, got 0"):
-        Whole2(None, size=0)
-    assert Whole2(None, size=2).size == 2
+    with pytest.raises(InputError, match=r"^Final\.size: expected at least 1, got 0"):
+        Final(None, size=0)
+    assert Final(None, size=2).size == 2
     with pytest.raises(TypeError, match="unexpected keyword argument 'sise'"):
-        Whole2(None, sise=2)
+        Final(None, sise=2)
+    assert Handing("a", "b", size=3).size == 3
+    for arguments in ({"size": 0}, {"more": 2}):
+        with pytest.raises(InputError, match=rf"^Handing\.{next(iter(arguments))}: expected"):
+            Handing(1, **arguments)
     with pytest.raises(TypeError, match="abstract"):
         Base(None)
 
