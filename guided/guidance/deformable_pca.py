@@ -79,6 +79,7 @@ class DeformablePCA(Guidance):
     gains: dict[str, Positive] | None = None
 
     measures: ClassVar[Measures] = {DEFORMATION: (follow_deformations, find_deformed)}
+    basis: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not self.deformations:
