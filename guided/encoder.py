@@ -17,11 +17,12 @@ from guided.errors import InputError
 from guided.files import write_bytes
 from guided.latents import LatentLayout
 from guided.naming import class_of, name_of
+from guided.ranges import Checked, Whole
 
 FORMAT = "guided-fewshot encoder 2"
 
 
-class Encoder(nn.Module):
+class Encoder(Checked, nn.Module):
     """Images to embeddings, normalisation included: the input of every few-shot learner.
 
     Args:
@@ -43,7 +44,7 @@ class Encoder(nn.Module):
         backbone: Backbone,
         layout: LatentLayout | None,
         latents: str = "all",
-        projection: int = 0,
+        projection: Whole = 0,
     ) -> None:
         super().__init__()
         self.backbone = backbone

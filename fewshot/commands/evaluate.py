@@ -41,6 +41,7 @@ from guided.decoder import Decoder
 from guided.encoder import Encoder
 from guided.errors import InputError, blaming
 from guided.files import write_arrays, write_bytes, write_json
+from guided.ranges import Count, Whole
 from guided.seeds import derive_seed
 from guided.short_run import Langevin
 
@@ -81,10 +82,10 @@ class EvaluateCommand(ImageCommand):
     )
     weights: dict[str, Path] = field(default_factory=dict)
     settings: list[Setting] = field(default_factory=lambda: [Setting()])
-    episodes: int = 1000
+    episodes: Count = 1000
     split: SplitName = "test"
-    seed: int = 0
-    threads: int | None = None
+    seed: Whole = 0
+    threads: Count | None = None
     output: Path = Path("runs/evaluate")
 
     def __post_init__(self) -> None:
@@ -104,8 +105,6 @@ class EvaluateCommand(ImageCommand):
                     f"weights: learner {name!r} must be meta-trained first: run fewshot train, "
                     f"then add --weights.{name} FOLDER/learner.safetensors"
                 )
-        if self.episodes < 1:
-            raise InputError(f"episodes: expected at least 1, got {self.episodes}")
         labels = [setting.label for setting in self.settings]
         if len(set(labels)) < len(labels):
             raise InputError(f"settings: {', '.join(labels)} holds one twice")

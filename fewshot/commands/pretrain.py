@@ -29,6 +29,7 @@ from guided.encoder import Encoder
 from guided.figures import augmentation_figure, picture_figures, save_sheets
 from guided.files import write_figure, write_json
 from guided.guidance.base import Guidance
+from guided.ranges import Whole
 from guided.training.config import PretrainConfig
 from guided.training.pretrain import Pretrained, check_pretraining, pretrain
 
@@ -53,7 +54,7 @@ class PretrainCommand(TrainingCommand):
 
     dataset: DatasetFactory
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
-    seed: int = 0
+    seed: Whole = 0
     beside_unguided: bool = False
     output: Path = Path("runs/pretrain")
 

@@ -17,6 +17,7 @@ from guided.backbones.batch_norm import group_statistics
 from guided.encoder import Encoder
 from guided.errors import InputError
 from guided.files import write_bytes
+from guided.ranges import Checked
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 BatchNormPolicy = Literal["frozen", "support", "transductive"]
 
 
-class Learner(nn.Module, ABC):
+class Learner(Checked, nn.Module, ABC):
     """Classifies the queries of E episodes at once.
 
     A subclass implements :meth:`logits`. Its constructor takes the encoder first; its keyword
