@@ -4,7 +4,7 @@ A finished cell is never computed again, and a changed configuration never finds
 because its digest is another.
 """
 
-import json
+import multiprocessing
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,8 +20,10 @@ from fewshot.config import describe
 from fewshot.data.dataset import DatasetFactory, Splits
 from fewshot.environment import versions
 from fewshot.logs import log_folder, show_logs
+from guided.checksums import DamageError, file_checksum, is_damaged
 from guided.errors import InputError
-from guided.files import fingerprint, write_bytes, write_json
+from guided.files import fingerprint, read_json, write_bytes, write_json
+from guided.progress import say
 
 
 @dataclass(frozen=True)
@@ -60,13 +62,49 @@ class Cell:
     @property
     def facts(self) -> dict[str, Any]:
         """The JSON-able results that :meth:`finish` stored, ``seconds`` among them."""
-        facts: dict[str, Any] = json.loads(self._marker.read_text())
+        facts: dict[str, Any] = read_json(self._marker)
         return facts
 
     def finish(self, seconds: float, facts: Mapping[str, Any]) -> None:
-        """Mark the cell as done; written last, because a cell without this mark does not count."""
-        content = {"seconds": round(seconds, 2), **facts, "depends": self.depends}
+        """Mark the cell as done; written last, because a cell without this mark does not count.
+
+        The mark holds the checksums of the cell's files.
+        """
+        passing = (self._marker.name, self.state_file.name)
+        there = sorted(self.folder.iterdir()) if self.folder.exists() else []
+        files = {
+            path.name: file_checksum(path)
+            for path in there
+            if path.is_file() and not path.name.startswith(".") and path.name not in passing
+        }
+        content = {"seconds": round(seconds, 2), **facts, "files": files, "depends": self.depends}
         write_json(self._marker, content)
+
+    def discard_damaged(self) -> None:
+        """Forget a finished cell or a state whose files are not those that were written.
+
+        It will be computed again, from the beginning; a line says so.
+        """
+        if damage := self._damage():
+            say(f"{self.name}: {damage}; computed again")
+            self._marker.unlink()
+        if self.state_file.exists() and is_damaged(self.state_file):
+            say(f"{self.name}: {self.state_file.name} is damaged; its training starts again")
+            self.state_file.unlink()
+
+    def _damage(self) -> str:
+        if not self.done:
+            return ""
+        try:
+            files = self.facts.get("files", {})
+        except DamageError:
+            return f"{self._marker.name} is damaged"
+        for name, stated in files.items():
+            if not (self.folder / name).exists():
+                return f"{name} is missing"
+            if file_checksum(self.folder / name) != stated:
+                return f"{name} is damaged"
+        return ""
 
     def start_from(self, shorter: "Cell") -> None:
         """Copy the state in which a shorter training ended, unless this training has begun."""
@@ -209,6 +247,8 @@ class Cells:
             there = self._there.get(digest)
             cell = Cell(self.folder / (there or f"{name}-{digest}"), depends, digest, log)
             self.tasks[digest] = Task(cell, work, needs, start_from, keep_state)
+            if there and multiprocessing.parent_process() is None:
+                cell.discard_damaged()  # workers, which make the same plan, need not look again
             if there and cell.done:
                 self._reused.add(digest)
         return self.tasks[digest].cell

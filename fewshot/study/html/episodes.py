@@ -1,6 +1,5 @@
 """Test episodes as the page shows them: all arms' answers beside the same images."""
 
-import json
 import string
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 
 from fewshot.study.html.content import Content
 from fewshot.study.html.images import of_image
+from guided.files import read_arrays, read_json
 
 Images = NDArray[np.uint8]
 
@@ -86,9 +86,8 @@ def examples(content: Content) -> Examples | None:
     folder = content.index.examples if content.index else None
     if folder is None or not (folder / "examples.npz").exists():
         return None
-    facts: dict[str, Any] = json.loads((folder / "cell.json").read_text())
-    with np.load(folder / "examples.npz") as stored:
-        arrays = {name: stored[name] for name in stored}
+    facts: dict[str, Any] = read_json(folder / "cell.json")
+    arrays = read_arrays(folder / "examples.npz")
     names = [entry["arm"] for entry in facts["arms"]]
     order = sorted(range(len(names)), key=lambda i: content.arms.index(names[i]))
     pictures = {
