@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fewshot.commands.help import PURPOSES, WITH_RESULTS, command_help, usage
+from fewshot.interrupts import Interrupts
 from fewshot.printing import option_of, printing, say_first
 from guided.errors import InputError
 
@@ -20,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command.
 
     Returns:
-        The exit status: 0; 2 when the input is at fault; 130 after Ctrl-C.
+        The exit status: 0; 2 when the input is at fault; 130 after Ctrl-C; 143 after SIGTERM.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
@@ -50,6 +51,17 @@ def _nearest(name: str) -> str:
 
 
 def _run(name: str, arguments: Sequence[str]) -> int:
+    interrupts = Interrupts(name)
+    try:
+        with interrupts:
+            status = _attempt(name, arguments, interrupts)
+    except KeyboardInterrupt:
+        status, line = interrupts.ending
+        print(line, file=sys.stderr)
+    return status
+
+
+def _attempt(name: str, arguments: Sequence[str], interrupts: Interrupts) -> int:
     try:
         option, arguments = option_of(arguments)
         replays = any(argument.startswith("--replay") for argument in arguments)
@@ -59,24 +71,28 @@ def _run(name: str, arguments: Sequence[str]) -> int:
             words = {argument.replace("_", "-") for argument in arguments}
             if name in LONG and not {"--print-config", "--help-all"} & words:
                 say_first(name, arguments)
-            status, results = _command(name, arguments)
+            status, results = _command(name, arguments, interrupts)
+        if interrupts.received:  # and something has swallowed it
+            raise KeyboardInterrupt
         if option == "json" and results:
             print(results.read_text(), end="")
-    except InputError as error:
-        print(f"fewshot {name}: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        again = "interrupted; run the same command again to resume"
-        print(f"fewshot {name}: {again}", file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        return 0
+    except Exception as error:
+        if interrupts.received:  # a library has turned it into this one
+            raise KeyboardInterrupt from error
+        if isinstance(error, InputError):
+            print(f"fewshot {name}: {error}", file=sys.stderr)
+            return 2
+        if isinstance(error, BrokenPipeError):
+            return 0
+        raise
     return status
 
 
-def _command(name: str, arguments: Sequence[str]) -> tuple[int, Path | None]:
+def _command(
+    name: str, arguments: Sequence[str], interrupts: Interrupts
+) -> tuple[int, Path | None]:
     """Run it; returns the exit status and the file of results, if there is one."""
-    # Imported here: Ctrl-C while torch loads is an ordinary Ctrl-C too.
+    interrupts.loading = True
     from guided.malloc import reuse_memory
 
     reuse_memory()
@@ -84,8 +100,10 @@ def _command(name: str, arguments: Sequence[str]) -> tuple[int, Path | None]:
         from fewshot.study.executors.origin import start_early
 
         start_early()
+    command = importlib.import_module(f"fewshot.commands.{name}").main
+    interrupts.loading = False
     try:
-        return 0, importlib.import_module(f"fewshot.commands.{name}").main(arguments)
+        return 0, command(arguments)
     except SystemExit as ended:  # after --help-all and --print-config
         return int(ended.code or 0), None
 

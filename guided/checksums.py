@@ -132,6 +132,8 @@ def check_archive(path: Path) -> None:
             if _checksum_to(file, end).encode() != tail[-8:]:
                 raise differs(path)
             return
+        if _TAG in tail:
+            raise differs(path)
     try:
         with zipfile.ZipFile(path) as archive:
             sound = archive.testzip() is None

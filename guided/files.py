@@ -148,6 +148,8 @@ def read_weights(path: Path | str) -> "tuple[dict[str, Tensor], dict[str, str]]"
     """
     from safetensors import safe_open
 
+    with Path(path).open("rb"):  # says why it cannot be
+        pass
     with safe_open(str(path), framework="pt") as file:
         texts = file.metadata() or {}
         weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118

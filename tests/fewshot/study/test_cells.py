@@ -2,13 +2,17 @@
 
 import json
 import time
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from threadpoolctl import threadpool_info
 
 from fewshot.study.cells import Cell, Cells, Seconds
 from guided.errors import InputError
+from guided.files import read_json, write_arrays, write_bytes, write_json
+from guided.training.state import ResumableState
 
 DEPENDS = {"steps": 3, "seed": 0}
 
@@ -136,13 +140,55 @@ def test_seconds_count_each_cell_once_and_tell_new_from_reused(tmp_path):
     seconds = cell.facts["seconds"]
     assert first.seconds == Seconds(computed=seconds, reused=0)
     marker = cell.folder / "cell.json"
-    marker.write_text(json.dumps(json.loads(marker.read_text()) | {"seconds": 7.5}))
+    write_json(marker, read_json(marker) | {"seconds": 7.5})
     second = Cells(tmp_path)
     for name in ("vae", "the same under another name"):
         second.plan(name, DEPENDS, never)
     new = computed(second, "new", {}, lambda cell: None)
     assert second.seconds == Seconds(computed=new.facts["seconds"], reused=7.5)
     assert second.seconds.total == pytest.approx(7.5 + new.facts["seconds"])
+
+
+def change(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "said"),
+    [
+        ("wrong.npz", change, "wrong.npz is damaged; computed again"),
+        ("wrong.npz", Path.unlink, "wrong.npz is missing; computed again"),
+        ("figure.png", lambda path: path.write_bytes(b""), "figure.png is damaged; computed again"),
+        ("cell.json", change, "cell.json is damaged; computed again"),
+        ("cell.json", lambda path: path.write_bytes(b""), "cell.json is damaged; computed again"),
+        ("state.pt", change, "state.pt is damaged; its training starts again"),
+    ],
+)
+def test_a_damaged_cell_is_computed_again_and_says_so(tmp_path, capsys, name, damage, said):
+    def work(cell):
+        write_arrays(cell.folder / "wrong.npz", {"5w1s": np.arange(9)})
+        write_bytes(cell.folder / "figure.png", b"pixels")
+        found = ResumableState({}).save(cell.state_file) if name == "state.pt" else None
+        return {"found": found}
+
+    cell = computed(Cells(tmp_path), "c", DEPENDS, work, keep_state=name == "state.pt")
+    right = {path: path.read_bytes() for path in cell.folder.iterdir()}
+    assert computed(Cells(tmp_path), "c", DEPENDS, never).done
+    damage(cell.folder / name)
+    cells = Cells(tmp_path)
+    cells.plan("c", DEPENDS, work)
+    assert capsys.readouterr().err == f"{cell.name}: {said}\n"
+    if name == "state.pt":
+        assert not cells.missing and not cell.state_file.exists()
+        return
+    assert [task.cell.digest for task in cells.missing] == [cell.digest]
+    cells.compute(cell.digest)
+    for path, content in right.items():
+        if path.name != "cell.json":  # which holds the seconds
+            assert path.read_bytes() == content
+    assert computed(Cells(tmp_path), "c", DEPENDS, never).done
 
 
 def test_a_cell_of_another_plan_is_refused(cells, tmp_path):
