@@ -19,7 +19,7 @@ from threadpoolctl import ThreadpoolController
 from fewshot.config import describe
 from fewshot.data.dataset import DatasetFactory, Splits
 from fewshot.environment import versions
-from fewshot.logs import log_folder, show_logs
+from fewshot.logs import STORED, log_folder, show_logs
 from guided.checksums import DamageError, file_checksum, is_damaged
 from guided.errors import InputError
 from guided.files import fingerprint, read_json, write_bytes, write_json
@@ -70,15 +70,19 @@ class Cell:
 
         The mark holds the checksums of the cell's files.
         """
-        passing = (self._marker.name, self.state_file.name)
-        there = sorted(self.folder.iterdir()) if self.folder.exists() else []
-        files = {
-            path.name: file_checksum(path)
-            for path in there
-            if path.is_file() and not path.name.startswith(".") and path.name not in passing
-        }
+        files = {str(path.relative_to(self.folder)): file_checksum(path) for path in self._written}
         content = {"seconds": round(seconds, 2), **facts, "files": files, "depends": self.depends}
         write_json(self._marker, content)
+
+    @property
+    def _written(self) -> list[Path]:
+        """The files of the result; logs are moved, and the state goes."""
+        others = {self._marker.name, self.state_file.name, STORED}
+        return [
+            path
+            for path in sorted(self.folder.rglob("*"))
+            if path.is_file() and path.relative_to(self.folder).parts[0] not in others
+        ]
 
     def discard_damaged(self) -> None:
         """Forget a finished cell or a state whose files are not those that were written.
