@@ -32,11 +32,15 @@ DPI = 110
 
 
 @contextmanager
-def atomic_write(path: Path | str) -> Iterator[BinaryIO]:
+def atomic_write(path: Path | str, *, synced: bool = True) -> Iterator[BinaryIO]:
     """Write ``path`` through a temporary file in the same folder, fsync, then rename.
 
     A crash at any moment leaves the previous file, or the new one, never a part of it; once the
     block is left, the new one is on the disk.
+
+    Args:
+        path: the file.
+        synced: false: do not wait for the disk. When power fails, the file may be lost.
 
     Raises:
         InputError: the folder cannot be created or written to.
@@ -47,11 +51,13 @@ def atomic_write(path: Path | str) -> Iterator[BinaryIO]:
         with temporary_file(path) as (handle, temporary):
             yield handle
             handle.flush()
-            os.fsync(handle.fileno())
+            if synced:
+                os.fsync(handle.fileno())
             if os.name != "posix":  # Windows renames no open file; elsewhere it stays locked
                 handle.close()
             temporary.replace(path)
-            sync_folder(path.parent)
+            if synced:
+                sync_folder(path.parent)
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
 
@@ -87,9 +93,13 @@ def read_json(path: Path | str) -> Any:
     return without_checksum(path, value)
 
 
-def write_with(path: Path | str, write: Callable[[BinaryIO], object]) -> None:
-    """Write a file by a function of its handle, atomically."""
-    with atomic_write(path) as handle:
+def write_picture(path: Path | str, write: Callable[[BinaryIO], object]) -> None:
+    """Write a picture by a function of its handle, atomically.
+
+    It does not wait for the disk, which would take longer than the drawing: a cell whose picture
+    is lost has other checksums than it states, and is computed again.
+    """
+    with atomic_write(path, synced=False) as handle:
         write(handle)
 
 
@@ -161,7 +171,7 @@ def read_weights(path: Path | str) -> "tuple[dict[str, Tensor], dict[str, str]]"
 
 def write_figure(path: Path | str, figure: "Figure", dpi: int = DPI) -> None:
     """Write a matplotlib figure as PNG, atomically."""
-    write_with(path, lambda handle: _save(figure, handle, dpi))
+    write_picture(path, lambda handle: _save(figure, handle, dpi))
 
 
 def drawn(figure: "Figure", dpi: int = DPI) -> "NDArray[np.uint8]":

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from guided.files import write_with
+from guided.files import write_picture
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -51,7 +51,7 @@ class Sheet:
         for name in ("rows", "columns"):
             labels.add_text(name, json.dumps(getattr(self, name)))
         image = Image.fromarray(self.pixels)
-        write_with(path, lambda handle: image.save(handle, "png", pnginfo=labels, optimize=True))
+        write_picture(path, lambda handle: image.save(handle, "png", pnginfo=labels, optimize=True))
 
     @classmethod
     def load(cls, path: Path) -> "Sheet":

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from guided.files import write_bytes
+from guided.files import write_bytes, write_picture
 from guided.temporary import DAY, SUFFIX, sweep, temporary_file, temporary_folder
 
 WRITER = """
@@ -94,3 +94,5 @@ def test_the_file_is_on_disk_before_its_name_and_its_name_before_the_end(tmp_pat
     monkeypatch.setattr("os.fsync", noted)
     write_bytes(tmp_path / "file", b"content")
     assert done == [("file", False), ("folder", True)]
+    write_picture(tmp_path / "picture", lambda handle: handle.write(b"pixels"))
+    assert len(done) == 2
