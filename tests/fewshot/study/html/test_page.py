@@ -1,6 +1,5 @@
 """The report's page: its numbers are those of the files, and it needs nothing else."""
 
-import json
 import re
 from dataclasses import replace
 
@@ -13,6 +12,7 @@ from fewshot.study.html.tables import difference_table, error_table
 from fewshot.study.rows import ResultRow
 from fewshot.study.text import STANDS, arm_label, fixed, partner_label, span
 from guided.figures import Sheet
+from guided.files import read_json
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +155,7 @@ def test_a_page_of_ten_arms_stays_small(tmp_path):
 
 def test_the_page_shows_the_examples_answers(finished, page):
     (folder,) = (finished.folder / "cells").glob("examples-*")
-    facts = json.loads((folder / "cell.json").read_text())
+    facts = read_json(folder / "cell.json")
     with np.load(folder / "examples.npz") as stored:
         predicted = stored["predicted"]
     arms = [entry["arm"] for entry in facts["arms"]]

@@ -1,7 +1,6 @@
 """The study of nonlinear ICA: its data, its training, its cells and tables, its refusals."""
 
 import copy
-import json
 import math
 
 import pytest
@@ -18,6 +17,7 @@ from fewshot.study.nica.scores import LEARNED, LINEAR, MIXTURES, UNMIXED, UNTRAI
 from fewshot.study.nica.sources import draw, mix
 from fewshot.study.nica.tables import differences_table, order_table, recovery_table
 from fewshot.study.nica.training import build, train
+from guided.files import read_json
 from guided.metrics import mcc
 from guided.seeds import generator
 
@@ -164,7 +164,7 @@ def test_tables_of_known_scores():
 def test_a_run_and_its_cells(tmp_path, write, capsys):
     run = tmp_path / "run"
     assert main(["nica", write(STUDY), "--output", str(run), "--executor", "serial"]) == 0
-    result = NicaResult.from_json(json.loads((run / "results.json").read_text()))
+    result = NicaResult.from_json(read_json(run / "results.json"))
     table = (run / "table.md").read_text()
     assert table == result.table
     assert table in capsys.readouterr().out
