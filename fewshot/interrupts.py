@@ -43,8 +43,10 @@ class Interrupts:
         self._before: dict[signal.Signals, Any] = {}
         self._unraisable: Callable[[Any], object] = sys.unraisablehook
         self._timer: threading.Timer | None = None
+        self._entered: FrameType | None = None
 
     def __enter__(self) -> Self:
+        self._entered = sys._getframe(1)
         if threading.current_thread() is threading.main_thread():
             for number in ENDINGS:
                 if signal.getsignal(number) not in (signal.SIG_IGN, None):
@@ -53,6 +55,7 @@ class Interrupts:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._entered = None
         if self._timer:
             self._timer.cancel()
         if threading.current_thread() is threading.main_thread():
@@ -72,10 +75,18 @@ class Interrupts:
             status, line = self.ending
             os.write(2, f"{line}\n".encode())
             os._exit(status)
-        if _importing(frame):
+        if self._importing(frame):
             self._deliver_again()
             return
         raise KeyboardInterrupt
+
+    def _importing(self, frame: FrameType | None) -> bool:
+        """True inside an import that began in this context."""
+        while frame is not None and frame is not self._entered:
+            if frame.f_code.co_filename.startswith("<frozen importlib"):
+                return True
+            frame = frame.f_back
+        return False
 
     def _lost(self, unraisable: Any) -> None:
         if issubclass(unraisable.exc_type, KeyboardInterrupt):
@@ -88,11 +99,3 @@ class Interrupts:
         self._timer = threading.Timer(AGAIN, _thread.interrupt_main, [number])
         self._timer.daemon = True
         self._timer.start()
-
-
-def _importing(frame: FrameType | None) -> bool:
-    while frame is not None:
-        if frame.f_code.co_filename.startswith("<frozen importlib"):
-            return True
-        frame = frame.f_back
-    return False

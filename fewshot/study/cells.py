@@ -7,7 +7,7 @@ because its digest is another.
 import multiprocessing
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -92,9 +92,10 @@ class Cell:
         if damage := self._damage():
             say(f"{self.name}: {damage}; computed again")
             self._marker.unlink()
-        if self.state_file.exists() and is_damaged(self.state_file):
-            say(f"{self.name}: {self.state_file.name} is damaged; its training starts again")
-            self.state_file.unlink()
+        with suppress(FileNotFoundError):  # no state; or another machine has just ended with it
+            if is_damaged(self.state_file):
+                say(f"{self.name}: {self.state_file.name} is damaged; its training starts again")
+                self.state_file.unlink()
 
     def _damage(self) -> str:
         if not self.done:

@@ -46,6 +46,26 @@ def test_a_signal_inside_an_import_is_raised_after_it(tmp_path, monkeypatch):
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+def test_a_signal_is_raised_at_once_in_a_command_that_an_import_runs(tmp_path, monkeypatch):
+    (tmp_path / "module_that_runs.py").write_text(
+        """
+import os, signal, time
+from fewshot.interrupts import Interrupts
+
+with Interrupts("data") as interrupts:
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(5)
+    except KeyboardInterrupt:
+        ended = True
+"""
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    import module_that_runs
+
+    assert module_that_runs.ended
+
+
 def test_a_signal_inside_a_destructor_is_raised_after_it():
     class Destroyed:
         def __del__(self):
