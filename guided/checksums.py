@@ -6,7 +6,7 @@ end. So a file can be copied alone, and no crash comes between a file and its ch
 states none is another program's or an earlier version's, and is read as it is.
 
 CRC-32: it finds any damage within 32 bits in a row, overlooks others once in 4·10⁹ times, and reads
-about 2 GB/s.
+1.7 GB/s on one core.
 """
 
 import json

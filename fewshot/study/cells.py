@@ -6,8 +6,8 @@ because its digest is another.
 
 import multiprocessing
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -20,10 +20,10 @@ from fewshot.config import describe
 from fewshot.data.dataset import DatasetFactory, Splits
 from fewshot.environment import versions
 from fewshot.logs import STORED, log_folder, show_logs
-from guided.checksums import DamageError, file_checksum, is_damaged
+from fewshot.study.damage import discard_damaged, discard_without_weights
+from guided.checksums import file_checksum
 from guided.errors import InputError
 from guided.files import fingerprint, read_json, write_bytes, write_json
-from guided.progress import say
 
 
 @dataclass(frozen=True)
@@ -57,12 +57,12 @@ class Cell:
     @property
     def done(self) -> bool:
         """True once the result is complete."""
-        return self._marker.exists()
+        return self.marker.exists()
 
     @property
     def facts(self) -> dict[str, Any]:
         """The JSON-able results that :meth:`finish` stored, ``seconds`` among them."""
-        facts: dict[str, Any] = read_json(self._marker)
+        facts: dict[str, Any] = read_json(self.marker)
         return facts
 
     def finish(self, seconds: float, facts: Mapping[str, Any]) -> None:
@@ -72,44 +72,17 @@ class Cell:
         """
         files = {str(path.relative_to(self.folder)): file_checksum(path) for path in self._written}
         content = {"seconds": round(seconds, 2), **facts, "files": files, "depends": self.depends}
-        write_json(self._marker, content)
+        write_json(self.marker, content)
 
     @property
     def _written(self) -> list[Path]:
         """The files of the result; logs are moved, and the state goes."""
-        others = {self._marker.name, self.state_file.name, STORED}
+        others = {self.marker.name, self.state_file.name, STORED}
         return [
             path
             for path in sorted(self.folder.rglob("*"))
             if path.is_file() and path.relative_to(self.folder).parts[0] not in others
         ]
-
-    def discard_damaged(self) -> None:
-        """Forget a finished cell or a state whose files are not those that were written.
-
-        It will be computed again, from the beginning; a line says so.
-        """
-        if damage := self._damage():
-            say(f"{self.name}: {damage}; computed again")
-            self._marker.unlink()
-        with suppress(FileNotFoundError):  # no state; or another machine has just ended with it
-            if is_damaged(self.state_file):
-                say(f"{self.name}: {self.state_file.name} is damaged; its training starts again")
-                self.state_file.unlink()
-
-    def _damage(self) -> str:
-        if not self.done:
-            return ""
-        try:
-            files = self.facts.get("files", {})
-        except DamageError:
-            return f"{self._marker.name} is damaged"
-        for name, stated in files.items():
-            if not (self.folder / name).exists():
-                return f"{name} is missing"
-            if file_checksum(self.folder / name) != stated:
-                return f"{name} is damaged"
-        return ""
 
     def start_from(self, shorter: "Cell") -> None:
         """Copy the state in which a shorter training ended, unless this training has begun."""
@@ -141,7 +114,8 @@ class Cell:
         return self.folder / "learner.safetensors"
 
     @property
-    def _marker(self) -> Path:
+    def marker(self) -> Path:
+        """The mark of a finished cell."""
         return self.folder / "cell.json"
 
 
@@ -255,10 +229,19 @@ class Cells:
             cell = Cell(self.folder / (there or f"{name}-{digest}"), depends, digest, log)
             self.tasks[digest] = Task(cell, work, needs, start_from, keep_state)
             if there and multiprocessing.parent_process() is None:
-                cell.discard_damaged()  # workers, which make the same plan, need not look again
+                discard_damaged(cell)  # workers, which make the same plan, need not look again
             if there and cell.done:
                 self._reused.add(digest)
+            else:
+                self._bring_back(needs.values())
         return self.tasks[digest].cell
+
+    def _bring_back(self, needed: Iterable[Cell]) -> None:
+        """Have cells computed again that another one needs and whose weights were removed."""
+        if multiprocessing.parent_process() is None:
+            for cell in discard_without_weights(needed):
+                self._reused.discard(cell.digest)
+                self._bring_back(self.tasks[cell.digest].needs.values())
 
     def show_logs(self) -> None:
         """Leave the logs of the planned trainings alone in TensorBoard."""

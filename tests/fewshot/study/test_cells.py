@@ -191,6 +191,33 @@ def test_a_damaged_cell_is_computed_again_and_says_so(tmp_path, capsys, name, da
     assert computed(Cells(tmp_path), "c", DEPENDS, never).done
 
 
+def test_removed_weights_come_back_when_a_new_cell_needs_them(tmp_path, capsys):
+    def encode(cell):
+        write_bytes(cell.encoder_file, b"weights")
+        write_bytes(cell.learner_file, b"more")
+
+    def plan(cells, tests):
+        encoder = cells.plan("encoder", {}, encode)
+        trained = cells.plan("train", {"steps": 1}, encode, needs={"encoder": encoder})
+        for number in range(tests):
+            depends = {"test": number}
+            cells.plan(f"test{number}", depends, lambda _: None, needs={"source": trained})
+        for task in cells.missing:
+            task.compute()
+        return encoder, trained
+
+    removed = plan(Cells(tmp_path), 1)
+    for cell in removed:
+        cell.encoder_file.unlink()
+    plan(Cells(tmp_path), 1)
+    assert not any(cell.encoder_file.exists() for cell in removed)
+    plan(Cells(tmp_path), 2)
+    assert all(cell.encoder_file.exists() for cell in removed)
+    said = sorted(capsys.readouterr().err.splitlines())
+    missing = "encoder.safetensors is missing; computed again"
+    assert said == [f"{cell.name}: {missing}" for cell in removed]
+
+
 def test_a_cell_of_another_plan_is_refused(cells, tmp_path):
     other = Cells(tmp_path).plan("c", {"torch": "another"}, never)
     with pytest.raises(InputError, match="torch, guided-fewshot or the images are others"):

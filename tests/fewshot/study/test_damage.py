@@ -45,7 +45,9 @@ def test_a_damaged_run_is_computed_again_to_the_digit(finished, tmp_path, capsys
     (begun / "state.pt").write_bytes(b"PK\3\4 cut off")
     damaged = [path for path in one_of_each(folder) if path.parent != begun]
     for number, path in enumerate(damaged):
-        DAMAGES[number % len(DAMAGES)](path)
+        # Removed weights are missed only by what is still to be computed from them.
+        kinds = DAMAGES[:3] if path.suffix == ".safetensors" else DAMAGES
+        kinds[number % len(kinds)](path)
     # A cell without its mark is unfinished, as far as anyone can tell.
     told = [path for path in damaged if path.exists() or path.name != "cell.json"]
     for name in ("results.json", "episodes.npz"):
