@@ -14,7 +14,7 @@ from fewshot.interrupts import Interrupts
 from fewshot.printing import option_of, printing, say_first
 from guided.errors import InputError
 
-LONG = (*WITH_RESULTS, "train", "select")
+LONG = (*WITH_RESULTS, "select")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
