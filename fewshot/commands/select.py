@@ -26,6 +26,7 @@ from fewshot.study.select.report import shown, write_selection
 from fewshot.study.select.run import SelectStudy
 from guided.errors import InputError
 from guided.ranges import Range, Whole
+from guided.temporary import sweep
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +81,7 @@ def main(arguments: Sequence[str]) -> None:
         **provenance(command, device),
     }
     with only_one(command.folder):
+        sweep(command.folder)
         selection = study.run(list(map(str, command.runs)), facts)
         write_selection(selection, command.folder)
     print(f"\n{shown(selection, width(), paint())}")

@@ -1,6 +1,5 @@
 """The result of a finished study: rows and how they were made, in memory and as a file."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,8 +21,9 @@ from fewshot.study.rows import ResultRow, Row
 from fewshot.study.scores import score_episodes
 from fewshot.study.tables import study_table, verdicts
 from fewshot.study.text import setting_names
+from guided.checksums import DamageError
 from guided.errors import InputError
-from guided.files import write_json
+from guided.files import read_json, write_json
 from guided.html.fragment import fragment
 from guided.html.frame import Frame
 
@@ -251,8 +251,10 @@ def read_result(file: Path) -> dict[str, Any]:
         InputError: it is missing, or not the result of a study.
     """
     try:
-        content: dict[str, Any] = json.loads(file.read_text())
+        content: dict[str, Any] = read_json(file)
         content["study"], content["rows"][0]["arm"]
+    except DamageError:
+        raise
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise InputError(f"{file}: not the result of a finished run ({error})") from error
     return content

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from fewshot.cli import main
+from guided.files import read_json
 
 pytestmark = pytest.mark.usefixtures("cache")
 
@@ -70,7 +71,7 @@ def test_a_row_from_nothing(finished, replay, alone, tmp_path, monkeypatch):
 
 def tampered(alone, row, *, counts=None, error=None, **columns):
     """Change a row's counts by a function, and its error so that they agree again."""
-    content = json.loads(alone.read_text())
+    content = read_json(alone)
     values = content["rows"][row]
     if counts:
         with np.load(alone.with_name("episodes.npz")) as stored:

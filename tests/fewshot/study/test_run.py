@@ -203,7 +203,7 @@ def mtimes(folder):
     return {path: path.stat().st_mtime_ns for path in (folder / "cells").rglob("*")}
 
 
-def test_a_second_run_computes_nothing(finished, capsys, tmp_path):
+def test_a_second_run_computes_nothing(finished, tmp_path):
     """Nor does its report: there is no model that it could run."""
     run = shutil.copytree(finished.folder, tmp_path / "run")
     (run / "finished.json").unlink()

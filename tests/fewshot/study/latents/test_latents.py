@@ -28,6 +28,7 @@ from fewshot.study.latents import LatentsResult, ProbeStudy
 from fewshot.study.latents.report import latents_figure, score_images
 from guided.decoder import Decoder
 from guided.encoder import Encoder
+from guided.files import read_json
 from guided.metrics.frechet import FrechetDistance
 from guided.seeds import derive_seed
 from guided.training.pretrain import build_model, pretrain
@@ -72,7 +73,7 @@ def finished(shared_cache, tmp_path_factory):
         file=base / "config.yaml",
         folder=base / "run",
         printed=printed.getvalue(),
-        results=json.loads((base / "run" / "results.json").read_text()),
+        results=read_json(base / "run" / "results.json"),
         result=LatentsResult.load(base / "run"),
         counts=LatentsResult.load_counts(base / "run"),
         splits=splits,
@@ -237,7 +238,7 @@ def test_files_of_a_finished_run(finished):
     assert results["versions"].keys() >= {"torch", "scikit-learn", "torchmetrics", "git"}
     assert results["hardware"]["processor"]
     assert results["config"]["latent_dims"] == [3, 6]
-    cells = [json.loads(p.read_text()) for p in folder.glob("cells/*/cell.json")]
+    cells = [read_json(p) for p in folder.glob("cells/*/cell.json")]
     assert len(cells) == 1 + 12 + 12 + 8
     assert results["seconds"] == pytest.approx(sum(c["seconds"] for c in cells), abs=0.1)
     events = EventAccumulator(str(folder / "_report"))

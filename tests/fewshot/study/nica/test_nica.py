@@ -1,7 +1,6 @@
 """The study of nonlinear ICA: its data, its training, its cells and tables, its refusals."""
 
 import copy
-import json
 import math
 import re
 
@@ -22,6 +21,7 @@ from fewshot.study.nica.sources import draw, mix
 from fewshot.study.nica.tables import differences_table, order_table, recovery_table
 from fewshot.study.nica.terminal import terminal_tables
 from fewshot.study.nica.training import build, train
+from guided.files import read_json
 from guided.metrics import mcc
 from guided.seeds import generator
 
@@ -202,7 +202,7 @@ def test_bars_of_the_figure_end_at_1():
 def test_a_run_and_its_cells(tmp_path, write, capsys, read_page):
     run = tmp_path / "run"
     assert main(["nica", write(STUDY), "--output", str(run), "--executor", "serial"]) == 0
-    result = NicaResult.from_json(json.loads((run / "results.json").read_text()))
+    result = NicaResult.from_json(read_json(run / "results.json"))
     assert (run / "table.md").read_text() == result.table
     printed = capsys.readouterr().out
     assert result.summary() in printed and "|" not in printed
