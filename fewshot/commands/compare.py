@@ -8,6 +8,7 @@ from typing import Any
 
 from fewshot.commands.common import StudyCommand, check_ways, headline, shown
 from fewshot.config import describe, load, parse
+from fewshot.data.dataset import SPLITS
 from fewshot.data.roots import Roots
 from fewshot.data.roots import data_root as data_roots
 from fewshot.environment import choose_device
@@ -100,7 +101,7 @@ class _Prepared:
         dataset = config.dataset(data_roots(data_root or config.data_root))
         check_ways(dataset, test=config.settings, validation=[config.selection])
         output = config.output or Path("runs") / config.study
-        splits = dataset.splits()
+        splits = dataset.splits_with(*SPLITS)
         finish = Finish.from_run(output, config, splits, device)
         plan = partial(study_plan, config, dataset.roots, output, device)
         executor = config.executor_of(plan, device)

@@ -6,13 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from fewshot.commands import replay
 from fewshot.commands.common import Command, check_ways
 from fewshot.config import made_by, parse
-from fewshot.data import DatasetFactory, data_root
-from fewshot.data.bank import ImageBank
+from fewshot.data import DatasetFactory, Splits, data_root
 from fewshot.data.dataset import SplitName
 from fewshot.environment import choose_device
 from fewshot.episodes import Setting
@@ -52,7 +51,8 @@ class EvaluateCommand(Command):
         weights: name of a learner -> its own weights, learner.safetensors of fewshot train.
         settings: shapes of the episodes.
         episodes: number of episodes of each shape.
-        split: split whose classes are used.
+        split: split whose classes are used; all for the classes of all splits, for encoders that
+            have seen none of them.
         seed: of the episodes.
         output: run folder.
     """
@@ -68,7 +68,7 @@ class EvaluateCommand(Command):
     weights: dict[str, Path] = field(default_factory=dict)
     settings: list[Setting] = field(default_factory=lambda: [Setting()])
     episodes: int = 1000
-    split: SplitName = "test"
+    split: SplitName | Literal["all"] = "test"
     seed: int = 0
     output: Path = Path("runs/evaluate")
 
@@ -106,8 +106,9 @@ def main(arguments: Sequence[str]) -> Path | None:
     dataset = config.dataset(data_root(config.data_root))
     check_ways(dataset, **{config.split: config.settings})
     encoder = _encoder(config)
-    splits = dataset.splits()
-    bank: ImageBank = getattr(splits, config.split)
+    splits = dataset.splits() if config.split == "all" else dataset.splits_with(config.split)
+    bank = splits.bank(config.split)
+    _check_classes(config, splits)
     finish = Finish.from_run(config.output, config, splits, device)
     if finish.said_before():
         return config.output / FILES[0]
@@ -131,6 +132,18 @@ def main(arguments: Sequence[str]) -> Path | None:
     print(f"{words}\nresults in {config.output}")
     finish.write(words, FILES)
     return config.output / FILES[0]
+
+
+def _check_classes(config: EvaluateCommand, splits: Splits) -> None:
+    """Refuse episodes of more classes than the split has, if all splits together have enough."""
+    n_way = max(setting.n_way for setting in config.settings)
+    n_classes = n_way if config.split == "all" else splits.bank(config.split).n_classes
+    in_all = len({name for bank in vars(splits).values() for name in bank.class_names})
+    if n_classes < n_way <= in_all:
+        raise InputError(
+            f"n_way: {n_way} classes asked for, the {config.split} split has {n_classes}; choose a "
+            f"smaller n_way, or split: all ({in_all} classes) if the encoder has seen none of them"
+        )
 
 
 def _encoder(config: EvaluateCommand) -> Encoder | None:

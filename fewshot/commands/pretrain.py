@@ -9,6 +9,7 @@ from fewshot.commands.common import TrainingCommand
 from fewshot.config import describe, parse
 from fewshot.data import DatasetFactory, Splits, data_root
 from fewshot.data.bank import ImageBank
+from fewshot.data.dataset import SplitName
 from fewshot.environment import choose_device, hardware, versions
 from fewshot.logs import show_logs
 from fewshot.printing import columns, width
@@ -31,7 +32,8 @@ class PretrainCommand(TrainingCommand):
     """Train a VAE, guided or not, and write its encoder.
 
     Args:
-        dataset: where images come from; its training classes are fitted.
+        dataset: where images come from; its training classes are fitted, and its validation
+            classes choose the best step. Test classes, if there are any, are measured.
         pretrain: how.
         seed: of weights, batches and noise.
         beside_unguided: measure a VAE without guidance, of the same seed, at the same latents, too;
@@ -51,7 +53,9 @@ def main(arguments: Sequence[str]) -> Path:
     config = parse(PretrainCommand, arguments, "fewshot pretrain")
     device = choose_device(config.device)
     dataset = config.dataset(data_root(config.data_root))
-    splits = dataset.splits()
+    splits = dataset.splits_with("train", "validation")
+    held_out: SplitName = "test" if splits.test.n_classes else "validation"
+    images = splits.bank(held_out)
     finish = Finish.from_run(config.output, config, splits, device)
     if finish.said_before():
         return config.output / FILES[2]
@@ -65,9 +69,9 @@ def main(arguments: Sequence[str]) -> Path:
         encoders["unguided"] = _pretrained(config, plain, splits, device)[0].encoder
     trained.encoder.save(config.output / FILES[0], **depends | {"versions": versions()})
     Decoder.from_vae(trained.vae).save(config.output / FILES[1])
-    _draw(config, trained, splits.test, device)
-    measured = _measured(encoders, splits.test, device, config.pretrain.guidance)
-    found = examine(trained.model, splits.test, dataset)
+    _draw(config, trained, images, device)
+    measured = _measured(encoders, images, device, config.pretrain.guidance)
+    found = examine(trained.model, images, dataset)
     measured += [{"arm": next(iter(encoders)), **entry} for entry in found]
     results = {
         "diagnostics": measured,
@@ -77,17 +81,18 @@ def main(arguments: Sequence[str]) -> Path:
         "config": describe(config, full=True),
     }
     write_json(config.output / FILES[2], results)
-    words = summary(config.output / FILES[0], trained, measured)
+    words = summary(config.output / FILES[0], trained, measured, held_out)
     print(f"{words}\nresults in {config.output}")
     finish.write(words, FILES)
     return config.output / FILES[2]
 
 
-def _draw(config: PretrainCommand, trained: Pretrained, test: ImageBank, device: str) -> None:
-    """Pictures of the model, on test images."""
-    figures = picture_figures(trained.model, test.images.to(device))
-    if config.pretrain.augmentation.active:
-        figures["augmentation"] = augmentation_figure(config.pretrain.augmentation, test.images[0])
+def _draw(config: PretrainCommand, trained: Pretrained, held_out: ImageBank, device: str) -> None:
+    """Pictures of the model, on held-out images."""
+    figures = picture_figures(trained.model, held_out.images.to(device))
+    augmentation = config.pretrain.augmentation
+    if augmentation.active:
+        figures["augmentation"] = augmentation_figure(augmentation, held_out.images[0])
     for name, figure in figures.items():
         write_figure(config.output / f"{name}.png", figure)
 
@@ -104,7 +109,7 @@ def _measured(
     ]
 
 
-def summary(file: Path, trained: Pretrained, measured: Sequence[dict[str, Any]]) -> str:
+def summary(file: Path, trained: Pretrained, measured: Sequence[dict[str, Any]], split: str) -> str:
     """The training in two lines, and a table of the measurements."""
     progress = trained.progress
     shape = " × ".join(map(str, trained.encoder.input_shape))
@@ -114,14 +119,14 @@ def summary(file: Path, trained: Pretrained, measured: Sequence[dict[str, Any]])
         f"{progress.best_score:.2f} nats per image",
         f"{file}: {shape} images to {trained.encoder.out_dim} latents",
     ]
-    return "\n".join([*lines, *_table(measured)])
+    return "\n".join([*lines, *_table(measured, split)])
 
 
 BOTH = ("target", "other")
-HEAD = ("measurement on test images", "encoder", "target latents", "other latents")
+HEAD = ("encoder", "target latents", "other latents")
 
 
-def _table(measured: Sequence[dict[str, Any]]) -> list[str]:
+def _table(measured: Sequence[dict[str, Any]], split: str) -> list[str]:
     """A line for each measurement and encoder."""
     order = list(dict.fromkeys(entry["measure"] for entry in measured))
     lines = []
@@ -133,7 +138,9 @@ def _table(measured: Sequence[dict[str, Any]]) -> list[str]:
             lines.append(["  best of the others", "", "", f"{entry['other_max']:.3f}"])
         if "above_1" in entry:
             lines.append([f"  {entry['above_1']} of {entry['of']} latents are above 1", "", "", ""])
-    return ["", *columns(HEAD, lines, width())] if lines else []
+    return (
+        ["", *columns((f"measurement on {split} images", *HEAD), lines, width())] if lines else []
+    )
 
 
 def _pretrained(

@@ -8,6 +8,7 @@ from pathlib import Path
 from fewshot.commands.common import StudyCommand, headline, shown
 from fewshot.config import parse
 from fewshot.data import data_root
+from fewshot.data.dataset import SPLITS
 from fewshot.environment import choose_device
 from fewshot.runs import Finish, only_one, open_run
 from fewshot.study.latents.config import ProbeStudyConfig
@@ -32,7 +33,7 @@ def main(arguments: Sequence[str]) -> Path:
     config = parse(ProbeConfig, arguments, "fewshot probe")
     device = choose_device(config.device)
     roots = data_root(config.data_root)
-    splits = config.dataset(roots).splits()
+    splits = config.dataset(roots).splits_with(*SPLITS)
     output = config.output or Path("runs") / config.study
     finish = Finish.from_run(output, config, splits, device)
     plan = partial(probe_plan, config, roots, output, device)

@@ -65,7 +65,7 @@ def main(arguments: Sequence[str]) -> None:
     by_labels = [] if config.train.tasks else [config.train.setting]
     check_ways(dataset, train=by_labels, validation=[config.train.validation])
     loaded = Encoder.load(config.encoder, config.latents) if config.encoder else None
-    splits = dataset.splits()
+    splits = dataset.splits_with("train", "validation")
     encoder = loaded or _fresh(config, splits.train.image_shape)
     decoder_file = _decoder_file(config)
     decoder = Decoder.load(decoder_file, encoder) if decoder_file else None

@@ -48,6 +48,8 @@ SETTINGS = [
     (Sprites, {"images": 5000, "size": 32}),
     (DSprites, {"split": "images"}),
     (ImageFolder, {"path": "own", "size": [20, 30], "channels": 3, "invert": True}),
+    (ImageFolder, {"path": "own", "size": [20, 30], "merge_splits": True, "min_images": 16}),
+    (Omniglot, {"background": "small2"}),
 ]
 
 
@@ -139,10 +141,12 @@ OUT_OF_RANGE = [  # what, a value, what is expected, of which settings
     (OwnFolder, 0, "at least 1 pixel", "size"),
     (OwnFolder, (28, -1), "at least 1 pixel", "size"),
     (OwnFolder, 4, "1 or 3", "channels"),
-    (OwnFolder, 0.0, "a number in (0, 1)", "validation"),
-    (OwnFolder, float("nan"), "a number in (0, 1)", "validation", "test"),
-    (OwnFolder, 1.5, "a number in (0, 1)", "test"),
+    (OwnFolder, -0.1, "a number in [0, 1]", "validation"),
+    (OwnFolder, float("nan"), "a number in [0, 1]", "validation", "test"),
+    (OwnFolder, 1.5, "a number in [0, 1]", "test"),
     (OwnFolder, -1, ">= 0", "split_seed"),
+    (OwnFolder, 0, "at least 1", "min_images"),
+    (Omniglot, "small3", "one of all, small1, small2", "background"),
     (Glyphs, 2, "at least 3", "n_alphabets"),
     (Glyphs, 0, "1 … 30", "n_characters"),
     (Glyphs, 31, "1 … 30", "n_characters"),
@@ -165,7 +169,9 @@ OUT_OF_RANGE = [  # what, a value, what is expected, of which settings
 IMPOSSIBLE = [
     (Omniglot, {"split": "vinyals", "split_seed": 1}, "split_seed: has no effect on"),
     (Omniglot, {"split": "random", "validation_alphabets": 5}, "alphabets: has no effect on"),
-    (OwnFolder, {"validation": 0.5, "test": 0.5}, "expected less than 1, got 1"),
+    (OwnFolder, {"validation": 0.5, "test": 0.6}, "expected 1 at most, got 1.1"),
+    (Omniglot, {"split": "vinyals", "background": "small1"}, "background: has no effect on"),
+    (Omniglot, {"background": "small1", "download": True}, "download: brings no small sets"),
     (Glyphs, {"split": "drawers", "n_drawers": 4}, "n_drawers: expected at least 5, got 4"),
     (Glyphs, {"test_alphabets": 17}, "expected fewer than n_alphabets (20)"),
     *(
@@ -180,4 +186,4 @@ IMPOSSIBLE = [
 def test_impossible_settings(dataset, settings, message):
     with pytest.raises(InputError, match=re.escape(message)) as caught:
         dataset(**settings)
-    assert str(caught.value).startswith(dataset.__name__.replace("Own", "Image"))
+    assert str(caught.value).startswith(dataset.__name__)
