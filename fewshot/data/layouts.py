@@ -219,7 +219,7 @@ def _empty_folders(container: Path, folders: Iterable[str], images: Iterable[_Pl
         f"{container}/{name}"
         for name in sorted(folders)
         if (parts := tuple(path_parts(name))) not in used
-        and (parts[:-1] in beside or name.lower().endswith(SUFFIXES))
+        and (parts[:-1] in beside or parts[-1].lower().endswith(SUFFIXES))
     ]
 
 
@@ -248,22 +248,22 @@ def _check_layout(source: Source, placed: Sequence[_Placed], in_splits: bool) ->
         number = "1 image" if len(wrong) == 1 else f"{len(wrong)} images"
         raise InputError(
             f"{source}: expected {LAYOUT}; found {number} elsewhere: {names}; "
-            f"{_what_to_write(source, placed)}"
+            f"{_what_to_write(source, placed, wrong)}"
         )
 
 
-def _what_to_write(source: Source, placed: Sequence[_Placed]) -> str:
+def _what_to_write(source: Source, placed: Sequence[_Placed], wrong: Sequence[_Placed]) -> str:
     """The path of the folder with most class folders; what to do if that is the source."""
     classes: dict[tuple[Path, tuple[str, ...]], set[str]] = {}
     for image in placed:
-        if folder := _class_folder(image.folder):
+        folder = _class_folder(image.folder)
+        if folder and not (_is_split(folder[-1]) or _is_plain(folder[-1])):
             classes.setdefault((image.file.container, folder[:-1]), set()).add(folder[-1])
     best = max(classes, key=lambda place: len(classes[place]), default=None)
     if best is None or len(classes[best]) == 1:
         return "put the images of each class into a folder of its own"
     container, folder = best
-    beside = [place[:-1] for _, place in classes if place[-1:] and _is_split(place[-1])]
-    if beside.count(folder[:-1]) > 1 and _is_split(folder[-1]):
+    if folder and _is_split(folder[-1]) and not any(image.split for image in wrong):
         folder = folder[:-1]
     if container / Path(*folder) == source.container / Path(*source.below):
         return "move or remove them"

@@ -150,7 +150,8 @@ def _opened(path: Path, remedy: str) -> Iterator[zipfile.ZipFile | tarfile.TarFi
                 for magic, opener in COMPRESSED.items():
                     if begin.startswith(magic):
                         stream = opener(file)
-                with tarfile.open(fileobj=stream, mode="r|", tarinfo=_Member) as tar:
+                ending = cast(IO[bytes], _Ending(stream))
+                with tarfile.open(fileobj=ending, mode="r|", tarinfo=_Member) as tar:
                     yield tar
                 while stream.read(2**20):  # the checksum of what is compressed is at its end
                     pass
@@ -167,6 +168,22 @@ def _opened(path: Path, remedy: str) -> Iterator[zipfile.ZipFile | tarfile.TarFi
             f"{path}: not a complete {kind} archive (an interrupted download or a web page?): "
             f"{reason}; {remedy}"
         ) from error
+
+
+class _Ending:
+    """A file that cannot be read beyond its end: tarfile would go on to where an entry of any
+    declared size should end."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self._left = file, 3  # tarfile meets the end of a sound archive once
+
+    def read(self, size: int) -> bytes:
+        content = self._file.read(size)
+        if not content:
+            self._left -= 1
+            if not self._left:
+                raise tarfile.ReadError("unexpected end of data")
+        return content
 
 
 class _Member(tarfile.TarInfo):
@@ -255,7 +272,7 @@ def check_usable(container: Path, found: Contents) -> None:
     if found.unusable:
         what = some([f"{name} ({why})" for name, why in sorted(found.unusable.items())])
         them = "it" if len(found.unusable) == 1 else "them"
-        raise InputError(f"{container}: expected files and folders, found {what}; replace {them}")
+        raise InputError(f"{container}: expected files and folders, found {what}; remove {them}")
 
 
 def _content_of(path: Path) -> bytes | str:
