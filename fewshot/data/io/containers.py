@@ -142,6 +142,8 @@ def read_text(container: Path, name: str, remedy: str = "replace it") -> str:
 def _opened(path: Path, remedy: str) -> Iterator[zipfile.ZipFile | tarfile.TarFile]:
     """An archive; all that its reading raises becomes one line."""
     try:
+        if not path.is_file():
+            raise InputError(f"{path}: expected a folder or a file, found neither; {remedy}")
         if path.name.lower().endswith(TARS):
             with path.open("rb") as file:
                 begin = file.read(8)
@@ -277,10 +279,10 @@ def check_usable(container: Path, found: Contents) -> None:
 
 def _content_of(path: Path) -> bytes | str:
     try:
-        if not path.exists():
-            return MISSING
         size = path.stat().st_size
         return path.read_bytes() if size <= MOST else _too_large(size)
+    except FileNotFoundError:
+        return MISSING
     except OSError as error:
         return error.strerror or type(error).__name__
 

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import os
 import struct
 import tarfile
 import tracemalloc
@@ -81,6 +82,13 @@ def test_no_archive_at_all(tmp_path, suffix):
         ) as caught:
             contents(path)
         assert "\n" not in str(caught.value)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "own.zip")
+    for path in (tmp_path / "own.zip", tmp_path / "gone.tar"):
+        with pytest.raises(InputError, match=rf"{path}: expected a folder or a file, found nei"):
+            contents(path)
 
 
 @pytest.mark.parametrize("mode", ["", "gz", "bz2", "xz"])
