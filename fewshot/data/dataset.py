@@ -117,7 +117,7 @@ class Dataset(ABC):
         return splits
 
     def how_to_fill(self, split: SplitName) -> str:
-        """How to get classes into a split that has none."""
+        """The way to get classes into a split that has none."""
         return "choose other settings"
 
     @property
