@@ -1,6 +1,6 @@
 """The exception for wrong input, as opposed to a wrong program."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 
@@ -19,3 +19,9 @@ def blaming(culprit: str) -> Iterator[None]:
         yield
     except InputError as error:
         raise InputError(f"{culprit}: {error}") from error
+
+
+def some(words: Sequence[str], n: int = 3) -> str:
+    """The first few of many words, and how many more there are: ``a, b, c and 37 more``."""
+    more = f" and {len(words) - n} more" if len(words) > n else ""
+    return ", ".join(words[:n]) + more

@@ -11,6 +11,7 @@ from fewshot.commands.help import PURPOSES
 from fewshot.config import made_by
 from fewshot.data import Dataset, Splits
 from fewshot.data.checks import read_splits
+from fewshot.data.dataset import SplitName
 from fewshot.episodes import Setting
 from fewshot.printing import paint, width
 from fewshot.study.executors import Executor, Local, Plan, Serial
@@ -115,9 +116,12 @@ class TrainingCommand(ImageCommand):
     threads: Count | None = None
 
 
-def splits_of(dataset: Dataset) -> tuple[Splits, list[str]]:
-    """The banks of a dataset, and reasons to doubt errors on them, which are printed."""
-    splits, doubts = read_splits(dataset)
+def splits_of(dataset: Dataset, *needed: SplitName) -> tuple[Splits, list[str]]:
+    """The banks of a dataset, and reasons to doubt errors on them, which are printed.
+
+    ``needed`` are the splits that must have classes.
+    """
+    splits, doubts = read_splits(dataset, *needed)
     for line in doubts:
         say(f"warning: {line}")
     return splits, doubts

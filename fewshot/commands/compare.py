@@ -15,6 +15,7 @@ from fewshot.commands.common import (
     splits_of,
 )
 from fewshot.config import describe, load, parse
+from fewshot.data.dataset import SPLITS
 from fewshot.data.roots import Roots
 from fewshot.data.roots import data_root as data_roots
 from fewshot.environment import choose_device
@@ -104,7 +105,7 @@ class _Prepared:
         dataset = config.dataset(data_roots(data_root or config.data_root))
         check_ways(dataset, test=config.settings, validation=[config.selection])
         output = config.output or Path("runs") / config.study
-        splits, doubts = splits_of(dataset)
+        splits, doubts = splits_of(dataset, *SPLITS)
         finish = Finish.from_run(output, config, splits, device)
         plan = partial(study_plan, config, dataset.roots, output, device)
         executor = config.executor_of(plan, device)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -15,7 +15,7 @@ from fewshot.chance import CONSTANT, beside_chance
 from fewshot.commands import replay
 from fewshot.commands.common import ImageCommand, check_ways, finished
 from fewshot.config import made_by, parse
-from fewshot.data import DatasetFactory, data_root
+from fewshot.data import DatasetFactory, Splits, data_root
 from fewshot.data.bank import ImageBank
 from fewshot.data.checks import read_splits
 from fewshot.data.dataset import SplitName
@@ -65,7 +65,8 @@ class EvaluateCommand(ImageCommand):
         weights: name of a learner -> its own weights, learner.safetensors of fewshot train.
         settings: shapes of the episodes.
         episodes: number of episodes of each shape.
-        split: split whose classes are used.
+        split: split whose classes are used; all for the classes of all splits, for encoders that
+            have seen none of them.
         seed: of the episodes.
         threads: of torch and BLAS; as many as torch takes by itself, OMP_NUM_THREADS or the cores,
             if not given.
@@ -83,7 +84,7 @@ class EvaluateCommand(ImageCommand):
     weights: dict[str, Path] = field(default_factory=dict)
     settings: list[Setting] = field(default_factory=lambda: [Setting()])
     episodes: Count = 1000
-    split: SplitName = "test"
+    split: SplitName | Literal["all"] = "test"
     seed: Whole = 0
     threads: Count | None = None
     output: Path = Path("runs/evaluate")
@@ -127,8 +128,10 @@ def _run(config: EvaluateCommand) -> Path:
     dataset = config.dataset(data_root(config.data_root))
     check_ways(dataset, **{config.split: config.settings})
     encoder = _encoder(config)
-    splits, doubts = read_splits(dataset)
-    bank: ImageBank = getattr(splits, config.split)
+    needed = () if config.split == "all" else (config.split,)
+    splits, doubts = read_splits(dataset, *needed)
+    bank = splits.bank(config.split)
+    _check_classes(config, splits)
     finish = Finish.from_run(config.output, config, splits, device, **in_use(device))
     if finish.said_before():
         return config.output / FILES[0]
@@ -159,6 +162,18 @@ def _run(config: EvaluateCommand) -> Path:
     print(f"{words}\n{finished(config.output)}")
     finish.write(words, FILES)
     return config.output / FILES[0]
+
+
+def _check_classes(config: EvaluateCommand, splits: Splits) -> None:
+    """Refuse episodes of more classes than the split has, if all splits together have enough."""
+    n_way = max(setting.n_way for setting in config.settings)
+    n_classes = n_way if config.split == "all" else splits.bank(config.split).n_classes
+    in_all = len({name for bank in vars(splits).values() for name in bank.class_names})
+    if n_classes < n_way <= in_all:
+        raise InputError(
+            f"n_way: {n_way} classes asked for, the {config.split} split has {n_classes}; choose a "
+            f"smaller n_way, or split: all ({in_all} classes) if the encoder has seen none of them"
+        )
 
 
 def _encoder(config: EvaluateCommand) -> Encoder | None:

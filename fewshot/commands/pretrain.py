@@ -11,6 +11,7 @@ from fewshot.commands.common import TrainingCommand, finished, splits_of
 from fewshot.config import describe, parse, short_name
 from fewshot.data import DatasetFactory, Splits, data_root
 from fewshot.data.bank import ImageBank
+from fewshot.data.dataset import SplitName
 from fewshot.environment import choose_device, versions
 from fewshot.logs import show_logs
 from fewshot.printing import columns, width
@@ -44,7 +45,8 @@ class PretrainCommand(TrainingCommand):
     """Train a VAE, guided or not, and write its encoder.
 
     Args:
-        dataset: where images come from; its training classes are fitted.
+        dataset: where images come from; its training classes are fitted, and its validation
+            classes choose the best step. Test classes, if there are any, are measured.
         pretrain: how.
         seed: of weights, batches and noise.
         beside_unguided: measure a VAE without guidance, of the same seed, at the same latents, too;
@@ -70,7 +72,9 @@ def _run(config: PretrainCommand) -> Path:
     start = time.perf_counter()
     device = choose_device(config.device)
     dataset = config.dataset(data_root(config.data_root))
-    splits, _ = splits_of(dataset)
+    splits, _ = splits_of(dataset, "train", "validation")
+    held_out: SplitName = "test" if splits.test.n_classes else "validation"
+    images = splits.bank(held_out)
     finish = Finish.from_run(config.output, config, splits, device, **in_use(device))
     if finish.said_before():
         return config.output / FILES[2]
@@ -84,10 +88,10 @@ def _run(config: PretrainCommand) -> Path:
         encoders["unguided"] = _pretrained(config, plain, splits, device)[0].encoder
     trained.encoder.save(config.output / FILES[0], **depends | {"versions": versions()})
     Decoder.from_vae(trained.vae).save(config.output / FILES[1])
-    _draw(config, trained, splits.test, device)
-    measured = _measured(encoders, splits.test, device, config.pretrain.guidance)
-    facts = _facts(config, trained, splits.test, device, next(iter(encoders)))
-    found = examine(trained.model, splits.test, dataset)
+    _draw(config, trained, images, device)
+    measured = _measured(encoders, images, device, config.pretrain.guidance)
+    facts = _facts(config, trained, images, device, next(iter(encoders)))
+    found = examine(trained.model, images, dataset)
     measured += [{"arm": next(iter(encoders)), **entry} for entry in found]
     results = {
         "arm": next(iter(encoders)),
@@ -100,7 +104,7 @@ def _run(config: PretrainCommand) -> Path:
     }
     write_json(config.output / FILES[2], results)
     write_runs([FinishedRun.load(config.output)], config.output / PAGE)
-    words = summary(config.output / FILES[0], trained, measured)
+    words = summary(config.output / FILES[0], trained, measured, held_out)
     words = "\n".join([words, *(fill(f"Caution: {line}", width()) for line in cautions([facts]))])
     print(f"{words}\n{finished(config.output)}")
     finish.write(words, FILES)
@@ -117,14 +121,14 @@ def _described(encoder: Encoder) -> dict[str, Any]:
     }
 
 
-def _draw(config: PretrainCommand, trained: Pretrained, test: ImageBank, device: str) -> None:
-    """Pictures of the model, on test images."""
-    images = test.images.to(device)
+def _draw(config: PretrainCommand, trained: Pretrained, held_out: ImageBank, device: str) -> None:
+    """Pictures of the model, on held-out images."""
+    images = held_out.images.to(device)
     figures = picture_figures(trained.model, images)
     moved = {name: figures[name] for name in figures if name not in STILL}
     save_sheets(trained.model, images, moved, config.output / "sheets")
     if config.pretrain.augmentation.active:
-        figures["augmentation"] = augmentation_figure(config.pretrain.augmentation, test.images[0])
+        figures["augmentation"] = augmentation_figure(config.pretrain.augmentation, images[0].cpu())
     for name, figure in figures.items():
         write_figure(config.output / f"{name}.png", figure)
 
@@ -155,21 +159,21 @@ def _measured(
     ]
 
 
-def summary(file: Path, trained: Pretrained, measured: Sequence[dict[str, Any]]) -> str:
+def summary(file: Path, trained: Pretrained, measured: Sequence[dict[str, Any]], split: str) -> str:
     """The training in two lines, and a table of the measurements."""
     shape = " × ".join(map(str, trained.encoder.input_shape))
     lines = [
         str(trained),
         f"{file}: {shape} images to {trained.encoder.out_dim} latents",
     ]
-    return "\n".join([*lines, *_table(measured)])
+    return "\n".join([*lines, *_table(measured, split)])
 
 
 BOTH = ("target", "other")
-HEAD = ("measurement on test images", "encoder", "target latents", "other latents")
+HEAD = ("encoder", "target latents", "other latents")
 
 
-def _table(measured: Sequence[dict[str, Any]]) -> list[str]:
+def _table(measured: Sequence[dict[str, Any]], split: str) -> list[str]:
     """A line for each measurement and encoder."""
     order = list(dict.fromkeys(entry["measure"] for entry in measured))
     lines = []
@@ -177,7 +181,8 @@ def _table(measured: Sequence[dict[str, Any]]) -> list[str]:
         lines.append([entry["measure"], entry["arm"], *(f"{entry[k]:.3f}" for k in BOTH)])
         further = Measurement.from_json(entry).further()
         lines += [[f"  {name}", "", target, other] for name, target, other in further]
-    return ["", *columns(HEAD, lines, width())] if lines else []
+    head = (f"measurement on {split} images", *HEAD)
+    return ["", *columns(head, lines, width())] if lines else []
 
 
 def _pretrained(

@@ -8,6 +8,7 @@ from pathlib import Path
 from fewshot.commands.common import ImageCommand, StudyCommand, headline, shown, splits_of
 from fewshot.config import parse
 from fewshot.data import data_root
+from fewshot.data.dataset import SPLITS
 from fewshot.environment import choose_device
 from fewshot.runs import Finish, only_one, open_run
 from fewshot.study.latents.config import ProbeStudyConfig
@@ -28,7 +29,7 @@ def main(arguments: Sequence[str]) -> Path:
     config = parse(ProbeConfig, arguments, "fewshot probe")
     device = choose_device(config.device)
     roots = data_root(config.data_root)
-    splits, _ = splits_of(config.dataset(roots))
+    splits, _ = splits_of(config.dataset(roots), *SPLITS)
     output = config.output or Path("runs") / config.study
     finish = Finish.from_run(output, config, splits, device)
     plan = partial(probe_plan, config, roots, output, device)

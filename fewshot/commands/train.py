@@ -79,7 +79,7 @@ def _run(config: TrainCommand) -> Path:
     by_labels = [] if config.train.tasks else [config.train.setting]
     check_ways(dataset, train=by_labels, validation=[config.train.validation])
     loaded = Encoder.load(config.encoder, config.latents) if config.encoder else None
-    splits, _ = splits_of(dataset)
+    splits, _ = splits_of(dataset, "train", "validation")
     encoder = loaded or _fresh(config, splits.train.image_shape)
     decoder_file = _decoder_file(config)
     decoder = Decoder.load(decoder_file, encoder) if decoder_file else None

@@ -15,6 +15,8 @@ from guided.html.fragment import Pictures, fragment
 from guided.html.images import of_image
 from guided.latents import FACTOR
 
+KINDS = ("attributes", "factors")
+
 
 class Renderer(Protocol):
     """Makes images of any combination of the values of factors."""
@@ -176,6 +178,36 @@ class ImageBank:
         names = tuple(self.class_names[i] for i in chosen.tolist())
         bank = self.rows(rows)
         return replace(bank, labels=position[bank.labels], class_names=names)
+
+    @staticmethod
+    def join(banks: "Sequence[ImageBank]") -> "ImageBank":
+        """One bank of all images, a copy; its classes are sorted by name.
+
+        Classes of the same name are one class. Attributes and factors are those of all banks.
+
+        Args:
+            banks: of images of one shape; empty ones are left out.
+        """
+        banks = [bank for bank in banks if len(bank)] or banks[:1]
+        if len(banks) == 1:
+            return banks[0]
+        names = sorted({name for bank in banks for name in bank.class_names})
+        position = {name: i for i, name in enumerate(names)}
+        labels = [torch.tensor([position[n] for n in b.class_names])[b.labels] for b in banks]
+        shared = [set.intersection(*(set(getattr(b, kind)) for b in banks)) for kind in KINDS]
+        attributes, factors = (
+            {name: torch.cat([getattr(b, kind)[name] for b in banks]) for name in sorted(in_all)}
+            for kind, in_all in zip(KINDS, shared, strict=True)
+        )
+        return replace(
+            banks[0],
+            images=torch.cat([bank.images for bank in banks]),
+            labels=torch.cat(labels),
+            class_names=tuple(names),
+            attributes=attributes,
+            factors=factors,
+            turned=any(bank.turned for bank in banks),
+        )
 
     def rows(self, index: Tensor) -> "ImageBank":
         """The bank of some rows, with all classes; a view if the rows are contiguous.

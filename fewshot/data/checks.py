@@ -7,14 +7,16 @@ import torch
 from torch import Tensor
 
 from fewshot.data.bank import ImageBank
-from fewshot.data.dataset import Dataset, ImagesWarning, Splits
+from fewshot.data.dataset import Dataset, ImagesWarning, SplitName, Splits
 
 CHUNK = 2**24
 """Bytes of images that are looked at together."""
 
 
-def read_splits(dataset: Dataset) -> tuple[Splits, list[str]]:
+def read_splits(dataset: Dataset, *needed: SplitName) -> tuple[Splits, list[str]]:
     """The banks of a dataset, and reasons to doubt errors that are measured on them.
+
+    ``needed`` are the splits that must have classes.
 
     These are the dataset's own :class:`.ImagesWarning` and those of :func:`image_warnings`, one
     sentence each.
@@ -24,7 +26,7 @@ def read_splits(dataset: Dataset) -> tuple[Splits, list[str]]:
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ImagesWarning)
-        splits = dataset.splits()
+        splits = dataset.splits_with(*needed)
     found = []
     for one in caught:
         if issubclass(one.category, ImagesWarning):

@@ -19,8 +19,13 @@ from guided.ranges import Count, Range, Whole
 
 SplitScheme = Literal["lake", "vinyals", "random"]
 Rotations = Literal["none", "train", "test", "all"]
+Background = Literal["all", "small1", "small2"]
 
-FOLDERS = ("omniglot", ".", "omniglot-py")  # the last is torchvision's
+FOLDERS = (
+    *("omniglot", ".", "omniglot-py"),  # the last is torchvision's
+    *("omniglot/python", "omniglot-master/python", "python"),  # the authors' repository
+)
+DRAWERS = 20
 # Number of images in each part, by which an interrupted extraction is recognised.
 PARTS = {"images_background": 19_280, "images_evaluation": 13_180}
 DRAWING = re.compile(r"\d+_(\d\d)\.png")
@@ -33,7 +38,8 @@ class Omniglot(Dataset):
 
     Source: Lake, Salakhutdinov & Tenenbaum (2015), Science 350. Read from
     ``images_background.zip`` and ``images_evaluation.zip``, or the folders that they hold, in
-    ``root/omniglot``, ``root`` or ``root/omniglot-py`` (torchvision's name), in this order.
+    ``root/omniglot``, ``root``, ``root/omniglot-py`` (torchvision's name) or the authors'
+    repository as cloned (``root/omniglot/python``), in this order.
     Drawings (105×105) are resized with a Lanczos filter. Attributes: ``alphabet``, 0 … 49, and
     ``drawer``, 0 … 19: the same person within an alphabet, not across alphabets.
 
@@ -49,6 +55,9 @@ class Omniglot(Dataset):
         size: height and width of the images in pixels.
         validation_alphabets: number of validation alphabets of the split ``lake``, 1 … 29.
         split_seed: seed of lake's validation alphabets and of the split ``random``; >= 0.
+        background: ``small1`` or ``small2`` trains on five alphabets only, those of the authors'
+            ``images_background_small1`` or ``images_background_small2``, a harder task of theirs
+            for the split ``lake``; ``all`` on the thirty of ``images_background``.
         download: download the archives if they are missing.
 
     Raises:
@@ -66,6 +75,7 @@ class Omniglot(Dataset):
         size: Count = 28,
         validation_alphabets: Annotated[int, Range(1, 29)] = DEFAULT_VALIDATION_ALPHABETS,
         split_seed: Whole = 0,
+        background: Background = "all",
         download: bool = False,
     ) -> None:
         super().__init__(root)
@@ -75,7 +85,14 @@ class Omniglot(Dataset):
             )
         if split == "vinyals" and split_seed:
             raise InputError("Omniglot.split_seed: has no effect on the split vinyals; remove it")
+        if split != "lake" and background != "all":
+            raise InputError(f"Omniglot.background: has no effect on the split {split}; remove it")
+        if download and background != "all":
+            raise InputError(
+                "Omniglot.download: brings no small sets of alphabets; get them from " + URL
+            )
         self.split = split
+        self.background = background
         self.rotations = rotations
         self.size = size
         self.validation_alphabets = validation_alphabets
@@ -98,7 +115,7 @@ class Omniglot(Dataset):
         return Splits(train, validation, test)
 
     def listing(self) -> Listing:
-        if not self.first_found(_sources):
+        if not self.first_found(self._sources):
             return self.absent(self.root / FOLDERS[0])
         try:
             files = self._files()
@@ -113,7 +130,7 @@ class Omniglot(Dataset):
         Raises:
             InputError: the download failed; says which files to get by hand.
         """
-        if self.first_found(_sources):
+        if self.first_found(self._sources):
             return
         from torchvision.datasets import Omniglot as Source
 
@@ -131,20 +148,42 @@ class Omniglot(Dataset):
         return omniglot_splits.shuffled(names, self.split_seed)
 
     def _files(self) -> list[ImageFile]:
-        sources = self.first_found(_sources)
+        sources = self.first_found(self._sources)
         if not sources:
-            raise self.not_found([f"{FOLDERS[0]}/{part}.zip" for part in PARTS], "and")
+            raise self.not_found([f"{FOLDERS[0]}/{part}.zip" for part in self._parts], "and")
         files = []
-        for source, (part, n_images) in zip(sources, PARTS.items(), strict=True):
-            remedy = f"delete it, then run: {self.how_to_get}"
+        remedy = f"delete it, then run: {self.how_to_get}"
+        for source, part in zip(sources, self._parts, strict=True):
             found = find_images(source, remedy)
-            if len(found) != n_images:
+            characters = {tuple(file.parts[-3:-1]) for file in found}
+            expected = PARTS.get(part, len(characters) * DRAWERS or "many")
+            if len(found) != expected:
                 raise InputError(
-                    f"{source}: expected the {n_images} images of {part}/<alphabet>/<character>, "
+                    f"{source}: expected the {expected} images of {part}/<alphabet>/<character>, "
                     f"found {len(found)}; {remedy}"
                 )
             files += found
         return files
+
+    @property
+    def how_to_get(self) -> str:
+        if self.background == "all":
+            return super().how_to_get
+        return f"put {self._parts[0]}.zip of {URL} beside {self._parts[1]}.zip"
+
+    @property
+    def _parts(self) -> list[str]:
+        first, second = PARTS
+        return [first if self.background == "all" else f"{first}_{self.background}", second]
+
+    def _sources(self, root: Path) -> list[Path]:
+        """The archives or folders of both parts; empty when no folder has both."""
+        for folder in (root / name for name in FOLDERS):
+            pairs = [(folder / f"{part}.zip", folder / part) for part in self._parts]
+            found = [path for pair in pairs if (path := first_existing(pair))]
+            if len(found) == len(pairs):
+                return found
+        return []
 
     def bank(self) -> ImageBank:
         """All 1623 characters as one bank, of which every split is a part; cached once."""
@@ -170,16 +209,6 @@ class Omniglot(Dataset):
                 "drawer": torch.tensor([drawer for _, drawer in labelled]),
             },
         )
-
-
-def _sources(root: Path) -> list[Path]:
-    """The archives or folders of both parts; empty when no folder has both."""
-    for folder in (root / name for name in FOLDERS):
-        pairs = [(folder / f"{part}.zip", folder / part) for part in PARTS]
-        found = [path for pair in pairs if (path := first_existing(pair))]
-        if len(found) == len(PARTS):
-            return found
-    return []
 
 
 def _described(file: ImageFile) -> tuple[str, int]:

@@ -51,6 +51,24 @@ def test_rows(bank):
     assert bank.rows(torch.tensor([], dtype=torch.int64)).images.shape == (0, 1, 2, 3)
 
 
+def test_join(bank):
+    """The inverse of taking classes apart, by name; what not all have is left out."""
+    apart = [bank.classes(subset) for subset in ([2, 0], [], [3, 1])]
+    joined = ImageBank.join(apart)
+    assert joined.class_names == ("a", "b", "c", "d")
+    back = joined.rows(joined.images[:, 0, 1, 1].long().argsort())
+    for name in ("images", "labels"):
+        assert torch.equal(getattr(back, name), getattr(bank, name))
+    assert torch.equal(back.attributes["drawer"], bank.attributes["drawer"])
+    assert torch.equal(back.factors["angle"], bank.factors["angle"])
+    assert ImageBank.join(apart[:2]) is apart[0]
+    plain = ImageBank(bank.images, bank.labels, ("b", "a", "e", "f"), turned=True)
+    both = ImageBank.join([bank, plain])
+    assert (both.class_names, both.attributes, both.turned) == (tuple("abcdef"), {}, True)
+    assert both.class_sizes.tolist() == [6, 6, 3, 3, 3, 3]
+    assert both.labels[12:18].tolist() == [1, 1, 1, 0, 0, 0]
+
+
 def test_rotations_are_classes_of_their_own():
     images = torch.arange(4, dtype=torch.uint8).reshape(1, 1, 2, 2).repeat(2, 1, 1, 1)
     images[1] += 10

@@ -48,6 +48,8 @@ SETTINGS = [
     (Sprites, {"images": 5000, "size": 32}),
     (DSprites, {"split": "images"}),
     (ImageFolder, {"path": "own", "size": [20, 30], "channels": 3, "invert": True}),
+    (ImageFolder, {"path": "own", "size": [20, 30], "merge_splits": True, "min_images": 16}),
+    (Omniglot, {"background": "small2"}),
 ]
 
 
@@ -138,10 +140,12 @@ OUT_OF_RANGE = [  # what, a value, what is expected, of which settings
     (Omniglot, -1, "at least 0", "split_seed"),
     (OwnFolder, 0, "at least 1", "size"),
     (OwnFolder, 4, "one of 1, 3", "channels"),
-    (OwnFolder, 0.0, "in (0, 1)", "validation"),
-    (OwnFolder, float("nan"), "in (0, 1)", "validation", "test"),
-    (OwnFolder, 1.5, "in (0, 1)", "test"),
+    (OwnFolder, -0.1, "in [0, 1]", "validation"),
+    (OwnFolder, float("nan"), "in [0, 1]", "validation", "test"),
+    (OwnFolder, 1.5, "in [0, 1]", "test"),
     (OwnFolder, -1, "at least 0", "split_seed"),
+    (OwnFolder, 0, "at least 1", "min_images"),
+    (Omniglot, "small3", "one of all, small1, small2", "background"),
     (Glyphs, 2, "at least 3", "n_alphabets"),
     (Glyphs, 0, "in [1, 30]", "n_characters"),
     (Glyphs, 31, "in [1, 30]", "n_characters"),
@@ -165,7 +169,9 @@ IMPOSSIBLE = [
     (Omniglot, {"split": "vinyals", "split_seed": 1}, "split_seed: has no effect on"),
     (Omniglot, {"split": "random", "validation_alphabets": 5}, "alphabets: has no effect on"),
     (OwnFolder, {"size": (28, -1)}, "size.1: expected at least 1, got -1"),
-    (OwnFolder, {"validation": 0.5, "test": 0.5}, "expected less than 1, got 1"),
+    (OwnFolder, {"validation": 0.5, "test": 0.6}, "expected 1 at most, got 1.1"),
+    (Omniglot, {"split": "vinyals", "background": "small1"}, "background: has no effect on"),
+    (Omniglot, {"background": "small1", "download": True}, "download: brings no small sets"),
     (Glyphs, {"split": "drawers", "n_drawers": 4}, "n_drawers: expected at least 5, got 4"),
     (Glyphs, {"test_alphabets": 17}, "expected fewer than n_alphabets (20)"),
     *(

@@ -482,7 +482,7 @@ IMPOSSIBLE = [
     ("learners.trained.train.setting.n_way", 11, "n_way: 11 classes asked for, the set has 10"),
     ("learners.trained.train.validation.n_way", 6, "n_way: 6 classes asked for"),
     ("settings.0.n_way", 6, "n_way: 6 classes asked for"),
-    ("settings.1.n_query", 6, "has 8 images; n_shot + n_query needs 9"),
+    ("settings.1.n_query", 6, "have too few images: "),
     ("published", [{"name": "U", "errors": {"5w1s": 3.0}}], "published.U.errors: '5w1s' is no"),
     ("pretrain.latent_dim", 3, "'class' asks for 4 latents, 3 of latent_dim 3 are left"),
     ("arms.guided.guidance.0.init_args.attributes", {"colour": 2}, "the data have no 'colour'"),
