@@ -86,7 +86,8 @@ def evaluate_table(
     drawn = list(_predicted(learner, table, sampler, n_episodes))
     classes = [rows.classes for rows, _ in drawn if rows.classes is not None]
     positions = torch.cat([positions.cpu() for _, positions in drawn])
-    return Evaluation(sampler.setting, class_names, torch.cat(classes), positions)
+    images = torch.cat([rows.query.flatten(1) for rows, _ in drawn])
+    return Evaluation(sampler.setting, class_names, torch.cat(classes), positions, images)
 
 
 @torch.no_grad()
@@ -104,12 +105,13 @@ def embed_bank(
             mode.
         bank: images ``[N, C, H, W]``.
         device: device of the model.
-        batch_size: images embedded at a time.
+        batch_size: images embedded at a time, at most; a large network takes fewer.
         description: label of a progress bar; None draws none.
     """
     model.eval()
     embedding = model.embedding if isinstance(model, Learner) else model
-    parts = bank.images.split(batch_size)
+    encoder = model.encoder if isinstance(model, Learner) else model
+    parts = bank.images.split(min(batch_size, encoder.backbone.batch_size))
     if description:
         parts = tqdm(parts, desc=description, leave=False, disable=hidden())
     return torch.cat([embedding(part.to(device)) for part in parts])

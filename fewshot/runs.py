@@ -24,7 +24,7 @@ from guided.errors import InputError
 from guided.files import write_bytes, write_json
 
 PLACES = (
-    *("output", "data_root", "device"),
+    *("output", "data_root", "device", "predictions"),
     *("executor", "workers", "gpus_per_cell", "ray"),
 )
 """Keys that say where a run is computed, not what."""
@@ -38,6 +38,7 @@ REPORTS = (
     "table.md",
     "confusion.csv",
     "episodes.npz",
+    "episodes.csv",
     "wrong.npz",
     "*.png",
     "encoder.safetensors",

@@ -1,7 +1,5 @@
 """``fewshot evaluate``: errors of learners with one encoder."""
 
-import csv
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -10,6 +8,7 @@ from typing import Any
 
 from fewshot.commands import replay
 from fewshot.commands.common import Command, check_ways
+from fewshot.commands.evaluate_files import write_predictions, write_results
 from fewshot.config import made_by, parse
 from fewshot.data import DatasetFactory, data_root
 from fewshot.data.bank import ImageBank
@@ -22,29 +21,30 @@ from fewshot.learners.prototypical import Prototypical
 from fewshot.predictions import Evaluation
 from fewshot.runs import Finish, open_run
 from fewshot.sampler import EpisodeSampler
-from fewshot.statistics import t_interval
-from guided.backbones import Pixels
+from fewshot.study.foreign_arms import import_encoder, imported_facts
+from guided.backbones import BackboneFactory
 from guided.backbones.short_run import semi_amortised
 from guided.decoder import Decoder
 from guided.encoder import Encoder
 from guided.errors import InputError
-from guided.files import write_arrays, write_bytes, write_json
 from guided.seeds import derive_seed
 from guided.short_run import Langevin
 
-FILES = ("results.json", "episodes.npz", "confusion.csv")
+FILES = ("results.json", "episodes.npz", "episodes.csv", "confusion.csv")
 
 MOST_CONFUSED = 5
 
 
 @dataclass(frozen=True)
 class EvaluateCommand(Command):
-    """Errors of learners on test episodes, for any encoder checkpoint.
+    """Errors of learners on test episodes, for any encoder, or for embeddings.
 
     Args:
         dataset: where images come from.
-        encoder: a checkpoint; without one, raw pixels.
-        latents: another output than the saved one: all, a slice's name, features.
+        encoder: a checkpoint; or a network from elsewhere: {class_path: Torchvision, init_args:
+            {model: resnet18, weights: FILE}}; without one, raw pixels, or the dataset's embeddings.
+        latents: another output than the saved one: all, a slice's name, features; of an Embeddings
+            dataset, the name of some.
         test_inference: steps that an image's latents take from the encoder's means, up the log
             joint density of its decoder; none if not given.
         decoder: of the encoder's VAE, for these steps; decoder.safetensors beside it if not given.
@@ -55,10 +55,12 @@ class EvaluateCommand(Command):
         split: split whose classes are used.
         seed: of the episodes.
         output: run folder.
+        predictions: CSV file of the true and the predicted class of every query; none if not
+            given.
     """
 
     dataset: DatasetFactory
-    encoder: Path | None = None
+    encoder: Path | BackboneFactory | None = None
     latents: str | None = None
     test_inference: Langevin | None = None
     decoder: Path | None = None
@@ -71,13 +73,17 @@ class EvaluateCommand(Command):
     split: SplitName = "test"
     seed: int = 0
     output: Path = Path("runs/evaluate")
+    predictions: Path | None = None
 
     def __post_init__(self) -> None:
         for name in ("learners", "settings"):
             if not getattr(self, name):
                 raise InputError(f"{name}: at least one is needed")
-        if self.test_inference and self.encoder is None:
-            raise InputError("test_inference: needs an encoder and its decoder; pixels have none")
+        if self.test_inference and not isinstance(self.encoder, Path):
+            raise InputError(
+                "test_inference: needs a checkpoint and its decoder; pixels, embeddings and "
+                "networks from elsewhere have none"
+            )
         if self.decoder and not self.test_inference:
             raise InputError("decoder: serves test_inference alone, which is not set")
         for name in self.weights:
@@ -105,13 +111,17 @@ def main(arguments: Sequence[str]) -> Path | None:
     device = choose_device(config.device)
     dataset = config.dataset(data_root(config.data_root))
     check_ways(dataset, **{config.split: config.settings})
-    encoder = _encoder(config)
+    loaded = _checkpoint(config)
     splits = dataset.splits()
     bank: ImageBank = getattr(splits, config.split)
-    finish = Finish.from_run(config.output, config, splits, device)
-    if finish.said_before():
+    encoder = (loaded or _other_encoder(config, bank)).to(device)
+    facts: dict[str, Any] = (
+        {} if loaded or config.encoder is None else {"imported": imported_facts(encoder)}
+    )
+    finish = Finish.from_run(config.output, config, splits, device, **facts)
+    # Another run may have written the file of predictions: it is always written anew.
+    if config.predictions is None and finish.said_before():
         return config.output / FILES[0]
-    encoder = (encoder or Encoder(Pixels(bank.image_shape), None)).to(device)
     learners = {name: _learner(config, name, encoder).to(device) for name in config.learners}
     samplers = [
         EpisodeSampler(bank, s, derive_seed(config.seed, "test", s.label)) for s in config.settings
@@ -127,21 +137,33 @@ def main(arguments: Sequence[str]) -> Path | None:
             for sampler in samplers
         ]
     words = "\n".join(_summary(results))
-    _write(config, results)
+    if config.predictions:
+        write_predictions(config.predictions, results)
+    write_results(config.output, results, config.split)
     print(f"{words}\nresults in {config.output}")
     finish.write(words, FILES)
     return config.output / FILES[0]
 
 
-def _encoder(config: EvaluateCommand) -> Encoder | None:
-    """The encoder, with inference at test time if there is any; None: pixels."""
-    if config.encoder is None:
+def _checkpoint(config: EvaluateCommand) -> Encoder | None:
+    """The encoder of a file, with inference at test time if there is any; None: it is another."""
+    if not isinstance(config.encoder, Path):
         return None
     encoder = Encoder.load(config.encoder, config.latents)
     if config.test_inference is None:
         return encoder
     file = config.decoder or config.encoder.with_name("decoder.safetensors")
     return semi_amortised(encoder, Decoder.load(file, encoder), config.test_inference)
+
+
+def _other_encoder(config: EvaluateCommand, bank: ImageBank) -> Encoder:
+    """A network from elsewhere, or pixels or embeddings as they are."""
+    network = config.encoder
+    if network is None or isinstance(network, Path):
+        encoder = bank.plain_encoder()
+    else:
+        encoder = import_encoder(network, bank.image_shape, config.seed)
+    return encoder.select(config.latents) if config.latents else encoder
 
 
 def _learner(config: EvaluateCommand, name: str, encoder: Encoder) -> Learner:
@@ -169,35 +191,3 @@ def _summary(results: dict[str, list[Evaluation]]) -> Iterator[str]:
         yield f"most confused by {name}, {evaluations[0].setting.label}; all in confusion.csv:"
     for pair in confused:
         yield f"  {pair.true} taken for {pair.predicted}: {pair.count} times, {pair.share:.1f} %"
-
-
-def _write(config: EvaluateCommand, results: dict[str, list[Evaluation]]) -> None:
-    """Rows, errors of each episode, and confused classes."""
-    rows: list[dict[str, Any]] = []
-    table = io.StringIO()
-    lines = csv.writer(table, lineterminator="\n")
-    lines.writerow(("learner", "setting", "true", "predicted", "count", "percent"))
-    for name, evaluations in results.items():
-        for found in evaluations:
-            interval = t_interval(found.errors.numpy())
-            rows.append(
-                {
-                    "learner": name,
-                    **vars(found.setting),
-                    "split": config.split,
-                    "episodes": config.episodes,
-                    "error": round(found.error, 4),
-                    "error_ci95_episodes": interval and [round(end, 4) for end in interval],
-                }
-            )
-            for pair in found.most_confused(len(found.class_names) ** 2):
-                key = (name, found.setting.label)
-                lines.writerow((*key, pair.true, pair.predicted, pair.count, f"{pair.share:.2f}"))
-    arrays = {
-        f"{name}|{found.setting.label}": found.errors.numpy()
-        for name, evaluations in results.items()
-        for found in evaluations
-    }
-    write_bytes(config.output / "confusion.csv", table.getvalue().encode())
-    write_arrays(config.output / "episodes.npz", arrays)
-    write_json(config.output / "results.json", {"rows": rows})

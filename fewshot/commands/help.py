@@ -61,11 +61,12 @@ KEYS: Mapping[str, Mapping[str, str]] = {
     },
     "evaluate": {
         "dataset": "class and settings, e.g. Omniglot",
-        "encoder": "checkpoint; without one, raw pixels",
+        "encoder": "checkpoint, or {class_path: Torchvision, …}; without one, raw pixels",
         "learners": "name -> class and settings (default: Prototypical)",
         "settings": "shapes of the episodes (default: 5-way 1-shot)",
         "episodes": "number for each shape (default: 1000)",
         "split": "train, validation or test (default: test)",
+        "predictions": "CSV file of the true and predicted class of every query",
         "replay": "results.json of a study: compute one of its rows again",
         "row": "with --replay: position of the row, from 0",
         **COMMON,

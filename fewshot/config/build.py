@@ -86,13 +86,15 @@ def _build_plain(kind: type, value: Any, key: str) -> Any:
 def _build_union(kinds: Sequence[Any], value: Any, key: str) -> Any:
     if value is None and type(None) in kinds:
         return None
-    faults = []
+    faults = {}
     for kind in (k for k in kinds if k is not type(None)):
         try:
             return build(kind, value, key)
         except KeyFault as fault:
-            faults.append(fault)
-    raise faults[-1]
+            faults[get_origin(kind)] = fault
+    if Literal in faults and str(value).islower() and "." not in str(value):
+        raise faults[Literal]  # a word: classes have capitals, or a path
+    raise list(faults.values())[-1]
 
 
 def _build_literal(choices: Sequence[Any], value: Any, key: str) -> Any:

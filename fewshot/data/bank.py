@@ -9,6 +9,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from guided.backbones.pixels import Pixels
+from guided.encoder import Encoder
 from guided.errors import InputError
 from guided.latents import FACTOR
 
@@ -57,11 +59,17 @@ class ImageBank:
     renderer: Renderer | None = None
 
     def __post_init__(self) -> None:
+        self._check_images()
+        self._check_columns()
+
+    def _check_images(self) -> None:
         if self.images.dtype != torch.uint8 or self.images.ndim != 4:
             raise InputError(
                 f"images: expected uint8 [N, C, H, W], "
                 f"got {self.images.dtype} {list(self.images.shape)}"
             )
+
+    def _check_columns(self) -> None:
         n = len(self.images)
         # Not one mapping: an attribute may have the name of the factor that it bins.
         columns = [("labels", self.labels), *self.attributes.items(), *self.factors.items()]
@@ -103,6 +111,18 @@ class ImageBank:
             hashed.update(name.encode())
             hashed.update(column.contiguous().numpy().data)
         return hashed.hexdigest()
+
+    def plain_encoder(self) -> Encoder:
+        """The encoder without a network, in evaluation mode: pixels as they are."""
+        return Encoder(Pixels(self.image_shape), None).eval()
+
+    def pictures(self, rows: Tensor) -> Tensor:
+        """Images to show, uint8 ``[n, C, H, W]``.
+
+        Args:
+            rows: int64 ``[n]``.
+        """
+        return self.images[rows]
 
     def targets(self) -> dict[str, Tensor]:
         """For guidance: the labels as ``class`` and the attributes, name -> int64 ``[N]``; factors

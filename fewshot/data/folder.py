@@ -179,10 +179,7 @@ class ImageFolder(Dataset):
                 f"{path}: expected at least {n_validation + n_test + 1} classes to divide into "
                 f"three splits, found {n_classes}"
             )
-        order = torch.randperm(n_classes, generator=generator(self.split_seed, "folder", "split"))
-        sizes = (n_train, n_validation, n_test)
-        drawn = [split for split, n in zip(SPLITS, sizes, strict=True) for _ in range(n)]
-        return [drawn[i] for i in order.argsort().tolist()]
+        return drawn_splits((n_train, n_validation, n_test), self.split_seed)
 
     def _build(self, found: Found) -> ImageBank:
         images, digests = decode(
@@ -194,6 +191,18 @@ class ImageFolder(Dataset):
         )
         labels = torch.tensor(found.labels)
         return ImageBank(images, labels, tuple(found.class_names), {"digest": digests})
+
+
+def drawn_splits(sizes: Sequence[int], seed: int) -> list[SplitName]:
+    """A random split for each class.
+
+    Args:
+        sizes: number of classes of each split.
+        seed: of the draw.
+    """
+    order = torch.randperm(sum(sizes), generator=generator(seed, "folder", "split"))
+    drawn = [split for split, n in zip(SPLITS, sizes, strict=True) for _ in range(n)]
+    return [drawn[i] for i in order.argsort().tolist()]
 
 
 def find_classes(path: Path) -> Found:

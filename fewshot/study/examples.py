@@ -70,7 +70,7 @@ class _Maker:
         counted = sampler.batch(0, min(CONFUSED, self.examiner.config.episodes))
         rows = _joined([counted, *(sampler[number] for number, _ in chosen)])
         answers = torch.stack([self._answers(subject, rows) for subject in self.subjects.values()])
-        shown = rows.gather(bank.images), max(1, QUERIES // setting.n_way)
+        shown = rows.map(bank.pictures), max(1, QUERIES // setting.n_way)
         assert counted.classes is not None and rows.classes is not None
         evaluations = {
             key.arm: Evaluation(setting, bank.class_names, counted.classes, a[: len(counted)])
@@ -140,11 +140,11 @@ class _Maker:
         """The first images of some classes of the test set."""
         bank = self.examiner.splits.test
         if not classes:
-            return np.zeros((0, PICTURED, *bank.image_shape), np.uint8)
+            return np.zeros((0, PICTURED, 1, 1, 1), np.uint8)
         labels = [bank.class_names.index(name) for name in classes]
         n = min(PICTURED, int(bank.class_sizes[labels].min()))
         rows = [(bank.labels == label).nonzero().squeeze(1)[:n] for label in labels]
-        pictures: NDArray[np.uint8] = bank.images[torch.stack(rows)].numpy()
+        pictures: NDArray[np.uint8] = bank.pictures(torch.cat(rows)).unflatten(0, (-1, n)).numpy()
         return pictures
 
 
