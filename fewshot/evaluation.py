@@ -1,18 +1,22 @@
 """Errors and predictions of a learner over a fixed list of episodes."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from fewshot.data.bank import ImageBank
+from fewshot.data.dataset import Splits
 from fewshot.episodes import Episodes, Setting
 from fewshot.learners.base import Learner
 from fewshot.predictions import Evaluation
 from fewshot.sampler import EpisodeSampler
 from guided.encoder import Encoder
 from guided.errors import InputError
+from guided.files import write_arrays
 from guided.progress import hidden
 from guided.seeds import derive_seed
 
@@ -115,6 +119,34 @@ def embed_bank(
     if description:
         parts = tqdm(parts, desc=description, leave=False, disable=hidden())
     return torch.cat([embedding(part.to(device)) for part in parts])
+
+
+def write_embeddings(
+    path: Path | str, encoder: Encoder, splits: Splits, device: torch.device | str = "cpu"
+) -> None:
+    """Write the embeddings of all images of a dataset, for ``Embeddings(path=…)`` to read.
+
+    Errors are then measured without the images, on the same episodes and to the digit.
+
+    Args:
+        path: of an ``.npz`` file.
+        encoder: moved to ``device``.
+        splits: of a dataset.
+        device: where to compute.
+    """
+    encoder.to(device)
+    banks = {name: bank for name, bank in vars(splits).items() if len(bank)}
+    firsts = np.cumsum([0, *(bank.n_classes for bank in banks.values())])
+    labels = [b.labels + int(first) for b, first in zip(banks.values(), firsts, strict=False)]
+    arrays = {
+        "features": torch.cat([embed_bank(encoder, b, device).cpu() for b in banks.values()]),
+        "labels": torch.cat(labels),
+    }
+    names = {
+        "class_names": np.array([name for bank in banks.values() for name in bank.class_names]),
+        "split": np.repeat(list(banks), [len(bank) for bank in banks.values()]),
+    }
+    write_arrays(path, {name: array.numpy() for name, array in arrays.items()} | names)
 
 
 def table_for(learner: Learner, bank: ImageBank, device: torch.device | str = "cpu") -> Tensor:

@@ -71,8 +71,8 @@ class Embeddings(Dataset):
         self,
         root: Roots | None = None,
         *,
-        path: Path | dict[str, Path],
-        labels: Path | None = None,
+        path: Path | str | dict[str, Path],
+        labels: Path | str | None = None,
         label: str | None = None,
         features: str | None = None,
         validation: float = 0.15,
@@ -89,8 +89,10 @@ class Embeddings(Dataset):
             self._refuse("split_seed", ">= 0", split_seed)
         if isinstance(path, Mapping) and not path:
             self._refuse("path", "a file, or name: file", "none")
-        self.paths = dict(path) if isinstance(path, Mapping) else {"": Path(path)}
-        self.label_file, self.label, self.chosen = labels, label, features
+        named = path if isinstance(path, Mapping) else {"": path}
+        self.paths = {name: Path(file).expanduser() for name, file in named.items()}
+        self.label_file = Path(labels).expanduser() if labels else None
+        self.label, self.chosen = label, features
         self.validation, self.test, self.split_seed = validation, test, split_seed
 
     def splits(self) -> Splits:
@@ -133,7 +135,6 @@ class Embeddings(Dataset):
         return bank, splits[0] if splits else None
 
     def _located(self, path: Path) -> Path:
-        path = path.expanduser()
         paths = [path, *(root / path for root in self.roots)]
         there = next((p for p in paths if p.is_file()), None)
         if there is None:
@@ -224,7 +225,7 @@ def _of_classes(bank: EmbeddingBank, split: Array) -> list[SplitName]:
     known, numbers = np.unique(words, return_inverse=True)
     for word in known:
         if word.lower() not in SPLIT_FOLDERS:
-            raise InputError(f"Embeddings: split: expected train, val or test, got {word!r}")
+            raise InputError(f"Embeddings: split: expected train, val or test, got {str(word)!r}")
     place = [SPLITS.index(SPLIT_FOLDERS[word.lower()]) for word in known]
     rows, labels = np.array(place)[numbers.reshape(-1)], bank.labels.numpy()
     lowest = np.full(bank.n_classes, len(SPLITS))

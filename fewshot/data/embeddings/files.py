@@ -36,7 +36,7 @@ def read_arrays(path: Path) -> dict[str, Array]:
         if isinstance(error, InputError):
             raise
         reason = " ".join(str(error).split())[:160]
-        if "allow_pickle" in reason:
+        if "allow_pickle" in reason or "Python objects" in reason:
             reason = "holds Python objects; write names by labels.astype(str)"
         raise InputError(f"{path}: cannot be read as {path.suffix} ({reason})") from error
 
@@ -73,8 +73,8 @@ def _array(value: Any) -> Array:
 
 def _parquet(path: Path) -> dict[str, Array]:
     try:
+        import pyarrow  # noqa: F401, I001 - pandas reads through it
         import pandas
-        import pyarrow  # noqa: F401 - pandas reads through it
     except ImportError as error:
         raise InputError(
             f"{path}: .parquet is read by pandas and pyarrow, and {error.name} is not installed; "
