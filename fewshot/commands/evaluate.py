@@ -137,9 +137,9 @@ def main(arguments: Sequence[str]) -> Path | None:
             for sampler in samplers
         ]
     words = "\n".join(_summary(results))
+    write_results(config.output, results, config.split)
     if config.predictions:
         write_predictions(config.predictions, results)
-    write_results(config.output, results, config.split)
     print(f"{words}\nresults in {config.output}")
     finish.write(words, FILES)
     return config.output / FILES[0]

@@ -8,7 +8,7 @@ PURPOSES = {
     "data": "list the datasets: where they are, or how to get them",
     "pretrain": "train a VAE, guided or not; writes an encoder checkpoint",
     "train": "meta-train a learner on episodes, starting from any encoder",
-    "evaluate": "errors of learners on test episodes, for any encoder checkpoint",
+    "evaluate": "errors of learners on test episodes, for any encoder or embeddings",
     "compare": "the study: guided against unguided encoders, paired, over seeds",
     "probe": "linear classifiers and sample quality: what the latents hold",
     "nica": "nonlinear ICA of mixed sources, from few and many samples",

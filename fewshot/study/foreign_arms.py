@@ -47,8 +47,9 @@ def import_encoder(network: BackboneFactory, shape: ImageShape, seed: int) -> En
     Raises:
         InputError: the network cannot read the images, or the weights are not its own.
     """
-    if isinstance(network, partial) and isinstance(file := network.keywords.get("weights"), Path):
-        network = partial(network, weights=Path(str(file).replace("{seed}", str(seed))))
+    if isinstance(network, partial) and "{seed}" in str(network.keywords.get("weights")):
+        file = str(network.keywords["weights"]).replace("{seed}", str(seed))
+        network = partial(network, weights=Path(file))
     with seeded_initialisation(seed, "imported encoder", "weights"):
         return Encoder(network(shape), None).eval()
 

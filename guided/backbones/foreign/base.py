@@ -20,7 +20,7 @@ Size = int | tuple[int, int]
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 STORED = "stored"
-"""Weights that the encoder's own file holds."""
+"""The word for weights that the encoder's own file holds."""
 
 AT_ONCE = 2**23
 """Input values of a batch: 55 colour images of 224 × 224, for which VGG takes 1.4 GB."""
@@ -68,6 +68,8 @@ class Foreign(Backbone):
         head: str,
         **settings: Any,
     ) -> None:
+        if weights not in ("random", "download", STORED):
+            weights = Path(weights)
         sides = (size, size) if isinstance(size, int) else size and (size[0], size[1])
         super().__init__(
             input_shape,

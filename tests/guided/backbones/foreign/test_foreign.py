@@ -92,7 +92,7 @@ def test_features_are_what_the_last_layer_reads(resnet, tmp_path):
     save_file(network.state_dict(), tmp_path / "resnet18.safetensors")
     images = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
     expected = penultimate(network, images / 255)
-    for file in (path, tmp_path / "resnet18.safetensors"):
+    for file in (str(path), tmp_path / "resnet18.safetensors"):
         made = Torchvision((3, 32, 32), model="resnet18", weights=file, size=None)
         encoder = Encoder(made, None).eval()
         with torch.no_grad():
