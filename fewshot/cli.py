@@ -13,7 +13,7 @@ from fewshot.commands.help import PURPOSES, WITH_RESULTS, command_help, usage
 from fewshot.printing import option_of, printing, say_first
 from guided.errors import InputError
 
-LONG = (*WITH_RESULTS, "train", "select")
+LONG = (*WITH_RESULTS, "select")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

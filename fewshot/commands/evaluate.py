@@ -1,14 +1,17 @@
 """``fewshot evaluate``: errors of learners with one encoder."""
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from fewshot.commands import replay
-from fewshot.commands.common import Command, check_ways
-from fewshot.commands.evaluate_files import write_predictions, write_results
+from fewshot.commands.common import ImageCommand, check_ways, finished
+from fewshot.commands.evaluate_files import result_rows, write_episodes, write_predictions
 from fewshot.config import made_by, parse
 from fewshot.data import DatasetFactory, data_root
 from fewshot.data.bank import ImageBank
@@ -21,22 +24,29 @@ from fewshot.learners.prototypical import Prototypical
 from fewshot.predictions import Evaluation
 from fewshot.runs import Finish, open_run
 from fewshot.sampler import EpisodeSampler
+from fewshot.study.examples import FILE as EXAMPLES
+from fewshot.study.examples import collected, hardest_episodes, joined
 from fewshot.study.foreign_arms import import_encoder, imported_facts
+from fewshot.study.html.page import FILE as PAGE
+from fewshot.study.html.single.page import write_runs
+from fewshot.study.html.single.run import FinishedRun
+from fewshot.study.result import made_by_command
 from guided.backbones import BackboneFactory
 from guided.backbones.short_run import semi_amortised
 from guided.decoder import Decoder
 from guided.encoder import Encoder
 from guided.errors import InputError
+from guided.files import write_arrays, write_json
 from guided.seeds import derive_seed
 from guided.short_run import Langevin
 
-FILES = ("results.json", "episodes.npz", "episodes.csv", "confusion.csv")
+FILES = ("results.json", "episodes.npz", "episodes.csv", "confusion.csv", EXAMPLES, PAGE)
 
 MOST_CONFUSED = 5
 
 
 @dataclass(frozen=True)
-class EvaluateCommand(Command):
+class EvaluateCommand(ImageCommand):
     """Errors of learners on test episodes, for any encoder, or for embeddings.
 
     Args:
@@ -107,6 +117,7 @@ def main(arguments: Sequence[str]) -> Path | None:
     if any(argument.partition("=")[0] == "--replay" for argument in arguments):
         replay.main(arguments)
         return None
+    start = time.perf_counter()
     config = parse(EvaluateCommand, arguments, "fewshot evaluate")
     device = choose_device(config.device)
     dataset = config.dataset(data_root(config.data_root))
@@ -137,10 +148,15 @@ def main(arguments: Sequence[str]) -> Path | None:
             for sampler in samplers
         ]
     words = "\n".join(_summary(results))
-    write_results(config.output, results, config.split)
+    write_episodes(config.output, results)
+    facts = _write_examples(config, bank, samplers[0], {n: e[0] for n, e in results.items()})
+    made = made_by_command("evaluate", config, device, time.perf_counter() - start)
+    rows = result_rows(results, config.split)
+    write_json(config.output / FILES[0], {"rows": rows, "examples": facts, **made})
     if config.predictions:
         write_predictions(config.predictions, results)
-    print(f"{words}\nresults in {config.output}")
+    write_runs([FinishedRun.load(config.output)], config.output / PAGE)
+    print(f"{words}\n{finished(config.output)}")
     finish.write(words, FILES)
     return config.output / FILES[0]
 
@@ -191,3 +207,20 @@ def _summary(results: dict[str, list[Evaluation]]) -> Iterator[str]:
         yield f"most confused by {name}, {evaluations[0].setting.label}; all in confusion.csv:"
     for pair in confused:
         yield f"  {pair.true} taken for {pair.predicted}: {pair.count} times, {pair.share:.1f} %"
+
+
+def _write_examples(
+    config: EvaluateCommand,
+    bank: ImageBank,
+    sampler: EpisodeSampler,
+    evaluations: dict[str, Evaluation],
+) -> dict[str, Any]:
+    """The hardest episodes of the first setting with all learners' answers; returns their facts."""
+    mean = torch.stack([found.errors for found in evaluations.values()]).mean(0)
+    chosen = hardest_episodes(mean.numpy())
+    episodes = joined([sampler[number] for number, _ in chosen])
+    numbers = [number for number, _ in chosen]
+    answers = torch.stack([found.positions[numbers] for found in evaluations.values()])
+    arrays, facts = collected(bank, chosen, episodes, answers, evaluations)
+    write_arrays(config.output / EXAMPLES, arrays)
+    return {"arms": [{"arm": name} for name in evaluations], **facts}

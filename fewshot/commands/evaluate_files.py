@@ -8,7 +8,7 @@ from typing import Any
 
 from fewshot.predictions import Evaluation
 from fewshot.statistics import t_interval
-from guided.files import write_arrays, write_bytes, write_json
+from guided.files import write_arrays, write_bytes
 
 Results = Mapping[str, Sequence[Evaluation]]
 """Learner -> its evaluation in each setting."""
@@ -18,13 +18,12 @@ EPISODES = ("learner", "setting", "episode", "error", "classes")
 PREDICTIONS = ("learner", "setting", "episode", "image", "true", "predicted")
 
 
-def write_results(output: Path, results: Results, split: str) -> None:
-    """Write ``results.json``, ``episodes.npz``, ``episodes.csv`` and ``confusion.csv``.
+def write_episodes(output: Path, results: Results) -> None:
+    """Write ``episodes.npz``, ``episodes.csv`` and ``confusion.csv``.
 
     Args:
         output: the run folder.
         results: what was measured.
-        split: whose classes were tested.
     """
     _write_csv(output / "confusion.csv", CONFUSION, _confusions(results))
     _write_csv(output / "episodes.csv", EPISODES, _episodes(results))
@@ -34,10 +33,18 @@ def write_results(output: Path, results: Results, split: str) -> None:
         for found in evaluations
     }
     write_arrays(output / "episodes.npz", arrays)
-    rows = [
+
+
+def result_rows(results: Results, split: str) -> list[dict[str, Any]]:
+    """The error of each learner in each setting, with its interval.
+
+    Args:
+        results: what was measured.
+        split: whose classes were tested.
+    """
+    return [
         _row(name, found, split) for name, evaluations in results.items() for found in evaluations
     ]
-    write_json(output / "results.json", {"rows": rows})
 
 
 def write_predictions(path: Path, results: Results) -> None:

@@ -129,7 +129,7 @@ class Examiner:
                 predicted = model.logits(here)[0].argmax(1).unflatten(0, (setting.n_way, -1))
             for name, figure in model.figures(here, predicted).items():
                 write_figure(cell.folder / f"{name}.png", figure)
-            shown = rows.map(self.splits.test.pictures)
+            shown = rows.map(self.splits.test.shown)
             Answers(shown.support[0].numpy(), shown.query[0].numpy(), predicted.cpu().numpy()).save(
                 cell.folder / "answers.npz"
             )

@@ -37,7 +37,7 @@ def write_projector(folder: Path, name: str, encoder: Encoder, bank: ImageBank) 
     at_once = min(250, encoder.backbone.batch_size)
     with torch.no_grad():
         embeddings = torch.cat([encoder(bank.images[part]) for part in rows.split(at_once)])
-    images = bank.pictures(rows)
+    images = bank.shown(rows)
     side = thumbnail_side(images)
     files = {
         "projector_embeddings.tsv": _table([[f"{v:.5g}" for v in e] for e in embeddings.tolist()]),

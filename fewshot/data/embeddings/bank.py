@@ -80,22 +80,26 @@ class EmbeddingBank(ImageBank):
         content.update(repr({k: list(v) for k, v in self.parts.items()}).encode())
         return content.hexdigest()
 
+    @property
+    def size(self) -> str:
+        return f"{self.n_classes} classes, {len(self)} embeddings of {self.images.shape[1]} numbers"
+
     def plain_encoder(self) -> Encoder:
         return Encoder(Embedded(self.image_shape, parts=self.parts), None).eval()
 
-    def pictures(self, rows: Tensor) -> Tensor:
-        """Embeddings as squares of grey values, row by row, uint8 ``[n, 1, s, s]``.
+    def shown(self, rows: Tensor) -> Tensor:
+        """Embeddings as squares of grey values, row by row, uint8 ``[…, 1, s, s]``.
 
         Black and white are the 2nd and the 98th percentile of the bank's values.
         """
         width = self.images.shape[1]
         side = math.ceil(math.sqrt(width))
         low, high = self._range
-        values = self.images[rows].flatten(1)
+        values = self.images[rows].flatten(-3)
         shown = ((values - low) / max(high - low, 1e-12) * 255).clamp(0, 255).to(torch.uint8)
-        squares = shown.new_zeros(len(rows), side * side)
-        squares[:, :width] = shown
-        return squares.view(-1, 1, side, side)
+        squares = shown.new_zeros(*rows.shape, side * side)
+        squares[..., :width] = shown
+        return squares.view(*rows.shape, 1, side, side)
 
     @cached_property
     def _range(self) -> tuple[float, float]:

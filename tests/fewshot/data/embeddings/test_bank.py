@@ -95,10 +95,12 @@ def test_labels_that_are_numbers():
 
 def test_pictures_are_squares_of_grey(arrays):
     bank = EmbeddingBank.from_arrays(*arrays)
-    pictures = bank.pictures(torch.tensor([3, 5]))
+    pictures = bank.shown(torch.tensor([3, 5]))
     assert pictures.shape == (2, 1, 3, 3) and pictures.dtype == torch.uint8
     order = bank.images[3].flatten().argsort()
     assert (pictures[0].flatten()[order].int().diff() >= 0).all(), "brighter where larger"
+    page = bank._repr_html_()
+    assert "5 classes, 60 embeddings of 7 numbers" in page and page.count("<img") == 5
 
 
 @pytest.mark.parametrize(
