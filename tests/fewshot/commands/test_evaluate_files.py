@@ -65,6 +65,7 @@ def test_predictions_are_the_errors_and_the_confusions(evaluate, arrays):
     names = ("learner", "setting", "true", "predicted")
     counted = {tuple(row[name] for name in names): int(row["count"]) for row in table}
     assert counted == {key: n for key, n in confused.items() if n}
+    assert "the dataset&#39;s embeddings" in (folder / "report.html").read_text()
     episodes = rows(folder / "episodes.csv")
     assert len(episodes) == 2 * 2 * 10
     for row in episodes:
