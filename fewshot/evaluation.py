@@ -1,18 +1,22 @@
 """Errors and predictions of a learner over a fixed list of episodes."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from fewshot.data.bank import ImageBank
+from fewshot.data.dataset import Splits
 from fewshot.episodes import Episodes, Setting
 from fewshot.learners.base import Learner
 from fewshot.predictions import Evaluation
 from fewshot.sampler import EpisodeSampler
 from guided.encoder import Encoder
 from guided.errors import InputError
+from guided.files import write_arrays
 from guided.finite import check_embeddings
 from guided.progress import hidden
 from guided.seeds import derive_seed
@@ -87,7 +91,8 @@ def evaluate_table(
     drawn = list(_predicted(learner, table, sampler, n_episodes))
     classes = [rows.classes for rows, _ in drawn if rows.classes is not None]
     positions = torch.cat([positions.cpu() for _, positions in drawn])
-    return Evaluation(sampler.setting, class_names, torch.cat(classes), positions)
+    images = torch.cat([rows.query.flatten(1) for rows, _ in drawn])
+    return Evaluation(sampler.setting, class_names, torch.cat(classes), positions, images)
 
 
 @torch.no_grad()
@@ -105,7 +110,7 @@ def embed_bank(
             mode.
         bank: images ``[N, C, H, W]``.
         device: device of the model.
-        batch_size: images embedded at a time.
+        batch_size: images embedded at a time, at most; a large network takes fewer.
         description: label of a progress bar; None draws none.
 
     Raises:
@@ -113,11 +118,40 @@ def embed_bank(
     """
     model.eval()
     embedding = model.embedding if isinstance(model, Learner) else model
-    parts = bank.images.split(batch_size)
+    encoder = model.encoder if isinstance(model, Learner) else model
+    parts = bank.images.split(min(batch_size, encoder.backbone.batch_size))
     if description:
         parts = tqdm(parts, desc=description, leave=False, disable=hidden())
     embedded = torch.cat([embedding(part.to(device)) for part in parts])
     return check_embeddings(embedded, bank.name_of)
+
+
+def write_embeddings(
+    path: Path | str, encoder: Encoder, splits: Splits, device: torch.device | str = "cpu"
+) -> None:
+    """Write the embeddings of all images of a dataset, for ``Embeddings(path=…)`` to read.
+
+    Errors are then measured without the images, on the same episodes and to the digit.
+
+    Args:
+        path: of an ``.npz`` file.
+        encoder: moved to ``device``.
+        splits: of a dataset.
+        device: where to compute.
+    """
+    encoder.to(device)
+    banks = {name: bank for name, bank in vars(splits).items() if len(bank)}
+    firsts = np.cumsum([0, *(bank.n_classes for bank in banks.values())])
+    labels = [b.labels + int(first) for b, first in zip(banks.values(), firsts, strict=False)]
+    arrays = {
+        "features": torch.cat([embed_bank(encoder, b, device).cpu() for b in banks.values()]),
+        "labels": torch.cat(labels),
+    }
+    names = {
+        "class_names": np.array([name for bank in banks.values() for name in bank.class_names]),
+        "split": np.repeat(list(banks), [len(bank) for bank in banks.values()]),
+    }
+    write_arrays(path, {name: array.numpy() for name, array in arrays.items()} | names)
 
 
 def table_for(learner: Learner, bank: ImageBank, device: torch.device | str = "cpu") -> Tensor:

@@ -66,12 +66,14 @@ class Evaluation:
         classes: the bank's label of each class of an episode, int64 ``[E, n_way]``.
         positions: predicted position in ``classes``, int64 ``[E, n_way * n_query]``. The
             queries of position 0 come first, then those of position 1, and so on.
+        images: the bank's row of each query, int64 ``[E, n_way * n_query]``; None if unknown.
     """
 
     setting: Setting
     class_names: tuple[str, ...]
     classes: Tensor
     positions: Tensor
+    images: Tensor | None = None
 
     def __len__(self) -> int:
         """Number of episodes, E."""

@@ -27,7 +27,7 @@ from guided.progress import say
 from guided.temporary import sweep
 
 PLACES = (
-    *("output", "data_root", "device"),
+    *("output", "data_root", "device", "predictions"),
     *("executor", "workers", "gpus_per_cell", "ray"),
 )
 """Keys that say where a run is computed, not what."""
@@ -41,6 +41,7 @@ REPORTS = (
     "table.md",
     "confusion.csv",
     "episodes.npz",
+    "episodes.csv",
     "wrong.npz",
     "examples.npz",
     "sheets",

@@ -11,12 +11,16 @@ from .backbones import (
     Backbone as Backbone,
     Conv4 as Conv4,
     Dense as Dense,
+    Embedded as Embedded,
     GuidedVAENet as GuidedVAENet,
+    Imported as Imported,
     Linear as Linear,
     Pixels as Pixels,
     ResNet12 as ResNet12,
     ShortRunInference as ShortRunInference,
     SparseCode as SparseCode,
+    Timm as Timm,
+    Torchvision as Torchvision,
 )
 from .backbones.short_run import semi_amortised as semi_amortised
 from .decoder import Decoder as Decoder

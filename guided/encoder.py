@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from guided import backbones
 from guided.augment import Augmentation
 from guided.backbones import Backbone, ImageShape
+from guided.backbones.foreign.weights import is_pytorch_file
 from guided.checksums import DamageError
 from guided.errors import InputError
 from guided.files import read_weights, write_weights
@@ -63,9 +64,11 @@ class Encoder(Checked, nn.Module):
         if latents == "features":
             return []
         if self.layout is None:
-            if latents != "all":
+            if latents == "all":
+                return []
+            if not self.backbone.parts:
                 raise InputError(f"latents: {latents!r}, but this encoder has none; expected all")
-            return []
+            return LatentLayout(self.backbone.parts).indices(*latents.split("+"))
         return self.layout.indices(*latents.split("+"))
 
     @property
@@ -85,6 +88,11 @@ class Encoder(Checked, nn.Module):
     @property
     def _returns_features(self) -> bool:
         return self.head is None or self.latents == "features"
+
+    @property
+    def reads_embeddings(self) -> bool:
+        """True if what it is given are embeddings ``[B, d, 1, 1]`` and no images."""
+        return self.input_shape[1:] == (1, 1)
 
     @property
     def latent_head(self) -> nn.Linear:
@@ -125,7 +133,8 @@ class Encoder(Checked, nn.Module):
     def read(self, images: Tensor) -> Tensor:
         """The chosen latents or features, ``[B, width]``, without the projection."""
         if self._returns_features:
-            return self.backbone(self.normalised(images))
+            features = self.backbone(self.normalised(images))
+            return features.index_select(1, self.chosen) if len(self.chosen) else features
         mean, _ = self.moments(images)
         return mean if self.latents == "all" else mean.index_select(1, self.chosen)
 
@@ -189,7 +198,7 @@ class Encoder(Checked, nn.Module):
         """
         channels, height, width = description["input_shape"]
         network = class_of(description["backbone"], backbones, Backbone)
-        backbone = network((channels, height, width), **description["settings"])
+        backbone = network.rebuilt((channels, height, width), description["settings"])
         slices = description["layout"]
         layout = None
         if slices:
@@ -237,7 +246,7 @@ class Encoder(Checked, nn.Module):
         try:
             weights, metadata = read_weights(path)
             if metadata.get("format") != FORMAT:
-                raise InputError(f"is not an encoder checkpoint ({FORMAT!r})")
+                raise InputError(f"is not an encoder checkpoint ({FORMAT!r}); {_elsewhere(path)}")
             encoder = Encoder.from_description(json.loads(metadata["encoder"]))
             encoder.load_state_dict(weights)
         except FileNotFoundError as error:
@@ -246,11 +255,30 @@ class Encoder(Checked, nn.Module):
             raise
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
-        except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
-            reason = " ".join(str(error).split())
-            raise InputError(f"{path}: damaged encoder checkpoint ({reason[:120]})") from error
+        except SafetensorError as error:
+            if is_pytorch_file(path):
+                raise InputError(
+                    f"{path}: is a PyTorch file, not an encoder checkpoint; {_elsewhere(path)}"
+                ) from error
+            raise _damaged(path, error) from error
+        except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise _damaged(path, error) from error
         encoder.eval()
         return encoder.select(latents) if latents else encoder
+
+
+def _elsewhere(path: Path | str) -> str:
+    """How weights that other programs wrote are brought in."""
+    return (
+        "bring its weights in with their network, as encoder: {class_path: Torchvision, "
+        f"init_args: {{model: resnet18, weights: {path}}}}}, or by Timm, or by Imported for a "
+        "module of your own"
+    )
+
+
+def _damaged(path: Path | str, error: Exception) -> InputError:
+    reason = " ".join(str(error).split())
+    return InputError(f"{path}: damaged encoder checkpoint ({reason[:120]})")
 
 
 def provenance(path: Path | str) -> dict[str, Any]:

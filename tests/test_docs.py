@@ -19,6 +19,8 @@ import fewshot
 import fewshot.learners
 import guided
 from fewshot.cli import main
+from fewshot.config import load
+from fewshot.study.config import StudyConfig
 
 ROOT = Path(__file__).parent.parent
 PUBLISHED = ROOT / "runs" / "published"
@@ -243,6 +245,17 @@ def test_own_classes_are_trained_saved_and_loaded_by_evaluate(folder, capsys):
     assert "error" in accepted.stdout
 
 
+def test_configurations_of_own_data_are_accepted():
+    """The studies of docs/data.md: of embeddings, and with networks from elsewhere."""
+    page = (ROOT / "docs" / "data.md").read_text().partition("\n## Embeddings\n")[2]
+    study, arms, *_ = (yaml.safe_load(block) for block in blocks(page, "yaml"))
+    for config in (
+        study,
+        study | arms | {"baseline": "pixels", "learners": {"a": {"learner": "Ridge"}}},
+    ):
+        load(StudyConfig, config)
+
+
 def test_fragments_run(folder, tmp_path, monkeypatch):
     """The short pieces of Python in docs/data.md and docs/learners.md."""
     pattern = torch.arange(24 * 24).reshape(24, 24).to(torch.uint8).numpy()
@@ -250,10 +263,11 @@ def test_fragments_run(folder, tmp_path, monkeypatch):
         (tmp_path / "my_images" / name).mkdir(parents=True)
         Image.fromarray(pattern + int(name)).save(tmp_path / "my_images" / name / "1.png")
     monkeypatch.chdir(tmp_path)
-    (code,) = blocks((ROOT / "docs" / "data.md").read_text(), "python")
+    images, embeddings = blocks((ROOT / "docs" / "data.md").read_text(), "python")
     variables = {"fewshot": fewshot}
-    exec(code, variables)
+    exec(images, variables)
     assert variables["splits"].train.images.shape[1:] == (3, 32, 32)
+    exec(embeddings, variables | {"features": torch.randn(96, 4), "labels": [*range(6)] * 16})
 
     splits = fewshot.data.Glyphs("data", size=16).splits()
     encoder = guided.Encoder(guided.Conv4(splits.train.image_shape, width=4), None)

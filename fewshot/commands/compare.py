@@ -21,6 +21,7 @@ from fewshot.data.roots import data_root as data_roots
 from fewshot.environment import choose_device
 from fewshot.runs import Finish, only_one, open_run
 from fewshot.study.config import StudyConfig
+from fewshot.study.foreign_arms import outside_code
 from fewshot.study.plans import study_plan
 from fewshot.study.result import StudyResult
 from fewshot.study.run import Study
@@ -106,7 +107,7 @@ class _Prepared:
         check_ways(dataset, test=config.settings, validation=[config.selection])
         output = config.output or Path("runs") / config.study
         splits, doubts = splits_of(dataset, *SPLITS)
-        finish = Finish.from_run(output, config, splits, device)
+        finish = Finish.from_run(output, config, splits, device, **outside_code(config.arms))
         plan = partial(study_plan, config, dataset.roots, output, device)
         executor = config.executor_of(plan, device)
         study = Study(config, splits, output, device=device, executor=executor)

@@ -1,7 +1,5 @@
 """``fewshot evaluate``: errors of learners with one encoder."""
 
-import csv
-import io
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +12,7 @@ import torch
 from fewshot.chance import CONSTANT, beside_chance
 from fewshot.commands import replay
 from fewshot.commands.common import ImageCommand, check_ways, finished
+from fewshot.commands.evaluate_files import result_rows, write_episodes, write_predictions
 from fewshot.config import made_by, parse
 from fewshot.data import DatasetFactory, Splits, data_root
 from fewshot.data.bank import ImageBank
@@ -30,34 +29,37 @@ from fewshot.sampler import EpisodeSampler
 from fewshot.statistics import t_interval
 from fewshot.study.examples import FILE as EXAMPLES
 from fewshot.study.examples import collected, hardest_episodes, joined
+from fewshot.study.foreign_arms import import_encoder, imported_facts
 from fewshot.study.html.page import FILE as PAGE
 from fewshot.study.html.single.page import write_runs
 from fewshot.study.html.single.run import FinishedRun
 from fewshot.study.result import made_by_command
 from fewshot.threads import computing_with, in_use
-from guided.backbones import Pixels
+from guided.backbones import BackboneFactory
 from guided.backbones.short_run import semi_amortised
 from guided.decoder import Decoder
 from guided.encoder import Encoder
 from guided.errors import InputError, blaming
-from guided.files import write_arrays, write_bytes, write_json
+from guided.files import write_arrays, write_json
 from guided.ranges import Count, Whole
 from guided.seeds import derive_seed
 from guided.short_run import Langevin
 
-FILES = ("results.json", "episodes.npz", "confusion.csv", EXAMPLES, PAGE)
+FILES = ("results.json", "episodes.npz", "episodes.csv", "confusion.csv", EXAMPLES, PAGE)
 
 MOST_CONFUSED = 5
 
 
 @dataclass(frozen=True)
 class EvaluateCommand(ImageCommand):
-    """Errors of learners on test episodes, for any encoder checkpoint.
+    """Errors of learners on test episodes, for any encoder, or for embeddings.
 
     Args:
         dataset: where images come from.
-        encoder: a checkpoint; without one, raw pixels.
-        latents: another output than the saved one: all, a slice's name, features.
+        encoder: a checkpoint; or a network from elsewhere: {class_path: Torchvision, init_args:
+            {model: resnet18, weights: FILE}}; without one, raw pixels, or the dataset's embeddings.
+        latents: another output than the saved one: all, a slice's name, features; of an Embeddings
+            dataset, the name of some.
         test_inference: steps that an image's latents take from the encoder's means, up the log
             joint density of its decoder; none if not given.
         decoder: of the encoder's VAE, for these steps; decoder.safetensors beside it if not given.
@@ -71,10 +73,12 @@ class EvaluateCommand(ImageCommand):
         threads: of torch and BLAS; as many as torch takes by itself, OMP_NUM_THREADS or the cores,
             if not given.
         output: run folder.
+        predictions: CSV file of the true and the predicted class of every query; none if not
+            given.
     """
 
     dataset: DatasetFactory
-    encoder: Path | None = None
+    encoder: Path | BackboneFactory | None = None
     latents: str | None = None
     test_inference: Langevin | None = None
     decoder: Path | None = None
@@ -88,13 +92,17 @@ class EvaluateCommand(ImageCommand):
     seed: Whole = 0
     threads: Count | None = None
     output: Path = Path("runs/evaluate")
+    predictions: Path | None = None
 
     def __post_init__(self) -> None:
         for name in ("learners", "settings"):
             if not getattr(self, name):
                 raise InputError(f"{name}: at least one is needed")
-        if self.test_inference and self.encoder is None:
-            raise InputError("test_inference: needs an encoder and its decoder; pixels have none")
+        if self.test_inference and not isinstance(self.encoder, Path):
+            raise InputError(
+                "test_inference: needs a checkpoint and its decoder; pixels, embeddings and "
+                "networks from elsewhere have none"
+            )
         if self.decoder and not self.test_inference:
             raise InputError("decoder: serves test_inference alone, which is not set")
         for name in self.weights:
@@ -127,15 +135,19 @@ def _run(config: EvaluateCommand) -> Path:
     device = choose_device(config.device)
     dataset = config.dataset(data_root(config.data_root))
     check_ways(dataset, **{config.split: config.settings})
-    encoder = _encoder(config)
+    loaded = _checkpoint(config)
     needed = () if config.split == "all" else (config.split,)
     splits, doubts = read_splits(dataset, *needed)
     bank = splits.bank(config.split)
     _check_classes(config, splits)
-    finish = Finish.from_run(config.output, config, splits, device, **in_use(device))
-    if finish.said_before():
+    encoder = (loaded or _other_encoder(config, bank)).to(device)
+    facts: dict[str, Any] = in_use(device)
+    if loaded is None and config.encoder is not None:
+        facts["imported"] = imported_facts(encoder)
+    finish = Finish.from_run(config.output, config, splits, device, **facts)
+    # Another run may have written the file of predictions: it is always written anew.
+    if config.predictions is None and finish.said_before():
         return config.output / FILES[0]
-    encoder = (encoder or Encoder(Pixels(bank.image_shape), None)).to(device)
     learners = {name: _learner(config, name, encoder).to(device) for name in config.learners}
     samplers = [
         EpisodeSampler(bank, s, derive_seed(config.seed, "test", s.label)) for s in config.settings
@@ -153,11 +165,14 @@ def _run(config: EvaluateCommand) -> Path:
         ]
     doubts += _at_chance(results)
     words = "\n".join([*_summary(results), *(f"warning: {line}" for line in doubts)])
-    _write_episodes(config, results)
-    facts = _write_examples(config, bank, samplers[0], {n: e[0] for n, e in results.items()})
+    write_episodes(config.output, results)
+    examples = _write_examples(config, bank, samplers[0], {n: e[0] for n, e in results.items()})
     made = made_by_command("evaluate", config, device, time.perf_counter() - start)
-    content = {"rows": _rows(config, results), "examples": facts, "warnings": doubts, **made}
+    rows = result_rows(results, config.split)
+    content = {"rows": rows, "examples": examples, "warnings": doubts, **made}
     write_json(config.output / FILES[0], content)
+    if config.predictions:
+        write_predictions(config.predictions, results)
     write_runs([FinishedRun.load(config.output)], config.output / PAGE)
     print(f"{words}\n{finished(config.output)}")
     finish.write(words, FILES)
@@ -176,15 +191,25 @@ def _check_classes(config: EvaluateCommand, splits: Splits) -> None:
         )
 
 
-def _encoder(config: EvaluateCommand) -> Encoder | None:
-    """The encoder, with inference at test time if there is any; None: pixels."""
-    if config.encoder is None:
+def _checkpoint(config: EvaluateCommand) -> Encoder | None:
+    """The encoder of a file, with inference at test time if there is any; None: it is another."""
+    if not isinstance(config.encoder, Path):
         return None
     encoder = Encoder.load(config.encoder, config.latents)
     if config.test_inference is None:
         return encoder
     file = config.decoder or config.encoder.with_name("decoder.safetensors")
     return semi_amortised(encoder, Decoder.load(file, encoder), config.test_inference)
+
+
+def _other_encoder(config: EvaluateCommand, bank: ImageBank) -> Encoder:
+    """A network from elsewhere, or pixels or embeddings as they are."""
+    network = config.encoder
+    if network is None or isinstance(network, Path):
+        encoder = bank.plain_encoder()
+    else:
+        encoder = import_encoder(network, bank.image_shape, config.seed)
+    return encoder.select(config.latents) if config.latents else encoder
 
 
 def _learner(config: EvaluateCommand, name: str, encoder: Encoder) -> Learner:
@@ -224,23 +249,6 @@ def _at_chance(results: dict[str, list[Evaluation]]) -> Iterator[str]:
                 yield f"{name}, {found.setting.label}: {what}."
 
 
-def _rows(config: EvaluateCommand, results: dict[str, list[Evaluation]]) -> list[dict[str, Any]]:
-    """The error of each learner in each setting."""
-    return [
-        {
-            "learner": name,
-            **vars(found.setting),
-            "split": config.split,
-            "episodes": config.episodes,
-            "error": round(found.error, 4),
-            "error_ci95_episodes": interval and [round(end, 4) for end in interval],
-        }
-        for name, evaluations in results.items()
-        for found in evaluations
-        for interval in [t_interval(found.errors.numpy())]
-    ]
-
-
 def _write_examples(
     config: EvaluateCommand,
     bank: ImageBank,
@@ -256,22 +264,3 @@ def _write_examples(
     arrays, facts = collected(bank, chosen, episodes, answers, evaluations)
     write_arrays(config.output / EXAMPLES, arrays)
     return {"arms": [{"arm": name} for name in evaluations], **facts}
-
-
-def _write_episodes(config: EvaluateCommand, results: dict[str, list[Evaluation]]) -> None:
-    """Errors of each episode, and confused classes."""
-    table = io.StringIO()
-    lines = csv.writer(table, lineterminator="\n")
-    lines.writerow(("learner", "setting", "true", "predicted", "count", "percent"))
-    for name, evaluations in results.items():
-        for found in evaluations:
-            for pair in found.most_confused(len(found.class_names) ** 2):
-                key = (name, found.setting.label)
-                lines.writerow((*key, pair.true, pair.predicted, pair.count, f"{pair.share:.2f}"))
-    arrays = {
-        f"{name}|{found.setting.label}": found.errors.numpy()
-        for name, evaluations in results.items()
-        for found in evaluations
-    }
-    write_bytes(config.output / "confusion.csv", table.getvalue().encode())
-    write_arrays(config.output / "episodes.npz", arrays)

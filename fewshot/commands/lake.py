@@ -12,6 +12,7 @@ from fewshot.config import parse
 from fewshot.data import Dataset, data_root
 from fewshot.environment import choose_device
 from fewshot.runs import LAKE, Finish, keep_configuration, only_one, open_run
+from fewshot.study.foreign_arms import outside_code
 from fewshot.study.lake.classify import check_dataset, twenty_way
 from fewshot.study.lake.report import LakeResult
 from fewshot.study.lake.run import LakeStudy
@@ -96,9 +97,8 @@ def main(arguments: Sequence[str]) -> Path:
     for kind in runs:
         print(f"{kind.title}: {len(kind)} runs, {kind.trials} trials")
     output = config.output or Path("runs") / config.study
-    finish = Finish.from_run(
-        output, config, splits, device, name=MARK, runs=[r.digest for r in runs]
-    )
+    facts = {"runs": [kind.digest for kind in runs], **outside_code(config.arms)}
+    finish = Finish.from_run(output, config, splits, device, name=MARK, **facts)
     plan = partial(lake_plan, config, dataset.roots, output, device, runs, learners)
     executor = config.executor_of(plan, device)
     study = LakeStudy(

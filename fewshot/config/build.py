@@ -97,8 +97,12 @@ def _build_union(kinds: Sequence[Any], value: Any, key: str) -> Any:
         try:
             return build(kind, value, key)
         except KeyFault as fault:
-            faults.append(fault)
-    raise next((fault for fault in faults if isinstance(fault, _OutOfRange)), faults[-1])
+            faults.append((kind, fault))
+    words = [fault for kind, fault in faults if get_origin(kind) is Literal]
+    if words and str(value).islower() and "." not in str(value):
+        raise words[0]  # classes have capitals, or a path
+    found = [fault for _, fault in faults]
+    raise next((fault for fault in found if isinstance(fault, _OutOfRange)), found[-1])
 
 
 def _build_literal(choices: Sequence[Any], value: Any, key: str) -> Any:

@@ -4,6 +4,8 @@ from .causal.pendulum import Pendulum
 from .celeba import CelebA
 from .cifar.dataset import CIFAR_FS, FC100
 from .dataset import Dataset, DatasetFactory, ImagesWarning, Listing, SplitName, Splits
+from .embeddings.bank import EmbeddingBank
+from .embeddings.dataset import Embeddings
 from .folder import ImageFolder, SharedImagesWarning
 from .glyphs.dataset import Glyphs
 from .labels import labelled, labelled_classes
@@ -22,6 +24,8 @@ __all__ = [
     "DSprites",
     "Dataset",
     "DatasetFactory",
+    "EmbeddingBank",
+    "Embeddings",
     "Flow",
     "Glyphs",
     "ImageBank",

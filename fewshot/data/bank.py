@@ -10,6 +10,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from guided.backbones.pixels import Pixels
+from guided.encoder import Encoder
 from guided.errors import InputError
 from guided.html.fragment import Pictures, fragment
 from guided.html.images import of_image
@@ -62,11 +64,17 @@ class ImageBank:
     renderer: Renderer | None = None
 
     def __post_init__(self) -> None:
+        self._check_images()
+        self._check_columns()
+
+    def _check_images(self) -> None:
         if self.images.dtype != torch.uint8 or self.images.ndim != 4:
             raise InputError(
                 f"images: expected uint8 [N, C, H, W], "
                 f"got {self.images.dtype} {list(self.images.shape)}"
             )
+
+    def _check_columns(self) -> None:
         n = len(self.images)
         # Not one mapping: an attribute may have the name of the factor that it bins.
         columns = [("labels", self.labels), *self.attributes.items(), *self.factors.items()]
@@ -105,7 +113,9 @@ class ImageBank:
         with_images = self.class_sizes.nonzero().squeeze(1)
         places = torch.linspace(0, len(with_images) - 1, min(n, len(with_images))).long()
         shown = [(c, int((self.labels == c).nonzero()[0])) for c in with_images[places].tolist()]
-        images = ((self.class_names[c], of_image(self.images[i].numpy())) for c, i in shown)
+        images = (
+            (self.class_names[c], of_image(self.shown(torch.tensor(i)).numpy())) for c, i in shown
+        )
         return Pictures(name, tuple(images))
 
     @property
@@ -151,6 +161,18 @@ class ImageBank:
         label = self.labels[row]
         place = int((self.labels[:row] == label).sum())
         return f"image {place} of class {self.class_names[int(label)]!r}"
+
+    def plain_encoder(self) -> Encoder:
+        """The encoder without a network, in evaluation mode: pixels as they are."""
+        return Encoder(Pixels(self.image_shape), None).eval()
+
+    def shown(self, rows: Tensor) -> Tensor:
+        """Images to show, uint8 ``[…, C, H, W]``.
+
+        Args:
+            rows: int64 ``[…]``.
+        """
+        return self.images[rows]
 
     def targets(self) -> dict[str, Tensor]:
         """For guidance: the labels as ``class`` and the attributes, name -> int64 ``[N]``; factors

@@ -46,6 +46,8 @@ class Learner(Checked, nn.Module, ABC):
         adapts_encoder: True if the encoder changes with the episode, so that no embedding can be
             computed before the episode is known.
         needs_training: True if the learner has weights that are random until it is meta-trained.
+        needs_images: True if it looks at images beside or without the encoder, so that embeddings
+            alone cannot take their place.
         views: deformed copies of a test image whose embeddings are averaged with its own.
         beside_embedding: settings of what :meth:`embedding` returns besides the encoder's output;
             None if it returns that alone. Equal ones return the same.
@@ -56,6 +58,7 @@ class Learner(Checked, nn.Module, ABC):
     n_classes: int | None = None
     adapts_encoder: ClassVar[bool] = False
     needs_training: ClassVar[bool] = False
+    needs_images: ClassVar[bool] = False
     views: Augmentation | None = None
     beside_embedding: Hashable = None
     __signature__: ClassVar[inspect.Signature]
@@ -73,6 +76,11 @@ class Learner(Checked, nn.Module, ABC):
 
     def __init__(self, encoder: Encoder, batch_norm: BatchNormPolicy = "frozen") -> None:
         super().__init__()
+        if self.needs_images and encoder.reads_embeddings:
+            raise InputError(
+                f"{type(self).__name__}: looks at images, and the dataset has embeddings alone; "
+                "choose another learner"
+            )
         self.encoder = encoder
         self.batch_norm: BatchNormPolicy = batch_norm
         self.transductive = type(self).transductive or batch_norm == "transductive"

@@ -104,6 +104,8 @@ class DeformationMatching(Learner):
         InputError: a setting is out of its range.
     """
 
+    needs_images = True
+
     def __init__(
         self,
         encoder: Encoder,

@@ -12,14 +12,20 @@ from guided.guidance.base import Guidance
 from guided.ranges import Checked, Count, PositiveShare
 from guided.training.encoders.base import EncoderTraining
 
+Kind = Literal["pretrained", "random", "pixels", "checkpoint", "trained", "embeddings"]
+
+IMPORTED = "imported"
+
 
 @dataclass(frozen=True)
 class ArmConfig(Checked):
     """One encoder under comparison.
 
     Args:
-        encoder: pretrained; random: the same network, untrained; pixels: no network; checkpoint:
-            read from a file; trained: by a ``training`` of its own.
+        encoder: pretrained; random: the same network, untrained; pixels: no network; embeddings:
+            those of an ``Embeddings`` dataset as they are; checkpoint: read from a file; trained:
+            by a ``training`` of its own; or a network from elsewhere, ``{class_path: Torchvision,
+            init_args: {model: resnet18, weights: FILE}}``.
         guidance: strategies that shape a pretrained encoder's latents; none: a plain VAE.
         labelled: share of the training classes whose labels guidance, a training and meta-training
             may use; pretraining sees all images. The classes depend on the seed, not on the arm.
@@ -39,7 +45,7 @@ class ArmConfig(Checked):
             name in a table; null: the arm's own.
     """
 
-    encoder: Literal["pretrained", "random", "pixels", "checkpoint", "trained"] = "pretrained"
+    encoder: Kind | BackboneFactory = "pretrained"
     guidance: list[Guidance] = field(default_factory=list)
     labelled: PositiveShare = 1.0
     baseline: str | list[str] | None = None
@@ -69,7 +75,7 @@ class ArmConfig(Checked):
         """
         if not self.latents:
             raise InputError(f"{key}.latents: at least one is needed, e.g. [all]")
-        kind = f"a {self.encoder} encoder"
+        kind = f"{'an' if self.kind[0] in 'aeiou' else 'a'} {self.kind} encoder"
         if self.guidance and self.encoder != "pretrained":
             raise InputError(f"{key}.guidance: {kind} cannot be guided")
         if not self.elbo and not self.guidance:
@@ -98,9 +104,21 @@ class ArmConfig(Checked):
             raise InputError(f"{key}.training: {kind} has none; set encoder to trained")
 
     @property
+    def kind(self) -> str:
+        """The word for its encoder; ``imported`` for a network from elsewhere."""
+        return self.encoder if isinstance(self.encoder, str) else IMPORTED
+
+    @property
+    def from_elsewhere(self) -> BackboneFactory | None:
+        """Makes the network of an imported encoder; None for any other."""
+        return None if isinstance(self.encoder, str) else self.encoder
+
+    @property
     def fixed(self) -> bool:
         """True if the encoder has no weights that episodes could train."""
-        return self.encoder == "pixels" or (self.training is not None and self.training.fixed)
+        return self.encoder in ("pixels", "embeddings") or (
+            self.training is not None and self.training.fixed
+        )
 
     @property
     def has_decoder(self) -> bool:

@@ -16,7 +16,7 @@ from fewshot.study.arm_config import ArmConfig, load_checkpoint
 from fewshot.study.cells import Cell, Cells
 from fewshot.study.config import StudyConfig
 from fewshot.study.diagnostics import examine
-from guided.backbones import Pixels
+from fewshot.study.foreign_arms import import_encoder, imported_facts
 from guided.decoder import Decoder
 from guided.encoder import Encoder, digest
 from guided.errors import blaming
@@ -60,6 +60,7 @@ class Arms:
         self.config, self.splits, self.judge = config, splits, judge
         self.cells, self.foundation = cells, foundation
         self.device, self.say = device, say
+        self._imported: dict[tuple[str, int], dict[str, str]] = {}
         self._described: dict[str, dict[str, Any]] = {}
         self.first_learner = next(iter(config.learners.values())).learner
 
@@ -83,10 +84,13 @@ class Arms:
 
     def untrained(self, arm: ArmConfig, seed: int) -> Encoder:
         """The arm's encoder before its training: random weights, pixels, or a file's."""
-        if arm.encoder == "pixels":
-            return Encoder(Pixels(self.splits.train.image_shape), None).eval()
+        shape = self.splits.train.image_shape
+        if arm.encoder in ("pixels", "embeddings"):
+            return self.splits.train.plain_encoder()
+        if network := arm.from_elsewhere:
+            return import_encoder(network, shape, seed)
         if arm.checkpoint:
-            return load_checkpoint(arm.checkpoint_file(seed), self.splits.train.image_shape)
+            return load_checkpoint(arm.checkpoint_file(seed), shape)
         if arm.training:
             return build_encoder(arm.training, self._images(arm, seed), seed)
         return self._model(arm, seed).vae.encoder.eval()
@@ -126,7 +130,15 @@ class Arms:
         depends = self._described[name] | {"seed": seed}
         if arm.checkpoint:
             depends["checkpoint"] = digest(self.untrained(arm, seed))
+        if arm.from_elsewhere:
+            depends |= self._imported_facts(name, arm, seed)
         return depends
+
+    def _imported_facts(self, name: str, arm: ArmConfig, seed: int) -> dict[str, str]:
+        """Of the weights as they are now; read once."""
+        if (name, seed) not in self._imported:
+            self._imported[name, seed] = imported_facts(self.untrained(arm, seed))
+        return self._imported[name, seed]
 
     def _describe(self, arm: ArmConfig) -> dict[str, Any]:
         """All that the arm's cells depend on besides their seed."""
@@ -135,7 +147,7 @@ class Arms:
         of_this_study = arm.encoder in ("pretrained", "random")
         depends = self.foundation | {
             "cell": "encoder",
-            "encoder": arm.encoder,
+            "encoder": _described(arm),
             "guidance": describe(arm.guidance),
             "pretrain": describe(self._shared_config(arm)) if of_this_study else None,
             "selection": self._selection(arm) if selects else None,
@@ -229,3 +241,11 @@ class Arms:
         table = table_for(learner, self.splits.validation, self.device)
         n_episodes = self.config.selection_episodes
         return float(episode_errors(learner, table, self.judge, n_episodes).mean())
+
+
+def _described(arm: ArmConfig) -> Any:
+    """The encoder as digests know it: weights count by their content, not by their place."""
+    described = describe(arm.encoder)
+    if arm.from_elsewhere:
+        described.get("init_args", {}).pop("weights", None)
+    return described

@@ -179,7 +179,7 @@ def hyper_parameters(config: StudyConfig, name: str, seed: int) -> dict[str, str
     values: dict[str, str | float] = {
         "study": config.study,
         "arm": name,
-        "encoder": arm.encoder,
+        "encoder": arm.kind,
         "guidance": ", ".join(guidance_names(arm.guidance)) or "none",
         "weights": ", ".join(_weights(arm)) or "none",
         "seed": str(seed),  # a number would be shown with four decimals

@@ -39,7 +39,9 @@ def budgets_figure(rows: Sequence[ResultRow]) -> "Figure | None":
     trained = {row.learner for row in rows if row.meta_trained}
     for row in sorted(rows, key=lambda row: row.train_episodes):
         # A learner that is trained on other arms, but not on this one, has no amount of training.
-        fixed = row.encoder == "pixels" or (row.learner in trained and not row.meta_trained)
+        fixed = row.encoder in ("pixels", "embeddings") or (
+            row.learner in trained and not row.meta_trained
+        )
         if not fixed:
             panel = (ways_and_shots(row), row.labelled, row.learner_group)
             line = arm_label(row, row.arm_group)

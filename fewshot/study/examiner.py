@@ -124,14 +124,16 @@ class Examiner:
 
         def work(cell: Cell) -> None:
             model = subject.load().to(self.device)
-            episode = self.samplers[setting][0].gather(self.splits.test.images)
-            here = episode.to(torch.device(self.device))
+            rows = self.samplers[setting][0]
+            here = rows.gather(self.splits.test.images).to(torch.device(self.device))
             with torch.no_grad():
                 predicted = model.logits(here)[0].argmax(1).unflatten(0, (setting.n_way, -1))
             for name, figure in model.figures(here, predicted).items():
                 write_figure(cell.folder / f"{name}.png", figure)
-            images = episode.support[0].numpy(), episode.query[0].numpy()
-            Answers(*images, predicted.cpu().numpy()).save(cell.folder / "answers.npz")
+            shown = rows.map(self.splits.test.shown)
+            Answers(shown.support[0].numpy(), shown.query[0].numpy(), predicted.cpu().numpy()).save(
+                cell.folder / "answers.npz"
+            )
 
         return self.cells.plan(_name("answers", key), depends, work, needs=subject.needs)
 

@@ -137,8 +137,8 @@ def collected(
     assert episodes.classes is not None
     predicted = answers.unflatten(2, (setting.n_way, -1))[..., :n_queries]
     arrays = {
-        "support": bank.images[episodes.support[:, :, :SUPPORT]].numpy(),
-        "query": bank.images[episodes.query[:, :, :n_queries]].numpy(),
+        "support": bank.shown(episodes.support[:, :, :SUPPORT]).numpy(),
+        "query": bank.shown(episodes.query[:, :, :n_queries]).numpy(),
         "predicted": predicted.numpy().astype(np.uint8),
         "pictured": _pictures(bank, named),
     }
@@ -166,11 +166,11 @@ def collected(
 def _pictures(bank: ImageBank, classes: list[str]) -> NDArray[np.uint8]:
     """The first images of some classes."""
     if not classes:
-        return np.zeros((0, PICTURED, *bank.image_shape), np.uint8)
+        return np.zeros((0, PICTURED, 1, 1, 1), np.uint8)
     labels = [bank.class_names.index(name) for name in classes]
     n = min(PICTURED, int(bank.class_sizes[labels].min()))
     rows = [(bank.labels == label).nonzero().squeeze(1)[:n] for label in labels]
-    pictures: NDArray[np.uint8] = bank.images[torch.stack(rows)].numpy()
+    pictures: NDArray[np.uint8] = bank.shown(torch.stack(rows)).numpy()
     return pictures
 
 

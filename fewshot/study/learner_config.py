@@ -88,6 +88,25 @@ class LearnerConfig(Checked):
                 "another learner and name that one as trained_by"
             )
 
+    def check_embeddings(self, key: str) -> None:
+        """Refuse what needs images, where the dataset has embeddings alone.
+
+        Args:
+            key: the learner's key in a configuration, for the message.
+
+        Raises:
+            InputError: which names the key.
+        """
+        named = {
+            "test_augmentation": self.test_augmentation,
+            "train.tasks": self.train and self.train.tasks,
+        }
+        for name, value in named.items():
+            if value is not None:
+                raise InputError(
+                    f"{key}.{name}: needs images, and the dataset has embeddings alone; remove it"
+                )
+
     def _check_trainer(self, key: str, others: Mapping[str, "LearnerConfig"]) -> None:
         if self.train:
             raise InputError(f"{key}: this learner has a meta-training of its own; remove one")

@@ -34,9 +34,10 @@ def write_projector(folder: Path, name: str, encoder: Encoder, bank: ImageBank) 
         bank: at most a thousand of its images are shown, evenly spaced.
     """
     rows = torch.linspace(0, len(bank) - 1, min(IMAGES, len(bank))).long()
-    images = bank.images[rows]
+    at_once = min(250, encoder.backbone.batch_size)
     with torch.no_grad():
-        embeddings = torch.cat([encoder(part) for part in images.split(250)])
+        embeddings = torch.cat([encoder(bank.images[part]) for part in rows.split(at_once)])
+    images = bank.shown(rows)
     side = thumbnail_side(images)
     files = {
         "projector_embeddings.tsv": _table([[f"{v:.5g}" for v in e] for e in embeddings.tolist()]),

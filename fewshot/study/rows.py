@@ -108,7 +108,7 @@ class Row:
     Attributes:
         arm: name of the encoder.
         arm_group: name that it shares with arms that differ from it only in ``labelled``.
-        encoder: its kind: pretrained, random, pixels, checkpoint or trained.
+        encoder: its kind: pretrained, random, pixels, embeddings, checkpoint, trained or imported.
         guidance: class names of the strategies that shaped it.
         seeds: one pretraining each.
         error: mean over seeds and test episodes (or images, or trials).

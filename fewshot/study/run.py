@@ -32,6 +32,7 @@ from fewshot.study.disentanglement.rows import RANDOM, TRUTH
 from fewshot.study.examiner import Examiner
 from fewshot.study.examples import plan_examples
 from fewshot.study.executors import Executor, Serial
+from fewshot.study.foreign_arms import check_data
 from fewshot.study.learner_config import LearnerConfig
 from fewshot.study.outcome import Outcome
 from fewshot.study.report import write_report
@@ -93,16 +94,20 @@ class Study:
                     EpisodeSampler(splits.train, learner.train.setting, seed=0)
                 EpisodeSampler(splits.validation, learner.train.validation, seed=0)
         for name, arm in config.arms.items():
-            for seed in config.seeds if arm.checkpoint else config.seeds[:1]:
+            from_files = arm.checkpoint or arm.from_elsewhere
+            for seed in config.seeds if from_files else config.seeds[:1]:
                 self._check(name, seed)
 
     def _check(self, of_arm: str, seed: int) -> None:
         """Build the arm's network and learners once, before anything is trained."""
         arm = self.config.arms[of_arm]
+        check_data(arm, f"arms.{of_arm}", self.splits.train)
         untrained = self.arms.untrained(arm, seed)
         n_labelled = len(labelled_classes(self.splits.train, arm.labelled, seed=0))
         for latents, name in self._conditions(of_arm):
             learner, encoder = self.config.learners[name], untrained.select(latents)
+            if encoder.reads_embeddings:
+                learner.check_embeddings(f"learners.{name}")
             for settings in learner.candidates:
                 self._check_learner(name, partial(learner.learner, **settings)(encoder), n_labelled)
             if learner.test_inference and not (arm.has_decoder and latents != "features"):

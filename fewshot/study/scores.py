@@ -75,7 +75,7 @@ def columns(
     return {
         "arm": name,
         "arm_group": arm.group or name,
-        "encoder": arm.encoder,
+        "encoder": arm.kind,
         "guidance": guidance_names(arm.guidance),
         "labelled": arm.labelled,
         "learner": learner,

@@ -1,8 +1,9 @@
 """The base class of backbones: an encoder's body, and the decoder that mirrors it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -19,17 +20,46 @@ class Backbone(Checked, nn.Module, ABC):
 
     A subclass sets ``feature_dim`` and implements ``forward`` and :meth:`decoder`.
 
+    Attributes:
+        feature_dim: number of features.
+        parts: names of ranges of features, name -> (start, stop); none unless it says so.
+
     Args:
         input_shape: (C, H, W) of the images.
         settings: the subclass's own keyword arguments, from which an encoder file rebuilds it.
     """
 
     feature_dim: int
+    parts: Mapping[str, tuple[int, int]] = MappingProxyType({})
 
     def __init__(self, input_shape: ImageShape, **settings: Any) -> None:
         super().__init__()
         self.input_shape: ImageShape = input_shape
         self.settings = settings
+
+    @classmethod
+    def rebuilt(cls, input_shape: ImageShape, settings: dict[str, Any]) -> Self:
+        """The network of an encoder file, whose weights are loaded afterwards.
+
+        Args:
+            input_shape: (C, H, W) of the images.
+            settings: those in the file.
+        """
+        return cls(input_shape, **settings)
+
+    @property
+    def batch_size(self) -> int:
+        """Images that are embedded at a time."""
+        return 1024
+
+    @classmethod
+    def code(cls, settings: Mapping[str, Any]) -> str:
+        """The code, besides this package's own, that features depend on: a version or a digest.
+
+        Args:
+            settings: of a network.
+        """
+        return ""
 
     @abstractmethod
     def forward(self, images: Tensor) -> Tensor: ...

@@ -58,9 +58,10 @@ class LabelledImages:
             )
         images = source.images
         if images.dtype != torch.uint8 or images.ndim != 4:
+            embeddings = "; embeddings are no images" if images.shape[2:] == (1, 1) else ""
             raise InputError(
                 f"{name}: expected uint8 images [N, C, H, W], got {images.dtype} "
-                f"{list(images.shape)}"
+                f"{list(images.shape)}{embeddings}"
             )
         labels = source.targets()
         for attribute, values in labels.items():

@@ -28,6 +28,8 @@ MISTAKES = [
     ("arms", 3, "arms: expected a mapping of keys to values, got 3"),
     ("arms.random.encoder", "randomly", "expected one of pretrained, random, pixels, checkpoint"),
     ("arms.random.encoder", "randomly", "got randomly; did you mean random?"),
+    ("arms.random.encoder", {"class_path": "Torchvison"}, "did you mean Torchvision?"),
+    ("arms.random.encoder", {"class_path": "Torchvision"}, "encoder.init_args.model: missing"),
     ("dataset.class_path", "Omniglott", "dataset: no class is called 'Omniglott'; did you mean Om"),
     (f"{LEARNER}.class_path", "Proto", f"{LEARNER}: no class is called 'Proto'. Learners: ANIL, "),
     (f"{LEARNER}.class_path", "Glyphs", "no class is called 'Glyphs'"),

@@ -129,7 +129,7 @@ class GradientLearner(Learner):
     @property
     def _vectorised(self) -> bool:
         if self.engine == "auto":
-            return next(self.parameters()).is_cuda
+            return self.encoder.chosen.is_cuda  # pixels and embeddings have no parameters
         return self.engine == "vectorised"
 
     def _inputs(self, episodes: Episodes) -> tuple[Tensor, Tensor]:

@@ -50,8 +50,9 @@ class FineTune(GradientLearner, fixed=["evaluation_steps", "first_order"]):
         )
 
     def classifier_for(self, n_way: int) -> nn.Linear:
-        like = next(self.encoder.parameters(), torch.zeros(()))
-        classifier = nn.Linear(self.encoder.out_dim, n_way, device=like.device, dtype=like.dtype)
+        like = next(self.encoder.parameters(), torch.zeros(()))  # pixels have none
+        device = self.encoder.chosen.device
+        classifier = nn.Linear(self.encoder.out_dim, n_way, device=device, dtype=like.dtype)
         for weights in classifier.parameters():
             nn.init.zeros_(weights)
         return classifier

@@ -62,6 +62,7 @@ class NeuralStatistician(Learner):
     """
 
     needs_training = True
+    needs_images = True
 
     steps: Tensor
     noise_seed: Tensor

@@ -104,7 +104,7 @@ def find_candidates(studies: Sequence[tuple[Study, StudyResult, Counts]], seed: 
     for run, (study, result, counts) in zip(runs, studies, strict=True):
         _check_same(first, study)
         for (arm, of_seed), cell in study.plan(tests=False).encoders.items():
-            kind, name = study.config.arms[arm].encoder, _named(run, arm)
+            kind, name = study.config.arms[arm].kind, _named(run, arm)
             if kind != "pretrained":
                 found.left_out[name] = f"{kind}, not pretrained"
             elif study.config.arms[arm].autoencoder:

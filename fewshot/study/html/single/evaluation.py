@@ -106,8 +106,7 @@ def _facts(run: FinishedRun) -> dict[str, str]:
     latents = config.get("latents")
     steps = config.get("test_inference")
     return {
-        "encoder": f"{config.get('encoder') or 'none: raw pixels'}"
-        + (f", latents {latents}" if latents else ""),
+        "encoder": _encoder(run) + (f", latents {latents}" if latents else ""),
         "at test time": f"latents move through the decoder: {class_name(steps)}"
         if steps
         else "the encoder's output as it is",
@@ -118,6 +117,17 @@ def _facts(run: FinishedRun) -> dict[str, str]:
             for name, learner in run.settings.get("learners", config["learners"]).items()
         ),
     }
+
+
+def _encoder(run: FinishedRun) -> str:
+    """The file, or the network from elsewhere and its settings; or what stands for images."""
+    given = run.settings.get("encoder") or run.config.get("encoder")
+    if isinstance(given, Mapping):
+        return class_name(given)
+    if given:
+        return str(given)
+    embedded = run.config["dataset"]["class_path"].rpartition(".")[2] == "Embeddings"
+    return "none: the dataset's embeddings" if embedded else "none: raw pixels"
 
 
 def _examples(run: FinishedRun, several: bool) -> Examples | None:

@@ -271,3 +271,20 @@ def test_one_episodes_graph_is_kept(encoder, cls):
     assert peak > 0, "the inner steps need a graph"
     assert left == 0
     assert cls in (Reptile, FineTune) or in_training[0] > 3 * peak
+
+
+@each_engine
+def test_fine_tuning_without_an_encoder_s_weights(engine):
+    """On pixels, or on embeddings: softmax regression on the support, by SGD from zero."""
+    episodes = images()
+    learner = FineTune(Encoder(Pixels((1, 16, 16)), None), steps=3, learning_rate=0.1).eval()
+    learner.engine = engine if engine == "vectorised" else "auto"
+    with torch.no_grad():
+        found = learner.logits(Episodes(episodes.support.float(), episodes.query.float()))
+    zero = torch.nn.Linear(256, WAY)
+    for weights in zero.parameters():
+        torch.nn.init.zeros_(weights)
+    for support, query, logits in zip(episodes.support, episodes.query, found, strict=True):
+        inputs, labels = support.float().reshape(-1, 256), episodes.support_labels()
+        expected = sgd(zero, inputs, labels, 3, 0.1)(query.float().reshape(-1, 256))
+        assert_close(logits, expected, rtol=1e-4, atol=1e-5)

@@ -1,0 +1,1 @@
+"""Embeddings that were computed elsewhere, as a dataset."""

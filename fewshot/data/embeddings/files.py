@@ -1,0 +1,103 @@
+"""Files of embeddings and labels: .npz, .npy, .pt and .parquet."""
+
+import pickle
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from guided.errors import InputError
+
+Array = NDArray[Any]
+
+ALONE = "features"
+"""The name of an array that has none."""
+
+
+def read_arrays(path: Path) -> dict[str, Array]:
+    """The arrays in a file by name, each with a row for an image.
+
+    ``.npy`` is mapped into memory, not read; nothing is unpickled but tensors and plain values.
+
+    Raises:
+        InputError: another kind of file; it cannot be read; pandas or pyarrow is missing.
+    """
+    reader = READERS.get(path.suffix.lower())
+    if reader is None:
+        known = ", ".join(READERS)
+        raise InputError(f"{path}: expected a file of embeddings or labels ({known})")
+    try:
+        return reader(path)
+    except (OSError, ValueError, EOFError, RuntimeError, KeyError, pickle.UnpicklingError) as error:
+        if isinstance(error, InputError):
+            raise
+        reason = " ".join(str(error).split())[:160]
+        if "allow_pickle" in reason or "Python objects" in reason:
+            reason = "holds Python objects; write names by labels.astype(str)"
+        raise InputError(f"{path}: cannot be read as {path.suffix} ({reason})") from error
+
+
+def _npz(path: Path) -> dict[str, Array]:
+    with np.load(path, allow_pickle=False) as stored:
+        return {name: stored[name] for name in stored.files}
+
+
+def _npy(path: Path) -> dict[str, Array]:
+    # Copy on write ("c"): torch warns of read-only maps. Nothing writes, so pages stay shared.
+    return {ALONE: np.load(path, mmap_mode="c", allow_pickle=False)}
+
+
+def _pt(path: Path) -> dict[str, Array]:
+    found = torch.load(path, map_location="cpu", weights_only=True)
+    if isinstance(found, Tensor):
+        found = {ALONE: found}
+    elif isinstance(found, list | tuple) and len(found) == 2:
+        found = dict(zip((ALONE, "labels"), found, strict=True))
+    if not isinstance(found, Mapping):
+        raise InputError(
+            f"{path}: expected a tensor, (features, labels), or a dictionary of these, "
+            f"found {type(found).__name__}"
+        )
+    return {str(name): _array(value) for name, value in found.items()}
+
+
+def _array(value: Any) -> Array:
+    if isinstance(value, Tensor):
+        return (value.float() if value.is_floating_point() else value).numpy()
+    return np.asarray(value)
+
+
+def _parquet(path: Path) -> dict[str, Array]:
+    try:
+        import pyarrow  # noqa: F401, I001 - pandas reads through it
+        import pandas
+    except ImportError as error:
+        raise InputError(
+            f"{path}: .parquet is read by pandas and pyarrow, and {error.name} is not installed; "
+            'pip install "guided-fewshot[parquet]"'
+        ) from error
+    frame = pandas.read_parquet(path)
+    arrays: dict[str, Array] = {}
+    for name in frame.columns:
+        column = frame[name].to_numpy()
+        lists = column.dtype == object and len(column) and not isinstance(column[0], str)
+        arrays[str(name)] = np.stack(column) if lists else column
+    return arrays
+
+
+def _lines(path: Path) -> dict[str, Array]:
+    return {"labels": np.array(path.read_text(encoding="utf-8").splitlines())}
+
+
+READERS: dict[str, Callable[[Path], dict[str, Array]]] = {
+    ".npz": _npz,
+    ".npy": _npy,
+    ".pt": _pt,
+    ".pth": _pt,
+    ".parquet": _parquet,
+    ".txt": _lines,
+}
