@@ -8,11 +8,13 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TextIO
 
 from fewshot.commands.help import PURPOSES, WITH_RESULTS, command_help, usage
 from fewshot.interrupts import Interrupts
 from fewshot.printing import option_of, printing, say_first
 from guided.errors import InputError
+from guided.progress import drop
 
 LONG = (*WITH_RESULTS, "select")
 
@@ -21,9 +23,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command.
 
     Returns:
-        The exit status: 0; 2 when the input is at fault; 130 after Ctrl-C; 143 after SIGTERM.
+        The exit status: 0; 2 when the input is at fault; 130 after Ctrl-C; 143 after SIGTERM; 141,
+        as of a program that SIGPIPE ended, when nobody reads its output any more.
     """
+    _open_standard_streams()
     arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        status = _main(arguments)
+        sys.stdout.flush()  # or it would fail where nobody sees it, as Python ends
+    except BrokenPipeError:
+        _drop_broken(sys.stdout)
+        if arguments and arguments[0] in LONG:
+            _say_error(arguments[0], "nobody reads its output; run the same command again to go on")
+        return 141
+    return status
+
+
+def _main(arguments: Sequence[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(usage(), end="")
         return 0
@@ -34,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(version("guided-fewshot"))
         return 0
     if name not in PURPOSES:
-        print(f"fewshot: no command is called '{name}'{_nearest(name)}", file=sys.stderr)
+        _say_error("", f"no command is called '{name}'{_nearest(name)}")
         return 2
     if {"-h", "--help"} & set(rest):
         print(command_help(name), end="")
@@ -57,7 +73,7 @@ def _run(name: str, arguments: Sequence[str]) -> int:
             status = _attempt(name, arguments, interrupts)
     except KeyboardInterrupt:
         status, line = interrupts.ending
-        print(line, file=sys.stderr)
+        _say(line)
     return status
 
 
@@ -80,12 +96,37 @@ def _attempt(name: str, arguments: Sequence[str], interrupts: Interrupts) -> int
         if interrupts.received:  # a library has turned it into this one
             raise KeyboardInterrupt from error
         if isinstance(error, InputError):
-            print(f"fewshot {name}: {error}", file=sys.stderr)
+            _say_error(name, str(error))
             return 2
-        if isinstance(error, BrokenPipeError):
-            return 0
         raise
     return status
+
+
+def _say_error(name: str, line: str) -> None:
+    _say(f"{f'fewshot {name}'.strip()}: {line}")
+
+
+def _say(line: str) -> None:
+    """One line on standard error; the status alone if nobody reads it."""
+    try:
+        print(line, file=sys.stderr, flush=True)
+    except BrokenPipeError:
+        drop(sys.stderr)
+
+
+def _drop_broken(stream: TextIO) -> None:
+    try:
+        stream.flush()
+    except BrokenPipeError:
+        drop(stream)
+
+
+def _open_standard_streams() -> None:
+    """Open those that the caller has closed: a file of ours must not come to have their numbers."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:
+            nowhere = os.open(os.devnull, os.O_RDWR)  # the lowest free number, which is this one
+            setattr(sys, name, os.fdopen(nowhere, mode, closefd=nowhere != number))
 
 
 def _command(

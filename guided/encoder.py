@@ -10,18 +10,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from guided import backbones
 from guided.augment import Augmentation
 from guided.backbones import Backbone, ImageShape
-from guided.backbones.naming import backbone_class, backbone_name
 from guided.checksums import DamageError
 from guided.errors import InputError
 from guided.files import read_weights, write_weights
 from guided.latents import LatentLayout
+from guided.naming import class_of, name_of
+from guided.ranges import Checked, Whole
 
 FORMAT = "guided-fewshot encoder 2"
 
 
-class Encoder(nn.Module):
+class Encoder(Checked, nn.Module):
     """Images to embeddings, normalisation included: the input of every few-shot learner.
 
     Args:
@@ -43,7 +45,7 @@ class Encoder(nn.Module):
         backbone: Backbone,
         layout: LatentLayout | None,
         latents: str = "all",
-        projection: int = 0,
+        projection: Whole = 0,
     ) -> None:
         super().__init__()
         self.backbone = backbone
@@ -169,7 +171,7 @@ class Encoder(nn.Module):
         """JSON-able facts from which :meth:`from_description` builds an encoder of this shape."""
         layout = self.layout
         return {
-            "backbone": backbone_name(type(self.backbone)),
+            "backbone": name_of(type(self.backbone), backbones),
             "settings": self.backbone.settings,
             "input_shape": list(self.input_shape),
             "layout": {k: list(v) for k, v in layout.slices.items()} if layout else None,
@@ -186,7 +188,7 @@ class Encoder(nn.Module):
             InputError: the description's backbone is unknown, or is not imported.
         """
         channels, height, width = description["input_shape"]
-        network = backbone_class(description["backbone"])
+        network = class_of(description["backbone"], backbones, Backbone)
         backbone = network((channels, height, width), **description["settings"])
         slices = description["layout"]
         layout = None

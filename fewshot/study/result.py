@@ -13,7 +13,7 @@ from fewshot.printing import Paint, plain
 from fewshot.study.choices import Choice, choices_table
 from fewshot.study.counts import Counts
 from fewshot.study.disentanglement.rows import ScoreRow, report_tables
-from fewshot.study.encoder_facts import EncoderFacts, cautions
+from fewshot.study.encoder_facts import EncoderFacts
 from fewshot.study.measurement import Measurement
 from fewshot.study.pivot import learner_entries, published_entries, summary
 from fewshot.study.published import Published
@@ -209,6 +209,16 @@ class StudyResult(Result[ResultRow]):
         return tables + report_tables(self.disentanglement)
 
     @property
+    def noticed(self) -> list[str]:
+        """Reasons to doubt the errors that do not show in them: of the images, and the folder."""
+        return list(self.facts.get("noticed", ()))
+
+    @property
+    def warnings(self) -> list[str]:
+        """Signs that something is plainly wrong, one sentence each."""
+        return list(self.facts.get("warnings", ()))
+
+    @property
     def verdicts(self) -> list[str]:
         """One sentence for each partner of a guided arm, and of a learner that has some."""
         return verdicts(self.rows)
@@ -227,7 +237,8 @@ class StudyResult(Result[ResultRow]):
             [
                 tables,
                 *(f"\n{fill(line, width)}" for line in self.verdicts),
-                *(f"\n{fill(f'Caution: {line}', width)}" for line in cautions(self.encoders)),
+                *([""] if self.warnings else []),
+                *(fill(f"warning: {line}", width) for line in self.warnings),
                 *([f"\nIn table.md, too: {' and '.join(more)}."] if more else []),
             ]
         )

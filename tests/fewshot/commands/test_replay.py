@@ -115,12 +115,14 @@ def test_numbers_that_cannot_be_had_again_are_refused(finished, fails, alone, ch
     assert message in line
 
 
-@pytest.mark.parametrize("row", ["-1", "20"])
-def test_a_row_out_of_range(finished, fails, row):
+@pytest.mark.parametrize(
+    ("row", "expected"), [("-1", "at least 0"), ("20", "0 to 19, the rows of")]
+)
+def test_a_row_out_of_range(finished, fails, row, expected):
     assert len(finished.results["rows"]) == 20
     file = str(finished.folder / "results.json")
     line = fails("evaluate", "--replay", file, f"--row={row}")
-    assert "row: expected 0 to 19, the rows of" in line
+    assert f"row: expected {expected}" in line
     assert f"got {row}" in line
 
 

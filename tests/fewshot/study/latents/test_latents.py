@@ -357,8 +357,8 @@ FOUR = ["rotation", "scale", "shear", "translation_x"]
     [
         ("arms.vae.latents", ["all"], "arms.vae.latents: no such key"),
         ("baseline", "vea", "baseline: no arm is called 'vea'"),
-        ("latent_dims", [], "latent_dims: expected numbers of at least 1, got []"),
-        ("seeds", [-1], "seeds: expected numbers of at least 0, got [-1]"),
+        ("latent_dims", [], "latent_dims: at least one is needed"),
+        ("seeds", [-1], "seeds.0: expected at least 0, got -1"),
         ("seeds", [1, 1], "seeds: [1, 1] holds one twice"),
         ("samples", 1, "samples: expected at least 2, got 1"),
         ("pretrain.latent_dim", 5, "pretrain.latent_dim: a study has latent_dims instead"),
@@ -382,7 +382,7 @@ def test_impossible_studies(fails, write, tmp_path, key, value, message):
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("steps", [4, 2], "steps: expected ascending numbers of at least 1, got [4, 2]"),
+        ("steps", [4, 2], "steps: expected ascending numbers, got [4, 2]"),
         ("steps", [3, 4], "steps: 3 is no multiple of pretrain.validate_every (2)"),
         ("pretrain.schedule", "cosine", "pretrain.schedule: constant, got cosine"),
         ("pretrain.patience", 1, "steps: needs pretrain.patience 0"),
