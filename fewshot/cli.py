@@ -8,10 +8,12 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TextIO
 
 from fewshot.commands.help import PURPOSES, WITH_RESULTS, command_help, usage
 from fewshot.printing import option_of, printing, say_first
 from guided.errors import InputError
+from guided.progress import drop
 
 LONG = (*WITH_RESULTS, "train", "select")
 
@@ -20,9 +22,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command.
 
     Returns:
-        The exit status: 0; 2 when the input is at fault; 130 after Ctrl-C.
+        The exit status: 0; 2 when the input is at fault; 130 after Ctrl-C; 141, as of a program
+        that SIGPIPE ended, when nobody reads its output any more.
     """
+    _open_standard_streams()
     arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        status = _main(arguments)
+        sys.stdout.flush()  # or it would fail where nobody sees it, as Python ends
+    except BrokenPipeError:
+        _drop_broken(sys.stdout)
+        if arguments and arguments[0] in LONG:
+            _say_error(arguments[0], "nobody reads its output; run the same command again to go on")
+        return 141
+    return status
+
+
+def _main(arguments: Sequence[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(usage(), end="")
         return 0
@@ -33,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(version("guided-fewshot"))
         return 0
     if name not in PURPOSES:
-        print(f"fewshot: no command is called '{name}'{_nearest(name)}", file=sys.stderr)
+        _say_error("", f"no command is called '{name}'{_nearest(name)}")
         return 2
     if {"-h", "--help"} & set(rest):
         print(command_help(name), end="")
@@ -63,15 +79,35 @@ def _run(name: str, arguments: Sequence[str]) -> int:
         if option == "json" and results:
             print(results.read_text(), end="")
     except InputError as error:
-        print(f"fewshot {name}: {error}", file=sys.stderr)
+        _say_error(name, str(error))
         return 2
     except KeyboardInterrupt:
-        again = "interrupted; run the same command again to resume"
-        print(f"fewshot {name}: {again}", file=sys.stderr)
+        _say_error(name, "interrupted; run the same command again to resume")
         return 130
-    except BrokenPipeError:
-        return 0
     return status
+
+
+def _say_error(name: str, line: str) -> None:
+    """One line on standard error; the status alone if nobody reads it."""
+    try:
+        print(f"{f'fewshot {name}'.strip()}: {line}", file=sys.stderr, flush=True)
+    except BrokenPipeError:
+        drop(sys.stderr)
+
+
+def _drop_broken(stream: TextIO) -> None:
+    try:
+        stream.flush()
+    except BrokenPipeError:
+        drop(stream)
+
+
+def _open_standard_streams() -> None:
+    """Open those that the caller has closed: a file of ours must not come to have their numbers."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:
+            nowhere = os.open(os.devnull, os.O_RDWR)  # the lowest free number, which is this one
+            setattr(sys, name, os.fdopen(nowhere, mode, closefd=nowhere != number))
 
 
 def _command(name: str, arguments: Sequence[str]) -> tuple[int, Path | None]:

@@ -301,7 +301,7 @@ def _check_frozen(config: TrainConfig, model: Learner) -> None:
         raise InputError("tasks: are of images; freeze_encoder needs embeddings of the bank's")
     if model.reads_images:
         raise InputError("freeze_encoder: needs a learner of embeddings; this one reads images")
-    if model.beside_embedding is not None:
+    if model.apart is not None:
         raise InputError("freeze_encoder: needs a learner of embeddings alone")
 
 

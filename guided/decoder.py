@@ -6,10 +6,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from guided import likelihoods
 from guided.encoder import Encoder
 from guided.errors import InputError
 from guided.files import write_bytes
 from guided.likelihoods import Likelihood
+from guided.naming import class_of, name_of
 from guided.seeds import generator
 from guided.vae import VAE
 
@@ -56,7 +58,7 @@ class Decoder(nn.Module):
         from safetensors.torch import save
 
         weights = {k: v.detach().cpu().contiguous() for k, v in self.state_dict().items()}
-        kind = json.dumps(type(self.likelihood).__name__)
+        kind = json.dumps(name_of(type(self.likelihood), likelihoods))
         write_bytes(path, save(weights, {"format": FORMAT, "likelihood": kind}))
 
     @staticmethod
@@ -75,19 +77,20 @@ class Decoder(nn.Module):
         if encoder.layout is None:
             raise InputError(f"{path}: an encoder without latents has no decoder")
         latent_dim = encoder.layout.latent_dim
-        known = {cls.__name__: cls for cls in Likelihood.__subclasses__()}
         try:
             with safe_open(str(path), framework="pt") as file:
                 metadata = file.metadata() or {}
                 if metadata.get("format") != FORMAT:
-                    raise InputError(f"{path}: is not a decoder's file ({FORMAT!r})")
+                    raise InputError(f"is not a decoder's file ({FORMAT!r})")
                 weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
             network = encoder.backbone.decoder(latent_dim)
-            likelihood = known[json.loads(metadata["likelihood"])]()
+            likelihood = class_of(json.loads(metadata["likelihood"]), likelihoods, Likelihood)()
             decoder = Decoder(network, likelihood, latent_dim)
             decoder.load_state_dict(weights)
         except FileNotFoundError as error:
             raise InputError(f"{path}: no such file; pretrain the encoder again") from error
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
         except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())
             raise InputError(f"{path}: damaged, or another VAE's ({reason[:120]})") from error

@@ -10,12 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from guided import backbones
 from guided.augment import Augmentation
 from guided.backbones import Backbone, ImageShape
-from guided.backbones.naming import backbone_class, backbone_name
 from guided.errors import InputError
 from guided.files import write_bytes
 from guided.latents import LatentLayout
+from guided.naming import class_of, name_of
 
 FORMAT = "guided-fewshot encoder 2"
 
@@ -168,7 +169,7 @@ class Encoder(nn.Module):
         """JSON-able facts from which :meth:`from_description` builds an encoder of this shape."""
         layout = self.layout
         return {
-            "backbone": backbone_name(type(self.backbone)),
+            "backbone": name_of(type(self.backbone), backbones),
             "settings": self.backbone.settings,
             "input_shape": list(self.input_shape),
             "layout": {k: list(v) for k, v in layout.slices.items()} if layout else None,
@@ -185,7 +186,7 @@ class Encoder(nn.Module):
             InputError: the description's backbone is unknown, or is not imported.
         """
         channels, height, width = description["input_shape"]
-        network = backbone_class(description["backbone"])
+        network = class_of(description["backbone"], backbones, Backbone)
         backbone = network((channels, height, width), **description["settings"])
         slices = description["layout"]
         layout = None

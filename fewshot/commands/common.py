@@ -106,9 +106,12 @@ class TrainingCommand(Command):
 
     Args:
         precision: of the forward passes in training: float32, or bfloat16.
+        threads: of torch and BLAS; as many as torch takes by itself, OMP_NUM_THREADS or the cores,
+            if not given. On a CPU another number changes the last bits: a training begins anew.
     """
 
     precision: Precision = "float32"
+    threads: int | None = None
 
 
 def headline(config: Any, splits: Splits, executor: Executor, *more: str) -> str:

@@ -23,6 +23,7 @@ from fewshot.predictions import Evaluation
 from fewshot.runs import Finish, open_run
 from fewshot.sampler import EpisodeSampler
 from fewshot.statistics import t_interval
+from fewshot.threads import computing_with, in_use
 from guided.backbones import Pixels
 from guided.backbones.short_run import semi_amortised
 from guided.decoder import Decoder
@@ -54,6 +55,8 @@ class EvaluateCommand(Command):
         episodes: number of episodes of each shape.
         split: split whose classes are used.
         seed: of the episodes.
+        threads: of torch and BLAS; as many as torch takes by itself, OMP_NUM_THREADS or the cores,
+            if not given.
         output: run folder.
     """
 
@@ -70,6 +73,7 @@ class EvaluateCommand(Command):
     episodes: int = 1000
     split: SplitName = "test"
     seed: int = 0
+    threads: int | None = None
     output: Path = Path("runs/evaluate")
 
     def __post_init__(self) -> None:
@@ -102,13 +106,19 @@ def main(arguments: Sequence[str]) -> Path | None:
         replay.main(arguments)
         return None
     config = parse(EvaluateCommand, arguments, "fewshot evaluate")
+    with computing_with(config.threads):
+        return _run(config)
+
+
+def _run(config: EvaluateCommand) -> Path:
+    """Evaluate; returns the file of results."""
     device = choose_device(config.device)
     dataset = config.dataset(data_root(config.data_root))
     check_ways(dataset, **{config.split: config.settings})
     encoder = _encoder(config)
     splits = dataset.splits()
     bank: ImageBank = getattr(splits, config.split)
-    finish = Finish.from_run(config.output, config, splits, device)
+    finish = Finish.from_run(config.output, config, splits, device, **in_use(device))
     if finish.said_before():
         return config.output / FILES[0]
     encoder = (encoder or Encoder(Pixels(bank.image_shape), None)).to(device)
@@ -120,7 +130,7 @@ def main(arguments: Sequence[str]) -> Path | None:
     embeddings = embed_bank(encoder, bank, device, description="embed")
     results: dict[str, list[Evaluation]] = {}
     for name, learner in learners.items():
-        own_table = learner.reads_images or learner.beside_embedding is not None
+        own_table = learner.reads_images or learner.apart is not None
         table = table_for(learner, bank, device) if own_table else embeddings
         results[name] = [
             evaluate_table(learner, table, sampler, config.episodes, bank.class_names)

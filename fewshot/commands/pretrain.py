@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fewshot.commands.common import TrainingCommand
-from fewshot.config import describe, parse
+from fewshot.config import describe, parse, short_name
 from fewshot.data import DatasetFactory, Splits, data_root
 from fewshot.data.bank import ImageBank
 from fewshot.environment import choose_device, hardware, versions
@@ -15,6 +15,7 @@ from fewshot.printing import columns, width
 from fewshot.runs import Finish, open_run, state_to_continue
 from fewshot.study.cells import Cell
 from fewshot.study.diagnostics import diagnose, examine, excited_slices
+from fewshot.threads import computing_with, in_use
 from guided.decoder import Decoder
 from guided.encoder import Encoder
 from guided.figures import augmentation_figure, picture_figures
@@ -49,16 +50,21 @@ class PretrainCommand(TrainingCommand):
 def main(arguments: Sequence[str]) -> Path:
     """Run the command; returns the file of results."""
     config = parse(PretrainCommand, arguments, "fewshot pretrain")
+    with computing_with(config.threads):
+        return _run(config)
+
+
+def _run(config: PretrainCommand) -> Path:
     device = choose_device(config.device)
     dataset = config.dataset(data_root(config.data_root))
     splits = dataset.splits()
-    finish = Finish.from_run(config.output, config, splits, device)
+    finish = Finish.from_run(config.output, config, splits, device, **in_use(device))
     if finish.said_before():
         return config.output / FILES[2]
     check_pretraining(config.pretrain, splits.train, splits.validation, seed=config.seed)
     open_run(config.output, config, device)
     trained, depends = _pretrained(config, config.pretrain, splits, device)
-    strategies = [entry["class_path"] for entry in describe(config.pretrain.guidance)]
+    strategies = [short_name(type(entry)) for entry in config.pretrain.guidance]
     encoders = {" + ".join(strategies) or "unguided": trained.encoder}
     if config.beside_unguided and strategies:
         plain = replace(config.pretrain, guidance=[])
@@ -146,6 +152,7 @@ def _pretrained(
         "pretrain": describe(how),
         "seed": config.seed,
         "device": device,
+        **in_use(device),
         "precision": config.precision,
         "versions": {name: versions()[name] for name in ("guided-fewshot", "torch")},
     }

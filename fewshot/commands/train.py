@@ -17,6 +17,7 @@ from fewshot.meta_train import MetaTrained, TrainConfig, meta_train, starting_le
 from fewshot.runs import PLACES, Finish, file_digest, open_run, state_to_continue
 from fewshot.sampler import EpisodeSampler
 from fewshot.study.cells import Cell
+from fewshot.threads import computing_with, in_use
 from guided.backbones import BackboneFactory, Conv4, ImageShape
 from guided.decoder import Decoder
 from guided.encoder import Encoder, digest
@@ -60,6 +61,11 @@ FILES = ("encoder.safetensors", "learner.safetensors")
 def main(arguments: Sequence[str]) -> None:
     """Run the command."""
     config = parse(TrainCommand, arguments, "fewshot train")
+    with computing_with(config.threads):
+        _run(config)
+
+
+def _run(config: TrainCommand) -> None:
     device = choose_device(config.device)
     dataset = config.dataset(data_root(config.data_root))
     by_labels = [] if config.train.tasks else [config.train.setting]
@@ -71,7 +77,7 @@ def main(arguments: Sequence[str]) -> None:
     decoder = Decoder.load(decoder_file, encoder) if decoder_file else None
     starting_learner(config.train, config.learner, encoder, config.seed)  # refuses what cannot be
     start = {"encoder": digest(encoder), "decoder": decoder_file and file_digest(decoder_file)}
-    finish = Finish.from_run(config.output, config, splits, device, start=start)
+    finish = Finish.from_run(config.output, config, splits, device, start=start, **in_use(device))
     if finish.said_before():
         return
     if config.train.tasks is None:
@@ -106,7 +112,7 @@ def _trained(
     """A meta-trained learner, and all that it is a function of."""
     described = {key: item for key, item in describe(config).items() if key not in PLACES}
     depends = {
-        "config": described | {"device": device},
+        "config": described | {"device": device, **in_use(device)},
         **start,
         "images": [splits.train.digest, splits.validation.digest],
         "versions": {name: versions()[name] for name in ("guided-fewshot", "torch")},

@@ -8,8 +8,8 @@ import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, Union, get_args, get_origin
 
-from fewshot.config.classes import is_chosen, own_classes
-from fewshot.config.description import defaults, describe
+from fewshot.config.classes import is_chosen, own_classes, short_name
+from fewshot.config.description import defaults, describe, made_by
 
 WIDTH = 80
 
@@ -96,8 +96,9 @@ def _type_name(kind: Any) -> str:
 
 def _default(value: Any) -> str:
     described = describe(value)
-    if isinstance(described, dict):
-        described = described.get("class_path", described)
+    if isinstance(described, dict) and "class_path" in described:
+        made = made_by(value)
+        described = short_name(made if inspect.isclass(made) else type(made))
     if described is None or isinstance(described, dict | list):
         return ""
     return f" (default: {str(described).lower() if isinstance(described, bool) else described})"

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fewshot.config.classes import class_name
+from fewshot.config.classes import class_name, short_name
 from fewshot.episodes import Episodes
 from guided.augment import Augmentation
 from guided.backbones.batch_norm import group_statistics
@@ -153,6 +153,16 @@ class Learner(nn.Module, ABC):
         )
         return embedded
 
+    @property
+    def apart(self) -> Hashable:
+        """What sets its embeddings apart from those of other learners with the same encoder and
+        :attr:`views`: None if nothing does; equal values have the same."""
+        if type(self).embedding is Learner.embedding:
+            return self.beside_embedding
+        # A subclass that does not say what its own depend on shares them with no other learner.
+        own = object() if self.beside_embedding is None else self.beside_embedding
+        return type(self).embedding, own
+
     def own_state(self) -> dict[str, Tensor]:
         """Weights and buffers outside the encoder."""
         return {k: v for k, v in self.state_dict().items() if not k.startswith("encoder.")}
@@ -186,7 +196,7 @@ class Learner(nn.Module, ABC):
         except SafetensorError as error:
             raise InputError(f"{path}: is not a safetensors file ({error})") from error
         name = class_name(type(self))
-        if owner != name:
+        if owner not in (name, short_name(type(self))):  # version 0.1 left out the path
             raise InputError(f"{path}: weights of {owner}, expected those of {name}")
         shapes = {name: tuple(value.shape) for name, value in self.own_state().items()}
         found = {name: tuple(value.shape) for name, value in state.items()}

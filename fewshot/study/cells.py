@@ -6,20 +6,17 @@ because its digest is another.
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import Any
-
-import torch
-from threadpoolctl import ThreadpoolController
 
 from fewshot.config import describe
 from fewshot.data.dataset import DatasetFactory, Splits
 from fewshot.environment import versions
 from fewshot.logs import log_folder, show_logs
+from fewshot.threads import computing_with
 from guided.errors import InputError
 from guided.files import fingerprint, write_bytes, write_json
 
@@ -164,8 +161,8 @@ class Cells:
 
     Args:
         output: the run folder; cells go below its folder ``cells``.
-        threads: that a cell is computed with on a CPU. Sums of other numbers of threads differ in
-            their last bits.
+        threads: of torch and BLAS that a cell is computed with; a part of every digest, because
+            sums of other numbers of threads differ in their last bits.
     """
 
     def __init__(self, output: Path, threads: int = 1) -> None:
@@ -195,7 +192,7 @@ class Cells:
 
         Args:
             name: a readable prefix of the folder.
-            depends: JSON-able; all that ``work`` depends on besides ``needs``.
+            depends: JSON-able; all that ``work`` depends on besides ``needs`` and threads.
             work: writes the cell's files and returns its JSON-able facts.
             needs: planned cells that ``work`` reads, by the part they play in it.
             start_from: a shorter training that this one continues.
@@ -203,7 +200,8 @@ class Cells:
             log: name of its training in TensorBoard; none if not given.
         """
         needs = needs or {}
-        depends = depends | {part: cell.digest for part, cell in needs.items()}
+        depends = depends | {"threads": self.threads}
+        depends |= {part: cell.digest for part, cell in needs.items()}
         digest = fingerprint(depends)
         if digest not in self.tasks:
             there = self._there.get(digest)
@@ -229,7 +227,7 @@ class Cells:
                 "not among the cells that this machine plans: torch, guided-fewshot or the images "
                 "are others than where the study was started"
             )
-        with _threads(self.threads):
+        with computing_with(self.threads):
             self.tasks[digest].compute()
 
     @property
@@ -247,41 +245,19 @@ class Cells:
         return Seconds(computed=round(spent[False], 2), reused=round(spent[True], 2))
 
 
-@contextmanager
-def _threads(number: int) -> Iterator[None]:
-    """Compute with so many threads: torch, and the BLAS of numpy and scipy.
-
-    Two of OpenBLAS's in each of two processes wait for each other for most of the time.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(number)
-    try:
-        with _blas().limit(limits=number):
-            yield
-    finally:
-        torch.set_num_threads(before)
-
-
-@cache
-def _blas() -> ThreadpoolController:
-    import scipy.linalg  # noqa: F401 - loads a BLAS of its own, which must be there to be limited
-
-    return ThreadpoolController().select(user_api="blas")
-
-
 def foundation(
-    version: int, dataset: DatasetFactory, splits: Splits, device: str, threads: int = 1
+    version: int, dataset: DatasetFactory, splits: Splits, device: str
 ) -> dict[str, Any]:
     """Return what every cell of a study depends on, JSON-able.
 
-    The digests of the images are part of it: another file under the same name is noticed.
+    The digests of the images and of all that is known of them are part of it: another file under
+    the same name, or other labels, are noticed.
 
     Args:
         version: of what the same configuration means.
         dataset: where the images come from.
         splits: the images.
         device: where it is computed.
-        threads: with which; no matter on a GPU.
     """
     return {
         "format": version,
@@ -289,5 +265,4 @@ def foundation(
         "images": {name: bank.digest for name, bank in vars(splits).items()},
         "versions": {k: versions()[k] for k in ("guided-fewshot", "torch")},
         "device": device,
-        **({"threads": threads} if device == "cpu" and threads > 1 else {}),
     }

@@ -140,7 +140,7 @@ class Examiner:
             return table_for(model, bank, self.device)
         source = (subject.source.folder, subject.latents, id(bank))
         inference = repr(subject.learner.test_inference)
-        wanted = (*source, inference, model.views, model.beside_embedding)
+        wanted = (*source, inference, model.views, model.apart)
         if self._embedded is None or self._embedded[0] != wanted:
             self._embedded = wanted, table_for(model, bank, self.device)
         return self._embedded[1]

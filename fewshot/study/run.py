@@ -71,7 +71,7 @@ class Study:
         self.executor = executor or Serial()
         self.cells = Cells(output, config.threads)
         self.examiner = Examiner(config, splits, self.cells, device)
-        shared = foundation(FORMAT, config.dataset, splits, device, config.threads)
+        shared = foundation(FORMAT, config.dataset, splits, device)
         if config.precision != StudyConfig.precision:
             shared["precision"] = config.precision
         self.arms = Arms(config, splits, self.examiner.judge, self.cells, shared, device, say)

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fewshot.config import made_by, settings_of
+from fewshot.config import class_name, made_by, settings_of, short_name
 from fewshot.data.dataset import Dataset
 from fewshot.data.omniglot.dataset import Omniglot
 from fewshot.episodes import Episodes, Setting
@@ -65,7 +65,7 @@ def check_checkpoints(config: StudyConfig, say: Callable[[str], object] = say_li
             dataset = facts.get("dataset") or facts.get("config", {}).get("dataset")
             if dataset is None:
                 say(f"{name}: {file} does not record on which characters it was trained")
-            elif dataset["class_path"] == "Omniglot":
+            elif dataset["class_path"] in (class_name(Omniglot), short_name(Omniglot)):
                 split = dataset.get("init_args", {}).get("split", settings_of(Omniglot)["split"])
                 if split != "lake":
                     raise InputError(

@@ -88,7 +88,7 @@ class ProbeStudy:
                 "dataset: a linear classifier needs training and test images of the same classes, "
                 f"these have {splits.train.n_classes} and {splits.test.n_classes} different ones"
             )
-        self._foundation = foundation(FORMAT, config.dataset, splits, device, config.threads)
+        self._foundation = foundation(FORMAT, config.dataset, splits, device)
         self._images = labelled(splits.train)
         for arm, latent_dim in product(config.arms.values(), config.latent_dims):
             self._untrained(arm, latent_dim, seed=0)

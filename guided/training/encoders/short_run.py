@@ -9,13 +9,14 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from guided import backbones, likelihoods
 from guided.backbones import BackboneFactory, Conv4, ShortRunInference
-from guided.backbones.naming import backbone_name
 from guided.decoder import Decoder
 from guided.encoder import Encoder
 from guided.errors import InputError
 from guided.figures.grids import spaced
 from guided.likelihoods import Bernoulli, Likelihood
+from guided.naming import name_of
 from guided.progress import progress_bar
 from guided.seeds import generator
 from guided.short_run import Langevin, log_joint, run_chain
@@ -98,10 +99,10 @@ class ShortRun(EncoderTraining):
         body = self.backbone((channels, height, width))
         network = ShortRunInference(
             body.input_shape,
-            backbone=backbone_name(type(body)),
+            backbone=name_of(type(body), backbones),
             backbone_settings=body.settings,
             latent_dim=self.latent_dim,
-            likelihood=type(self.likelihood()).__name__,
+            likelihood=name_of(type(self.likelihood()), likelihoods),
             inference=self.inference or self.chain,
             start=self.start,
             temperature=self.inference_temperature,

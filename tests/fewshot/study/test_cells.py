@@ -33,7 +33,8 @@ def test_a_cell_is_computed_once_whatever_its_prefix(cells, tmp_path):
     assert cell.folder.parent == tmp_path / "cells"
     assert cell.name.startswith("encoder-vae-")
     assert cell.facts["history"] == [1, 2]
-    assert json.loads((cell.folder / "cell.json").read_text())["depends"] == DEPENDS
+    depends = json.loads((cell.folder / "cell.json").read_text())["depends"]
+    assert depends == DEPENDS | {"threads": 1}
     for again in (cells, Cells(tmp_path)):
         other = computed(again, "encoder-of-another-arm", {"seed": 0, "steps": 3}, never)
         assert other.folder == cell.folder
@@ -54,7 +55,7 @@ def test_other_dependencies_are_another_cell(cells):
     one = cells.plan("b", {}, never, needs={"encoder": first})
     other = cells.plan("b", {}, never, needs={"encoder": second})
     assert one.folder != other.folder
-    assert one.depends == {"encoder": first.digest}
+    assert one.depends == {"encoder": first.digest, "threads": 1}
     assert cells.tasks[one.digest].needed == [first.digest]
 
 
@@ -71,7 +72,7 @@ def test_interrupted_work_does_not_count_and_keeps_its_state(cells, tmp_path, er
 
     with pytest.raises(error):
         computed(cells, "c", DEPENDS, work)
-    cell = Cell.find(tmp_path / "cells", "c", DEPENDS, "c")
+    cell = Cell.find(tmp_path / "cells", "c", DEPENDS | {"threads": 1}, "c")
     assert not cell.done
     assert cell.state_file.read_bytes() == b"state"
     assert computed(Cells(tmp_path), "c", DEPENDS, lambda cell: None).done
@@ -112,7 +113,7 @@ def test_a_cell_is_computed_with_the_threads_of_the_plan(tmp_path):
 
 
 def test_two_threads_sum_in_another_order(tmp_path):
-    """So the number of threads is a part of what numbers depend on."""
+    """So the number of threads is a part of what numbers depend on, and of the digest."""
     images = torch.randn(64, 8, 28, 28, generator=torch.Generator().manual_seed(0))
 
     def gradient():
@@ -121,8 +122,8 @@ def test_two_threads_sum_in_another_order(tmp_path):
         return {"sum": weights.grad.double().sum().item()}
 
     sums = []
-    for number in (1, 1, 2):
-        cells = Cells(tmp_path / str(len(sums)), threads=number)
+    for number, output in ((1, "a"), (1, "b"), (2, "a")):
+        cells = Cells(tmp_path / output, threads=number)
         sums.append(computed(cells, "sum", DEPENDS, lambda _: gradient()).facts["sum"])
     assert sums[0] == sums[1]
     assert sums[2] != sums[0]
