@@ -28,7 +28,7 @@ from guided.backbones import Pixels
 from guided.backbones.short_run import semi_amortised
 from guided.decoder import Decoder
 from guided.encoder import Encoder
-from guided.errors import InputError
+from guided.errors import InputError, blaming
 from guided.files import write_arrays, write_bytes, write_json
 from guided.seeds import derive_seed
 from guided.short_run import Langevin
@@ -127,7 +127,8 @@ def _run(config: EvaluateCommand) -> Path:
         EpisodeSampler(bank, s, derive_seed(config.seed, "test", s.label)) for s in config.settings
     ]
     open_run(config.output, config, device)
-    embeddings = embed_bank(encoder, bank, device, description="embed")
+    with blaming(f"{config.encoder or 'pixels'}, {config.split} classes"):
+        embeddings = embed_bank(encoder, bank, device, description="embed")
     results: dict[str, list[Evaluation]] = {}
     for name, learner in learners.items():
         own_table = learner.reads_images or learner.apart is not None

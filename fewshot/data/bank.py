@@ -118,6 +118,12 @@ class ImageBank:
             hashed.update(column.contiguous().numpy().data)
         return hashed.hexdigest()
 
+    def name_of(self, row: int) -> str:
+        """What an image is, for a message: its place among those of its class."""
+        label = self.labels[row]
+        place = int((self.labels[:row] == label).sum())
+        return f"image {place} of class {self.class_names[int(label)]!r}"
+
     def targets(self) -> dict[str, Tensor]:
         """For guidance: the labels as ``class`` and the attributes, name -> int64 ``[N]``; factors
         that are no whole numbers, ``factor NAME`` -> float ``[N]``."""

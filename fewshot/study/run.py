@@ -35,7 +35,7 @@ from fewshot.study.reuse import reuse
 from fewshot.study.rows import Key
 from guided.decoder import Decoder
 from guided.encoder import Encoder
-from guided.errors import InputError
+from guided.errors import InputError, blaming
 from guided.progress import say as say_line
 
 FORMAT = 4  # part of every digest: raise it when the same configuration comes to mean new numbers
@@ -261,10 +261,15 @@ class Study:
             depends |= {"labelled": arm.labelled, "seed": key.seed}
         shorter = self.config.beginning_of(name)
         part = "" if key.latents == "all" else f"_{key.latents}"
+
+        def work(cell: Cell) -> dict[str, Any]:
+            with blaming(f"{name} on arm {key.arm}, seed {key.seed}"):
+                return self._meta_train(key._replace(learner=name), cell, encoder)
+
         return self.cells.plan(
             f"train-{key.arm}-seed{key.seed}-{key.latents}-{name}",
             depends,
-            lambda cell: self._meta_train(key._replace(learner=name), cell, encoder),
+            work,
             needs={"encoder": encoder},
             start_from=(
                 self._meta_trained(key._replace(learner=shorter), arm, encoder) if shorter else None
@@ -305,6 +310,12 @@ class Study:
 
     def _diagnosis(self, name: str, seed: int, encoder: Cell) -> Cell:
         """The cell of the measurements of an encoder's latents."""
+
+        def work(_: Cell) -> dict[str, Any]:
+            of = Encoder.load(encoder.encoder_file), self.splits.test, self._excited, self.device
+            with blaming(f"arm {name}, seed {seed}, test classes"):
+                return {"measurements": diagnose(*of, guidance=self._guidance)}
+
         return self.cells.plan(
             f"diagnosis-{name}-seed{seed}",
             {
@@ -313,15 +324,7 @@ class Study:
                 "slices": describe(self._excited),
                 "measures": measures_in_use(self._guidance),
             },
-            lambda _: {
-                "measurements": diagnose(
-                    Encoder.load(encoder.encoder_file),
-                    self.splits.test,
-                    self._excited,
-                    self.device,
-                    guidance=self._guidance,
-                )
-            },
+            work,
             needs={"encoder": encoder},
         )
 

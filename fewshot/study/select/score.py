@@ -61,6 +61,7 @@ def see(encoder: Encoder, images: Tensor, device: str = "cpu") -> Seen:
     """
     encoder.to(device)
     parts = [Posterior(*encoder.moments(part.to(device))) for part in images.split(BATCH)]
+    check_embeddings(torch.cat([part.mean for part in parts]))
     kl = torch.cat([part.kl().double().cpu() for part in parts]).mean(0)
     return Seen(torch.cat([part.mean.double().cpu() for part in parts]).numpy(), kl.numpy())
 
