@@ -5,10 +5,10 @@
 rewrites the text between each pair of markers ``<!-- KIND: FILE WHICH -->`` and ``<!-- end -->``.
 Kinds: ``results``, ``controls``, ``new_classes`` and ``headline`` (of one learner), ``learners``
 (of one arm), ``budget`` (of one group of learners), ``diagnostics``, ``disentanglement`` (scores,
-or their paired ``differences``), ``peer``, ``probe``, ``curve`` (of a number of latents), ``lake``
-(of all arms, or one), ``nica`` (of ``mcc``, ``information``, their ``_differences``, or
-``order``), ``coverage`` (of known data, or of new ``classes``), ``classifiers``, ``select``
-(``correlations``, ``regrets`` or ``arms``).
+or their paired ``differences``), ``costs`` (of trainings, beside an arm), ``peer``, ``probe``,
+``curve`` (of a number of latents), ``lake`` (of all arms, or one), ``nica`` (of ``mcc``,
+``information``, their ``_differences``, or ``order``), ``coverage`` (of known data, or of new
+``classes``), ``classifiers``, ``select`` (``correlations``, ``regrets`` or ``arms``).
 """
 
 import json
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from fewshot.study import page_tables as tables
+from fewshot.study.costs import Cost, costs_table
 from fewshot.study.disentanglement.rows import score_differences_table, scores_table
 from fewshot.study.lake.report import LakeResult
 from fewshot.study.lake.tables import side_by_side
@@ -67,6 +68,10 @@ def _diagnostics(content: Mapping[str, Any], _: str) -> str:
 def _disentanglement(content: Mapping[str, Any], which: str) -> str:
     rows = StudyResult.from_json(content).disentanglement
     return score_differences_table(rows) if which == "differences" else scores_table(rows)
+
+
+def _costs(content: Mapping[str, Any], beside: str) -> str:
+    return costs_table(list(map(Cost.from_json, content["costs"])), beside)
 
 
 def _peer(content: Mapping[str, Any], _: str) -> str:
@@ -143,6 +148,7 @@ KINDS: dict[str, Callable[[Mapping[str, Any], str], str]] = {
         _budget,
         _diagnostics,
         _disentanglement,
+        _costs,
         _peer,
         _probe,
         _curve,

@@ -147,8 +147,10 @@ class Task:
             return
         if self.start_from:
             self.cell.start_from(self.start_from)
-        start = time.perf_counter()
-        facts = self.work(self.cell) or {}
+        start, used = time.perf_counter(), time.process_time()
+        facts = {**(self.work(self.cell) or {})}
+        # Another job on the machine prolongs the one, and not the other.
+        facts["processor_seconds"] = round(time.process_time() - used, 2)
         self.cell.finish(time.perf_counter() - start, facts)
         if not self.keep_state:
             self.cell.state_file.unlink(missing_ok=True)

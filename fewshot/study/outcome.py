@@ -13,6 +13,7 @@ from fewshot.learners.base import Learner
 from fewshot.study.cells import Cell, Cells, Seconds
 from fewshot.study.choices import Choice, lowest
 from fewshot.study.config import StudyConfig, partner_arms
+from fewshot.study.costs import Cost, training_costs
 from fewshot.study.disentanglement.rows import TRUTH, ScoreRow, score_rows
 from fewshot.study.learner_config import LearnerConfig
 from fewshot.study.measurement import Measurement
@@ -176,6 +177,11 @@ class Outcome:
             for (name, seed), cell in cells.items()
             for entry in cell.facts.get("measurements", [])
         ]
+
+    @property
+    def costs(self) -> list[Cost]:
+        """Of the encoders that were trained here."""
+        return training_costs(self.encoders)
 
     @property
     def disentanglement(self) -> list[ScoreRow]:

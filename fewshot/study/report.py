@@ -60,7 +60,11 @@ def write_report(
         published=tuple(config.published),
         seconds=outcome.seconds.total,
         seconds_reused=outcome.seconds.reused,
-        facts={"classes": classes, **provenance(config, device)},
+        facts={
+            "classes": classes,
+            "costs": [cost.to_json() for cost in outcome.costs],
+            **provenance(config, device),
+        },
         output=output,
     )
     counts.save(output / result.counts_name)
