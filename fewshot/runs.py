@@ -10,7 +10,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, is_dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -129,7 +129,23 @@ def keep_configuration(output: Path, name: str, config: object, files: Sequence[
     if path.exists() and (keys := differing_keys(path, config)):
         folder = _supersede(output, files, set(_named_files(config)))
         print(f"earlier results, of another configuration ({_some(keys)}), moved to {folder}")
+        if "study" in keys:
+            print(f"warning: two studies have the output {output}; give each its own")
     write_yaml(path, config)
+
+
+def other_studies(output: Path, config: object) -> Iterator[str]:
+    """A sentence if a run folder has held the results of a study of another name."""
+    names = set()
+    for file in output.glob("superseded/*/config.yaml"):
+        with suppress(InputError):
+            names.add(read_file(file).get("study"))
+    others = sorted(map(str, names - {None, getattr(config, "study", None)}))
+    if others:
+        yield (
+            f"{output} is the output of other studies too, whose results are in superseded: "
+            f"{', '.join(others)}."
+        )
 
 
 def differing_keys(path: Path, config: object) -> list[str]:

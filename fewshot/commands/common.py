@@ -10,11 +10,13 @@ from typing import Any, Literal
 from fewshot.commands.help import PURPOSES
 from fewshot.config import made_by
 from fewshot.data import Dataset, Splits
+from fewshot.data.checks import read_splits
 from fewshot.episodes import Setting
 from fewshot.printing import paint, width
 from fewshot.study.executors import Executor, Local, Plan, Serial
 from fewshot.study.result import Result
 from guided.errors import InputError
+from guided.progress import say
 from guided.training.precision import Precision
 
 
@@ -112,6 +114,14 @@ class TrainingCommand(Command):
 
     precision: Precision = "float32"
     threads: int | None = None
+
+
+def splits_of(dataset: Dataset) -> tuple[Splits, list[str]]:
+    """The banks of a dataset, and reasons to doubt errors on them, which are printed."""
+    splits, doubts = read_splits(dataset)
+    for line in doubts:
+        say(f"warning: {line}")
+    return splits, doubts
 
 
 def headline(config: Any, splits: Splits, executor: Executor, *more: str) -> str:

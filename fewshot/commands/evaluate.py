@@ -8,11 +8,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from fewshot.chance import CONSTANT, beside_chance
 from fewshot.commands import replay
 from fewshot.commands.common import Command, check_ways
 from fewshot.config import made_by, parse
 from fewshot.data import DatasetFactory, data_root
 from fewshot.data.bank import ImageBank
+from fewshot.data.checks import read_splits
 from fewshot.data.dataset import SplitName
 from fewshot.environment import choose_device
 from fewshot.episodes import Setting
@@ -116,7 +118,7 @@ def _run(config: EvaluateCommand) -> Path:
     dataset = config.dataset(data_root(config.data_root))
     check_ways(dataset, **{config.split: config.settings})
     encoder = _encoder(config)
-    splits = dataset.splits()
+    splits, doubts = read_splits(dataset)
     bank: ImageBank = getattr(splits, config.split)
     finish = Finish.from_run(config.output, config, splits, device, **in_use(device))
     if finish.said_before():
@@ -137,8 +139,9 @@ def _run(config: EvaluateCommand) -> Path:
             evaluate_table(learner, table, sampler, config.episodes, bank.class_names)
             for sampler in samplers
         ]
-    words = "\n".join(_summary(results))
-    _write(config, results)
+    doubts += _at_chance(results)
+    words = "\n".join([*_summary(results), *(f"warning: {line}" for line in doubts)])
+    _write(config, results, doubts)
     print(f"{words}\nresults in {config.output}")
     finish.write(words, FILES)
     return config.output / FILES[0]
@@ -182,7 +185,19 @@ def _summary(results: dict[str, list[Evaluation]]) -> Iterator[str]:
         yield f"  {pair.true} taken for {pair.predicted}: {pair.count} times, {pair.share:.1f} %"
 
 
-def _write(config: EvaluateCommand, results: dict[str, list[Evaluation]]) -> None:
+def _at_chance(results: dict[str, list[Evaluation]]) -> Iterator[str]:
+    for name, evaluations in results.items():
+        for found in evaluations:
+            errors, n_way = found.errors.numpy(), found.setting.n_way
+            interval = t_interval(errors) or (found.error, found.error)
+            if word := beside_chance(n_way, interval, errors):
+                what = CONSTANT if word == "constant" else "the interval reaches chance"
+                yield f"{name}, {found.setting.label}: {what}."
+
+
+def _write(
+    config: EvaluateCommand, results: dict[str, list[Evaluation]], doubts: Sequence[str]
+) -> None:
     """Rows, errors of each episode, and confused classes."""
     rows: list[dict[str, Any]] = []
     table = io.StringIO()
@@ -211,4 +226,4 @@ def _write(config: EvaluateCommand, results: dict[str, list[Evaluation]]) -> Non
     }
     write_bytes(config.output / "confusion.csv", table.getvalue().encode())
     write_arrays(config.output / "episodes.npz", arrays)
-    write_json(config.output / "results.json", {"rows": rows})
+    write_json(config.output / "results.json", {"rows": rows, "warnings": list(doubts)})

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from fewshot.commands.common import check_ways, headline, shown
+from fewshot.commands.common import check_ways, headline, shown, splits_of
 from fewshot.commands.compare import CompareConfig
 from fewshot.config import parse
 from fewshot.data import Dataset, data_root
@@ -93,7 +93,7 @@ def main(arguments: Sequence[str]) -> Path:
     learners = twenty_way(config, print)  # before anything is read
     archive = config.find_archive(dataset)
     runs = [read_runs(archive, dataset.size)] if archive else []
-    splits = dataset.splits()
+    splits, _ = splits_of(dataset)
     if config.runs is None or "drawn" in config.runs:
         runs.append(draw_runs(splits.test, config.drawn, config.run_seed))
     for kind in runs:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from fewshot.commands.common import TrainingCommand
+from fewshot.commands.common import TrainingCommand, splits_of
 from fewshot.config import describe, parse, short_name
 from fewshot.data import DatasetFactory, Splits, data_root
 from fewshot.data.bank import ImageBank
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str]) -> Path:
 def _run(config: PretrainCommand) -> Path:
     device = choose_device(config.device)
     dataset = config.dataset(data_root(config.data_root))
-    splits = dataset.splits()
+    splits, _ = splits_of(dataset)
     finish = Finish.from_run(config.output, config, splits, device, **in_use(device))
     if finish.said_before():
         return config.output / FILES[2]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from fewshot.commands.common import StudyCommand, headline, shown
+from fewshot.commands.common import StudyCommand, headline, shown, splits_of
 from fewshot.config import parse
 from fewshot.data import data_root
 from fewshot.environment import choose_device
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str]) -> Path:
     config = parse(ProbeConfig, arguments, "fewshot probe")
     device = choose_device(config.device)
     roots = data_root(config.data_root)
-    splits = config.dataset(roots).splits()
+    splits, _ = splits_of(config.dataset(roots))
     output = config.output or Path("runs") / config.study
     finish = Finish.from_run(output, config, splits, device)
     plan = partial(probe_plan, config, roots, output, device)

@@ -10,6 +10,7 @@ from fewshot.commands.common import Command
 from fewshot.commands.compare import CompareConfig
 from fewshot.commands.report import kind_of
 from fewshot.config import load, parse
+from fewshot.data.checks import read_splits
 from fewshot.data.roots import data_root
 from fewshot.environment import choose_device
 from fewshot.episodes import Setting
@@ -94,7 +95,7 @@ def recorded_study(
     if "config" not in result.facts:
         raise InputError(f"{file}: holds no configuration to compute its rows from")
     config = load(CompareConfig, result.facts["config"])
-    splits = config.dataset(data_root(roots or config.data_root)).splits()
+    splits = read_splits(config.dataset(data_root(roots or config.data_root)))[0]
     return Study(replace(config, output=folder), splits, folder, device=device)
 
 

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fewshot.commands.common import TrainingCommand, check_ways
+from fewshot.commands.common import TrainingCommand, check_ways, splits_of
 from fewshot.config import describe, parse
 from fewshot.data import DatasetFactory, Splits, data_root
 from fewshot.environment import choose_device, versions
@@ -71,7 +71,7 @@ def _run(config: TrainCommand) -> None:
     by_labels = [] if config.train.tasks else [config.train.setting]
     check_ways(dataset, train=by_labels, validation=[config.train.validation])
     loaded = Encoder.load(config.encoder, config.latents) if config.encoder else None
-    splits = dataset.splits()
+    splits, _ = splits_of(dataset)
     encoder = loaded or _fresh(config, splits.train.image_shape)
     decoder_file = _decoder_file(config)
     decoder = Decoder.load(decoder_file, encoder) if decoder_file else None

@@ -33,6 +33,10 @@ class Splits:
     test: ImageBank
 
 
+class ImagesWarning(UserWarning):
+    """A reason, in the images, to doubt errors that are measured on them; commands print it."""
+
+
 @dataclass(frozen=True)
 class Listing:
     """A dataset's row in the table that ``fewshot data`` prints.

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fewshot.data.bank import ImageBank
-from fewshot.data.dataset import SPLITS, Dataset, Listing, SplitName, Splits
+from fewshot.data.dataset import SPLITS, Dataset, ImagesWarning, Listing, SplitName, Splits
 from fewshot.data.io.cache import cached_bank
 from fewshot.data.io.images import ImageFile, decode, find_images, state
 from fewshot.data.roots import Roots
@@ -27,7 +27,7 @@ DEFAULTS = (0.15, 0.25, 0)  # validation, test, split_seed
 LAYOUT = "<class>/<image>, or train/, val/ and test/ with <class>/<image> in each"
 
 
-class SharedImagesWarning(UserWarning):
+class SharedImagesWarning(ImagesWarning):
     """Two splits share an image, so that an error measured on one may be too low."""
 
 
@@ -74,7 +74,8 @@ class ImageFolder(Dataset):
         InputError: a setting is out of range.
 
     Warns:
-        SharedImagesWarning: byte-identical images are in two splits; counts them, names a pair.
+        SharedImagesWarning: images with the same pixels are in two splits; counts them, names a
+            pair.
     """
 
     name: ClassVar[str] = "folder"
@@ -131,6 +132,7 @@ class ImageFolder(Dataset):
             "size": self.size,
             "channels": self.channels,
             "invert": self.invert,
+            "digest": "pixels",  # up to version 0.1, of the files' bytes
         }
         bank = cached_bank(self.name, settings, lambda: self._build(found))
         warn_of_shared_images(
@@ -287,8 +289,9 @@ def warn_of_shared_images(
             pairs.append((other, row))
     if pairs:
         one, two = (f"{name_of(row)} ({splits[row]})" for row in pairs[0])
+        are = "image is" if len(pairs) == 1 else "images are"
         warnings.warn(
-            f"{path}: {len(pairs)} byte-identical images in two splits, such as {one} and {two}",
+            f"{path}: {len(pairs)} {are} in two splits with the same pixels: {one} and {two}",
             SharedImagesWarning,
             stacklevel=3,
         )

@@ -187,6 +187,16 @@ class StudyResult(Result[ResultRow]):
         return tables + report_tables(self.disentanglement)
 
     @property
+    def noticed(self) -> list[str]:
+        """Reasons to doubt the errors that do not show in them: of the images, and the folder."""
+        return list(self.facts.get("noticed", ()))
+
+    @property
+    def warnings(self) -> list[str]:
+        """Signs that something is plainly wrong, one sentence each."""
+        return list(self.facts.get("warnings", ()))
+
+    @property
     def verdicts(self) -> list[str]:
         """One sentence for each partner of a guided arm, and of a learner that has some."""
         return verdicts(self.rows)
@@ -200,6 +210,7 @@ class StudyResult(Result[ResultRow]):
             [
                 tables,
                 *(f"\n{fill(line, width)}" for line in self.verdicts),
+                *(f"\n{fill(f'warning: {line}', width)}" for line in self.warnings),
                 *([f"\nIn table.md, too: {' and '.join(more)}."] if more else []),
             ]
         )

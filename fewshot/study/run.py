@@ -1,6 +1,6 @@
 """The study: arms × seeds × learners × settings, paired, in resumable cells."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -141,13 +141,19 @@ class Study:
                 "arm that is pretrained with the ELBO has one"
             )
 
-    def result(self) -> StudyResult:
-        """Compute what is missing and write the report."""
+    def result(self, doubts: Sequence[str] = ()) -> StudyResult:
+        """Compute what is missing and write the report.
+
+        Args:
+            doubts: reasons to doubt errors on these images, for the report; see
+                :func:`.read_splits`.
+        """
         planned = self.plan()
         self.cells.show_logs()
         outcome = self.compute(planned)
+        lists = self.episode_lists()
         return write_report(
-            self.config, outcome, self.episode_lists(), self.splits, self.output, self.device
+            self.config, outcome, lists, self.splits, self.output, self.device, doubts
         )
 
     def episode_lists(self) -> dict[str, EpisodeList]:

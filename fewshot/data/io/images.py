@@ -146,7 +146,7 @@ def decode(
 
     Returns:
         images: uint8 ``[N, channels, H, W]``.
-        digests: int64 ``[N]``, hashes of the files' bytes.
+        digests: int64 ``[N]``, hashes of the decoded images: the same for one in two formats.
 
     Raises:
         InputError: an image, which is named, cannot be decoded, has more than 8 bits per channel,
@@ -167,9 +167,9 @@ def decode(
         # One thread: several take longer with small images, because of Python's lock.
         for row, file in enumerate(tqdm(files, desc=title, disable=hidden(), leave=False)):
             content = _read(file, archives)
-            digests[row] = digest(content)
             pixels = _pixels(_load(file, content), file, size, channels)
             images[row] = 255 - pixels if invert else pixels
+            digests[row] = digest(images[row].data)
     return torch.from_numpy(images), torch.from_numpy(digests)
 
 

@@ -63,7 +63,8 @@ class MiniImageNet(Dataset):
             split other than Ravi and Larochelle's, or a file is unusable.
 
     Warns:
-        SharedImagesWarning: byte-identical images are in two splits; counts them, names a pair.
+        SharedImagesWarning: images with the same pixels are in two splits; counts them, names a
+            pair.
     """
 
     name: ClassVar[str] = "mini_imagenet"
@@ -82,7 +83,7 @@ class MiniImageNet(Dataset):
 
     def splits(self) -> Splits:
         source = self._source()
-        settings = {"files": source.state(), "size": self.size}
+        settings = {"files": source.state(), "size": self.size, "digest": "pixels"}
         bank = cached_bank(self.name, settings, lambda: source.build(self.size))
         splits = [SPLIT_OF[name] for name in bank.class_names]
         warn_of_shared_images(

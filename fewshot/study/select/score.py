@@ -14,6 +14,7 @@ from fewshot.data.bank import ImageBank
 from fewshot.study.select.candidates import LEAST, Candidate
 from guided.decoder import Decoder
 from guided.encoder import Encoder
+from guided.finite import check_embeddings
 from guided.metrics import GenerativeModel, disentanglement_scores
 from guided.metrics.centrality import agreement_with
 from guided.metrics.udr import udr_pairs
