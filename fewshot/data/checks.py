@@ -43,8 +43,8 @@ def image_warnings(splits: Splits) -> Iterator[str]:
         blank = _blank(bank)
         if len(blank):
             yield (
-                f"{len(blank)} of {len(bank)} {name} images are of one colour alone, the first "
-                f"{bank.name_of(int(blank[0]))}."
+                f"Blank, of one colour alone: {len(blank)} of {len(bank)} {name} images; the first "
+                f"is {bank.name_of(int(blank[0]))}."
             )
 
 

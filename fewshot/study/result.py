@@ -210,7 +210,8 @@ class StudyResult(Result[ResultRow]):
             [
                 tables,
                 *(f"\n{fill(line, width)}" for line in self.verdicts),
-                *(f"\n{fill(f'warning: {line}', width)}" for line in self.warnings),
+                *([""] if self.warnings else []),
+                *(fill(f"warning: {line}", width) for line in self.warnings),
                 *([f"\nIn table.md, too: {' and '.join(more)}."] if more else []),
             ]
         )

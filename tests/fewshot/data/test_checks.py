@@ -31,7 +31,9 @@ def test_blank_images_are_counted_and_the_first_is_named(noise, monkeypatch):
     monkeypatch.setattr("fewshot.data.checks.CHUNK", 2 * images[0].numel())
     assert 2 * images[0].numel() < CHUNK
     (said,) = image_warnings(Splits(bank(noise), bank(noise), bank(images)))
-    assert said == "2 of 6 test images are of one colour alone, the first image 1 of class 'b'."
+    assert (
+        said == "Blank, of one colour alone: 2 of 6 test images; the first is image 1 of class 'b'."
+    )
 
 
 @pytest.mark.parametrize("row", [0, 5])

@@ -65,7 +65,7 @@ def test_doubts_stand_in_the_terminal_and_in_the_report(
 ):
     config, output = of_checkpoints(study, own_images, zeros=filled(0.0)), tmp_path / "run"
     doubts = [
-        "1 of 9 test images are of one colour alone, the first image 1 of class 'd'.",
+        "Blank, of one colour alone: 1 of 9 test images; the first is image 1 of class 'd'.",
         "1 image is in two splits with the same pixels: ",
         f"zeros (prototypical, 2-way 1-shot): {CHANCE}",
     ]
@@ -122,4 +122,4 @@ def test_an_evaluation_at_chance_says_so(own_images, filled, write, tmp_path, ca
     assert main([*arguments, "--encoder", filled(2.0)]) == 0
     printed = capsys.readouterr().out
     assert f"warning: prototypical, 2w1s: {CHANCE}" in printed
-    assert "warning: 1 of 9 test images are of one colour alone" in printed
+    assert "warning: Blank, of one colour alone: 1 of 9 test images" in printed
