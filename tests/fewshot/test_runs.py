@@ -112,6 +112,21 @@ def test_checkpoints_of_a_study_count_by_their_content(run_small, small_configs,
     assert "finished before" not in run_small("compare")
 
 
+@pytest.mark.parametrize("command", ["pretrain", "train", "evaluate"])
+def test_another_number_of_threads_is_another_result(run_small, command, tmp_path):
+    """Neither a finished run nor the state of a training counts for it."""
+    for number in (1, 2):
+        assert "finished before" not in run_small(command, "--threads", str(number))
+        assert "finished before" in run_small(command, "--threads", str(number))
+        states = list((tmp_path / "run").glob("cells/*/state-*.pt"))
+        assert len(states) == (0 if command == "evaluate" else number)
+
+
+def test_threads_are_at_least_one(fails, write, small_configs):
+    said = fails("evaluate", write(small_configs["evaluate"]), "--threads", "0")
+    assert "threads: expected at least 1, got 0" in said
+
+
 # Superseded results.
 
 
