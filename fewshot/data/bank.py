@@ -119,7 +119,7 @@ class ImageBank:
         return hashed.hexdigest()
 
     def name_of(self, row: int) -> str:
-        """What an image is, for a message: its place among those of its class."""
+        """An image's place among those of its class, for a message."""
         label = self.labels[row]
         place = int((self.labels[:row] == label).sum())
         return f"image {place} of class {self.class_names[int(label)]!r}"

@@ -155,8 +155,10 @@ class Learner(nn.Module, ABC):
 
     @property
     def apart(self) -> Hashable:
-        """What sets its embeddings apart from those of other learners with the same encoder and
-        :attr:`views`: None if nothing does; equal values have the same."""
+        """Key of its embeddings among those of learners with the same encoder and :attr:`views`.
+
+        None for the encoder's own; learners with equal keys have the same embeddings.
+        """
         if type(self).embedding is Learner.embedding:
             return self.beside_embedding
         # A subclass that does not say what its own depend on shares them with no other learner.

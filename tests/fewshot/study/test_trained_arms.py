@@ -144,7 +144,10 @@ def test_a_training_of_ones_own_is_an_arm(own, compare, study, tmp_path, capsys,
         arm, seed = name.split("-")[1], facts["depends"]["seed"]
         encoder = Encoder.load(folder / "encoder.safetensors")
         assert facts["depends"]["training"]["source"]
-        assert facts["depends"]["selection"]["learner"] == prototypical
+        assert (
+            facts["depends"]["selection"]["learner"]["class_path"]
+            == "fewshot.learners.Prototypical"
+        )
         (entry,) = facts["history"]
         # Two alphabets of five characters by eight drawers.
         assert (encoder.out_dim, entry["known"]) == ((10, 80) if arm == "means" else (5, 40))

@@ -134,4 +134,6 @@ def test_a_configuration_chooses_the_learner():
     made = build(TaskFactory, plain)
     assert describe(made) == plain
     assert made.keywords["learner"].keywords == {"window": 2}
-    assert describe(build(TaskFactory, "NeighbourTasks")) == {"class_path": "NeighbourTasks"}
+    assert describe(build(TaskFactory, "NeighbourTasks")) == {
+        "class_path": "fewshot.tasks.NeighbourTasks"
+    }
