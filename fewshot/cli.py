@@ -15,7 +15,7 @@ from fewshot.printing import option_of, printing, say_first
 from guided.errors import InputError
 from guided.progress import drop
 
-LONG = (*WITH_RESULTS, "train", "select")
+LONG = (*WITH_RESULTS, "select")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -38,7 +38,8 @@ def say(line: str) -> None:
         # The bar is another process's: it is cleared, and drawn again below the line.
         line = f"\r\033[K{line}"
     try:
-        tqdm.write(line, file=sys.stderr)
+        # A notebook shows standard error like a fault.
+        tqdm.write(line, file=sys.stdout if NOTEBOOK else sys.stderr)
         sys.stderr.flush()
     except BrokenPipeError:  # nobody reads it any more: no reason to stop
         drop(sys.stderr)

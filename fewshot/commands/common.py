@@ -25,16 +25,25 @@ class Command:
     """Keys of every command.
 
     Args:
-        data_root: folder that holds the datasets, or several as in PATH; $FEWSHOT_DATA, else
-            data, if not given.
         device: auto, cpu or cuda; auto is cuda where it is available.
         imports: modules with classes of your own, imported before anything is read; the current
             folder is searched too.
     """
 
-    data_root: Path | None = None
     device: str = "auto"
     imports: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageCommand(Command):
+    """Keys of the commands that read images.
+
+    Args:
+        data_root: folder that holds the datasets, or several as in PATH; $FEWSHOT_DATA, else
+            data, if not given.
+    """
+
+    data_root: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -103,7 +112,7 @@ class StudyCommand(Command):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingCommand(Command):
+class TrainingCommand(ImageCommand):
     """Keys of the commands that train one network.
 
     Args:
@@ -146,21 +155,27 @@ def _number(n: int, thing: str) -> str:
     return f"{n} {thing}{'s' * (n != 1)}"
 
 
-def shown(result: Result[Any], page: str) -> str:
+def shown(result: Result[Any]) -> str:
     """A result as this terminal shows it, its seconds, and where to look further.
+
+    The page that shows everything comes last, for ``--quiet``.
 
     Args:
         result: of a run that has a folder.
-        page: name of the file that shows everything; last, for ``--quiet``.
     """
     output, reused = result.output, result.seconds_reused
     took = f"{result.seconds - reused:.0f} s computed"
     if reused:
         took += f", {reused:.0f} s reused from earlier runs"
     look = [f"look inside: fewshot inspect {output}"] if "inspect" in PURPOSES else []
-    last = [took, *look, f"logs: tensorboard --logdir {output}/tensorboard"]
-    lines = "\n".join([*last, f"everything on one page: {output}/{page}"])
+    last = [took, *look, f"logs: tensorboard --logdir {output}"]
+    lines = "\n".join([*last, f"everything on one page: {output}/{result.page_name}"])
     return f"\n{result.summary(width(), paint())}\n\n{lines}"
+
+
+def finished(output: Path) -> str:
+    """The last line of a command whose run has a page; one line, for ``--quiet``."""
+    return f"results in {output}; everything on one page: {output}/report.html"
 
 
 def _cards(device: str) -> int:

@@ -6,7 +6,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fewshot.commands.common import StudyCommand, check_ways, headline, shown, splits_of
+from fewshot.commands.common import (
+    ImageCommand,
+    StudyCommand,
+    check_ways,
+    headline,
+    shown,
+    splits_of,
+)
 from fewshot.config import describe, load, parse
 from fewshot.data.roots import Roots
 from fewshot.data.roots import data_root as data_roots
@@ -21,7 +28,7 @@ RESULTS = ("results.json", "table.md", "episodes.npz", "report.html")
 
 
 @dataclass(frozen=True)
-class CompareConfig(StudyCommand, StudyConfig):
+class CompareConfig(ImageCommand, StudyCommand, StudyConfig):
     """Compare guided with unguided encoders: arms x seeds x learners x settings, paired."""
 
     def __post_init__(self) -> None:
@@ -80,8 +87,8 @@ def main(arguments: Sequence[str]) -> Path:
     output = prepared.output
     print(headline(config, prepared.study.splits, prepared.study.executor), flush=True)
     with only_one(output):
-        if not prepared.finish.said_before(lambda: shown(StudyResult.load(output), "report.html")):
-            print(shown(prepared.result(config), "report.html"))
+        if not prepared.finish.said_before(lambda: shown(StudyResult.load(output))):
+            print(shown(prepared.result(config)))
     return output / RESULTS[0]
 
 

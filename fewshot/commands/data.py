@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from fewshot.commands.common import Command
+from fewshot.commands.common import ImageCommand
 from fewshot.config import parse
 from fewshot.config.classes import nearest, own_classes
 from fewshot.data import Dataset, Listing, data_root
@@ -12,7 +12,7 @@ from guided.errors import InputError
 
 
 @dataclass(frozen=True)
-class DataCommand(Command):
+class DataCommand(ImageCommand):
     """List the datasets, or download one.
 
     Args:

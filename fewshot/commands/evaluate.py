@@ -2,15 +2,18 @@
 
 import csv
 import io
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from fewshot.chance import CONSTANT, beside_chance
 from fewshot.commands import replay
-from fewshot.commands.common import Command, check_ways
+from fewshot.commands.common import ImageCommand, check_ways, finished
 from fewshot.config import made_by, parse
 from fewshot.data import DatasetFactory, data_root
 from fewshot.data.bank import ImageBank
@@ -25,6 +28,12 @@ from fewshot.predictions import Evaluation
 from fewshot.runs import Finish, open_run
 from fewshot.sampler import EpisodeSampler
 from fewshot.statistics import t_interval
+from fewshot.study.examples import FILE as EXAMPLES
+from fewshot.study.examples import collected, hardest_episodes, joined
+from fewshot.study.html.page import FILE as PAGE
+from fewshot.study.html.single.page import write_runs
+from fewshot.study.html.single.run import FinishedRun
+from fewshot.study.result import made_by_command
 from fewshot.threads import computing_with, in_use
 from guided.backbones import Pixels
 from guided.backbones.short_run import semi_amortised
@@ -35,13 +44,13 @@ from guided.files import write_arrays, write_bytes, write_json
 from guided.seeds import derive_seed
 from guided.short_run import Langevin
 
-FILES = ("results.json", "episodes.npz", "confusion.csv")
+FILES = ("results.json", "episodes.npz", "confusion.csv", EXAMPLES, PAGE)
 
 MOST_CONFUSED = 5
 
 
 @dataclass(frozen=True)
-class EvaluateCommand(Command):
+class EvaluateCommand(ImageCommand):
     """Errors of learners on test episodes, for any encoder checkpoint.
 
     Args:
@@ -107,12 +116,13 @@ def main(arguments: Sequence[str]) -> Path | None:
     if any(argument.partition("=")[0] == "--replay" for argument in arguments):
         replay.main(arguments)
         return None
+    start = time.perf_counter()
     config = parse(EvaluateCommand, arguments, "fewshot evaluate")
     with computing_with(config.threads):
-        return _run(config)
+        return _run(config, start)
 
 
-def _run(config: EvaluateCommand) -> Path:
+def _run(config: EvaluateCommand, start: float) -> Path:
     """Evaluate; returns the file of results."""
     device = choose_device(config.device)
     dataset = config.dataset(data_root(config.data_root))
@@ -141,8 +151,13 @@ def _run(config: EvaluateCommand) -> Path:
         ]
     doubts += _at_chance(results)
     words = "\n".join([*_summary(results), *(f"warning: {line}" for line in doubts)])
-    _write(config, results, doubts)
-    print(f"{words}\nresults in {config.output}")
+    _write_episodes(config, results)
+    facts = _write_examples(config, bank, samplers[0], {n: e[0] for n, e in results.items()})
+    made = made_by_command("evaluate", config, device, time.perf_counter() - start)
+    content = {"rows": _rows(config, results), "warnings": doubts, "examples": facts, **made}
+    write_json(config.output / FILES[0], content)
+    write_runs([FinishedRun.load(config.output)], config.output / PAGE)
+    print(f"{words}\n{finished(config.output)}")
     finish.write(words, FILES)
     return config.output / FILES[0]
 
@@ -195,27 +210,47 @@ def _at_chance(results: dict[str, list[Evaluation]]) -> Iterator[str]:
                 yield f"{name}, {found.setting.label}: {what}."
 
 
-def _write(
-    config: EvaluateCommand, results: dict[str, list[Evaluation]], doubts: Sequence[str]
-) -> None:
-    """Rows, errors of each episode, and confused classes."""
-    rows: list[dict[str, Any]] = []
+def _rows(config: EvaluateCommand, results: dict[str, list[Evaluation]]) -> list[dict[str, Any]]:
+    """The error of each learner in each setting."""
+    return [
+        {
+            "learner": name,
+            **vars(found.setting),
+            "split": config.split,
+            "episodes": config.episodes,
+            "error": round(found.error, 4),
+            "error_ci95_episodes": interval and [round(end, 4) for end in interval],
+        }
+        for name, evaluations in results.items()
+        for found in evaluations
+        for interval in [t_interval(found.errors.numpy())]
+    ]
+
+
+def _write_examples(
+    config: EvaluateCommand,
+    bank: ImageBank,
+    sampler: EpisodeSampler,
+    evaluations: dict[str, Evaluation],
+) -> dict[str, Any]:
+    """The hardest episodes of the first setting with all learners' answers; returns their facts."""
+    mean = torch.stack([found.errors for found in evaluations.values()]).mean(0)
+    chosen = hardest_episodes(mean.numpy())
+    episodes = joined([sampler[number] for number, _ in chosen])
+    numbers = [number for number, _ in chosen]
+    answers = torch.stack([found.positions[numbers] for found in evaluations.values()])
+    arrays, facts = collected(bank, chosen, episodes, answers, evaluations)
+    write_arrays(config.output / EXAMPLES, arrays)
+    return {"arms": [{"arm": name} for name in evaluations], **facts}
+
+
+def _write_episodes(config: EvaluateCommand, results: dict[str, list[Evaluation]]) -> None:
+    """Errors of each episode, and confused classes."""
     table = io.StringIO()
     lines = csv.writer(table, lineterminator="\n")
     lines.writerow(("learner", "setting", "true", "predicted", "count", "percent"))
     for name, evaluations in results.items():
         for found in evaluations:
-            interval = t_interval(found.errors.numpy())
-            rows.append(
-                {
-                    "learner": name,
-                    **vars(found.setting),
-                    "split": config.split,
-                    "episodes": config.episodes,
-                    "error": round(found.error, 4),
-                    "error_ci95_episodes": interval and [round(end, 4) for end in interval],
-                }
-            )
             for pair in found.most_confused(len(found.class_names) ** 2):
                 key = (name, found.setting.label)
                 lines.writerow((*key, pair.true, pair.predicted, pair.count, f"{pair.share:.2f}"))
@@ -226,4 +261,3 @@ def _write(
     }
     write_bytes(config.output / "confusion.csv", table.getvalue().encode())
     write_arrays(config.output / "episodes.npz", arrays)
-    write_json(config.output / "results.json", {"rows": rows, "warnings": list(doubts)})

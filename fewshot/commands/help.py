@@ -13,7 +13,7 @@ PURPOSES = {
     "probe": "linear classifiers and sample quality: what the latents hold",
     "nica": "nonlinear ICA of mixed sources, from few and many samples",
     "lake": "Lake's one-shot classification, with a study's encoders and learners",
-    "report": "finished studies as one HTML page, with tables and figures",
+    "report": "finished runs as one HTML page, with tables and figures",
     "select": "which encoder of a study to take, without labels; how good that is",
     "inspect": "curves, pictures and tables of runs, in TensorBoard",
 }
@@ -123,7 +123,7 @@ KEYS: Mapping[str, Mapping[str, str]] = {
 }
 """Command -> main key -> its meaning, in at most 55 characters."""
 
-WITH_RESULTS = ("pretrain", "evaluate", "compare", "probe", "nica", "lake")
+WITH_RESULTS = ("pretrain", "train", "evaluate", "compare", "probe", "nica", "lake")
 """Commands that write a file of results, and have ``--json``."""
 
 EXAMPLES = {
@@ -201,7 +201,7 @@ def command_help(name: str) -> str:
     file = {"data": "", **runs}.get(name, " [FILE]")
     options = {f"--{key}": meaning for key, meaning in KEYS[name].items()}
     if name == "report":
-        options = {"RUN": "run folder, or JSON file of compare, lake or probe"} | options
+        options = {"RUN": "run folder, or the file of its results"} | options
     elif name == "select":
         options = {"RUN": "run folder of a finished comparison"} | options
     elif name == "inspect":

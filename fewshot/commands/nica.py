@@ -9,10 +9,14 @@ from pathlib import Path
 from fewshot.commands.common import StudyCommand
 from fewshot.config import parse
 from fewshot.environment import choose_device
+from fewshot.printing import paint, width
 from fewshot.runs import Finish, only_one, open_run
 from fewshot.study.nica.config import NicaStudyConfig
+from fewshot.study.nica.report import NicaResult
 from fewshot.study.nica.run import NicaStudy
 from fewshot.study.plans import nica_plan
+
+FILES = ("results.json", "table.md", "report.html", "recovery.png")
 
 
 @dataclass(frozen=True)
@@ -34,11 +38,11 @@ def main(arguments: Sequence[str]) -> Path:
     executor = config.executor_of(partial(nica_plan, config, output, device), device)
     study = NicaStudy(config, output, device=device, executor=executor)
     with only_one(output):
-        if finish.said_before():
-            return output / "results.json"
+        if finish.said_before(lambda: NicaResult.load(output).summary(width(), paint())):
+            return output / FILES[0]
         open_run(output, config, device)
-        table = study.result().table
-        finish.write(table, ("results.json", "table.md"))
-    print(f"\n{table}")
-    print(f"{time.perf_counter() - start:.0f} s; results and figure in {output}")
-    return output / "results.json"
+        result = study.result()
+        finish.write(result.table, FILES)
+    print(f"\n{result.summary(width(), paint())}")
+    print(f"\n{time.perf_counter() - start:.0f} s; everything on one page: {output}/{FILES[2]}")
+    return output / FILES[0]

@@ -1,30 +1,41 @@
 """``fewshot pretrain``: one encoder."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
-from fewshot.commands.common import TrainingCommand, splits_of
+from fewshot.commands.common import TrainingCommand, finished, splits_of
 from fewshot.config import describe, parse, short_name
 from fewshot.data import DatasetFactory, Splits, data_root
 from fewshot.data.bank import ImageBank
-from fewshot.environment import choose_device, hardware, versions
+from fewshot.environment import choose_device, versions
 from fewshot.logs import show_logs
 from fewshot.printing import columns, width
 from fewshot.runs import Finish, open_run, state_to_continue
 from fewshot.study.cells import Cell
-from fewshot.study.diagnostics import diagnose, examine, excited_slices
+from fewshot.study.diagnostics import diagnose, examine, excited_slices, kl_per_latent
+from fewshot.study.encoder_facts import EncoderFacts, cautions
+from fewshot.study.html.page import FILE as PAGE
+from fewshot.study.html.single.page import write_runs
+from fewshot.study.html.single.run import FinishedRun
+from fewshot.study.measurement import Measurement
+from fewshot.study.result import made_by_command
 from fewshot.threads import computing_with, in_use
 from guided.decoder import Decoder
 from guided.encoder import Encoder
-from guided.figures import augmentation_figure, picture_figures
+from guided.figures import augmentation_figure, picture_figures, save_sheets
 from guided.files import write_figure, write_json
 from guided.guidance.base import Guidance
 from guided.training.config import PretrainConfig
 from guided.training.pretrain import Pretrained, check_pretraining, pretrain
 
-FILES = ("encoder.safetensors", "decoder.safetensors", "results.json")
+FILES = ("encoder.safetensors", "decoder.safetensors", "results.json", PAGE)
+
+STILL = ("reconstructions", "samples")
+"""Figures that are no traversals."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +60,13 @@ class PretrainCommand(TrainingCommand):
 
 def main(arguments: Sequence[str]) -> Path:
     """Run the command; returns the file of results."""
+    start = time.perf_counter()
     config = parse(PretrainCommand, arguments, "fewshot pretrain")
     with computing_with(config.threads):
-        return _run(config)
+        return _run(config, start)
 
 
-def _run(config: PretrainCommand) -> Path:
+def _run(config: PretrainCommand, start: float) -> Path:
     device = choose_device(config.device)
     dataset = config.dataset(data_root(config.data_root))
     splits, _ = splits_of(dataset)
@@ -73,29 +85,61 @@ def _run(config: PretrainCommand) -> Path:
     Decoder.from_vae(trained.vae).save(config.output / FILES[1])
     _draw(config, trained, splits.test, device)
     measured = _measured(encoders, splits.test, device, config.pretrain.guidance)
+    facts = _facts(config, trained, splits.test, device, next(iter(encoders)))
     found = examine(trained.model, splits.test, dataset)
     measured += [{"arm": next(iter(encoders)), **entry} for entry in found]
     results = {
+        "arm": next(iter(encoders)),
+        "encoder": _described(trained.encoder),
+        "images": {name: len(bank.images) for name, bank in vars(splits).items()},
         "diagnostics": measured,
+        "encoders": [facts.to_json()],
         "history": trained.progress.history,
-        "versions": versions(),
-        "hardware": hardware(device),
-        "config": describe(config, full=True),
+        **made_by_command("pretrain", config, device, time.perf_counter() - start),
     }
     write_json(config.output / FILES[2], results)
+    write_runs([FinishedRun.load(config.output)], config.output / PAGE)
     words = summary(config.output / FILES[0], trained, measured)
-    print(f"{words}\nresults in {config.output}")
+    words = "\n".join([words, *(fill(f"Caution: {line}", width()) for line in cautions([facts]))])
+    print(f"{words}\n{finished(config.output)}")
     finish.write(words, FILES)
     return config.output / FILES[2]
 
 
+def _described(encoder: Encoder) -> dict[str, Any]:
+    """Sizes and latents, JSON-able."""
+    layout = encoder.layout
+    return {
+        "input_shape": list(encoder.input_shape),
+        "out_dim": encoder.out_dim,
+        "slices": {name: list(place) for name, place in layout.slices.items()} if layout else {},
+    }
+
+
 def _draw(config: PretrainCommand, trained: Pretrained, test: ImageBank, device: str) -> None:
     """Pictures of the model, on test images."""
-    figures = picture_figures(trained.model, test.images.to(device))
+    images = test.images.to(device)
+    figures = picture_figures(trained.model, images)
+    moved = {name: figures[name] for name in figures if name not in STILL}
+    save_sheets(trained.model, images, moved, config.output / "sheets")
     if config.pretrain.augmentation.active:
         figures["augmentation"] = augmentation_figure(config.pretrain.augmentation, test.images[0])
     for name, figure in figures.items():
         write_figure(config.output / f"{name}.png", figure)
+
+
+def _facts(
+    config: PretrainCommand, trained: Pretrained, test: ImageBank, device: str, name: str
+) -> EncoderFacts:
+    settings = config.pretrain
+    posterior = settings.elbo and not settings.autoencoder
+    return EncoderFacts.of(
+        name,
+        config.seed,
+        trained.progress.history,
+        kl_per_latent(trained.encoder, test, device) if posterior else (),
+        any(guidance.basis for guidance in settings.guidance),
+    )
 
 
 def _measured(
@@ -112,12 +156,9 @@ def _measured(
 
 def summary(file: Path, trained: Pretrained, measured: Sequence[dict[str, Any]]) -> str:
     """The training in two lines, and a table of the measurements."""
-    progress = trained.progress
     shape = " × ".join(map(str, trained.encoder.input_shape))
-    score = "reconstruction error" if trained.model.autoencoder else "negative ELBO"
     lines = [
-        f"{progress.step} steps; kept step {progress.best_step}, whose held-out {score} is "
-        f"{progress.best_score:.2f} nats per image",
+        str(trained),
         f"{file}: {shape} images to {trained.encoder.out_dim} latents",
     ]
     return "\n".join([*lines, *_table(measured)])
@@ -133,12 +174,8 @@ def _table(measured: Sequence[dict[str, Any]]) -> list[str]:
     lines = []
     for entry in sorted(measured, key=lambda entry: order.index(entry["measure"])):
         lines.append([entry["measure"], entry["arm"], *(f"{entry[k]:.3f}" for k in BOTH)])
-        if "across_images" in entry:
-            lines.append(["  across images", "", f"{entry['across_images']:.3f}", ""])
-        if "other_max" in entry:
-            lines.append(["  best of the others", "", "", f"{entry['other_max']:.3f}"])
-        if "above_1" in entry:
-            lines.append([f"  {entry['above_1']} of {entry['of']} latents are above 1", "", "", ""])
+        further = Measurement.from_json(entry).further()
+        lines += [[f"  {name}", "", target, other] for name, target, other in further]
     return ["", *columns(HEAD, lines, width())] if lines else []
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from fewshot.commands.common import StudyCommand, headline, shown, splits_of
+from fewshot.commands.common import ImageCommand, StudyCommand, headline, shown, splits_of
 from fewshot.config import parse
 from fewshot.data import data_root
 from fewshot.environment import choose_device
@@ -19,7 +19,7 @@ FILES = ("results.json", "wrong.npz", "table.md", "report.html")
 
 
 @dataclass(frozen=True)
-class ProbeConfig(StudyCommand, ProbeStudyConfig):
+class ProbeConfig(ImageCommand, StudyCommand, ProbeStudyConfig):
     """Probe latents: error of a linear classifier, quality of samples; arms x widths x seeds."""
 
     def __post_init__(self) -> None:
@@ -41,10 +41,10 @@ def main(arguments: Sequence[str]) -> Path:
     lengths = [f"{len(config.latent_dims)} numbers of latents"] * (len(config.latent_dims) > 1)
     print(headline(config, splits, executor, *lengths), flush=True)
     with only_one(output):
-        if finish.said_before(lambda: shown(LatentsResult.load(output), "report.html")):
+        if finish.said_before(lambda: shown(LatentsResult.load(output))):
             return output / FILES[0]
         open_run(output, config, device)
         result = study.result()
         finish.write(result.table, FILES)
-    print(shown(result, "report.html"))
+    print(shown(result))
     return output / FILES[0]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fewshot.commands.common import Command
+from fewshot.commands.common import ImageCommand
 from fewshot.commands.compare import CompareConfig
 from fewshot.commands.report import kind_of
 from fewshot.config import load, parse
@@ -26,7 +26,7 @@ ROUNDING = 1e-4
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReplayCommand(Command):
+class ReplayCommand(ImageCommand):
     """Compute one row of a comparison again, and compare it with what is on file.
 
     The encoders and learners are those of the study's run folder; what is missing there is trained

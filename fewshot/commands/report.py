@@ -1,4 +1,4 @@
-"""``fewshot report``: the page, rows, tables and figures of finished studies, from their files."""
+"""``fewshot report``: the page, rows, tables and figures of finished runs, from their files."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -8,13 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fewshot.config import parse
+from fewshot.logs import LAKE_PAGE, REPORT_PAGE
 from fewshot.printing import paint, width
 from fewshot.study.counts import Counts
 from fewshot.study.html.content import Content
 from fewshot.study.html.page import FILE, write_comparisons
+from fewshot.study.html.single.page import SECTIONS, write_runs
+from fewshot.study.html.single.run import FinishedRun
 from fewshot.study.lake.figures import lake_figure
 from fewshot.study.lake.report import LakeResult, write_lake_page
 from fewshot.study.latents.report import LatentsResult, latents_figures, write_latents_page
+from fewshot.study.nica.report import NicaResult, write_nica
 from fewshot.study.report import row_figures, texts, write_pages
 from fewshot.study.result import Result, StudyResult, read_result
 from guided.errors import InputError
@@ -25,11 +29,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ReportCommand:
-    """A finished study as one HTML page, with its rows, tables and figures made again.
+    """A finished run as one HTML page; of a study with its rows, tables and figures made again.
 
     Nothing is trained and no image is read: rows come from the counts of wrong answers, pictures
     and learning curves from the cells of the run folder, where these are at hand. Several
-    comparisons are shown side by side on one page.
+    comparisons are shown side by side on one page, and several runs of pretrain, train or evaluate.
 
     Args:
         results: run folders, or their results.json, lake.json or published JSON files, with their
@@ -54,17 +58,82 @@ def main(arguments: Sequence[str]) -> None:
     given = ["--results", json.dumps(named)] if named else []
     config = parse(ReportCommand, [*given, *arguments[len(named) :]], "fewshot report")
     sources = [path / "results.json" if path.is_dir() else path for path in config.results]
-    kinds = [kind_of(read_result(source)) for source in sources]
-    if len(sources) == 1:
-        _one(config, kinds[0], sources[0])
-        return
-    for kind, source in zip(kinds, sources, strict=True):
-        if kind is not StudyResult:
-            raise InputError(f"results: {source} is no comparison; only these share a page")
+    commands = {source: command_of(source) for source in sources}
+    if any(command in SECTIONS for command in commands.values()):
+        _runs(config, commands)
+    elif len(sources) > 1:
+        _several(config, commands)
+    elif commands[sources[0]] == "nica":
+        _nica(config, sources[0])
+    else:
+        _one(config, kind_of(read_result(sources[0])), sources[0])
+
+
+def command_of(source: Path) -> str:
+    """The command that made a file of results.
+
+    Raises:
+        InputError: it is missing, or of none.
+    """
+    try:
+        content: dict[str, Any] = json.loads(source.read_text())
+        if "command" in content:
+            return str(content["command"])
+        earlier = "study" not in content and ("history" in content or "rows" in content)
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(f"{source}: not the result of a finished run ({error})") from error
+    if earlier:
+        raise InputError(f"{source}: of an earlier version, which kept too little for a page")
+    if "scores" in content and "rows" not in content:
+        return "nica"
+    kinds = {StudyResult: "compare", LakeResult: "lake", LatentsResult: "probe"}
+    return kinds[kind_of(read_result(source))]
+
+
+def _runs(config: ReportCommand, commands: Mapping[Path, str]) -> None:
+    """The page of runs of pretrain, train or evaluate."""
+    _same(commands)
+    sources = list(commands)
+    runs = [FinishedRun.load(source) for source in sources]
+    names = dict.fromkeys(run.name for run in runs)
+    output = _checked(config.output or Path("runs") / "report" / "+".join(names), sources)
+    write_runs(runs, output / FILE)
+    several = f"{len(runs)} runs side by side in " if len(runs) > 1 else "everything on one page: "
+    print(f"{several}{output / FILE}")
+
+
+def _several(config: ReportCommand, commands: Mapping[Path, str]) -> None:
+    """The page of several comparisons."""
+    for source, command in commands.items():
+        if command != "compare":
+            raise InputError(
+                f"results: {source} is no comparison; only these, and runs of pretrain, train or "
+                "evaluate, share a page"
+            )
+    sources = list(commands)
     studies = dict.fromkeys(StudyResult.load(source).study for source in sources)
     output = _checked(config.output or Path("runs") / "report" / "+".join(studies), sources)
     write_comparisons([Content.load(source) for source in sources], output / FILE)
     print(f"{len(sources)} studies side by side in {output / FILE}")
+
+
+def _same(commands: Mapping[Path, str]) -> None:
+    """Refuse runs of different commands."""
+    (first, command), *others = commands.items()
+    for source, other in others:
+        if other != command:
+            raise InputError(
+                f"results: {first} is of fewshot {command}, {source} of fewshot {other}; only "
+                "runs of one command share a page"
+            )
+
+
+def _nica(config: ReportCommand, source: Path) -> None:
+    """Tables, figure and page of a study of nonlinear ICA."""
+    result = NicaResult.load(source)
+    output = _checked(config.output or Path("runs") / "report" / result.study, [source])
+    write_nica(result, output)
+    print(f"\n{result.summary(width(), paint())}\n\npage, results and figure in {output}")
 
 
 def _one(
@@ -87,7 +156,7 @@ def _one(
 def _checked(output: Path, sources: Sequence[Path]) -> Path:
     held = {source.parent.resolve() for source in sources}
     if (output / "config.yaml").exists() or output.resolve() in held:
-        raise InputError(f"output: {output} holds a study; name another folder")
+        raise InputError(f"output: {output} holds a run; name another folder")
     return output
 
 
@@ -102,12 +171,13 @@ def kind_of(content: Mapping[str, Any]) -> type[StudyResult | LakeResult | Laten
 def _write(result: Result[Any], counts: Counts, source: Path, output: Path) -> None:
     figures: dict[str, Figure | None]
     if isinstance(result, StudyResult):
-        write_pages(output, "_report", texts(result), row_figures(result, counts))
+        tables, figures = {"table": result.table}, row_figures(result, counts)
+        write_pages(output, REPORT_PAGE, tables, figures, texts(result))
         write_comparisons([replace(Content.load(source), result=result)], output / FILE)
     elif isinstance(result, LakeResult):
         figures = {"lake": lake_figure(result.rows, result.published)}
-        write_pages(output, "_lake", {"lake": result.table}, figures)
+        write_pages(output, LAKE_PAGE, {"lake": result.table}, figures)
         write_lake_page(result, output)
     elif isinstance(result, LatentsResult):
-        write_pages(output, "_report", {"table": result.table}, latents_figures(result))
+        write_pages(output, REPORT_PAGE, {"table": result.table}, latents_figures(result))
         write_latents_page(result, output)

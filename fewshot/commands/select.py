@@ -8,11 +8,12 @@ from functools import partial
 from itertools import takewhile
 from pathlib import Path
 
-from fewshot.commands.common import StudyCommand
+from fewshot.commands.common import ImageCommand, StudyCommand
 from fewshot.commands.replay import recorded_study
 from fewshot.commands.report import kind_of
 from fewshot.config import describe, parse
 from fewshot.environment import choose_device
+from fewshot.printing import paint, width
 from fewshot.runs import only_one
 from fewshot.study.cells import Cells
 from fewshot.study.counts import Counts
@@ -26,7 +27,7 @@ from guided.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True)
-class SelectCommand(StudyCommand):
+class SelectCommand(ImageCommand, StudyCommand):
     """Rank the pretrained encoders of finished comparisons without labels.
 
     By their agreement with each other (UDR and ModelCentrality) and by their ELBO; then see what
@@ -84,8 +85,9 @@ def main(arguments: Sequence[str]) -> None:
     with only_one(command.folder):
         selection = study.run(list(map(str, command.runs)), facts)
         write_selection(selection, command.folder)
-    print(f"\n{shown(selection)}")
-    print(f"\n{time.perf_counter() - start:.0f} s; tables and figures in {command.folder}")
+    print(f"\n{shown(selection, width(), paint())}")
+    seconds, page = time.perf_counter() - start, command.folder / "select.html"
+    print(f"\n{seconds:.0f} s; everything on one page: {page}")
 
 
 def select_plan(command: SelectCommand, device: str) -> Cells:

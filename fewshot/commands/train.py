@@ -1,12 +1,13 @@
 """``fewshot train``: meta-train a learner, from a checkpoint or from scratch."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fewshot.commands.common import TrainingCommand, check_ways, splits_of
+from fewshot.commands.common import TrainingCommand, check_ways, finished, splits_of
 from fewshot.config import describe, parse
 from fewshot.data import DatasetFactory, Splits, data_root
 from fewshot.environment import choose_device, versions
@@ -17,10 +18,15 @@ from fewshot.meta_train import MetaTrained, TrainConfig, meta_train, starting_le
 from fewshot.runs import PLACES, Finish, file_digest, open_run, state_to_continue
 from fewshot.sampler import EpisodeSampler
 from fewshot.study.cells import Cell
+from fewshot.study.html.page import FILE as PAGE
+from fewshot.study.html.single.page import write_runs
+from fewshot.study.html.single.run import FinishedRun
+from fewshot.study.result import made_by_command
 from fewshot.threads import computing_with, in_use
 from guided.backbones import BackboneFactory, Conv4, ImageShape
 from guided.decoder import Decoder
 from guided.encoder import Encoder, digest
+from guided.files import write_json
 from guided.latents import LatentLayout
 from guided.seeds import seeded_initialisation
 
@@ -55,17 +61,18 @@ class TrainCommand(TrainingCommand):
     output: Path = Path("runs/train")
 
 
-FILES = ("encoder.safetensors", "learner.safetensors")
+FILES = ("encoder.safetensors", "results.json", PAGE, "learner.safetensors")
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Run the command."""
+def main(arguments: Sequence[str]) -> Path:
+    """Run the command; returns the file of results."""
+    begun = time.perf_counter()
     config = parse(TrainCommand, arguments, "fewshot train")
     with computing_with(config.threads):
-        _run(config)
+        return _run(config, begun)
 
 
-def _run(config: TrainCommand) -> None:
+def _run(config: TrainCommand, begun: float) -> Path:
     device = choose_device(config.device)
     dataset = config.dataset(data_root(config.data_root))
     by_labels = [] if config.train.tasks else [config.train.setting]
@@ -79,7 +86,7 @@ def _run(config: TrainCommand) -> None:
     start = {"encoder": digest(encoder), "decoder": decoder_file and file_digest(decoder_file)}
     finish = Finish.from_run(config.output, config, splits, device, start=start, **in_use(device))
     if finish.said_before():
-        return
+        return config.output / FILES[1]
     if config.train.tasks is None:
         EpisodeSampler(splits.train, config.train.setting, seed=0)
     EpisodeSampler(splits.validation, config.train.validation, seed=0)
@@ -87,18 +94,25 @@ def _run(config: TrainCommand) -> None:
     trained, depends = _trained(config, encoder, decoder, splits, start, device)
     file = config.output / FILES[0]
     trained.encoder.save(file, **depends | {"versions": versions()})
-    written = [FILES[0]]
+    files = [FILES[0]]
     if trained.learner.own_state():
-        trained.learner.save(config.output / FILES[1])
-        written.append(FILES[1])
+        trained.learner.save(config.output / FILES[3])
+        files.append(FILES[3])
     progress, shape = trained.progress, config.train.validation
+    results = {
+        "history": progress.history,
+        **made_by_command("train", config, device, time.perf_counter() - begun),
+    }
+    write_json(config.output / FILES[1], results)
+    write_runs([FinishedRun.load(config.output)], config.output / PAGE)
     words = (
         f"{progress.step} steps; kept step {progress.best_step}, whose {shape.n_way}-way "
         f"{shape.n_shot}-shot error on the validation classes is {progress.best_score:.2f} %\n"
-        + "\n".join(str(config.output / name) for name in written)
+        + "\n".join(str(config.output / name) for name in files)
     )
-    print(words)
-    finish.write(words, written)
+    print(f"{words}\n{finished(config.output)}")
+    finish.write(words, [*files, *FILES[1:3]])
+    return config.output / FILES[1]
 
 
 def _trained(

@@ -1,7 +1,7 @@
 """Examples: test episodes worth looking at, all arms' answers to them, and confused classes."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fewshot.data.bank import ImageBank
 from fewshot.episodes import Episodes
 from fewshot.evaluation import table_for
 from fewshot.learners.base import Learner
@@ -28,8 +29,11 @@ CONFUSED, PAIRS, PICTURED = 50, 6, 4
 """Episodes whose confusions are counted, pairs of classes shown, images of each class."""
 
 AT_ONCE = 8
-QUERIES = 25
-"""Queries of an episode that are stored, at most, if it has no more classes."""
+SUPPORT, QUERIES = 5, 25
+"""Support of a class, and queries of an episode that are stored, at most, if it has no more
+classes."""
+
+FILE = "examples.npz"
 
 
 def plan_examples(
@@ -68,48 +72,18 @@ class _Maker:
         sampler, bank = self.examiner.samplers[setting], self.examiner.splits.test
         chosen = chosen_episodes(self.examiner.config, self._wrong(setting.label))
         counted = sampler.batch(0, min(CONFUSED, self.examiner.config.episodes))
-        rows = _joined([counted, *(sampler[number] for number, _ in chosen)])
+        picked = joined([sampler[number] for number, _ in chosen])
+        rows = joined([counted, picked])
         answers = torch.stack([self._answers(subject, rows) for subject in self.subjects.values()])
-        shown = rows.gather(bank.images), max(1, QUERIES // setting.n_way)
-        assert counted.classes is not None and rows.classes is not None
+        assert counted.classes is not None
         evaluations = {
             key.arm: Evaluation(setting, bank.class_names, counted.classes, a[: len(counted)])
             for key, a in zip(self.subjects, answers, strict=True)
         }
-        pairs = _confused(evaluations)
-        named = list(dict.fromkeys(name for p in pairs for name in (p["true"], p["predicted"])))
-        after = slice(len(counted), None)
-        write_arrays(
-            cell.folder / "examples.npz",
-            {
-                "support": shown[0].support[after, :, :5].numpy(),
-                "query": shown[0].query[after, :, : shown[1]].numpy(),
-                "predicted": answers[:, after]
-                .unflatten(2, (setting.n_way, -1))[..., : shown[1]]
-                .numpy()
-                .astype(np.uint8),
-                "pictured": self._pictures(named),
-            },
-        )
-        return {
-            "arms": [key._asdict() for key in self.subjects],
-            "setting": {"n_way": setting.n_way, "n_shot": setting.n_shot},
-            "episodes": [
-                {
-                    "number": number,
-                    "reason": reason,
-                    "classes": [bank.class_names[c] for c in classes.tolist()],
-                    "wrong": (episode != rows.query_labels()).sum(1).tolist(),
-                    "queries": setting.n_way * setting.n_query,
-                }
-                for (number, reason), classes, episode in zip(
-                    chosen, rows.classes[after], answers[:, after].unbind(1), strict=True
-                )
-            ],
-            "counted": len(counted),
-            "confused": pairs,
-            "classes": named,
-        }
+        answers = answers[:, len(counted) :]
+        arrays, facts = collected(bank, chosen, picked, answers, evaluations)
+        write_arrays(cell.folder / FILE, arrays)
+        return {"arms": [key._asdict() for key in self.subjects], **facts}
 
     def _wrong(self, label: str) -> dict[str, NDArray[np.int64]]:
         found = {}
@@ -136,19 +110,72 @@ class _Maker:
             ]
         return torch.cat(parts)
 
-    def _pictures(self, classes: list[str]) -> NDArray[np.uint8]:
-        """The first images of some classes of the test set."""
-        bank = self.examiner.splits.test
-        if not classes:
-            return np.zeros((0, PICTURED, *bank.image_shape), np.uint8)
-        labels = [bank.class_names.index(name) for name in classes]
-        n = min(PICTURED, int(bank.class_sizes[labels].min()))
-        rows = [(bank.labels == label).nonzero().squeeze(1)[:n] for label in labels]
-        pictures: NDArray[np.uint8] = bank.images[torch.stack(rows)].numpy()
-        return pictures
+
+def collected(
+    bank: ImageBank,
+    chosen: Sequence[tuple[int, str]],
+    episodes: Episodes,
+    answers: Tensor,
+    evaluations: Mapping[str, Evaluation],
+) -> tuple[dict[str, NDArray[np.uint8]], dict[str, Any]]:
+    """Arrays and facts of some episodes, and of the classes that are confused most.
+
+    Args:
+        bank: of the episodes.
+        chosen: numbers of the episodes, and why they are shown.
+        episodes: of row numbers of the bank.
+        answers: predicted positions, ``[arms, E, n_way * n_query]``.
+        evaluations: of each arm, on the episodes whose confusions are counted.
+
+    Returns:
+        what :func:`plan_examples` describes.
+    """
+    setting = next(iter(evaluations.values())).setting
+    n_queries, truth = max(1, QUERIES // setting.n_way), episodes.query_labels()
+    pairs = _confused(evaluations)
+    named = list(dict.fromkeys(name for p in pairs for name in (p["true"], p["predicted"])))
+    assert episodes.classes is not None
+    predicted = answers.unflatten(2, (setting.n_way, -1))[..., :n_queries]
+    arrays = {
+        "support": bank.images[episodes.support[:, :, :SUPPORT]].numpy(),
+        "query": bank.images[episodes.query[:, :, :n_queries]].numpy(),
+        "predicted": predicted.numpy().astype(np.uint8),
+        "pictured": _pictures(bank, named),
+    }
+    facts = {
+        "setting": {"n_way": setting.n_way, "n_shot": setting.n_shot},
+        "episodes": [
+            {
+                "number": number,
+                "reason": reason,
+                "classes": [bank.class_names[c] for c in classes.tolist()],
+                "wrong": (episode != truth).sum(1).tolist(),
+                "queries": setting.n_way * setting.n_query,
+            }
+            for (number, reason), classes, episode in zip(
+                chosen, episodes.classes, answers.unbind(1), strict=True
+            )
+        ],
+        "counted": len(next(iter(evaluations.values()))),
+        "confused": pairs,
+        "classes": named,
+    }
+    return arrays, facts
 
 
-def _joined(parts: list[Episodes]) -> Episodes:
+def _pictures(bank: ImageBank, classes: list[str]) -> NDArray[np.uint8]:
+    """The first images of some classes."""
+    if not classes:
+        return np.zeros((0, PICTURED, *bank.image_shape), np.uint8)
+    labels = [bank.class_names.index(name) for name in classes]
+    n = min(PICTURED, int(bank.class_sizes[labels].min()))
+    rows = [(bank.labels == label).nonzero().squeeze(1)[:n] for label in labels]
+    pictures: NDArray[np.uint8] = bank.images[torch.stack(rows)].numpy()
+    return pictures
+
+
+def joined(parts: Sequence[Episodes]) -> Episodes:
+    """Episodes of one shape in one batch."""
     classes = [part.classes for part in parts if part.classes is not None]
     return Episodes(
         torch.cat([part.support for part in parts]),
@@ -168,7 +195,7 @@ def chosen_episodes(
     """
     mean = np.mean(list(wrong.values()), axis=0)
     found = [(0, "the first episode")]
-    found += [(int(i), "among the hardest for all arms") for i in _first(-mean, HARDEST)]
+    found += [(i, "among the hardest for all arms") for i in _first(-mean, HARDEST)]
     pretrained = {n: w for n, w in wrong.items() if config.arms[n].encoder == "pretrained"}
     guided = [w for name, w in pretrained.items() if config.arms[name].guidance]
     plain = [w for name, w in pretrained.items() if not config.arms[name].guidance]
@@ -176,14 +203,28 @@ def chosen_episodes(
         gap = np.mean(guided, axis=0) - np.mean(plain, axis=0)
         for sign, words in ((1, "fewer"), (-1, "more")):
             reason = f"guided arms have far {words} errors than unguided ones"
-            found += [(int(i), reason) for i in _first(sign * gap, APART) if sign * gap[i] < 0]
+            found += [(i, reason) for i in _first(sign * gap, APART) if sign * gap[i] < 0]
+    return _none_twice(found)
+
+
+def hardest_episodes(wrong: NDArray[np.floating]) -> list[tuple[int, str]]:
+    """Numbers of the first and of the hardest episodes, and why they are shown; none twice.
+
+    Args:
+        wrong: errors of each episode, ``[episodes]``.
+    """
+    hardest = [(i, "among the hardest") for i in _first(-wrong, HARDEST)]
+    return _none_twice([*hardest, (0, "the first episode")])
+
+
+def _none_twice(found: Sequence[tuple[int, str]]) -> list[tuple[int, str]]:
     reasons: dict[int, str] = {}
     for number, reason in found:
         reasons.setdefault(number, reason)
     return list(reasons.items())
 
 
-def _first(values: NDArray[np.float64], n: int) -> list[int]:
+def _first(values: NDArray[np.floating], n: int) -> list[int]:
     first: list[int] = np.argsort(values, kind="stable")[:n].tolist()
     return first
 

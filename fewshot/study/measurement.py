@@ -27,6 +27,17 @@ class Measurement:
     seed: int | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
 
+    def further(self, digits: int = 3) -> list[tuple[str, str, str]]:
+        """Lines that stand below it in a table: name, value of target and of other latents."""
+        found, more = [], self.details
+        if "across_images" in more:
+            found.append(("across images", f"{more['across_images']:.{digits}f}", ""))
+        if "other_max" in more:
+            found.append(("best of the others", "", f"{more['other_max']:.{digits}f}"))
+        if "above_1" in more:
+            found.append((f"{more['above_1']} of {more['of']} latents are above 1", "", ""))
+        return found
+
     def to_json(self) -> dict[str, Any]:
         """Plain values by name; ``seed`` only where there is one."""
         seed = {} if self.seed is None else {"seed": self.seed}

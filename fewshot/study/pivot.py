@@ -10,7 +10,14 @@ from fewshot.printing import Paint, cut, plain
 from fewshot.study.published import Published
 from fewshot.study.rows import Interval, LearnerRow, Pair, Row
 from fewshot.study.tables import counted
-from fewshot.study.text import STANDS, arm_label, fixed, sourced, ways_and_shots
+from fewshot.study.text import (
+    STANDS,
+    arm_label,
+    fixed,
+    markdown,
+    sourced,
+    ways_and_shots,
+)
 
 APART = "*"
 GAP = "   "
@@ -23,9 +30,12 @@ class Entry:
     Attributes:
         title: of its block of lines, such as the learner.
         line, column: where it stands.
-        value: in percent.
+        value: in percent, or in the unit of the title.
         interval: of the value, if it has one.
         pair: the comparison that is shown behind it.
+        digits: of the value.
+        sign: ``+`` for a difference.
+        mark: shown behind all.
     """
 
     title: str
@@ -34,6 +44,9 @@ class Entry:
     value: float | None
     interval: Interval | None = None
     pair: Pair | None = None
+    digits: int = 1
+    sign: str = ""
+    mark: str = ""
 
 
 def pivot(entries: Sequence[Entry], width: int, paint: Paint = plain) -> str:
@@ -68,6 +81,21 @@ def pivot(entries: Sequence[Entry], width: int, paint: Paint = plain) -> str:
     return "\n".join(lines)
 
 
+def pivot_markdown(entries: Sequence[Entry]) -> str:
+    """The same table as Markdown, one for each title: a value, half its interval, the paired
+    difference and its marks."""
+    places = {(e.title, e.line, e.column): _Cell.of(e) for e in entries}
+    names = list(dict.fromkeys(entry.column for entry in entries))
+    tables = []
+    for title, of_title in groupby(entries, key=lambda entry: entry.title):
+        lines = dict.fromkeys(entry.line for entry in of_title)
+        found = ([places.get((title, line, name), _EMPTY) for name in names] for line in lines)
+        cells = ([cell.words for cell in row] for row in found)
+        rows = [[line, *row] for line, row in zip(lines, cells, strict=True)]
+        tables.append(markdown([title, *names], rows).replace(APART, rf"\{APART}"))
+    return "\n".join(tables)
+
+
 @dataclass(frozen=True)
 class _Cell:
     texts: tuple[str, str, str, str]
@@ -79,12 +107,18 @@ class _Cell:
         difference = entry.pair.difference if entry.pair else None
         apart = entry.pair is not None and entry.pair.apart
         texts = (
-            fixed(entry.value, 1),
-            "" if half is None else f"±{fixed(half, 1)}",
+            fixed(entry.value, entry.digits, entry.sign),
+            "" if half is None else f"±{fixed(half, entry.digits)}",
             "" if difference is None else fixed(difference, 1, "+"),
-            APART * apart + STANDS * (entry.pair is not None and entry.pair.stands),
+            APART * apart + STANDS * (entry.pair is not None and entry.pair.stands) + entry.mark,
         )
         return cls(texts, ("lower" if (difference or 0) < 0 else "higher") if apart else None)
+
+    @property
+    def words(self) -> str:
+        value, half, difference, mark = self.texts
+        own, behind = f"{value} {half}".strip(), f"{difference} {mark}".strip()
+        return f"{own}, {behind}" if behind else own
 
     def text(self, widths: Sequence[int], column: int, paint: Paint) -> str:
         value, half, difference, mark = self.texts

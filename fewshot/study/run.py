@@ -21,7 +21,12 @@ from fewshot.study.arms import Arms
 from fewshot.study.cells import Cell, Cells, foundation
 from fewshot.study.config import StudyConfig, is_meta_trained
 from fewshot.study.counts import EpisodeList
-from fewshot.study.diagnostics import diagnose, excited_slices, measures_in_use
+from fewshot.study.diagnostics import (
+    diagnose,
+    excited_slices,
+    kl_per_latent,
+    measures_in_use,
+)
 from fewshot.study.disentanglement.cells import FactorScorer
 from fewshot.study.disentanglement.rows import RANDOM, TRUTH
 from fewshot.study.examiner import Examiner
@@ -140,6 +145,9 @@ class Study:
                 f"learners.{name}.train.tasks: {made_by(tasks).__name__} needs a decoder; only an "
                 "arm that is pretrained with the ELBO has one"
             )
+
+    def _repr_html_(self) -> str:
+        return self.config._repr_html_() + self.splits._repr_html_()
 
     def result(self, doubts: Sequence[str] = ()) -> StudyResult:
         """Compute what is missing and write the report.
@@ -318,9 +326,8 @@ class Study:
         """The cell of the measurements of an encoder's latents."""
 
         def work(_: Cell) -> dict[str, Any]:
-            of = Encoder.load(encoder.encoder_file), self.splits.test, self._excited, self.device
             with blaming(f"arm {name}, seed {seed}, test classes"):
-                return {"measurements": diagnose(*of, guidance=self._guidance)}
+                return self._diagnosed(encoder, posterior=self.config.arms[name].posterior)
 
         return self.cells.plan(
             f"diagnosis-{name}-seed{seed}",
@@ -333,6 +340,17 @@ class Study:
             work,
             needs={"encoder": encoder},
         )
+
+    def _diagnosed(self, encoder: Cell, *, posterior: bool) -> dict[str, Any]:
+        made, bank = Encoder.load(encoder.encoder_file), self.splits.test
+        facts: dict[str, Any] = {
+            "measurements": diagnose(
+                made, bank, self._excited, self.device, guidance=self._guidance
+            )
+        }
+        if posterior:
+            facts["kl_per_latent"] = kl_per_latent(made, bank, self.device)
+        return facts
 
 
 def _decoder(encoder: Cell) -> Decoder | None:

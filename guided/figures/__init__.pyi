@@ -5,6 +5,7 @@ from .model import (
     log_pictures as log_pictures,
     log_progress as log_progress,
     picture_figures as picture_figures,
+    save_sheets as save_sheets,
     traversal_figures as traversal_figures,
 )
 from .reconstructions import (

@@ -1,5 +1,6 @@
 """All figures of a trained model."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ from guided.decoder import Decoder
 from guided.figures.grids import sheet_figure, spaced
 from guided.figures.reconstructions import reconstructed, reconstruction_figure
 from guided.figures.sheets import Sheet
-from guided.figures.traversals import STEPS, spread, traversal, traversal_figure
+from guided.figures.traversals import STEPS, latents_shown, spread, traversal, traversal_figure
 from guided.guided_vae import GuidedVAE
 from guided.training.log import RunLog
 
@@ -94,17 +95,41 @@ def log_pictures(
         model: in evaluation mode.
         images: uint8 ``[N, C, H, W]``, held out.
         step: at which they are entered.
-        folder: receives the traversals as PNG files; its folder ``sheets`` receives them and the
-            reconstructions as :class:`.Sheet`.
+        folder: receives the traversals as PNG files, and its folder ``sheets`` what
+            :func:`save_sheets` writes.
     """
     if log.active:
         log.figure("reconstructions", reconstruction_figure(model.vae, spaced(images, 10)), step)
     if not model.autoencoder:
         log.images("samples", Decoder.from_vae(model.vae).sample(64), step)
-    for name, figure in traversal_figures(model, spaced(images, 256)).items():
+    figures = traversal_figures(model, spaced(images, 256))
+    for name, figure in figures.items():
         log.figure(name, figure, step, file=folder and folder / f"{name}.png")
-        if folder:
-            Sheet.of(figure).save(folder / "sheets" / f"{name}.png")
     if folder:
-        figure = reconstruction_figure(model.vae, spaced(images, 12))
-        Sheet.of(figure).save(folder / "sheets" / "reconstructions.png")
+        save_sheets(model, images, figures, folder / "sheets")
+
+
+def save_sheets(
+    model: GuidedVAE, images: Tensor, figures: "Mapping[str, Figure]", folder: Path
+) -> None:
+    """Write :class:`.Sheet` of a model's traversals, of the image that they move, and of
+    reconstructions.
+
+    Args:
+        model: in evaluation mode.
+        images: uint8 ``[N, C, H, W]``, held out.
+        figures: those of :func:`traversal_figures`, of 256 of these images.
+        folder: receives PNG files.
+    """
+    few = spaced(images, 256)
+    image = few[len(few) // 2]
+    # An autoencoder has no KL.
+    bars = [] if model.autoencoder else latents_shown(model.vae, image)[1]
+    sheets = {
+        name: Sheet.of(figure, bars if name == "traversals" else ())
+        for name, figure in figures.items()
+    }
+    sheets["traversed_image"] = Sheet.of(reconstruction_figure(model.vae, image[None]))
+    sheets["reconstructions"] = Sheet.of(reconstruction_figure(model.vae, spaced(images, 12)))
+    for name, sheet in sheets.items():
+        sheet.save(folder / f"{name}.png")

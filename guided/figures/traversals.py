@@ -84,13 +84,37 @@ def traversal_figure(
     Args:
         vae: in evaluation mode.
         image: uint8 or float, ``[C, H, W]``.
-        rows: how many latents: the named slices first, then those of the largest KL.
+        rows: how many latents; see :func:`latents_shown`.
         decode: another decoder than the VAE's.
         unit: size of a step for each latent, ``[latent_dim]``; 1 if not given.
     """
-    posterior = vae.posterior(image[None])
-    latents = _by_interest(vae.layout, posterior.kl()[0])[:rows]
-    return rows_of_latents(decode or vae.decode, posterior.mean[0], latents, vae.layout, unit)
+    latents, _ = latents_shown(vae, image, rows)
+    code = vae.posterior(image[None]).mean[0]
+    return rows_of_latents(decode or vae.decode, code, latents, vae.layout, unit)
+
+
+@torch.no_grad()
+def latents_shown(vae: VAE, image: Tensor, rows: int = 10) -> tuple[list[int], list[float]]:
+    """The latents that a traversal of an image moves, and their KL for it, nats.
+
+    The named slices come first, three latents of each at most, those of the largest KL first; then
+    the others, by their KL.
+
+    Args:
+        vae: in evaluation mode.
+        image: uint8 or float, ``[C, H, W]``.
+        rows: how many.
+    """
+    kl = vae.posterior(image[None]).kl()[0].tolist()
+    order = sorted(range(len(kl)), key=lambda i: -kl[i])
+    named = [
+        i
+        for name in vae.layout.slices
+        if name != REST
+        for i in [i for i in order if i in vae.layout.indices(name)][:3]
+    ]
+    latents = [*named, *(i for i in order if i not in named)][:rows]
+    return latents, [kl[i] for i in latents]
 
 
 @torch.no_grad()
@@ -118,9 +142,3 @@ def rows_of_latents(
     return labelled_rows(
         images, [labels[i] for i in latents], [f"{value:g}" for value in values.tolist()]
     )
-
-
-def _by_interest(layout: LatentLayout, kl: Tensor) -> list[int]:
-    named = [i for name in layout.slices if name != REST for i in layout.indices(name)[:3]]
-    others = [i for i in kl.argsort(descending=True).tolist() if i not in named]
-    return named + others

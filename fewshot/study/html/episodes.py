@@ -2,14 +2,17 @@
 
 import json
 import string
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fewshot.study.examples import FILE
 from fewshot.study.html.content import Content
-from fewshot.study.html.images import of_image
+from guided.html.images import of_image
 
 Images = NDArray[np.uint8]
 
@@ -72,6 +75,7 @@ class Examples:
         arms: in the order of the pairs' counts.
         counted: episodes whose confusions are counted.
         pairs: classes that are confused most.
+        of: name of what answers.
     """
 
     subject: str
@@ -79,32 +83,54 @@ class Examples:
     arms: tuple[str, ...]
     counted: int
     pairs: tuple[Pair, ...]
+    of: str = "arm"
 
 
 def examples(content: Content) -> Examples | None:
     """The examples of a study; None where its cells are not at hand."""
     folder = content.index.examples if content.index else None
-    if folder is None or not (folder / "examples.npz").exists():
+    if folder is None or not (folder / FILE).exists():
         return None
     facts: dict[str, Any] = json.loads((folder / "cell.json").read_text())
-    with np.load(folder / "examples.npz") as stored:
-        arrays = {name: stored[name] for name in stored}
     names = [entry["arm"] for entry in facts["arms"]]
     order = sorted(range(len(names)), key=lambda i: content.arms.index(names[i]))
+    learners = dict.fromkeys(facts["arms"][i]["learner"] for i in order)
+    seed = facts["arms"][order[0]]["seed"]
+    return shown_examples(
+        folder / FILE,
+        facts,
+        [(names[i], i) for i in order],
+        f"{', '.join(learners)}, seed {seed}, each arm's first latents",
+    )
+
+
+def shown_examples(
+    file: Path,
+    facts: Mapping[str, Any],
+    arms: Sequence[tuple[str, int]],
+    subject: str,
+    of: str = "arm",
+) -> Examples:
+    """The examples of a file.
+
+    Args:
+        file: of the arrays.
+        facts: of the episodes and classes.
+        arms: names in the order of the page, and the place of each in the arrays.
+        subject: words that follow the setting.
+        of: name of what answers.
+    """
+    with np.load(file) as stored:
+        arrays = {name: stored[name] for name in stored}
     pictures = {
         name: tuple(map(of_image, images))
         for name, images in zip(facts["classes"], arrays["pictured"], strict=True)
     }
-    shape, first = facts["setting"], facts["arms"][order[0]]
-    learners = dict.fromkeys(facts["arms"][i]["learner"] for i in order)
+    shape = facts["setting"]
     return Examples(
-        f"{shape['n_way']}-way {shape['n_shot']}-shot, {', '.join(learners)}, seed "
-        f"{first['seed']}, each arm's first latents",
-        tuple(
-            _episode(i, entry, arrays, [(names[j], j) for j in order])
-            for i, entry in enumerate(facts["episodes"])
-        ),
-        tuple(names[i] for i in order),
+        f"{shape['n_way']}-way {shape['n_shot']}-shot, {subject}",
+        tuple(_episode(i, entry, arrays, arms) for i, entry in enumerate(facts["episodes"])),
+        tuple(name for name, _ in arms),
         facts["counted"],
         tuple(
             Pair(
@@ -112,10 +138,11 @@ def examples(content: Content) -> Examples | None:
                 pair["predicted"],
                 pictures[pair["true"]],
                 pictures[pair["predicted"]],
-                tuple(pair["counts"][names[i]] for i in order),
+                tuple(pair["counts"][facts["arms"][place]["arm"]] for _, place in arms),
             )
             for pair in facts["confused"]
         ),
+        of,
     )
 
 
@@ -126,7 +153,7 @@ def letter(position: int) -> str:
 
 
 def _episode(
-    i: int, entry: dict[str, Any], arrays: dict[str, Any], arms: list[tuple[str, int]]
+    i: int, entry: dict[str, Any], arrays: dict[str, Any], arms: Sequence[tuple[str, int]]
 ) -> Episode:
     support, query = arrays["support"][i], arrays["query"][i]
     return Episode(

@@ -3,14 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-
-@dataclass(frozen=True)
-class Table:
-    """A table of a Markdown text; ``name`` is the text before it."""
-
-    name: str
-    head: tuple[str, ...]
-    lines: tuple[tuple[str, ...], ...]
+from guided.html.fragment import Table
 
 
 @dataclass(frozen=True)
@@ -22,9 +15,13 @@ class Block:
     table: Table | None = None
 
 
-def blocks(markdown: str) -> Iterator[Block]:
-    """The paragraphs, lists and tables of the Markdown that this package writes."""
-    name = "Results"
+def blocks(markdown: str, name: str = "Results") -> Iterator[Block]:
+    """The paragraphs, lists and tables of the Markdown that this package writes.
+
+    Args:
+        markdown: the text.
+        name: of a table without text before it.
+    """
     for text in markdown.strip().split("\n\n"):
         lines = text.strip().splitlines()
         if not lines:

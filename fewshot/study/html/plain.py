@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from fewshot.study.html.images import of_figure
 from fewshot.study.html.markdown import blocks
 from fewshot.study.html.page import write_page
 from fewshot.study.text import fixed
+from guided.html.images import of_figure
 
 
 def write_plain(
@@ -41,7 +41,7 @@ def write_plain(
         "plain.html",
         title=title,
         lead=lead,
-        texts=[(name, list(blocks(text))) for name, text in texts.items()],
+        texts=[(name, list(blocks(text, f"Table: {name}"))) for name, text in texts.items()],
         figures=list(shown.items()),
         facts=list(flat(facts).items()),
         files=[(quote(name), name) for name in files if (path.parent / name).exists()],

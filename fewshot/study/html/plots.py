@@ -61,14 +61,24 @@ class Panel:
 
 @dataclass(frozen=True)
 class Value:
-    """One entry of a panel, in its unit."""
+    """One entry of a panel.
 
-    row: ResultRow
+    Attributes:
+        panel: key of its setting.
+        style: name of its style.
+        label: what it is of.
+        value, interval: in the unit of the axis.
+        seeds: each seed's value; empty where there is one.
+        strong: True if it stands after the correction.
+    """
+
+    panel: str
+    style: str
     label: str
     value: float
     interval: Interval | None
-    seeds: tuple[float, ...]
-    strong: bool
+    seeds: tuple[float, ...] = ()
+    strong: bool = False
 
 
 @dataclass(frozen=True)
@@ -96,24 +106,47 @@ def errors_plot(
 ) -> Forest:
     """Errors of one learner, with a dot for each seed and the line of chance."""
     values = [
-        Value(row, arm_label(row), row.error, row.error_ci95, _seeds(errors.get(row.key)), False)
+        Value(
+            *(row.label, row.arm, arm_label(row), row.error, row.error_ci95),
+            _seeds(errors.get(row.key)),
+        )
         for row in rows
     ]
+    ways = {row.label: row.n_way for row in rows}
+    return errors_forest(learner, values, setting_names(rows), ways, styles)
+
+
+def errors_forest(
+    name: str,
+    values: Sequence[Value],
+    panels: Mapping[str, str],
+    ways: Mapping[str, int],
+    styles: Mapping[str, Style],
+) -> Forest:
+    """Errors in percent, with the line of chance.
+
+    Args:
+        name: of what they are of.
+        values: the errors.
+        panels: key -> title.
+        ways: key of a panel -> classes of an episode.
+        styles: of all values.
+    """
     highest = max(x for value in values for x in _extent(value))
-    chance = {name: 100 * (1 - 1 / row.n_way) for row in rows for name in [row.label]}
+    chance = {key: 100 * (1 - 1 / n_way) for key, n_way in ways.items()}
     shown = [line for line in chance.values() if line < 2 * highest]
     scale = _scale(values, shown, log=True)
 
-    def line(name: str) -> tuple[float, str]:
-        inside = scale.low <= chance[name] <= scale.high
-        label = "chance" if inside else f"chance {chance[name]:g} →"
-        return (scale(chance[name]) if inside else -1), label
+    def line(key: str) -> tuple[float, str]:
+        inside = scale.low <= chance[key] <= scale.high
+        label = "chance" if inside else f"chance {chance[key]:g} →"
+        return (scale(chance[key]) if inside else -1), label
 
     return Forest(
-        f"{learner}: error in %{', logarithmic' if scale.log else ''}",
+        f"{name}: error in %{', logarithmic' if scale.log else ''}",
         "← better · error in %",
-        _panels(values, scale, styles, line, ""),
-        f"Errors of {learner}: from {fixed(min(v.value for v in values), 1)} to "
+        _panels(values, panels, scale, styles, line, ""),
+        f"Errors of {name}: from {fixed(min(v.value for v in values), 1)} to "
         f"{fixed(max(v.value for v in values), 1)} %. The numbers are in the table above.",
     )
 
@@ -133,15 +166,15 @@ def differences_plot(
             mine, other = errors.get(row.key), errors.get(row.key_of(pair))
             seeds = None if mine is None or other is None else mine - other
             label = f"{arm_label(row)} − {partner_label(row, pair)}"
-            value = Value(row, label, pair.difference, pair.ci95, _seeds(seeds), pair.stands)
-            values.append(value)
+            drawn = _seeds(seeds), pair.stands
+            values.append(Value(row.label, row.arm, label, pair.difference, pair.ci95, *drawn))
     if not values:
         return None
     scale = _scale(values, [0.0], log=False)
     return Forest(
         f"{learner}: paired differences in points",
         "← better · difference in points",
-        _panels(values, scale, styles, lambda _: (scale(0), ""), "+"),
+        _panels(values, setting_names(rows), scale, styles, lambda _: (scale(0), ""), "+"),
         f"Paired differences of {learner}: from {fixed(min(v.value for v in values), 1, '+')} to "
         f"{fixed(max(v.value for v in values), 1, '+')} points. The numbers are in the table "
         "above.",
@@ -172,15 +205,16 @@ def _scale(values: Sequence[Value], more: Sequence[float], *, log: bool) -> Scal
 
 def _panels(
     values: Sequence[Value],
+    titles: Mapping[str, str],
     scale: Scale,
     styles: Mapping[str, Style],
     line: Callable[[str], tuple[float, str]],
     sign: str,
 ) -> tuple[Panel, ...]:
     panels = []
-    for key, title in setting_names(value.row for value in values).items():
+    for key, title in titles.items():
         points: list[Point] = []
-        for value in (value for value in values if value.row.label == key):
+        for value in (value for value in values if value.panel == key):
             interval = f", 95 % {span(value.interval, sign=sign)}" if value.interval else ""
             points.append(
                 Point(
@@ -192,7 +226,7 @@ def _panels(
                     if value.interval
                     else None,
                     tuple(map(scale, value.seeds)),
-                    styles[value.row.arm],
+                    styles[value.style],
                     value.strong,
                 )
             )

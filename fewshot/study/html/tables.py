@@ -57,11 +57,13 @@ class Table:
         caption: what it shows.
         settings: headings of the cells.
         lines: its body.
+        of: heading of the lines.
     """
 
     caption: str
     settings: tuple[str, ...]
     lines: tuple[Line, ...]
+    of: str = "arm"
 
 
 def error_table(content: Content, learner: str) -> Table:
@@ -162,6 +164,11 @@ EXPLAINED = (
         "finding a deformed image among ",
         "Share of deformed images whose nearest code is not that of their undeformed image; low "
         "in the content latents where these ignore the deformation.",
+    ),
+    (
+        "variance over images by that over chains",
+        "Latents of an image are drawn by chains: how much a latent varies over images, by how "
+        "much it varies over the chains of one image; a latent below 1 says nothing of the image.",
     ),
     (
         "do(",

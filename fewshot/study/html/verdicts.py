@@ -5,14 +5,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from fewshot.chance import CONSTANT, Chance, beside_chance
+from fewshot.study.encoder_facts import cautions
 from fewshot.study.html.content import Content
+from fewshot.study.html.pictures import ended_at_best
 from fewshot.study.rows import Pair, ResultRow
 from fewshot.study.tables import FEW_SEEDS
 from fewshot.study.text import STANDS, arm_label, fixed, span, ways_and_shots
 
 FEW_STEPS = 1000
 COLLAPSED = 1.0
-"""KL of all latents, in nats per image, below which the posterior says next to nothing."""
+"""KL of all latents together, in nats per image, below which the posterior says next to nothing.
+Of studies that did not keep the KL of each latent."""
 
 FEWER, MORE, NONE_FOUND, NONE_STANDS, MIXED, OPEN = (
     "fewer errors",
@@ -124,12 +127,13 @@ def _conditions(found: Sequence[tuple[ResultRow, Pair]]) -> str:
 
 def warnings(content: Content) -> list[str]:
     """Reasons for caution, one sentence each; none where there is none."""
-    return [*_few(content), *faults(content)]
+    known = content.result.encoders
+    return [*_few(content), *faults(content), *_collapsed(content), *cautions(known)]
 
 
 def faults(content: Content) -> list[str]:
     """Signs that something is plainly wrong, one sentence each; a terminal shows them too."""
-    return [*content.result.noticed, *_at_chance(content), *_collapsed(content)]
+    return [*content.result.noticed, *_at_chance(content)]
 
 
 def _few(content: Content) -> Iterator[str]:
@@ -148,8 +152,7 @@ def _few(content: Content) -> Iterator[str]:
         yield f"Pretraining has only {steps} steps, fewer than {FEW_STEPS}."
     ended: dict[str, list[bool]] = {}
     for curve in content.curves:
-        several = len(curve.history) > 1
-        ended.setdefault(curve.arm, []).append(several and curve.kept == len(curve.history) - 1)
+        ended.setdefault(curve.arm, []).append(ended_at_best(curve))
     growing = [arm for arm, last in ended.items() if all(last)]
     if growing:
         yield f"Training ended at its best score yet, for every seed of: {', '.join(growing)}."
@@ -172,7 +175,10 @@ def _at_chance(content: Content) -> Iterator[str]:
 
 def _collapsed(content: Content) -> Iterator[str]:
     found: dict[str, list[tuple[int, float]]] = {}
+    measured = {(facts.arm, facts.seed) for facts in content.result.encoders if facts.kl}
     for curve in content.curves:
+        if (curve.arm, curve.seed) in measured:
+            continue
         kl = curve.history[curve.kept].get("kl")
         if curve.elbo and kl is not None and kl < COLLAPSED:
             found.setdefault(curve.arm, []).append((curve.seed, kl))

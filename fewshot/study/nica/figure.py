@@ -2,11 +2,18 @@
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from fewshot.statistics import t_interval
-from fewshot.study.nica.scores import LEARNED, LINEAR, MIXTURES, UNTRAINED, Recoveries
+from fewshot.study.colours import Style, arm_styles
+from fewshot.study.nica.scores import LEARNED, LINEAR, MIXTURES, UNTRAINED, Floats, Recoveries
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+BARS = "Bars: 95 % over seeds (Student's t); those of MCC are cut at 0 and 1, which it cannot pass."
+REFERENCES = {LINEAR: Style("0.3", "x", ":"), MIXTURES: Style("0.6", "x", ":")}
 
 
 def recovery_figure(study: str, found: Recoveries) -> "Figure":
@@ -14,32 +21,23 @@ def recovery_figure(study: str, found: Recoveries) -> "Figure":
     samples; bars of 95 % over seeds."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9, 4.2), layout="constrained")
+    figure = Figure(figsize=(9, 4.6), layout="constrained")
     left, right = figure.subplots(1, 2)
-    grey = {LINEAR: "0.3", MIXTURES: "0.6"}
-    conditions = [(LEARNED, width) for width in found.widths]
-    for i, (name, width) in enumerate([*conditions, *((name, None) for name in grey)]):
-        for n in found.samples:
-            place = n * 1.04 ** (i - len(conditions) / 2)  # so that bars do not cover each other
-            interval = t_interval(found.seeds_of(name, width, n))
-            if interval:
-                left.plot([place, place], interval, color=grey.get(name, f"C{i}"), linewidth=2)
-        means = [found.seeds_of(name, width, n).mean() for n in found.samples]
-        label = name if width is None else f"width {width}"
-        style = "x:" if width is None else "o-"
-        left.plot(found.samples, means, style, color=grey.get(name, f"C{i}"), label=label)
-    for i, n in enumerate(found.samples):
+    names = [f"width {width}" for width in found.widths]
+    more = [f"{n:,} samples a segment" for n in found.samples]
+    styles = arm_styles([*names, *more])
+    lines: dict[str, tuple[str, int | None]] = {}
+    lines |= {name: (LEARNED, width) for name, width in zip(names, found.widths, strict=True)}
+    lines |= {name: (name, None) for name in REFERENCES}
+    for i, (name, condition) in enumerate(lines.items()):
+        values = [found.seeds_of(*condition, n) for n in found.samples]
+        apart = 1.04 ** (i - len(names) / 2)  # so that bars do not cover each other
+        _line(left, found.samples, values, apart, name, (REFERENCES | styles)[name], (0, 1))
+    for i, (name, n) in enumerate(zip(more, found.samples, strict=True)):
         values = [found.seeds_of(LEARNED, width, n, "information") for width in found.widths]
-        means = [value.mean() for value in values]
-        right.plot(found.widths, means, "o-", color=f"C{i}", label=f"{n:,} samples a segment")
-        for width, value in zip(found.widths, values, strict=True):
-            place, interval = width * 1.04 ** (i - len(found.samples) / 2), t_interval(value)
-            if interval:
-                right.plot([place, place], interval, color=f"C{i}", linewidth=2)
-    untrained = [
-        found.seeds_of(UNTRAINED, width, found.samples[-1], "information").mean()
-        for width in found.widths
-    ]
+        _line(right, found.widths, values, 1.04 ** (i - len(more) / 2), name, styles[name])
+    most = found.samples[-1]
+    untrained = [found.seeds_of(UNTRAINED, w, most, "information").mean() for w in found.widths]
     right.plot(found.widths, untrained, "x:", color="0.6", label=UNTRAINED)
     left.set_xlabel("training samples a segment")
     left.set_ylabel("MCC with the sources, held out")
@@ -52,5 +50,31 @@ def recovery_figure(study: str, found: Recoveries) -> "Figure":
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(fontsize=7, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.18))
-    figure.suptitle(study, fontsize=10)
+    figure.suptitle(f"{study}\n{BARS}", fontsize=8)
     return figure
+
+
+def _line(
+    axes: "Axes",
+    x: list[int],
+    values: list[Floats],
+    apart: float,
+    label: str,
+    style: Style,
+    limits: tuple[float, float] | None = None,
+) -> None:
+    """Means over seeds, and their intervals, cut at the limits of what is measured."""
+    for place, value in zip(x, values, strict=True):
+        interval = t_interval(value)
+        if interval:
+            shown = np.clip(interval, *limits) if limits else interval
+            axes.plot([place * apart] * 2, shown, color=style.colour, linewidth=2)
+    axes.plot(
+        x,
+        [value.mean() for value in values],
+        color=style.colour,
+        marker=style.marker,
+        linestyle=style.line,
+        markersize=5,
+        label=label,
+    )

@@ -3,18 +3,25 @@
 from pathlib import Path
 from textwrap import fill
 
+from fewshot.printing import Paint, plain
 from fewshot.study.html.plain import write_plain
 from fewshot.study.select.figure import correlations_figure, errors_figure
 from fewshot.study.select.selection import Selection
-from fewshot.study.select.table import WIDTH, more_tables, notes, tables
+from fewshot.study.select.table import more_tables, notes, tables
 from fewshot.study.text import markdown
 from guided.files import write_bytes, write_figure, write_json
 
 
-def shown(selection: Selection) -> str:
-    """The tables in columns, and the notes."""
-    said = [fill(note, WIDTH) for note in notes(selection)]
-    return "\n\n".join([*(table.plain() for table in tables(selection)), *said])
+def shown(selection: Selection, width: int = 80, paint: Paint = plain) -> str:
+    """The tables in columns, and the notes.
+
+    Args:
+        selection: to be shown.
+        width: of the terminal.
+        paint: gives texts a style.
+    """
+    said = [fill(note, width) for note in notes(selection)]
+    return "\n\n".join([*(table.plain(width, paint) for table in tables(selection)), *said])
 
 
 def write_selection(selection: Selection, output: Path) -> None:

@@ -2,15 +2,16 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from textwrap import fill
+from textwrap import wrap
 
 import numpy as np
 
+from fewshot.printing import Paint
+from fewshot.printing import plain as unstyled
 from fewshot.study.select.judge import Judgement, ranks
 from fewshot.study.select.selection import TITLES, Entry, Selection, plain
 from fewshot.study.text import NONE, fixed, markdown, span
 
-WIDTH = 80
 RANKED = ("udr_lasso", "udr_spearman", "centrality")
 
 
@@ -26,10 +27,15 @@ class Table:
         """As Markdown."""
         return f"{self.title}:\n\n{markdown(self.head, self.lines)}"
 
-    def plain(self) -> str:
-        """In columns, at most 80 characters wide: the first one gives way."""
+    def plain(self, width: int = 80, paint: Paint = unstyled) -> str:
+        """In columns, no wider than the terminal: the first one gives way.
+
+        Args:
+            width: of the terminal.
+            paint: gives the headings a style.
+        """
         rest = [max(map(len, column)) for column in zip(*[self.head, *self.lines], strict=True)][1:]
-        room = WIDTH - sum(width + 2 for width in rest)
+        room = max(width - sum(w + 2 for w in rest), 8)
         first = min(room, max(len(line[0]) for line in [self.head, *self.lines]))
         text = [
             "  ".join(
@@ -37,7 +43,8 @@ class Table:
             )
             for name, *cells in [self.head, *self.lines]
         ]
-        return "\n".join([fill(self.title + ":", WIDTH), "", *text])
+        heading = [paint(line, "bold") for line in wrap(self.title + ":", width)]
+        return "\n".join([*heading, "", *text])
 
 
 def _shortened(name: str, width: int) -> str:

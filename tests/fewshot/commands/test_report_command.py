@@ -125,5 +125,5 @@ def test_a_run_without_counts_names_the_file_that_is_missing(fails, finished, tm
 def test_the_studys_own_folder_is_left_alone(fails, finished):
     before = (finished.folder / "results.json").stat().st_mtime_ns
     line = fails("report", str(finished.folder), "--output", str(finished.folder), writes=True)
-    assert "holds a study; name another folder" in line
+    assert "holds a run; name another folder" in line
     assert (finished.folder / "results.json").stat().st_mtime_ns == before

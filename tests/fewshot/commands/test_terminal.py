@@ -50,7 +50,7 @@ def test_a_terminal(terminal, command, shared_cache, finished, columns, no_colou
     assert "\n".join(result.summary(columns).splitlines()) in "\n".join(lines)
     unwrapped = " ".join(plain.split())
     assert all(verdict in unwrapped for verdict in result.verdicts)
-    assert f"tensorboard --logdir {command[-1]}/tensorboard" in unwrapped
+    assert f"tensorboard --logdir {command[-1]} " in unwrapped
 
 
 @pytest.mark.usefixtures("cache")
@@ -73,7 +73,7 @@ def test_options(command, capsys, finished):
     assert printed.err == ""
     for words, wrong in (
         ([*command, "--json", "--quiet"], "--quiet, --json: give one of them"),
-        (["train", "--json"], "--json: train writes no results.json"),
+        (["select", "--json"], "--json: select writes no results.json"),
         ([*command, "--quiet", "--seed", "1"], "seed: no such key; did you mean seeds?"),
     ):
         assert main(words) == 2

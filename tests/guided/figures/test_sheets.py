@@ -24,10 +24,18 @@ def test_a_sheet_keeps_pixels_and_labels(channels, tmp_path):
 
 
 def test_a_training_leaves_sheets_beside_its_pictures(build_model, make_images, tmp_path):
-    log_pictures(RunLog(None), build_model(DeformablePCA()), make_images(20), 1, tmp_path)
-    names = {path.stem for path in (tmp_path / "sheets").iterdir()}
-    assert names == {path.stem for path in tmp_path.glob("*.png")} | {"reconstructions"}
-    assert Sheet.load(tmp_path / "sheets" / "reconstructions.png").rows == (
-        "image",
-        "reconstruction",
-    )
+    model, images = build_model(DeformablePCA()), make_images(20)
+    log_pictures(RunLog(None), model, images, 1, tmp_path)
+    more = {"reconstructions", "traversed_image"}
+    sheets = {path.stem: Sheet.load(path) for path in (tmp_path / "sheets").iterdir()}
+    assert set(sheets) == {path.stem for path in tmp_path.glob("*.png")} | more
+    assert all(sheets[name].rows == ("image", "reconstruction") for name in more)
+    assert np.array_equal(sheets["traversed_image"].pixels[:16], images[10, 0].numpy())
+    # Rows are by role, then by KL, which the bars show.
+    kl = model.vae.posterior(images[10:11]).kl()[0].tolist()
+    labels = dict(zip(model.vae.layout.labels(), kl, strict=True))
+    moved = sheets["traversals"]
+    assert moved.bars == pytest.approx([labels[row] for row in moved.rows], abs=1e-3)
+    rest = [bar for row, bar in zip(moved.rows, moved.bars, strict=True) if "content" in row]
+    assert rest == sorted(rest, reverse=True) and len(rest) > 2
+    assert sheets["reconstructions"].bars == ()

@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+import re
 
 import pytest
 import torch
@@ -13,10 +14,13 @@ from fewshot.cli import main
 from fewshot.commands.nica import NicaConfig
 from fewshot.config import load
 from fewshot.config.load import override
+from fewshot.study.colours import COLOURS
 from fewshot.study.nica import Estimator, Mixing, NicaResult, NicaStudy, NicaStudyConfig, Sources
+from fewshot.study.nica.figure import recovery_figure
 from fewshot.study.nica.scores import LEARNED, LINEAR, MIXTURES, UNMIXED, UNTRAINED, Recovery
 from fewshot.study.nica.sources import draw, mix
 from fewshot.study.nica.tables import differences_table, order_table, recovery_table
+from fewshot.study.nica.terminal import terminal_tables
 from fewshot.study.nica.training import build, train
 from guided.metrics import mcc
 from guided.seeds import generator
@@ -157,18 +161,66 @@ def test_tables_of_known_scores():
     assert lines[-1].startswith("| width 8: 99 minus 10 samples a segment | +0.450 |")
     assert len(lines) == 4
     assert "| +0.300 |" in differences_table(found, "information")
+    shown = found_in_terminal(found)
+    assert shown[("MCC", "10 samples", "width 4")] == "0.600 ±1.271"
+    assert shown[("nats", "99 samples", "width 8")] == "1.800 ±0.000"
+    assert shown[("MCC, difference", "10 samples", "width 4 − 8")] == "+0.150 ±0.635"
+    assert shown[("MCC, difference", "99 − 10 samples", "width 8")] == "+0.450 ±0.635"
     line = order_table(found).splitlines()[2]
     assert line == "| contrast | 4 | 10 | 0.600 ± 1.271 | 0.300 ± 0.635 |"
 
 
-def test_a_run_and_its_cells(tmp_path, write, capsys):
+def found_in_terminal(found):
+    """(title, line, column) -> cell, of a terminal's tables; none is wider than it."""
+    cells = {}
+    for width in (80, 120, 44):
+        text = terminal_tables(found, squares=True, width=width)
+        assert max(map(len, text.splitlines())) <= width
+        title, columns = "", []
+        for line in text.splitlines():
+            parts = re.split(r" {3,}", line)
+            if line.startswith("  ") and columns:
+                for column, cell in zip(columns, parts[1:], strict=True):
+                    key = title, parts[0].strip(), column
+                    assert cells.setdefault(key, cell) == cell, "the same at any width"
+            else:
+                title, columns = parts[0], parts[1:]
+    return cells
+
+
+def test_bars_of_the_figure_end_at_1():
+    """With two seeds Student's interval passes 1; its other end stays."""
+    figure = recovery_figure("known", known_scores())
+    bars = [line.get_ydata() for line in figure.axes[0].lines if len(line.get_xdata()) == 2]
+    bars = [bar for bar in bars if bar[0] != bar[1]]
+    assert min(map(min, bars)) >= 0 and max(map(max, bars)) == 1
+    assert "cut at 0 and 1" in figure._suptitle.get_text()
+    colours = {line.get_color() for axes in figure.axes for line in axes.lines}
+    assert colours <= {*COLOURS, "0.3", "0.6"}
+
+
+def test_a_run_and_its_cells(tmp_path, write, capsys, read_page):
     run = tmp_path / "run"
     assert main(["nica", write(STUDY), "--output", str(run), "--executor", "serial"]) == 0
     result = NicaResult.from_json(json.loads((run / "results.json").read_text()))
-    table = (run / "table.md").read_text()
-    assert table == result.table
-    assert table in capsys.readouterr().out
+    assert (run / "table.md").read_text() == result.table
+    printed = capsys.readouterr().out
+    assert result.summary() in printed and "|" not in printed
+    assert f"everything on one page: {run}/report.html" in printed
+    assert "data_root" not in (run / "config.yaml").read_text()
     assert (run / "recovery.png").stat().st_size > 5000
+    page = read_page(run / "report.html")
+    cells = [[cell.strip() for cell in row] for row in page.tables[0]]
+    scores = result.recoveries.seeds_of(LEARNED, 3, 4)
+    assert cells[1][:1] == ["4"] and cells[1][1].startswith(f"{scores.mean():.3f} ± ")
+    again = tmp_path / "again"
+    assert main(["report", str(run), "--output", str(again)]) == 0
+    assert result.summary() in capsys.readouterr().out
+    for name in ("results.json", "table.md"):
+        assert (again / name).read_bytes() == (run / name).read_bytes()
+    assert read_page(again / "report.html").tables == page.tables
+    assert main(["report", str(run), str(again)]) == 2
+    assert "is no comparison" in capsys.readouterr().err
     cells = {path.name.rpartition("-")[0] for path in (run / "cells").iterdir()}
     learned = {f"learned-{n}-{width}" for n in (4, 8) for width in (3, 6)}
     assert cells == learned | {"linear-4", "linear-8"}

@@ -52,12 +52,14 @@ class Shown:
     Attributes:
         uri: the picture.
         rows, columns: labels.
+        bars: a number for each row, and its share of the largest, or of 1; empty: none.
         width, height: of the picture in pixels.
     """
 
     uri: str
     rows: tuple[str, ...]
     columns: tuple[str, ...]
+    bars: tuple[tuple[float, float], ...]
     width: int
     height: int
 
@@ -81,7 +83,10 @@ def of_sheet(path: Path, max_pixels: int, rows: slice = slice(None)) -> Shown:
         factor = (max_pixels / (picture.width * picture.height)) ** 0.5
         size = max(1, int(picture.width * factor)), max(1, int(picture.height * factor))
         picture = picture.resize(size)
-    return Shown(_uri(picture), sheet.rows[rows], sheet.columns, picture.width, picture.height)
+    most = max([*sheet.bars, 1.0])  # a bar of next to nothing stays short
+    bars = tuple((bar, bar / most) for bar in sheet.bars[rows])
+    labels = sheet.rows[rows], sheet.columns
+    return Shown(_uri(picture), *labels, bars, picture.width, picture.height)
 
 
 def of_figure(file: Path) -> tuple[str, int, int]:
