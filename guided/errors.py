@@ -19,15 +19,3 @@ def blaming(culprit: str) -> Iterator[None]:
         yield
     except InputError as error:
         raise InputError(f"{culprit}: {error}") from error
-
-
-def check_positive(owner: str, **values: float) -> None:
-    """Raise :class:`InputError` for the first value that is not above zero.
-
-    Args:
-        owner: the class that the values configure, for the message.
-        values: by their configuration keys.
-    """
-    for key, value in values.items():
-        if not value > 0:
-            raise InputError(f"{owner}.{key}: expected > 0, got {value}")

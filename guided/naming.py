@@ -1,5 +1,6 @@
 """The names by which files refer to classes: ours by bare name, others by import path."""
 
+import inspect
 import sys
 from types import ModuleType
 from typing import Any
@@ -30,7 +31,7 @@ def class_of(name: str, home: ModuleType, base: type) -> type[Any]:
         found = getattr(sys.modules.get(module), own, None)
     else:
         found = getattr(home, own) if own in dir(home) else None
-    if isinstance(found, type) and issubclass(found, base):
+    if isinstance(found, type) and issubclass(found, base) and not inspect.isabstract(found):
         return found
     if module:
         raise InputError(

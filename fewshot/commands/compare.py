@@ -31,10 +31,6 @@ RESULTS = ("results.json", "table.md", "episodes.npz", "report.html")
 class CompareConfig(ImageCommand, StudyCommand, StudyConfig):
     """Compare guided with unguided encoders: arms x seeds x learners x settings, paired."""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.check_workers()
-
 
 def compare(
     config: StudyConfig | Path | str,

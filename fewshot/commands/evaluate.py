@@ -41,6 +41,7 @@ from guided.decoder import Decoder
 from guided.encoder import Encoder
 from guided.errors import InputError, blaming
 from guided.files import write_arrays, write_bytes, write_json
+from guided.ranges import Count, Whole
 from guided.seeds import derive_seed
 from guided.short_run import Langevin
 
@@ -81,10 +82,10 @@ class EvaluateCommand(ImageCommand):
     )
     weights: dict[str, Path] = field(default_factory=dict)
     settings: list[Setting] = field(default_factory=lambda: [Setting()])
-    episodes: int = 1000
+    episodes: Count = 1000
     split: SplitName = "test"
-    seed: int = 0
-    threads: int | None = None
+    seed: Whole = 0
+    threads: Count | None = None
     output: Path = Path("runs/evaluate")
 
     def __post_init__(self) -> None:
@@ -104,8 +105,6 @@ class EvaluateCommand(ImageCommand):
                     f"weights: learner {name!r} must be meta-trained first: run fewshot train, "
                     f"then add --weights.{name} FOLDER/learner.safetensors"
                 )
-        if self.episodes < 1:
-            raise InputError(f"episodes: expected at least 1, got {self.episodes}")
         labels = [setting.label for setting in self.settings]
         if len(set(labels)) < len(labels):
             raise InputError(f"settings: {', '.join(labels)} holds one twice")
@@ -116,14 +115,14 @@ def main(arguments: Sequence[str]) -> Path | None:
     if any(argument.partition("=")[0] == "--replay" for argument in arguments):
         replay.main(arguments)
         return None
-    start = time.perf_counter()
     config = parse(EvaluateCommand, arguments, "fewshot evaluate")
     with computing_with(config.threads):
-        return _run(config, start)
+        return _run(config)
 
 
-def _run(config: EvaluateCommand, start: float) -> Path:
+def _run(config: EvaluateCommand) -> Path:
     """Evaluate; returns the file of results."""
+    start = time.perf_counter()
     device = choose_device(config.device)
     dataset = config.dataset(data_root(config.data_root))
     check_ways(dataset, **{config.split: config.settings})
@@ -154,7 +153,7 @@ def _run(config: EvaluateCommand, start: float) -> Path:
     _write_episodes(config, results)
     facts = _write_examples(config, bank, samplers[0], {n: e[0] for n, e in results.items()})
     made = made_by_command("evaluate", config, device, time.perf_counter() - start)
-    content = {"rows": _rows(config, results), "warnings": doubts, "examples": facts, **made}
+    content = {"rows": _rows(config, results), "examples": facts, "warnings": doubts, **made}
     write_json(config.output / FILES[0], content)
     write_runs([FinishedRun.load(config.output)], config.output / PAGE)
     print(f"{words}\n{finished(config.output)}")

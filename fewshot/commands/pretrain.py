@@ -29,6 +29,7 @@ from guided.encoder import Encoder
 from guided.figures import augmentation_figure, picture_figures, save_sheets
 from guided.files import write_figure, write_json
 from guided.guidance.base import Guidance
+from guided.ranges import Whole
 from guided.training.config import PretrainConfig
 from guided.training.pretrain import Pretrained, check_pretraining, pretrain
 
@@ -53,20 +54,20 @@ class PretrainCommand(TrainingCommand):
 
     dataset: DatasetFactory
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
-    seed: int = 0
+    seed: Whole = 0
     beside_unguided: bool = False
     output: Path = Path("runs/pretrain")
 
 
 def main(arguments: Sequence[str]) -> Path:
     """Run the command; returns the file of results."""
-    start = time.perf_counter()
     config = parse(PretrainCommand, arguments, "fewshot pretrain")
     with computing_with(config.threads):
-        return _run(config, start)
+        return _run(config)
 
 
-def _run(config: PretrainCommand, start: float) -> Path:
+def _run(config: PretrainCommand) -> Path:
+    start = time.perf_counter()
     device = choose_device(config.device)
     dataset = config.dataset(data_root(config.data_root))
     splits, _ = splits_of(dataset)

@@ -22,10 +22,6 @@ FILES = ("results.json", "wrong.npz", "table.md", "report.html")
 class ProbeConfig(ImageCommand, StudyCommand, ProbeStudyConfig):
     """Probe latents: error of a linear classifier, quality of samples; arms x widths x seeds."""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.check_workers()
-
 
 def main(arguments: Sequence[str]) -> Path:
     """Run the command; returns the file of results."""

@@ -20,6 +20,7 @@ from fewshot.study.rows import ResultRow
 from fewshot.study.run import Study
 from fewshot.study.text import arm_label, span, ways_and_shots
 from guided.errors import InputError
+from guided.ranges import Whole
 
 ROUNDING = 1e-4
 """Errors are stored with four decimals."""
@@ -39,7 +40,7 @@ class ReplayCommand(ImageCommand):
     """
 
     replay: Path
-    row: int
+    row: Whole
     output: Path | None = None
 
 

@@ -28,6 +28,7 @@ from guided.decoder import Decoder
 from guided.encoder import Encoder, digest
 from guided.files import write_json
 from guided.latents import LatentLayout
+from guided.ranges import Count, Whole
 from guided.seeds import seeded_initialisation
 
 
@@ -53,11 +54,11 @@ class TrainCommand(TrainingCommand):
     dataset: DatasetFactory
     encoder: Path | None = None
     backbone: BackboneFactory = field(default_factory=lambda: partial(Conv4))
-    latent_dim: int = 64
+    latent_dim: Count = 64
     latents: str = "all"
     learner: LearnerFactory = field(default_factory=lambda: partial(Prototypical))
     train: TrainConfig = field(default_factory=TrainConfig)
-    seed: int = 0
+    seed: Whole = 0
     output: Path = Path("runs/train")
 
 
@@ -66,13 +67,13 @@ FILES = ("encoder.safetensors", "results.json", PAGE, "learner.safetensors")
 
 def main(arguments: Sequence[str]) -> Path:
     """Run the command; returns the file of results."""
-    begun = time.perf_counter()
     config = parse(TrainCommand, arguments, "fewshot train")
     with computing_with(config.threads):
-        return _run(config, begun)
+        return _run(config)
 
 
-def _run(config: TrainCommand, begun: float) -> Path:
+def _run(config: TrainCommand) -> Path:
+    begun = time.perf_counter()
     device = choose_device(config.device)
     dataset = config.dataset(data_root(config.data_root))
     by_labels = [] if config.train.tasks else [config.train.setting]

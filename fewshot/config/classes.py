@@ -103,6 +103,10 @@ def import_module(name: str) -> ModuleType:
         sys.path.append(here)
     try:
         return importlib.import_module(name)
+    except (TypeError, ValueError) as error:
+        if name.strip() and not name.startswith("."):
+            raise
+        raise InputError(f"expected a module's name, got {name!r}") from error
     except ModuleNotFoundError as error:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
             raise

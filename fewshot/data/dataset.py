@@ -10,6 +10,7 @@ from fewshot.data.bank import ImageBank
 from fewshot.data.roots import Roots, data_root
 from guided.errors import InputError
 from guided.html.fragment import fragment
+from guided.ranges import Checked
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -63,7 +64,7 @@ class Listing:
     how_to_get: str
 
 
-class Dataset(ABC):
+class Dataset(Checked, ABC):
     """A source of class-labelled images, divided into three splits.
 
     A subclass takes its settings as keyword arguments and checks them in its constructor, before

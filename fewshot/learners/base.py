@@ -16,7 +16,8 @@ from guided.augment import Augmentation
 from guided.backbones.batch_norm import group_statistics
 from guided.encoder import Encoder
 from guided.errors import InputError
-from guided.files import write_bytes
+from guided.files import read_weights, write_weights
+from guided.ranges import Checked
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 BatchNormPolicy = Literal["frozen", "support", "transductive"]
 
 
-class Learner(nn.Module, ABC):
+class Learner(Checked, nn.Module, ABC):
     """Classifies the queries of E episodes at once.
 
     A subclass implements :meth:`logits`. Its constructor takes the encoder first; its keyword
@@ -174,10 +175,7 @@ class Learner(nn.Module, ABC):
 
         The encoder has a file of its own (:meth:`guided.Encoder.save`).
         """
-        from safetensors.torch import save
-
-        state = {name: value.cpu().contiguous() for name, value in self.own_state().items()}
-        write_bytes(path, save(state, {"learner": class_name(type(self))}))
+        write_weights(path, self.own_state(), {"learner": class_name(type(self))})
 
     def restore(self, path: Path | str) -> Self:
         """Load the weights that :meth:`save` wrote, and return the learner itself.
@@ -186,18 +184,15 @@ class Learner(nn.Module, ABC):
             InputError: the file is missing or damaged, or its weights are those of another class
                 or of other shapes.
         """
-        from safetensors import SafetensorError, safe_open
-        from safetensors.torch import load
+        from safetensors import SafetensorError
 
         try:
-            state = load(Path(path).read_bytes())
-            with safe_open(path, framework="pt") as file:
-                owner = (file.metadata() or {}).get("learner")
+            state, texts = read_weights(path)
         except OSError as error:
             raise InputError(f"{path}: cannot be read ({error.strerror})") from error
         except SafetensorError as error:
             raise InputError(f"{path}: is not a safetensors file ({error})") from error
-        name = class_name(type(self))
+        name, owner = class_name(type(self)), texts.get("learner")
         if owner not in (name, short_name(type(self))):  # version 0.1 left out the path
             raise InputError(f"{path}: weights of {owner}, expected those of {name}")
         shapes = {name: tuple(value.shape) for name, value in self.own_state().items()}

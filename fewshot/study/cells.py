@@ -4,9 +4,9 @@ A finished cell is never computed again, and a changed configuration never finds
 because its digest is another.
 """
 
-import json
+import multiprocessing
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,10 +15,12 @@ from typing import Any
 from fewshot.config import describe
 from fewshot.data.dataset import DatasetFactory, Splits
 from fewshot.environment import versions
-from fewshot.logs import log_folder, show_logs
+from fewshot.logs import STORED, log_folder, show_logs
+from fewshot.study.damage import discard_damaged, discard_without_weights
 from fewshot.threads import computing_with
+from guided.checksums import file_checksum
 from guided.errors import InputError
-from guided.files import fingerprint, write_bytes, write_json
+from guided.files import fingerprint, read_json, write_bytes, write_json
 
 
 @dataclass(frozen=True)
@@ -52,18 +54,32 @@ class Cell:
     @property
     def done(self) -> bool:
         """True once the result is complete."""
-        return self._marker.exists()
+        return self.marker.exists()
 
     @property
     def facts(self) -> dict[str, Any]:
         """The JSON-able results that :meth:`finish` stored, ``seconds`` among them."""
-        facts: dict[str, Any] = json.loads(self._marker.read_text())
+        facts: dict[str, Any] = read_json(self.marker)
         return facts
 
     def finish(self, seconds: float, facts: Mapping[str, Any]) -> None:
-        """Mark the cell as done; written last, because a cell without this mark does not count."""
-        content = {"seconds": round(seconds, 2), **facts, "depends": self.depends}
-        write_json(self._marker, content)
+        """Mark the cell as done; written last, because a cell without this mark does not count.
+
+        The mark holds the checksums of the cell's files.
+        """
+        files = {str(path.relative_to(self.folder)): file_checksum(path) for path in self._written}
+        content = {"seconds": round(seconds, 2), **facts, "files": files, "depends": self.depends}
+        write_json(self.marker, content)
+
+    @property
+    def _written(self) -> list[Path]:
+        """The files of the result; logs are moved, and the state goes."""
+        others = {self.marker.name, self.state_file.name, STORED}
+        return [
+            path
+            for path in sorted(self.folder.rglob("*"))
+            if path.is_file() and path.relative_to(self.folder).parts[0] not in others
+        ]
 
     def start_from(self, shorter: "Cell") -> None:
         """Copy the state in which a shorter training ended, unless this training has begun."""
@@ -95,7 +111,8 @@ class Cell:
         return self.folder / "learner.safetensors"
 
     @property
-    def _marker(self) -> Path:
+    def marker(self) -> Path:
+        """The mark of a finished cell."""
         return self.folder / "cell.json"
 
 
@@ -209,9 +226,20 @@ class Cells:
             there = self._there.get(digest)
             cell = Cell(self.folder / (there or f"{name}-{digest}"), depends, digest, log)
             self.tasks[digest] = Task(cell, work, needs, start_from, keep_state)
+            if there and multiprocessing.parent_process() is None:
+                discard_damaged(cell)  # workers, which make the same plan, need not look again
             if there and cell.done:
                 self._reused.add(digest)
+            else:
+                self._bring_back(needs.values())
         return self.tasks[digest].cell
+
+    def _bring_back(self, needed: Iterable[Cell]) -> None:
+        """Have cells computed again that another one needs and whose weights were removed."""
+        if multiprocessing.parent_process() is None:
+            for cell in discard_without_weights(needed):
+                self._reused.discard(cell.digest)
+                self._bring_back(self.tasks[cell.digest].needs.values())
 
     def show_logs(self) -> None:
         """Leave the logs of the planned trainings alone in TensorBoard."""

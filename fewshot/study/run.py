@@ -326,8 +326,13 @@ class Study:
         """The cell of the measurements of an encoder's latents."""
 
         def work(_: Cell) -> dict[str, Any]:
+            made, bank = Encoder.load(encoder.encoder_file), self.splits.test
             with blaming(f"arm {name}, seed {seed}, test classes"):
-                return self._diagnosed(encoder, posterior=self.config.arms[name].posterior)
+                found = diagnose(made, bank, self._excited, self.device, guidance=self._guidance)
+                facts: dict[str, Any] = {"measurements": found}
+                if self.config.arms[name].posterior:
+                    facts["kl_per_latent"] = kl_per_latent(made, bank, self.device)
+            return facts
 
         return self.cells.plan(
             f"diagnosis-{name}-seed{seed}",
@@ -340,17 +345,6 @@ class Study:
             work,
             needs={"encoder": encoder},
         )
-
-    def _diagnosed(self, encoder: Cell, *, posterior: bool) -> dict[str, Any]:
-        made, bank = Encoder.load(encoder.encoder_file), self.splits.test
-        facts: dict[str, Any] = {
-            "measurements": diagnose(
-                made, bank, self._excited, self.device, guidance=self._guidance
-            )
-        }
-        if posterior:
-            facts["kl_per_latent"] = kl_per_latent(made, bank, self.device)
-        return facts
 
 
 def _decoder(encoder: Cell) -> Decoder | None:

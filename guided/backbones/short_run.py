@@ -17,6 +17,7 @@ from guided.latents import REST, LatentLayout
 from guided.likelihoods import Likelihood
 from guided.metrics.collapse import image_to_chain_variance
 from guided.naming import class_of, name_of
+from guided.ranges import Count, NonNegative, Whole
 from guided.seeds import generator
 from guided.short_run import Langevin, run_chain
 
@@ -65,15 +66,15 @@ class ShortRunInference(Backbone):
         *,
         backbone: str,
         backbone_settings: Mapping[str, Any],
-        latent_dim: int,
+        latent_dim: Count,
         likelihood: str = "Bernoulli",
         inference: Langevin | Mapping[str, Any] = Langevin(),  # noqa: B008 - it is frozen
         start: Start = "zero",
-        temperature: float = 0.0,
-        chains: int = 1,
-        latents: list[int] | None = None,
+        temperature: NonNegative = 0.0,
+        chains: Count = 1,
+        latents: list[Whole] | None = None,
         sampler: Langevin | Mapping[str, Any] | None = None,
-        sampler_temperature: float = 1.0,
+        sampler_temperature: NonNegative = 1.0,
     ) -> None:
         inference = _langevin(inference)
         sampler = None if sampler is None else _langevin(sampler)
@@ -92,8 +93,6 @@ class ShortRunInference(Backbone):
             sampler_temperature=sampler_temperature,
         )
         self.inference, self.sampler = inference, sampler
-        if chains < 1:
-            raise InputError(f"chains: expected at least 1, got {chains}")
         if chains > 1 and start != "prior" and not temperature:
             raise InputError(
                 f"chains: {chains} from the same start and without noise would all be the same; "

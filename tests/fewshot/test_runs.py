@@ -13,6 +13,7 @@ from PIL import Image
 
 import fewshot.meta_train
 import fewshot.runs
+from fewshot.cli import main
 from fewshot.runs import LAKE, keep_configuration, open_run
 from guided.encoder import Encoder
 from guided.errors import InputError
@@ -288,6 +289,34 @@ def test_a_longer_training_goes_on_to_the_same_bits(
     # A shorter one does not come from the longer one.
     run_small(command, key, str(steps), "--seed=2")
     assert same(weights(tmp_path / "run"), short)
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def test_damage_to_a_training_is_noticed_and_made_good(run_small, tmp_path, steps_taken, capsys):
+    run_small("pretrain", "--pretrain.steps=4")
+    short = weights(tmp_path / "run")
+    run_small("pretrain", "--pretrain.steps=8")
+    right = weights(tmp_path / "run")
+    steps_taken.clear()
+    flip(tmp_path / "run" / "encoder.safetensors")  # made again from the last state
+    assert "encoder.safetensors: not as written; made again" in run_small(
+        "pretrain", "--pretrain.steps=8"
+    )
+    assert steps_taken == [] and same(weights(tmp_path / "run"), right)
+    (last,) = (tmp_path / "run").glob("cells/*/state-8.pt")
+    flip(last)
+    (tmp_path / "run" / "finished.json").unlink()
+    capsys.readouterr()
+    config = str(tmp_path / "config.yaml")
+    assert main(["pretrain", config, "--output", str(tmp_path / "run"), "--pretrain.steps=8"]) == 0
+    assert f"{last}: damaged; the training does not go on from it" in capsys.readouterr().err
+    assert steps_taken == list(range(4, 8)), "from the shorter training's state"
+    assert same(weights(tmp_path / "run"), right) and not same(right, short)
 
 
 def test_a_schedule_that_knows_its_end_starts_anew(run_small, steps_taken):

@@ -12,6 +12,7 @@ from fewshot.data.mini_imagenet.sources import FOLDERS, PICKLES, Pickles, Source
 from fewshot.data.mini_imagenet.splits import SPLIT_OF, TEST, TRAIN, VALIDATION
 from fewshot.data.roots import Roots
 from guided.errors import InputError
+from guided.ranges import Count
 
 RECORD = "https://zenodo.org/records/7978538"
 DROPBOX = "https://www.dropbox.com/s"
@@ -70,11 +71,9 @@ class MiniImageNet(Dataset):
     name: ClassVar[str] = "mini_imagenet"
 
     def __init__(
-        self, root: Roots | None = None, *, size: int = 84, download: bool = False
+        self, root: Roots | None = None, *, size: Count = 84, download: bool = False
     ) -> None:
         super().__init__(root)
-        if size < 1:
-            raise InputError(f"MiniImageNet.size: expected at least 1 pixel, got {size}")
         self.size = size
         self.fetch_missing = download
 

@@ -127,13 +127,13 @@ def _conditions(found: Sequence[tuple[ResultRow, Pair]]) -> str:
 
 def warnings(content: Content) -> list[str]:
     """Reasons for caution, one sentence each; none where there is none."""
-    known = content.result.encoders
-    return [*_few(content), *faults(content), *_collapsed(content), *cautions(known)]
+    return [*_few(content), *faults(content)]
 
 
 def faults(content: Content) -> list[str]:
     """Signs that something is plainly wrong, one sentence each; a terminal shows them too."""
-    return [*content.result.noticed, *_at_chance(content)]
+    known = content.result
+    return [*known.noticed, *_at_chance(content), *_collapsed(content), *cautions(known.encoders)]
 
 
 def _few(content: Content) -> Iterator[str]:

@@ -21,7 +21,7 @@ from fewshot.study.outcome import Outcome, Subject
 from fewshot.study.rows import Key, RowKey
 from guided.encoder import provenance
 from guided.errors import InputError
-from guided.files import write_arrays
+from guided.files import read_arrays, write_arrays
 from guided.progress import say as say_line
 
 SETTING = Setting(n_way=N_CHARACTERS, n_shot=1, n_query=1)
@@ -164,8 +164,7 @@ def read_answers(runs: LakeRuns, cells: Mapping[Key, Cell]) -> Classified:
     """The answers to runs in finished cells."""
     predicted = {}
     for key, cell in cells.items():
-        with np.load(cell.folder / "predicted.npz") as stored:
-            predicted[key] = stored["predicted"]
+        predicted[key] = read_arrays(cell.folder / "predicted.npz")["predicted"]
     return Classified(runs, predicted)
 
 

@@ -23,7 +23,7 @@ from guided.decoder import Decoder
 from guided.encoder import Encoder
 from guided.errors import InputError
 from guided.figures import picture_figures
-from guided.files import write_arrays, write_figure
+from guided.files import read_arrays, write_arrays, write_figure
 from guided.guided_vae import GuidedVAE
 from guided.metrics.frechet import FrechetDistance
 from guided.metrics.probe import linear_probe_wrong
@@ -108,8 +108,7 @@ class ProbeStudy:
         distances: dict[Key, list[float]] = {}
         for key, model, probe, samples in planned:
             model.state_file.unlink(missing_ok=True)  # no training continues from it any more
-            with np.load(probe.folder / "wrong.npz") as stored:
-                wrong.setdefault(key, []).append(stored["wrong"])
+            wrong.setdefault(key, []).append(read_arrays(probe.folder / "wrong.npz")["wrong"])
             if samples:
                 distances.setdefault(key, []).append(samples.facts["distance"])
         features = {name: self._features.facts[name] for name in ("error", "training_images")}

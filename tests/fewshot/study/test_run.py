@@ -203,7 +203,7 @@ def mtimes(folder):
     return {path: path.stat().st_mtime_ns for path in (folder / "cells").rglob("*")}
 
 
-def test_a_second_run_computes_nothing(finished, capsys, tmp_path):
+def test_a_second_run_computes_nothing(finished, tmp_path):
     """Nor does its report: there is no model that it could run."""
     run = shutil.copytree(finished.folder, tmp_path / "run")
     (run / "finished.json").unlink()
@@ -473,7 +473,7 @@ FINE_TUNE = {"learner": {"class_path": "FineTune"}, "test_augmentation": {"rotat
 IMPOSSIBLE = [
     ("arms.guided.latents", ["all", "klass"], "no slice is called 'klass'; there are: all,"),
     ("arms.pixels.latents", ["content"], "this encoder has none"),
-    ("arms.vae.labelled", 1.5, "arms.vae.labelled: expected a share in (0, 1]"),
+    ("arms.vae.labelled", 1.5, "arms.vae.labelled: expected in (0, 1]"),
     ("arms.vae.baseline", "nobody", "baseline: no arm is called 'nobody'"),
     ("learners.prototypical.baseline", "c", "learners.prototypical.baseline: no learner is"),
     ("learners.prototypical.learner.init_args", {"temperature": -1}, "temperature: expected"),

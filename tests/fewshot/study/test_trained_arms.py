@@ -198,7 +198,7 @@ def test_a_cell_depends_on_settings_and_code(own, study, write, tmp_path):
         (means() | {"guidance": ["DeformablePCA"]}, "guidance: a trained encoder cannot be guided"),
         (means() | {"steps": 3}, "steps: a trained encoder is trained as its training says"),
         (means() | {"backbone": "Conv4"}, "backbone: a trained encoder is trained as its"),
-        (means(blur=2), "arms.mine.training.blur: expected a share below 1, got 2"),
+        (means(blur=2), "arms.mine.training.init_args.blur: expected a share below 1, got 2"),
         (means() | {"latents": ["class"]}, "latents: 'class', but this encoder has none"),
         ({"encoder": "trained", "training": "Conv4"}, "training: no class is called 'Conv4'"),
     ],
