@@ -1,30 +1,51 @@
 """Folders of TensorBoard's logs: named for people; each belongs to the cell of its training.
 
-TensorBoard names a run by its folder. Folders below ``tensorboard`` in a run folder are therefore
-named by arm, learner and seed, and a note in each holds the digest of its cell. The log of a cell
-that is no longer planned waits in the cell's folder, under names that TensorBoard does not read.
+TensorBoard names a run by the path of its folder. Logs are therefore folders of the run folder,
+named by arm, learner and seed: ``tensorboard --logdir runs`` shows ``STUDY/ARM/seedN``. A note in
+each holds the digest of its cell. The log of a cell that is no longer planned waits in the cell's
+folder, under names that TensorBoard does not read.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from guided.files import write_bytes
 
-FOLDER, NOTE, STORED = "tensorboard", "cell.txt", "log"
+NOTE, STORED = "cell.txt", "log"
 
 REPORT = ".report"
 """Ends the names of event files that a report writes, anew each time."""
 
+REPORT_PAGE, LAKE_PAGE = PAGES = ("_report", "_lake")
+"""Runs in TensorBoard that hold the tables and figures of a report."""
+
+EARLIER = "tensorboard"
+"""The folder that all logs of a run were in up to version 0.1."""
+
+OTHERS = ("cells", "superseded", "episodes", "errors", "lake", "select", "sheets", EARLIER)
+"""Folders of a run folder that hold no logs; those of an arm of such a name end in ``_``."""
+
+
+def events_folder(output: Path, name: str) -> Path:
+    """The folder of a run in TensorBoard.
+
+    Args:
+        output: the run folder.
+        name: of the run within the study, e.g. ``guided/seed0``.
+    """
+    first, slash, rest = name.partition("/")
+    return output / (f"{first}{'_' * (first in OTHERS)}{slash}{rest}")
+
 
 def log_folder(output: Path, name: str, digest: str) -> Path:
-    """The folder of a training's logs: ``tensorboard/NAME``, or one with a suffix if that is taken.
+    """The folder of a training's logs; with a suffix if another training's are there.
 
     Args:
         output: the run folder.
         name: of the run in TensorBoard, e.g. ``guided/seed0``.
         digest: of the training's cell.
     """
-    folder = output / FOLDER / name
+    folder = events_folder(output, name)
     if _owner(folder) not in (None, digest):
         folder = folder.with_name(f"{folder.name}-{digest[:4]}")
     if _owner(folder) is None:
@@ -40,12 +61,11 @@ def show_logs(output: Path, planned: Mapping[str, str]) -> None:
         output: the run folder.
         planned: digest of a cell -> name of its log.
     """
-    notes = sorted((output / FOLDER).rglob(NOTE))
-    for folder in (note.parent for note in notes):
+    for folder in [note.parent for note in _files(output, NOTE)]:
         digest = _owner(folder) or ""
-        if digest not in planned or folder != output / FOLDER / planned[digest]:
+        if digest not in planned or folder != events_folder(output, planned[digest]):
             _store(output, folder, digest)
-    for folder in sorted((output / FOLDER).glob("*-" + "[0-9a-f]" * 16)):  # up to version 0.1
+    for folder in sorted((output / EARLIER).glob("*-" + "[0-9a-f]" * 16)):
         _store(output, folder, folder.name.rpartition("-")[2])
     for digest, name in planned.items():
         if any((cell / STORED).is_dir() for cell in _cells(output, digest)):
@@ -53,10 +73,43 @@ def show_logs(output: Path, planned: Mapping[str, str]) -> None:
 
 
 def remove_reports(output: Path) -> None:
-    """Remove the event files that an earlier report wrote beside those of trainings."""
-    for file in sorted((output / FOLDER).rglob(f"events.out.tfevents.*{REPORT}")):
-        file.unlink()
-        _remove_empty(file.parent, output / FOLDER)
+    """Remove what an earlier report wrote beside the logs of trainings."""
+    for pattern in (f"events.out.tfevents.*{REPORT}", "projector_*"):
+        for file in _files(output, pattern):
+            _remove(file, output)
+
+
+def remove_page(output: Path, page: str) -> None:
+    """Remove the events of an earlier report's tables and figures.
+
+    Args:
+        output: the run folder.
+        page: one of :data:`PAGES`.
+    """
+    for folder in (output / page, output / EARLIER / page):
+        for file in sorted(folder.glob("events.out.tfevents.*")):
+            _remove(file, output)
+
+
+def has_logs(folder: Path) -> bool:
+    """True if TensorBoard finds events in a folder, or below."""
+    return any(folder.rglob("*tfevents*"))
+
+
+def logged(output: Path) -> list[Path]:
+    """The folders of a run folder that TensorBoard finds events in; one for each arm."""
+    return [folder for folder in _folders(output) if folder.name != EARLIER and has_logs(folder)]
+
+
+def _folders(output: Path) -> Iterator[Path]:
+    """The folders that may hold logs, also those of an earlier version."""
+    for folder in sorted(output.iterdir() if output.is_dir() else ()):
+        if folder.is_dir() and (folder.name not in OTHERS or folder.name == EARLIER):
+            yield folder
+
+
+def _files(output: Path, pattern: str) -> list[Path]:
+    return [file for folder in _folders(output) for file in sorted(folder.rglob(pattern))]
 
 
 def _owner(folder: Path) -> str | None:
@@ -70,14 +123,15 @@ def _cells(output: Path, digest: str) -> list[Path]:
 
 def _store(output: Path, folder: Path, digest: str) -> None:
     """Move the event files of a training into the folder of its cell."""
-    prefix = "-".join(folder.relative_to(output / FOLDER).parts).removesuffix(f"-{digest}")
+    within = [part for part in folder.relative_to(output).parts if part != EARLIER]
+    prefix = "-".join(within).removesuffix(f"-{digest}")
     cell = next(iter(_cells(output, digest)), output / "cells" / f"{prefix}-{digest}")
     for file in sorted(folder.glob("events.out.tfevents.*")):
         if not file.name.endswith(REPORT):
             (cell / STORED).mkdir(parents=True, exist_ok=True)
             file.rename(cell / STORED / file.name.replace(".tfevents.", ".stored.", 1))
     (folder / NOTE).unlink(missing_ok=True)
-    _remove_empty(folder, output / FOLDER)
+    _remove_empty(folder, output)
 
 
 def _restore(output: Path, folder: Path, digest: str) -> None:
@@ -86,6 +140,11 @@ def _restore(output: Path, folder: Path, digest: str) -> None:
         for file in sorted((cell / STORED).glob("events.out.stored.*")):
             file.rename(folder / file.name.replace(".stored.", ".tfevents.", 1))
         _remove_empty(cell / STORED, cell)
+
+
+def _remove(file: Path, output: Path) -> None:
+    file.unlink()
+    _remove_empty(file.parent, output)
 
 
 def _remove_empty(folder: Path, below: Path) -> None:

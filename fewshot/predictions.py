@@ -10,6 +10,7 @@ from torch import Tensor
 from fewshot.episodes import Setting
 from fewshot.statistics import t_interval
 from guided.errors import InputError
+from guided.html.fragment import Table, fragment
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -84,8 +85,18 @@ class Evaluation:
         return f"Evaluation({self}, {self.setting.label})"
 
     def _repr_html_(self) -> str:
-        shape = f"{self.setting.n_way}-way {self.setting.n_shot}-shot"
-        return f"<b>{self.error:.1f} % error</b> ({shape}: {self})"
+        chance = 100 * (1 - 1 / self.setting.n_way)
+        shape = f"{self.setting.n_way}-way {self.setting.n_shot}-shot; chance is {chance:.1f} %"
+        spread = "" if self.ci95 is None else f"± {self.ci95:.1f} "
+        lines = tuple(
+            (c.true, c.predicted, str(c.count), f"{c.share:.1f} %") for c in self.most_confused(5)
+        )
+        head = ("class", "taken for", "queries", "share in episodes with both")
+        return fragment(
+            f"{self.error:.1f} % error",
+            f"{spread}over {len(self)} episode{'s' * (len(self) != 1)}, {shape}.",
+            tables=[Table("Most confused classes", head, lines)] if lines else [],
+        )
 
     @cached_property
     def errors(self) -> Tensor:

@@ -20,6 +20,7 @@ from fewshot.config import describe, write_yaml
 from fewshot.config.files import read_file
 from fewshot.data.dataset import Splits
 from fewshot.environment import hardware, versions
+from fewshot.logs import LAKE_PAGE, PAGES, REPORT_PAGE, remove_page, remove_reports
 from guided.errors import InputError
 from guided.files import write_bytes, write_json
 
@@ -49,17 +50,15 @@ REPORTS = (
     "lake",
     "lake.*",
     "select",
-    "tensorboard/_report",
-    "tensorboard/_lake",
-    "tensorboard/**/*.report",
-    "tensorboard/**/projector_*",
+    *PAGES,
     "config.yaml",  # last: until it has moved, an interrupted move is not over
 )
-"""Files of one configuration; what a person put beside them stays."""
+"""Files of one configuration; what a person put beside them stays. TensorBoard's pages are removed,
+not moved, for it would show them wherever they are; they are made from the other files."""
 
 LAKE = (
     *("lake", "lake.*json", "lake.npz", "lake.md", "lake.html", "lake*.png"),
-    *("tensorboard/_lake", "lake.yaml"),
+    *(LAKE_PAGE, "lake.yaml"),
 )
 """Files of Lake's task, whose own keys are in lake.yaml beside the study's config.yaml."""
 
@@ -157,6 +156,11 @@ def _supersede(output: Path, files: Sequence[str], needed: set[Path]) -> Path:
     """Move the files that match the patterns, but for those that the new run reads."""
     kept = {path.resolve() for path in needed}
     partial = output / "superseded" / "partial"
+    if REPORT_PAGE in files:
+        remove_reports(output)
+    for page in PAGES:
+        if page in files:
+            remove_page(output, page)
     for pattern in files:
         for path in sorted(output.glob(pattern)):
             if path.resolve() in kept:

@@ -76,11 +76,11 @@ def write_figure(path: Path | str, figure: "Figure", dpi: int = DPI) -> None:
     write_with(path, lambda handle: _save(figure, handle, dpi))
 
 
-def drawn(figure: "Figure", dpi: int = DPI) -> "NDArray[np.uint8]":
-    """The pixels of a matplotlib figure, ``[H, W, 3]``."""
+def drawn(figure: "Figure", dpi: int = DPI) -> bytes:
+    """A matplotlib figure as PNG."""
     content = io.BytesIO()
     _save(figure, content, dpi)
-    return read_pixels(content)
+    return content.getvalue()
 
 
 def _save(figure: "Figure", handle: BinaryIO, dpi: int) -> None:

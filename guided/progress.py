@@ -36,7 +36,8 @@ def say(line: str) -> None:
     if os.environ.get(PLAIN) in ("quiet", "lines") and sys.stderr.isatty():
         # The bar is another process's: it is cleared, and drawn again below the line.
         line = f"\r\033[K{line}"
-    tqdm.write(line, file=sys.stderr)
+    # A notebook shows standard error like a fault.
+    tqdm.write(line, file=sys.stdout if NOTEBOOK else sys.stderr)
     sys.stderr.flush()
 
 

@@ -142,20 +142,21 @@ def _number(n: int, thing: str) -> str:
     return f"{n} {thing}{'s' * (n != 1)}"
 
 
-def shown(result: Result[Any], page: str) -> str:
+def shown(result: Result[Any]) -> str:
     """A result as this terminal shows it, its seconds, and where to look further.
+
+    The page that shows everything comes last, for ``--quiet``.
 
     Args:
         result: of a run that has a folder.
-        page: name of the file that shows everything; last, for ``--quiet``.
     """
     output, reused = result.output, result.seconds_reused
     took = f"{result.seconds - reused:.0f} s computed"
     if reused:
         took += f", {reused:.0f} s reused from earlier runs"
     look = [f"look inside: fewshot inspect {output}"] if "inspect" in PURPOSES else []
-    last = [took, *look, f"logs: tensorboard --logdir {output}/tensorboard"]
-    lines = "\n".join([*last, f"everything on one page: {output}/{page}"])
+    last = [took, *look, f"logs: tensorboard --logdir {output}"]
+    lines = "\n".join([*last, f"everything on one page: {output}/{result.page_name}"])
     return f"\n{result.summary(width(), paint())}\n\n{lines}"
 
 

@@ -80,8 +80,8 @@ def main(arguments: Sequence[str]) -> Path:
     output = prepared.output
     print(headline(config, prepared.study.splits, prepared.study.executor), flush=True)
     with only_one(output):
-        if not prepared.finish.said_before(lambda: shown(StudyResult.load(output), "report.html")):
-            print(shown(prepared.result(config), "report.html"))
+        if not prepared.finish.said_before(lambda: shown(StudyResult.load(output))):
+            print(shown(prepared.result(config)))
     return output / RESULTS[0]
 
 

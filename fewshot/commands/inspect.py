@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from fewshot.config import parse
-from fewshot.logs import FOLDER
+from fewshot.logs import EARLIER, has_logs, logged
 from guided.errors import InputError
 
 
@@ -48,7 +48,7 @@ def logs_of(runs: Sequence[Path]) -> dict[str, Path]:
     """Name -> folder of logs, of each run folder.
 
     Args:
-        runs: run folders, or folders of these.
+        runs: run folders, or folders of these; else any folders of TensorBoard's events.
 
     Raises:
         InputError: names a folder without logs.
@@ -58,15 +58,22 @@ def logs_of(runs: Sequence[Path]) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for run in runs:
         inside = sorted(run.iterdir()) if run.is_dir() else []
-        logged = [path for path in (run, *inside) if _has_logs(path / FOLDER)]
-        if not logged:
+        folders = [_logs(path) for path in (run, *inside) if (path / "config.yaml").exists()]
+        folders = [path for path in folders or [run] if has_logs(path)]
+        if not folders:
             missing = "has no logs of TensorBoard" if run.is_dir() else "no such folder"
             raise InputError(f"runs: {run}: {missing}")
-        for path in logged:
-            folder = (path / FOLDER).resolve()
-            if folder not in found.values():
-                found[_free(folder.parent.name, found)] = folder
+        for folder in folders:
+            if folder.resolve() not in found.values():
+                name = (folder.parent if folder.name == EARLIER else folder).resolve().name
+                found[_free(name, found)] = folder.resolve()
     return found
+
+
+def _logs(run: Path) -> Path:
+    """The folder that names are relative to: the run folder; another one up to version 0.1."""
+    earlier = run / EARLIER
+    return earlier if has_logs(earlier) and not logged(run) else run
 
 
 @contextmanager
@@ -93,10 +100,6 @@ def serve(folder: Path, port: int | None) -> str:
         return str(server.launch())
     except TensorBoardServerException as error:
         raise InputError(f"port: {error}") from error
-
-
-def _has_logs(folder: Path) -> bool:
-    return any(folder.rglob("*tfevents*"))
 
 
 def _free(name: str, taken: Mapping[str, Path]) -> str:

@@ -109,11 +109,11 @@ def main(arguments: Sequence[str]) -> Path:
     )
     print(headline(config, splits, executor), flush=True)
     with only_one(output):
-        if finish.said_before(lambda: shown(LakeResult.load(output), "lake.html")):
+        if finish.said_before(lambda: shown(LakeResult.load(output))):
             return output / FILES[0]
         open_run(output, config.study_config(), device, mark=MARK)
         keep_configuration(output, "lake.yaml", config, LAKE)
         result = study.result()
         finish.write(result.table, FILES)
-    print(shown(result, "lake.html"))
+    print(shown(result))
     return output / FILES[0]

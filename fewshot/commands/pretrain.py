@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 from fewshot.commands.common import TrainingCommand, finished
@@ -15,7 +16,8 @@ from fewshot.logs import show_logs
 from fewshot.printing import columns, width
 from fewshot.runs import Finish, open_run, state_to_continue
 from fewshot.study.cells import Cell
-from fewshot.study.diagnostics import diagnose, examine, excited_slices
+from fewshot.study.diagnostics import diagnose, examine, excited_slices, kl_per_latent
+from fewshot.study.encoder_facts import EncoderFacts, cautions
 from fewshot.study.html.page import FILE as PAGE
 from fewshot.study.html.single.page import write_runs
 from fewshot.study.html.single.run import FinishedRun
@@ -77,6 +79,7 @@ def main(arguments: Sequence[str]) -> Path:
     Decoder.from_vae(trained.vae).save(config.output / FILES[1])
     _draw(config, trained, splits.test, device)
     measured = _measured(encoders, splits.test, device, config.pretrain.guidance)
+    facts = _facts(config, trained, splits.test, device, next(iter(encoders)))
     found = examine(trained.model, splits.test, dataset)
     measured += [{"arm": next(iter(encoders)), **entry} for entry in found]
     results = {
@@ -84,12 +87,14 @@ def main(arguments: Sequence[str]) -> Path:
         "encoder": _described(trained.encoder),
         "images": {name: len(bank.images) for name, bank in vars(splits).items()},
         "diagnostics": measured,
+        "encoders": [facts.to_json()],
         "history": trained.progress.history,
         **made_by_command("pretrain", config, device, time.perf_counter() - start),
     }
     write_json(config.output / FILES[2], results)
     write_runs([FinishedRun.load(config.output)], config.output / PAGE)
     words = summary(config.output / FILES[0], trained, measured)
+    words = "\n".join([words, *(fill(f"Caution: {line}", width()) for line in cautions([facts]))])
     print(f"{words}\n{finished(config.output)}")
     finish.write(words, FILES)
     return config.output / FILES[2]
@@ -117,6 +122,20 @@ def _draw(config: PretrainCommand, trained: Pretrained, test: ImageBank, device:
         write_figure(config.output / f"{name}.png", figure)
 
 
+def _facts(
+    config: PretrainCommand, trained: Pretrained, test: ImageBank, device: str, name: str
+) -> EncoderFacts:
+    settings = config.pretrain
+    posterior = settings.elbo and not settings.autoencoder
+    return EncoderFacts.of(
+        name,
+        config.seed,
+        trained.progress.history,
+        kl_per_latent(trained.encoder, test, device) if posterior else (),
+        any(guidance.basis for guidance in settings.guidance),
+    )
+
+
 def _measured(
     encoders: dict[str, Encoder], test: ImageBank, device: str, guidance: Sequence[Guidance]
 ) -> list[dict[str, Any]]:
@@ -131,12 +150,9 @@ def _measured(
 
 def summary(file: Path, trained: Pretrained, measured: Sequence[dict[str, Any]]) -> str:
     """The training in two lines, and a table of the measurements."""
-    progress = trained.progress
     shape = " × ".join(map(str, trained.encoder.input_shape))
-    score = "reconstruction error" if trained.model.autoencoder else "negative ELBO"
     lines = [
-        f"{progress.step} steps; kept step {progress.best_step}, whose held-out {score} is "
-        f"{progress.best_score:.2f} nats per image",
+        str(trained),
         f"{file}: {shape} images to {trained.encoder.out_dim} latents",
     ]
     return "\n".join([*lines, *_table(measured)])

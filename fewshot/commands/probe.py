@@ -41,10 +41,10 @@ def main(arguments: Sequence[str]) -> Path:
     lengths = [f"{len(config.latent_dims)} numbers of latents"] * (len(config.latent_dims) > 1)
     print(headline(config, splits, executor, *lengths), flush=True)
     with only_one(output):
-        if finish.said_before(lambda: shown(LatentsResult.load(output), "report.html")):
+        if finish.said_before(lambda: shown(LatentsResult.load(output))):
             return output / FILES[0]
         open_run(output, config, device)
         result = study.result()
         finish.write(result.table, FILES)
-    print(shown(result, "report.html"))
+    print(shown(result))
     return output / FILES[0]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fewshot.config import parse
+from fewshot.logs import LAKE_PAGE, REPORT_PAGE
 from fewshot.printing import paint, width
 from fewshot.study.counts import Counts
 from fewshot.study.html.content import Content
@@ -170,12 +171,13 @@ def kind_of(content: Mapping[str, Any]) -> type[StudyResult | LakeResult | Laten
 def _write(result: Result[Any], counts: Counts, source: Path, output: Path) -> None:
     figures: dict[str, Figure | None]
     if isinstance(result, StudyResult):
-        write_pages(output, "_report", texts(result), row_figures(result, counts))
+        tables, figures = {"table": result.table}, row_figures(result, counts)
+        write_pages(output, REPORT_PAGE, tables, figures, texts(result))
         write_comparisons([replace(Content.load(source), result=result)], output / FILE)
     elif isinstance(result, LakeResult):
         figures = {"lake": lake_figure(result.rows, result.published)}
-        write_pages(output, "_lake", {"lake": result.table}, figures)
+        write_pages(output, LAKE_PAGE, {"lake": result.table}, figures)
         write_lake_page(result, output)
     elif isinstance(result, LatentsResult):
-        write_pages(output, "_report", {"table": result.table}, latents_figures(result))
+        write_pages(output, REPORT_PAGE, {"table": result.table}, latents_figures(result))
         write_latents_page(result, output)

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from guided.errors import InputError
+from guided.html.fragment import Pictures, fragment
+from guided.html.images import of_image
 from guided.latents import FACTOR
 
 
@@ -78,6 +80,30 @@ class ImageBank:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def _repr_html_(self) -> str:
+        named = [*self.attributes, *(name for name in self.factors if name not in self.attributes)]
+        text = f"Known of each: {', '.join(named)}." if named else ""
+        return fragment(f"{self.size}.", text, pictures=[self.pictures()])
+
+    @property
+    def size(self) -> str:
+        """Number of classes, number and shape of images, in words."""
+        shape = " × ".join(map(str, self.image_shape))
+        return f"{self.n_classes} classes, {len(self)} images of {shape}"
+
+    def pictures(self, name: str = "", n: int = 12) -> Pictures:
+        """The first image of some classes, evenly spaced.
+
+        Args:
+            name: of the pictures.
+            n: their number, at most.
+        """
+        with_images = self.class_sizes.nonzero().squeeze(1)
+        places = torch.linspace(0, len(with_images) - 1, min(n, len(with_images))).long()
+        shown = [(c, int((self.labels == c).nonzero()[0])) for c in with_images[places].tolist()]
+        images = ((self.class_names[c], of_image(self.images[i].numpy())) for c, i in shown)
+        return Pictures(name, tuple(images))
 
     @property
     def n_classes(self) -> int:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, NoReturn, TypeVar
 from fewshot.data.bank import ImageBank
 from fewshot.data.roots import Roots, data_root
 from guided.errors import InputError
+from guided.html.fragment import fragment
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,6 +32,10 @@ class Splits:
     train: ImageBank
     validation: ImageBank
     test: ImageBank
+
+    def _repr_html_(self) -> str:
+        banks = [bank.pictures(f"{name}: {bank.size}") for name, bank in vars(self).items()]
+        return fragment("Splits", "An image of some classes of each.", pictures=banks)
 
 
 @dataclass(frozen=True)

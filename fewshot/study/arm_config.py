@@ -52,6 +52,11 @@ class ArmConfig:
     training: EncoderTraining | None = None
     group: str | None = None
 
+    def _repr_html_(self) -> str:
+        from fewshot.study.html.notebook import settings_html
+
+        return settings_html(f"{self.encoder} encoder", self)
+
     def check(self, key: str) -> None:
         """Refuse settings that contradict each other.
 
@@ -104,6 +109,11 @@ class ArmConfig:
     def has_decoder(self) -> bool:
         """True if the encoder's decoder is kept, that of a VAE."""
         return self.encoder == "pretrained" and self.elbo
+
+    @property
+    def posterior(self) -> bool:
+        """True if the encoder is a VAE's, whose posterior the KL has shaped."""
+        return self.has_decoder and not self.autoencoder
 
     def checkpoint_file(self, seed: int) -> Path:
         """The encoder's file for a seed."""

@@ -9,10 +9,11 @@ import numpy as np
 
 from fewshot.config import describe
 from fewshot.data.bank import ImageBank
-from fewshot.logs import FOLDER, REPORT, remove_reports
+from fewshot.logs import REPORT, REPORT_PAGE, events_folder, remove_reports
 from fewshot.study.arm_config import ArmConfig
 from fewshot.study.config import StudyConfig
 from fewshot.study.counts import Counts
+from fewshot.study.encoder_facts import kept
 from fewshot.study.outcome import Outcome
 from fewshot.study.projector import write_projector
 from fewshot.study.result import StudyResult
@@ -81,14 +82,14 @@ def write_board(
         with _log(output, f"{name}/mean") as log:
             _enter(log, _mean(own))
             _curves(log, config, [outcome.encoders[name, s].facts["history"] for s in config.seeds])
-    with _log(output, "_report") as log:
+    with _log(output, REPORT_PAGE) as log:
         log.layout(_layout(points, outcome, config))
         _experiment(log, config, points)
     seed = config.seeds[0]
     for name in config.arms:
         file = outcome.encoders[name, seed].encoder_file
         if file.exists():  # a person may have removed the weights of a finished study
-            folder = output / FOLDER / name / f"seed{seed}"
+            folder = events_folder(output, f"{name}/seed{seed}")
             write_projector(folder, f"{name}, test images", Encoder.load(file), test)
 
 
@@ -103,14 +104,8 @@ def score_name(config: StudyConfig) -> str:
     return config.select_by if config.select_by == "negative_elbo" else FEW_SHOT_ERROR
 
 
-def kept(history: History) -> dict[str, float]:
-    """The validation that was kept: the first of the lowest score; empty without any."""
-    scored = [entry for entry in history if "score" in entry and "step" in entry]
-    return min(scored, key=lambda entry: entry["score"]) if scored else {}
-
-
 def _log(output: Path, name: str) -> RunLog:
-    return RunLog(output / FOLDER / name, suffix=REPORT)
+    return RunLog(events_folder(output, name), suffix=REPORT)
 
 
 def _points(
@@ -187,7 +182,7 @@ def hyper_parameters(config: StudyConfig, name: str, seed: int) -> dict[str, str
         "encoder": arm.encoder,
         "guidance": ", ".join(guidance_names(arm.guidance)) or "none",
         "weights": ", ".join(_weights(arm)) or "none",
-        "seed": seed,
+        "seed": str(seed),  # a number would be shown with four decimals
     }
     if arm.encoder in ("pretrained", "random"):
         values["latents"] = config.pretrain.latent_dim
@@ -209,7 +204,7 @@ def _hparams(log: RunLog, config: StudyConfig, name: str, seed: int) -> None:
 
         values = hyper_parameters(config, name, seed)
         # Rows of the same name are averaged, and several studies may be on one page.
-        log.summary(hparams_pb(values, trial_id=f"{config.study}, {name}, seed {seed}"))
+        log.summary(hparams_pb(values, trial_id=f"{config.study}/{name}/seed{seed}"))
 
 
 def _experiment(log: RunLog, config: StudyConfig, points: Mapping[tuple[str, int], Points]) -> None:
@@ -217,12 +212,12 @@ def _experiment(log: RunLog, config: StudyConfig, points: Mapping[tuple[str, int
     from tensorboard.plugins.hparams.summary_v2 import HParam, Metric, hparams_config_pb
 
     rows = [hyper_parameters(config, *key) for key in points]
-    found = [f"{TEST}/{name}" for own in points.values() for name in own.test]
-    found += [f"{VALIDATION}/{name}" for own in points.values() for name in own.kept]
+    found = [f"{VALIDATION}/{name}" for own in points.values() for name in own.kept]
+    found += [f"{TEST}/{name}" for own in points.values() for name in own.test]
     log.summary(
         hparams_config_pb(
             [HParam(name) for name in dict.fromkeys(name for row in rows for name in row)],
-            [Metric(tag) for tag in sorted(set(found))],
+            [Metric(tag) for tag in dict.fromkeys(found)],
         )
     )
 

@@ -128,6 +128,11 @@ class StudyConfig:
                     f"arms.{name}: with disentanglement, this name is that of a row of its own"
                 )
 
+    def _repr_html_(self) -> str:
+        from fewshot.study.html.notebook import config_html
+
+        return config_html(self)
+
     def learners_of(self, arm: str) -> list[str]:
         """Names of the learners that are used on an arm."""
         return [

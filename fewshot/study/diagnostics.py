@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import torch
+
 from fewshot.data.bank import ImageBank
 from fewshot.data.dataset import Dataset
 from guided.encoder import Encoder
@@ -10,6 +12,7 @@ from guided.guidance.base import Guidance
 from guided.guided_vae import GuidedVAE
 from guided.latents import ATTRIBUTE, attributes_in
 from guided.metrics.held_out import HeldOut
+from guided.vae import Posterior
 
 
 def diagnose(
@@ -46,6 +49,21 @@ def diagnose(
         if places:
             measured += [entry for measure in measures for entry in measure(held_out, places)]
     return measured
+
+
+@torch.no_grad()
+def kl_per_latent(encoder: Encoder, bank: ImageBank, device: str = "cpu") -> list[float]:
+    """KL of each latent's posterior from N(0, 1), nats, mean over the images; ``[latent_dim]``.
+
+    Args:
+        encoder: of a VAE, with all its latents.
+        bank: held-out images.
+        device: where to encode.
+    """
+    encoder.to(device).eval()
+    moments = (encoder.moments(images.to(device)) for images in bank.images.split(1024))
+    total = sum((Posterior(*own).kl().sum(0) for own in moments), start=torch.zeros(()))
+    return [round(float(kl), 5) for kl in total / len(bank)]
 
 
 def examine(model: GuidedVAE, bank: ImageBank, dataset: Dataset) -> list[dict[str, Any]]:

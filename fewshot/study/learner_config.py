@@ -49,6 +49,11 @@ class LearnerConfig:
     test_inference: Langevin | None = None
     group: str | None = None
 
+    def _repr_html_(self) -> str:
+        from fewshot.study.html.notebook import settings_html
+
+        return settings_html(made_by(self.learner).__name__, self)
+
     def check(self, key: str, others: Mapping[str, "LearnerConfig"]) -> None:
         """Refuse settings that contradict each other.
 

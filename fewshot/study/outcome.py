@@ -15,6 +15,7 @@ from fewshot.study.choices import Choice, lowest
 from fewshot.study.config import StudyConfig, partner_arms
 from fewshot.study.costs import Cost, training_costs
 from fewshot.study.disentanglement.rows import TRUTH, ScoreRow, score_rows
+from fewshot.study.encoder_facts import EncoderFacts
 from fewshot.study.learner_config import LearnerConfig
 from fewshot.study.measurement import Measurement
 from fewshot.study.rows import Key, WrongQueries
@@ -176,6 +177,21 @@ class Outcome:
             for cells in (self.diagnoses, self.encoders)
             for (name, seed), cell in cells.items()
             for entry in cell.facts.get("measurements", [])
+        ]
+
+    @property
+    def encoder_facts(self) -> list[EncoderFacts]:
+        """Of the encoders that were pretrained here: their latents' KL, and their convergence."""
+        return [
+            EncoderFacts.of(
+                name,
+                seed,
+                cell.facts["history"],
+                self.diagnoses[name, seed].facts.get("kl_per_latent", ()),
+                any(guidance.basis for guidance in self.config.arms[name].guidance),
+            )
+            for (name, seed), cell in self.encoders.items()
+            if self.config.arms[name].encoder == "pretrained"
         ]
 
     @property

@@ -10,7 +10,14 @@ from fewshot.printing import Paint, cut, plain
 from fewshot.study.published import Published
 from fewshot.study.rows import Interval, LearnerRow, Pair, Row
 from fewshot.study.tables import counted
-from fewshot.study.text import STANDS, arm_label, fixed, sourced, ways_and_shots
+from fewshot.study.text import (
+    STANDS,
+    arm_label,
+    fixed,
+    markdown,
+    sourced,
+    ways_and_shots,
+)
 
 APART = "*"
 GAP = "   "
@@ -74,6 +81,21 @@ def pivot(entries: Sequence[Entry], width: int, paint: Paint = plain) -> str:
     return "\n".join(lines)
 
 
+def pivot_markdown(entries: Sequence[Entry]) -> str:
+    """The same table as Markdown, one for each title: a value, half its interval, the paired
+    difference and its marks."""
+    places = {(e.title, e.line, e.column): _Cell.of(e) for e in entries}
+    names = list(dict.fromkeys(entry.column for entry in entries))
+    tables = []
+    for title, of_title in groupby(entries, key=lambda entry: entry.title):
+        lines = dict.fromkeys(entry.line for entry in of_title)
+        found = ([places.get((title, line, name), _EMPTY) for name in names] for line in lines)
+        cells = ([cell.words for cell in row] for row in found)
+        rows = [[line, *row] for line, row in zip(lines, cells, strict=True)]
+        tables.append(markdown([title, *names], rows).replace(APART, rf"\{APART}"))
+    return "\n".join(tables)
+
+
 @dataclass(frozen=True)
 class _Cell:
     texts: tuple[str, str, str, str]
@@ -91,6 +113,12 @@ class _Cell:
             APART * apart + STANDS * (entry.pair is not None and entry.pair.stands) + entry.mark,
         )
         return cls(texts, ("lower" if (difference or 0) < 0 else "higher") if apart else None)
+
+    @property
+    def words(self) -> str:
+        value, half, difference, mark = self.texts
+        own, behind = f"{value} {half}".strip(), f"{difference} {mark}".strip()
+        return f"{own}, {behind}" if behind else own
 
     def text(self, widths: Sequence[int], column: int, paint: Paint) -> str:
         value, half, difference, mark = self.texts

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from fewshot.config.description import to_yaml
 from fewshot.data.dataset import Splits
+from fewshot.logs import REPORT_PAGE, remove_page
 from fewshot.study.board import write_board
 from fewshot.study.cell_index import CellIndex, write_index
 from fewshot.study.colours import arm_styles
@@ -17,6 +18,7 @@ from fewshot.study.html.content import Content
 from fewshot.study.html.page import FILE as PAGE
 from fewshot.study.html.page import write_comparisons
 from fewshot.study.outcome import Outcome
+from fewshot.study.pivot import learner_entries, legend, pivot_markdown
 from fewshot.study.result import StudyResult, provenance
 from fewshot.study.scores import described_rows, percent, score_episodes, stack
 from guided.files import write_bytes
@@ -55,6 +57,7 @@ def write_report(
         study=config.study,
         rows=tuple(score_episodes(rows, counts)),
         diagnostics=tuple(outcome.diagnostics),
+        encoders=tuple(outcome.encoder_facts),
         choices=tuple(outcome.choices),
         disentanglement=tuple(outcome.disentanglement),
         published=tuple(config.published),
@@ -74,7 +77,7 @@ def write_report(
         "learning_curves": learning_curves_figure(outcome.curves, arm_styles(config.arms)),
         **{f"episodes/{arm}": episode_figure(outcome.answers_of(arm)) for arm in config.arms},
     }
-    write_pages(output, "_report", texts(result), figures)
+    write_pages(output, REPORT_PAGE, {"table": result.table}, figures, texts(result))
     write_board(config, outcome, result, counts, splits.test, output)
     saved = result.save()
     content = Content(saved, counts, CellIndex.load(output), output / saved.file_name)
@@ -83,11 +86,13 @@ def write_report(
 
 
 def texts(result: StudyResult) -> dict[str, str]:
-    """The table, the verdicts and the configuration, as Markdown."""
+    """What TensorBoard shows before the table, as Markdown: it sorts them by name."""
+    explained = legend(result.rows, "episodes", width=1000).replace("*", r"\*")
+    errors = [pivot_markdown(learner_entries(result.rows)), *explained.splitlines()]
     return {
-        "table": result.table,
-        "verdicts": "\n\n".join(result.verdicts) or "no comparison",
-        "configuration": f"```yaml\n{to_yaml(result.facts.get('config', {}))}```",
+        "1_verdicts": "\n\n".join(result.verdicts) or "no comparison",
+        "2_errors": "\n\n".join(errors),
+        "3_configuration": f"```yaml\n{to_yaml(result.facts.get('config', {}))}```",
     }
 
 
@@ -104,24 +109,24 @@ def row_figures(result: StudyResult, counts: Counts) -> "dict[str, Figure | None
 def write_pages(
     output: Path,
     page: str,
-    texts: Mapping[str, str],
+    tables: Mapping[str, str],
     figures: "Mapping[str, Figure | None]",
+    texts: Mapping[str, str] | None = None,
 ) -> None:
-    """Write a table as Markdown, figures as PNG, and all of them as a page of TensorBoard.
+    """Write tables as Markdown, figures as PNG, and all of them as a page of TensorBoard.
 
     Args:
         output: the run folder.
-        page: TensorBoard's folder; an earlier report's events in it are removed.
-        texts: name -> Markdown; the first one becomes a file ``NAME.md``.
+        page: name of the run in TensorBoard; an earlier report's events are removed.
+        tables: name -> Markdown, written to ``NAME.md``.
         figures: name -> figure; None for one that does not apply.
+        texts: name -> Markdown, for TensorBoard alone.
     """
-    folder = output / "tensorboard" / page
-    for file in folder.glob("events.out.tfevents.*"):
-        file.unlink()
-    name, table = next(iter(texts.items()))
-    write_bytes(output / f"{name}.md", table.encode())
-    with RunLog(folder) as log:
-        for name, text in texts.items():
+    remove_page(output, page)
+    for name, table in tables.items():
+        write_bytes(output / f"{name}.md", table.encode())
+    with RunLog(output / page) as log:
+        for name, text in {**(texts or {}), **tables}.items():
             log.text(name, text)
         for name, figure in figures.items():
             if figure is not None:

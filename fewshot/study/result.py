@@ -14,6 +14,7 @@ from fewshot.printing import Paint, plain
 from fewshot.study.choices import Choice, choices_table
 from fewshot.study.counts import Counts
 from fewshot.study.disentanglement.rows import ScoreRow, report_tables
+from fewshot.study.encoder_facts import EncoderFacts, cautions
 from fewshot.study.measurement import Measurement
 from fewshot.study.pivot import learner_entries, published_entries, summary
 from fewshot.study.published import Published
@@ -23,6 +24,8 @@ from fewshot.study.tables import study_table, verdicts
 from fewshot.study.text import setting_names
 from guided.errors import InputError
 from guided.files import write_json
+from guided.html.fragment import fragment
+from guided.html.frame import Frame
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -39,6 +42,7 @@ class Result(Generic[R]):
         study: its name.
         rows: one a condition.
         diagnostics: measurements of the encoders' latents.
+        encoders: facts of the trainings of those that were pretrained here.
         choices: settings of learners that were chosen on the validation classes.
         disentanglement: scores of the encoders' latents against ground-truth factors.
         published: errors that others report.
@@ -51,10 +55,12 @@ class Result(Generic[R]):
     row_type: ClassVar[type[Row]]
     file_name: ClassVar[str] = "results.json"
     counts_name: ClassVar[str] = "episodes.npz"
+    page_name: ClassVar[str] = "report.html"
 
     study: str
     rows: tuple[R, ...]
     diagnostics: tuple[Measurement, ...] = ()
+    encoders: tuple[EncoderFacts, ...] = ()
     choices: tuple[Choice, ...] = ()
     disentanglement: tuple[ScoreRow, ...] = ()
     published: tuple[Published, ...] = ()
@@ -69,6 +75,7 @@ class Result(Generic[R]):
             "study": self.study,
             "rows": [row.to_json() for row in self.rows],
             "diagnostics": [entry.to_json() for entry in self.diagnostics],
+            **({"encoders": [e.to_json() for e in self.encoders]} if self.encoders else {}),
             **({"choices": [c.to_json() for c in self.choices]} if self.choices else {}),
             **self._scores(),
             "published": [figures.to_json() for figures in self.published],
@@ -89,6 +96,7 @@ class Result(Generic[R]):
             study=values.pop("study"),
             rows=tuple(cls.row_type.from_json(row) for row in values.pop("rows")),  # type: ignore[misc]
             diagnostics=tuple(map(Measurement.from_json, values.pop("diagnostics", ()))),
+            encoders=tuple(map(EncoderFacts.from_json, values.pop("encoders", ()))),
             choices=tuple(map(Choice.from_json, values.pop("choices", ()))),
             disentanglement=tuple(map(ScoreRow.from_json, values.pop("disentanglement", ()))),
             published=tuple(map(Published.from_json, values.pop("published", ()))),
@@ -158,6 +166,20 @@ class Result(Generic[R]):
     def __str__(self) -> str:
         return self.summary()
 
+    def _repr_html_(self) -> str:
+        return fragment(self.study, code=self.summary(100))
+
+    @property
+    def report(self) -> Frame:
+        """The page on which everything is; a notebook shows it in place.
+
+        Raises:
+            InputError: the result has no run folder, or there is no page in it.
+        """
+        if self.output is None:
+            raise InputError(f"report: the study {self.study} has no run folder")
+        return Frame(self.output / self.page_name)
+
     def save(self) -> Self:
         """Write :meth:`to_json` into the run folder; returns itself."""
         assert self.output is not None
@@ -191,6 +213,11 @@ class StudyResult(Result[ResultRow]):
         """One sentence for each partner of a guided arm, and of a learner that has some."""
         return verdicts(self.rows)
 
+    def _repr_html_(self) -> str:
+        from fewshot.study.html.notebook import result_html
+
+        return result_html(self)
+
     def summary(self, width: int = 80, paint: Paint = plain) -> str:
         reported = published_entries(self.published, setting_names(self.rows))
         blocks = [learner_entries(self.rows), reported]
@@ -200,6 +227,7 @@ class StudyResult(Result[ResultRow]):
             [
                 tables,
                 *(f"\n{fill(line, width)}" for line in self.verdicts),
+                *(f"\n{fill(f'Caution: {line}', width)}" for line in cautions(self.encoders)),
                 *([f"\nIn table.md, too: {' and '.join(more)}."] if more else []),
             ]
         )

@@ -245,6 +245,11 @@ class ResultRow(LearnerRow):
     def units(self) -> int:
         return self.episodes
 
+    def _repr_html_(self) -> str:
+        from fewshot.study.html.notebook import row_html
+
+        return row_html(self)
+
 
 @dataclass(frozen=True, kw_only=True)
 class LakeRow(LearnerRow):

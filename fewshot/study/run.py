@@ -21,7 +21,12 @@ from fewshot.study.arms import Arms
 from fewshot.study.cells import Cell, Cells, foundation
 from fewshot.study.config import StudyConfig, is_meta_trained
 from fewshot.study.counts import EpisodeList
-from fewshot.study.diagnostics import diagnose, excited_slices, measures_in_use
+from fewshot.study.diagnostics import (
+    diagnose,
+    excited_slices,
+    kl_per_latent,
+    measures_in_use,
+)
 from fewshot.study.disentanglement.cells import FactorScorer
 from fewshot.study.disentanglement.rows import RANDOM, TRUTH
 from fewshot.study.examiner import Examiner
@@ -140,6 +145,9 @@ class Study:
                 f"learners.{name}.train.tasks: {made_by(tasks).__name__} needs a decoder; only an "
                 "arm that is pretrained with the ELBO has one"
             )
+
+    def _repr_html_(self) -> str:
+        return self.config._repr_html_() + self.splits._repr_html_()
 
     def result(self) -> StudyResult:
         """Compute what is missing and write the report."""
@@ -313,17 +321,20 @@ class Study:
                 "slices": describe(self._excited),
                 "measures": measures_in_use(self._guidance),
             },
-            lambda _: {
-                "measurements": diagnose(
-                    Encoder.load(encoder.encoder_file),
-                    self.splits.test,
-                    self._excited,
-                    self.device,
-                    guidance=self._guidance,
-                )
-            },
+            lambda _: self._diagnosed(encoder, posterior=self.config.arms[name].posterior),
             needs={"encoder": encoder},
         )
+
+    def _diagnosed(self, encoder: Cell, *, posterior: bool) -> dict[str, Any]:
+        made, bank = Encoder.load(encoder.encoder_file), self.splits.test
+        facts: dict[str, Any] = {
+            "measurements": diagnose(
+                made, bank, self._excited, self.device, guidance=self._guidance
+            )
+        }
+        if posterior:
+            facts["kl_per_latent"] = kl_per_latent(made, bank, self.device)
+        return facts
 
 
 def _decoder(encoder: Cell) -> Decoder | None:

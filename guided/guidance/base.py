@@ -63,9 +63,12 @@ class Guidance(ABC):
     Attributes:
         measures: role of latents -> measurements of the slices that have it, made on held-out
             images, with this guidance or without.
+        basis: True if a basis is learned whose images are told apart, as by PCA, only where
+            training has converged.
     """
 
     measures: ClassVar[Measures] = {}
+    basis: ClassVar[bool] = False
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -78,6 +78,7 @@ class DeformablePCA(Guidance):
     gains: dict[str, float] | None = None
 
     measures: ClassVar[Measures] = {DEFORMATION: (follow_deformations, find_deformed)}
+    basis: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not self.deformations:

@@ -1,5 +1,6 @@
 """TensorBoard logs."""
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -7,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from guided.files import drawn, read_pixels, write_figure
+from guided.files import drawn, write_figure
+from guided.training.grid import image_grid
 from guided.training.log_tags import meaning
 
 if TYPE_CHECKING:
@@ -86,10 +88,7 @@ class RunLog:
     def images(self, name: str, images: Tensor, step: int, columns: int = 8) -> None:
         """A grid of images ``[n, C, H, W]`` in [0, 1]."""
         if self._writer is not None:
-            from torchvision.utils import make_grid
-
-            grid = make_grid(images.detach().cpu(), nrow=columns, padding=1, pad_value=0.5)
-            self._writer.add_image(name, grid, step)
+            self._picture(name, image_grid(images, columns), step)
 
     def histogram(self, name: str, values: Tensor, step: int) -> None:
         """A histogram of values ``[…]`` of any shape."""
@@ -110,8 +109,20 @@ class RunLog:
         if file is not None:
             write_figure(file, figure)
         if self._writer is not None:
-            pixels = drawn(figure) if file is None else read_pixels(file)
-            self._writer.add_image(name, pixels, step, dataformats="HWC")
+            self._picture(name, drawn(figure) if file is None else file.read_bytes(), step)
+
+    def _picture(self, name: str, png: bytes, step: int) -> None:
+        """A picture as it is: ``SummaryWriter.add_image`` would decode, scale and encode it."""
+        from PIL import Image
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        with Image.open(io.BytesIO(png)) as header:
+            width, height = header.size
+            channels = len(header.getbands())
+        image = Summary.Image(
+            height=height, width=width, colorspace=channels, encoded_image_string=png
+        )
+        self.summary(Summary(value=[Summary.Value(tag=name, image=image)]), step)
 
     def text(self, name: str, markdown: str, step: int = 0) -> None:
         """A text in Markdown."""

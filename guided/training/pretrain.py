@@ -24,6 +24,7 @@ from guided.training.data import Images, LabelledImages
 from guided.training.log import RunLog
 from guided.training.log_tags import VALIDATION
 from guided.training.precision import Precision
+from guided.training.shown import outcome, training_html
 from guided.training.state import Progress, ResumableState, Score, check_finite
 from guided.training.step import Trainer
 from guided.vae import VAE
@@ -46,6 +47,13 @@ class Pretrained:
     @property
     def encoder(self) -> Encoder:
         return self.vae.encoder
+
+    def __str__(self) -> str:
+        """The number of steps, and the state that was kept."""
+        return outcome(self.progress, self.model.autoencoder)
+
+    def _repr_html_(self) -> str:
+        return training_html(self.encoder, self.progress, f"{self}.")
 
 
 def build_model(config: PretrainConfig, images: Images, seed: int) -> GuidedVAE:

@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -265,6 +266,23 @@ def finished(shared_cache, tmp_path_factory):
         counts=counts,
         wrong={"|".join(key): wrong for key, wrong in counts.wrong.items()},
     )
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A Chromium without a window, for the dependency group ``browser``."""
+    reason = "playwright is not installed"
+    playwright = pytest.importorskip("playwright.sync_api", reason=reason)
+    names = ("chromium", "google-chrome", "chrome")
+    program = next(filter(None, map(shutil.which, names)), None)
+    if not program:
+        pytest.skip("no chromium or google-chrome in the PATH")
+    with playwright.sync_playwright() as running:
+        # Pages that draw in three dimensions do without a graphics card.
+        flags = ["--no-sandbox", "--enable-unsafe-swiftshader"]
+        opened = running.chromium.launch(executable_path=program, args=flags)
+        yield opened
+        opened.close()
 
 
 VOID = {"meta", "link", "img", "br", "input"}

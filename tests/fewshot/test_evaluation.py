@@ -132,10 +132,15 @@ def test_it_prints_scipys_interval(result, encoder, bank):
     assert result.ci95 == pytest.approx((high - low) / 2, rel=1e-5)
     assert str(result) == f"{result.error:.1f} % ± {result.ci95:.1f} over 60 episodes"
     assert str(result) in repr(result)
-    assert str(result) in result._repr_html_()
+    shown = result._repr_html_()
+    assert f"{result.error:.1f} % error" in shown
+    assert f"± {result.ci95:.1f} over 60 episodes" in shown
+    worst = result.most_confused(1)[0]
+    assert worst.true in shown and f'<td class="short">{worst.count}</td>' in shown
     one = fewshot.evaluate(Prototypical(encoder), bank, episodes=1, n_query=5)
     assert one.ci95 is None
     assert str(one) == f"{one.error:.1f} % over 1 episode"
+    assert "over 1 episode," in one._repr_html_()
 
 
 def test_a_frame_has_a_row_an_episode(result, bank, monkeypatch):

@@ -21,13 +21,13 @@ class Content:
 
     Attributes:
         result: its rows and facts.
-        counts: its wrong answers.
+        counts: its wrong answers; None where errors of single episodes are not shown.
         index: which cell holds what; None where cells are not at hand.
         file: the result's file.
     """
 
     result: StudyResult
-    counts: Counts
+    counts: Counts | None
     index: CellIndex | None
     file: Path
 
@@ -46,6 +46,13 @@ class Content:
             CellIndex.load(file.parent) if in_run else None,
             file,
         )
+
+    @classmethod
+    def of(cls, result: StudyResult) -> "Content":
+        """A result in memory, with what its run folder holds beside it, if it has one."""
+        folder = result.output
+        index = CellIndex.load(folder) if folder else None
+        return cls(result, None, index, (folder or Path()) / result.file_name)
 
     @property
     def rows(self) -> tuple[ResultRow, ...]:
@@ -74,6 +81,7 @@ class Content:
     @cached_property
     def errors(self) -> dict[RowKey, Errors]:
         """Percent, ``[seeds, episodes]``, by the rows' keys."""
+        assert self.counts is not None
         return percent(self.rows, self.counts)
 
     def rows_of(self, learner: str) -> list[ResultRow]:

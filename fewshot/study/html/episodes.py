@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fewshot.study.examples import FILE
 from fewshot.study.html.content import Content
-from fewshot.study.html.images import of_image
+from guided.html.images import of_image
 
 Images = NDArray[np.uint8]
 

@@ -3,14 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-
-@dataclass(frozen=True)
-class Table:
-    """A table of a Markdown text; ``name`` is the text before it."""
-
-    name: str
-    head: tuple[str, ...]
-    lines: tuple[tuple[str, ...], ...]
+from guided.html.fragment import Table
 
 
 @dataclass(frozen=True)

@@ -2,46 +2,29 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from fewshot.study.choices import choices_table
 from fewshot.study.colours import Style, arm_styles
 from fewshot.study.disentanglement.rows import report_tables
+from fewshot.study.encoder_facts import kl_table
 from fewshot.study.html.content import Content
 from fewshot.study.html.episodes import Examples, examples
+from fewshot.study.html.findings import Findings, findings
 from fewshot.study.html.markdown import Block, blocks
 from fewshot.study.html.pictures import Gallery, first_seed, galleries
 from fewshot.study.html.plots import Curves, Forest, curves_plot, differences_plot, errors_plot
 from fewshot.study.html.setup import Setup, setup
-from fewshot.study.html.tables import Measure, Table, difference_table, error_table, measures
-from fewshot.study.html.verdicts import Verdict, summary, verdicts, warnings
+from fewshot.study.html.tables import Measure, measures
 from guided.files import write_bytes
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
+from guided.html.fragment import environment
 
 FILE = "report.html"
 
 
-@cache
-def environment() -> "Environment":
-    """Templates whose values are escaped, and whose names must be known."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    return Environment(
-        loader=PackageLoader(__package__),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-
-
 def write_page(path: Path, template: str, **values: Any) -> None:
     """Fill a template and write it, atomically."""
-    text = environment().get_template(template).render(**values)
+    text = environment(__package__).get_template(template).render(**values)
     write_bytes(path, text.encode())
 
 
@@ -49,13 +32,7 @@ def write_page(path: Path, template: str, **values: Any) -> None:
 class Run:
     """The sections of one comparison; see the modules for each."""
 
-    name: str
-    summary: str
-    warnings: Sequence[str]
-    verdicts: Sequence[Verdict]
-    tables: Sequence[tuple[str, Table, Table | None]]
-    choices: Sequence[Block]
-    published: Sequence[tuple[str, str, Sequence[tuple[str, float]]]]
+    findings: Findings
     plots: Sequence[tuple[str, Forest, Forest | None]]
     curves: Sequence[Curves]
     scores: Sequence[Block]
@@ -89,19 +66,7 @@ def _run(content: Content, styles: Mapping[str, Style], path: Path, n_runs: int)
     rows = {learner: content.rows_of(learner) for learner in content.learners}
     encoders = first_seed(content)
     return Run(
-        name=content.result.study,
-        summary=summary(content.rows),
-        warnings=warnings(content),
-        verdicts=verdicts(content.rows),
-        tables=[
-            (name, error_table(content, name), difference_table(content, name)) for name in rows
-        ],
-        choices=list(blocks(choices_table(content.result.choices))),
-        published=[
-            (p.name, p.source or "", list(p.errors.items()))
-            for p in content.result.published
-            if p.source
-        ],
+        findings=findings(content),
         plots=[
             (
                 name,
@@ -111,7 +76,12 @@ def _run(content: Content, styles: Mapping[str, Style], path: Path, n_runs: int)
             for name, own in rows.items()
         ],
         curves=_curves(content, styles),
-        scores=list(blocks(report_tables(content.result.disentanglement))),
+        scores=list(
+            blocks(
+                f"{kl_table(content.result.encoders)}\n"
+                f"{report_tables(content.result.disentanglement)}"
+            )
+        ),
         measures=measures(content.result.diagnostics),
         galleries=galleries(encoders, n_runs),
         lost=[encoder.arm for encoder in encoders if encoder.lost],

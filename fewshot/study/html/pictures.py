@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fewshot.study.html.content import Content
-from fewshot.study.html.images import Shown, of_sheet
 from fewshot.study.outcome import LearningCurve
+from guided.html.images import Shown, of_sheet
 
 ALL_PIXELS, MOST = 1_800_000, 120_000
 """Pixels of all sheets of a page together, and of one."""
@@ -82,13 +82,13 @@ class Pictured:
     Attributes:
         arm, seed: of the encoder.
         folder: with the folder ``sheets``.
-        growing: True if its training ended at its best score yet.
+        growing: why its training had not converged; empty if it had, or if nothing tells.
     """
 
     arm: str
     seed: int
     folder: Path
-    growing: bool
+    growing: str = ""
 
     @property
     def sheets(self) -> list[Path]:
@@ -127,11 +127,11 @@ def galleries(encoders: Sequence[Pictured], n_runs: int = 1) -> list[Gallery]:
 
 def first_seed(content: Content) -> list[Pictured]:
     """The encoder of each arm's lowest seed; none without the cells."""
-    growing = {curve.arm for curve in content.curves if ended_at_best(curve)}
+    growing = {(facts.arm, facts.seed): facts.growing for facts in content.result.encoders}
     encoders = content.index.encoders if content.index else ()
     seed = min((cell.seed for cell in encoders), default=0)
     return [
-        Pictured(cell.arm, cell.seed, cell.folder, cell.arm in growing)
+        Pictured(cell.arm, cell.seed, cell.folder, growing.get((cell.arm, cell.seed), ""))
         for cell in encoders
         if cell.seed == seed
     ]
@@ -146,8 +146,7 @@ def _picture(name: str, encoder: Pictured, path: Path, pixels: int) -> Picture:
     note = ""
     if name in ("principal_components", "traversals_basis") and encoder.growing:
         note = (
-            "Training ended at its best score yet: the basis may not have converged, and its "
-            "images then mix what PCA would separate."
+            f"Basis not converged: {encoder.growing}. Its images then mix what PCA would separate."
         )
     sheet, moves = of_sheet(path, pixels), name.startswith("traversals")
     return Picture(encoder.arm, encoder.seed, sheet, moves, note)

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from fewshot.study.html.images import of_figure
 from fewshot.study.html.markdown import blocks
 from fewshot.study.html.page import write_page
 from fewshot.study.text import fixed
+from guided.html.images import of_figure
 
 
 def write_plain(

@@ -29,7 +29,6 @@ FILES = {
     "learning_curves.png": "learning curves",
     "episodes": "one episode as each arm answers it",
     "cells": "encoders, their pictures and measurements",
-    "tensorboard": "logs",
 }
 
 
@@ -70,8 +69,8 @@ def setup(content: Content, page: Path) -> Setup:
     facts["seconds of earlier runs, reused"] = fixed(result.seconds_reused, 0)
     return Setup(
         _command(content),
-        tuple((name, _yaml(added) if added else "") for name, added in arms.items()),
-        _yaml(shared) if shared else "",
+        tuple((name, settings_text(added) if added else "") for name, added in arms.items()),
+        settings_text(shared) if shared else "",
         tuple(facts.items()),
         tuple(_files(content.file, page)),
     )
@@ -99,7 +98,8 @@ def lean(config: Mapping[str, Any]) -> dict[str, Any]:
     return described
 
 
-def _yaml(value: Any) -> str:
+def settings_text(value: Any) -> str:
+    """Plain values as YAML."""
     text: str = yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=88)
     return text.rstrip()
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fewshot.study.encoder_facts import cautions
 from fewshot.study.html.content import Content
 from fewshot.study.html.pictures import ended_at_best
 from fewshot.study.rows import Pair, ResultRow
@@ -12,7 +13,8 @@ from fewshot.study.text import STANDS, arm_label, fixed, span, ways_and_shots
 
 FEW_STEPS = 1000
 COLLAPSED = 1.0
-"""KL of all latents, in nats per image, below which the posterior says next to nothing."""
+"""KL of all latents together, in nats per image, below which the posterior says next to nothing.
+Of studies that did not keep the KL of each latent."""
 
 FEWER, MORE, NONE_FOUND, NONE_STANDS, MIXED, OPEN = (
     "fewer errors",
@@ -124,7 +126,8 @@ def _conditions(found: Sequence[tuple[ResultRow, Pair]]) -> str:
 
 def warnings(content: Content) -> list[str]:
     """Reasons for caution, one sentence each; none where there is none."""
-    return [*_few(content), *_at_chance(content.rows), *_collapsed(content)]
+    known = content.result.encoders
+    return [*_few(content), *_at_chance(content.rows), *_collapsed(content), *cautions(known)]
 
 
 def _few(content: Content) -> Iterator[str]:
@@ -163,7 +166,10 @@ def _at_chance(rows: Sequence[ResultRow]) -> Iterator[str]:
 
 def _collapsed(content: Content) -> Iterator[str]:
     found: dict[str, list[tuple[int, float]]] = {}
+    measured = {(facts.arm, facts.seed) for facts in content.result.encoders if facts.kl}
     for curve in content.curves:
+        if (curve.arm, curve.seed) in measured:
+            continue
         kl = curve.history[curve.kept].get("kl")
         if curve.elbo and kl is not None and kl < COLLAPSED:
             found.setdefault(curve.arm, []).append((curve.seed, kl))

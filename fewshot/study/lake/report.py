@@ -6,6 +6,7 @@ from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, Any, Self
 
+from fewshot.logs import LAKE_PAGE
 from fewshot.printing import Paint, plain
 from fewshot.statistics import Crossed, Errors, Interval
 from fewshot.study.cells import Seconds
@@ -46,6 +47,7 @@ class LakeResult(Result[LakeRow]):
 
     row_type = LakeRow
     file_name = "lake.json"
+    page_name = "lake.html"
     counts_name = "lake.npz"
 
     @classmethod
@@ -163,7 +165,7 @@ def write_lake_report(
         output=output,
     )
     figures = {"lake": lake_figure(result.rows, PUBLISHED), **_sheets(classified[0])}
-    write_pages(output, "_lake", {"lake": result.table}, figures)
+    write_pages(output, LAKE_PAGE, {"lake": result.table}, figures)
     saved = result.save()
     write_lake_page(result, output, [name for name in figures if name != "lake"])
     return saved

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fewshot.logs import REPORT_PAGE
 from fewshot.printing import Paint, plain
 from fewshot.statistics import t_interval
 from fewshot.study.cells import Seconds
@@ -174,7 +175,7 @@ def write_report(
         output=output,
     )
     probed.counts.save(output / result.counts_name)
-    write_pages(output, "_report", {"table": result.table}, latents_figures(result))
+    write_pages(output, REPORT_PAGE, {"table": result.table}, latents_figures(result))
     saved = result.save()
     write_latents_page(result, output)
     return saved

@@ -7,6 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from fewshot.logs import REPORT_PAGE
 from fewshot.printing import Paint, plain
 from fewshot.study.cells import Seconds
 from fewshot.study.html.plain import write_plain
@@ -139,7 +140,7 @@ def write_report(
 
 def write_nica(result: NicaResult, output: Path) -> None:
     """Write ``results.json``, ``table.md``, the figure, ``report.html`` and TensorBoard's page."""
-    write_pages(output, "_report", {"table": result.table}, {"recovery": result.figure})
+    write_pages(output, REPORT_PAGE, {"table": result.table}, {"recovery": result.figure})
     write_json(output / "results.json", result.to_json())
     write_plain(
         output / "report.html",

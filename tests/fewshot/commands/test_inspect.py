@@ -20,23 +20,34 @@ from fewshot.commands.inspect import linked, logs_of
 def runs(tmp_path):
     """Two run folders with a log each, one without, and another's folder of the same name."""
     for name in ("runs/a", "runs/b", "other/a"):
-        folder = tmp_path / name / "tensorboard" / "vae" / "seed0"
+        folder = tmp_path / name / "vae" / "seed0"
         folder.mkdir(parents=True)
         (folder / "events.out.tfevents.1").write_text("")
-    (tmp_path / "runs" / "empty" / "tensorboard").mkdir(parents=True)
+    (tmp_path / "runs" / "empty" / "vae").mkdir(parents=True)
+    for run in ("runs/a", "runs/b", "runs/empty", "other/a"):
+        (tmp_path / run / "config.yaml").write_text("")
     return tmp_path
 
 
 def test_logs_are_named_by_study(runs):
-    a, b = (runs / "runs" / name / "tensorboard" for name in "ab")
+    a, b = (runs / "runs" / name for name in "ab")
     assert logs_of([runs / "runs" / "b"]) == {"b": b}
     assert logs_of([runs / "runs", runs / "runs" / "a"]) == {"a": a, "b": b}
     both = logs_of([runs / "runs" / "a", runs / "other" / "a"])
-    assert both == {"a": a, "a-2": runs / "other" / "a" / "tensorboard"}
+    assert both == {"a": a, "a-2": runs / "other" / "a"}
     with linked(both) as folder:
         assert len(list(folder.glob("*/vae/seed0/events*"))) == 2
     assert not folder.exists()
     assert len(list(a.glob("vae/seed0/events*"))) == 1, "links alone are removed"
+
+
+def test_folders_of_earlier_versions_and_of_others_are_shown_too(runs):
+    earlier = runs / "earlier" / "tensorboard" / "vae"
+    earlier.mkdir(parents=True)
+    (earlier / "events.out.tfevents.1").write_text("")
+    assert logs_of([runs / "earlier"]) == {"earlier": runs / "earlier"}, "no run of this package"
+    (runs / "earlier" / "config.yaml").write_text("")
+    assert logs_of([runs / "earlier"]) == {"earlier": runs / "earlier" / "tensorboard"}
 
 
 @pytest.mark.parametrize(

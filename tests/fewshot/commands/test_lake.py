@@ -163,9 +163,9 @@ def test_rows_print_files_and_log_agree(done):
     for name in pictures:
         with Image.open(done.run / f"{name}.png") as picture:
             assert picture.width > 500
-    log = EventAccumulator(str(done.run / "tensorboard" / "_lake")).Reload()
+    log = EventAccumulator(str(done.run / "_lake")).Reload()
     assert set(log.Tags()["images"]) == pictures
-    assert len(list((done.run / "tensorboard" / "_lake").iterdir())) == 1
+    assert len(list((done.run / "_lake").iterdir())) == 1
 
 
 def test_one_command_reports_again(done, tmp_path, read_page):

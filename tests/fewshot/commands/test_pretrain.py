@@ -12,6 +12,7 @@ from PIL import Image
 
 import guided.training.pretrain
 from fewshot.cli import main
+from fewshot.study.encoder_facts import EncoderFacts, cautions
 from guided.encoder import Encoder, digest, provenance
 
 pytestmark = pytest.mark.usefixtures("cache")
@@ -81,6 +82,11 @@ def test_pictures_of_deformable_pca(run, config, tmp_path, capsys):
     assert re.search(r"^measurement .* encoder +target latents +other latents$", printed, re.M)
     assert "correlation of a latent with" in printed
     assert re.search(r"^  across images +0\.\d+$", printed, re.M)
+    (facts,) = json.loads((tmp_path / "run" / "results.json").read_text())["encoders"]
+    (line,) = cautions([EncoderFacts.from_json(facts)])
+    assert line.startswith("Basis not converged: DeformablePCA (seed 0)")
+    assert f"Caution: {line}" in " ".join(printed.split())
+    assert len(facts["kl"]) == 8 and facts["basis"]
     assert max(len(line) for line in printed.splitlines()[-12:] if str(tmp_path) not in line) <= 80
     heights = {}
     for path in (tmp_path / "run").glob("*.png"):

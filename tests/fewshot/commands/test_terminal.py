@@ -47,7 +47,7 @@ def test_a_terminal(terminal, command, shared_cache, finished, columns, no_colou
     assert "\n".join(result.summary(columns).splitlines()) in "\n".join(lines)
     unwrapped = " ".join(plain.split())
     assert all(verdict in unwrapped for verdict in result.verdicts)
-    assert f"tensorboard --logdir {command[-1]}/tensorboard" in unwrapped
+    assert f"tensorboard --logdir {command[-1]} " in unwrapped
 
 
 @pytest.mark.usefixtures("cache")

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from fewshot.printing import coloured
-from fewshot.study.pivot import learner_entries, legend, pivot
+from fewshot.study.pivot import learner_entries, legend, pivot, pivot_markdown
 from fewshot.study.rows import Pair, ResultRow
 
 VAE = ResultRow(
@@ -61,6 +61,20 @@ def test_errors_differences_and_marks():
         "  lower            19.7 ±1.0  -17.9 *",
         "  stands           19.7 ±1.0  -17.9 *†",
         "  higher (class)   42.9 ±1.0   +5.2 *",
+    ]
+
+
+def test_the_same_as_markdown():
+    rows = [*ROWS[:1], ROWS[3], replace(VAE, n_shot=5), replace(VAE, learner="ridge")]
+    assert pivot_markdown(learner_entries(rows)).splitlines() == [
+        "| prototypical | 5-way 1-shot | 5-way 5-shot |",
+        "|---|---|---|",
+        "| vae | 37.6 ±4.5 | 37.6 ±4.5 |",
+        r"| stands | 19.7 ±1.0, -17.9 \*† |  |",
+        "",
+        "| ridge | 5-way 1-shot | 5-way 5-shot |",
+        "|---|---|---|",
+        "| vae | 37.6 ±4.5 |  |",
     ]
 
 

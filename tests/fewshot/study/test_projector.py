@@ -19,7 +19,7 @@ def test_a_study_has_embeddings_of_each_arm(finished, cache):
     settings = finished.config["dataset"]["init_args"]
     test = Glyphs(**settings).splits().test
     for arm in ("pixels", "vae"):
-        folder = finished.folder / "tensorboard" / arm / "seed0"
+        folder = finished.folder / arm / "seed0"
         (found,) = text_format.Parse((folder / CONFIG).read_text(), ProjectorConfig()).embeddings
         embeddings = _read_tensor_tsv_file(str(folder / found.tensor_path))
         assert list(embeddings.shape) == list(found.tensor_shape)

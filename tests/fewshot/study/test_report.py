@@ -109,17 +109,21 @@ def test_files_print_and_log_agree(finished, result):
     assert max(map(len, lines)) <= 80
     unwrapped = " ".join(finished.printed.split())
     assert all(line in unwrapped for line in result.verdicts)
+    known = {(facts.arm, facts.seed): facts for facts in result.encoders}
+    assert set(known) == {(arm, seed) for arm in ("vae", "guided") for seed in (0, 1)}
+    assert all(len(facts.kl) == 8 and facts.last_step == 8 for facts in known.values())
     names = {"errors", "paired_differences", "learning_curves"}
     names |= {f"episodes/{arm}" for arm in ("pixels", "random", "vae", "guided")}
     for name in names:
         with Image.open(folder / f"{name}.png") as image:
             assert min(image.size) > 80
             assert len(np.unique(np.asarray(image.convert("L")))) > 10, name
-    shown = events(folder / "tensorboard" / "_report")
+    shown = events(folder / "_report")
     assert set(shown.Tags()["images"]) == names
     (event,) = shown.Tensors("table/text_summary")
     assert event.tensor_proto.string_val[0].decode() == result.table
-    assert "verdicts/text_summary" in shown.Tags()["tensors"]
+    texts = {f"{name}/text_summary" for name in ("1_verdicts", "2_errors", "3_configuration")}
+    assert texts <= set(shown.Tags()["tensors"])
 
 
 def events(folder):
@@ -129,13 +133,13 @@ def events(folder):
 
 
 def test_tensorboard_shows_the_trainings(finished):
-    shown = events(finished.folder / "tensorboard" / "guided" / "seed0")
+    shown = events(finished.folder / "guided" / "seed0")
     curves = {"3_loss/kl", "3_loss/excitation/class", "3_loss_weighted/excitation/class"}
     curves |= {"3_loss/total", "1_validation/negative_elbo", "1_validation/few_shot_error_%"}
     assert set(shown.Tags()["tensors"]) >= curves
     assert [e.step for e in shown.Tensors("1_validation/few_shot_error_%")] == [2, 4, 6, 8]
     assert "traversals" in shown.Tags()["images"]
-    shown = events(finished.folder / "tensorboard" / "vae" / "trained" / "seed0")
+    shown = events(finished.folder / "vae" / "trained" / "seed0")
     assert set(shown.Tags()["tensors"]) == {"3_loss/episodes", "1_validation/few_shot_error_%"}
 
 

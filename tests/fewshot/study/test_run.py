@@ -221,7 +221,7 @@ def test_a_second_run_computes_nothing(finished, capsys, tmp_path):
     for picture in ("errors.png", "episodes/guided.png"):
         assert (run / picture).read_bytes() == (finished.folder / picture).read_bytes()
     # One report in TensorBoard, not one beside the other.
-    assert len(list((run / "tensorboard" / "_report").glob("events.*"))) == 2
+    assert len(list((run / "_report").glob("events.*"))) == 2
 
 
 def patch_training(monkeypatch):

@@ -1,8 +1,12 @@
 """TensorBoard logs, read back with TensorBoard's own reader."""
 
+import io
+
+import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
+from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from guided.training.log import RunLog
@@ -35,3 +39,16 @@ def test_everything_can_be_read_back(active, tmp_path, monkeypatch, read_scalars
     assert events.SummaryMetadata("3_loss/kl").summary_description.startswith("KL divergence")
     (grid,) = events.Images("inputs")
     assert (grid.height, grid.width) == (4 + 2, 3 * 5 + 4)  # a border of one pixel
+    (picture,) = events.Images("traversals")
+    with Image.open(io.BytesIO(picture.encoded_image_string)) as shown:
+        assert shown.size == (picture.width, picture.height)
+        assert np.asarray(shown.convert("L")).min() == 255, "an empty figure"
+
+
+def test_a_figure_is_drawn_once_for_the_log_and_a_file(tmp_path):
+    with RunLog(tmp_path) as log:
+        log.figure("traversals", Figure(figsize=(1, 1)), file=tmp_path / "traversals.png")
+    events = EventAccumulator(str(tmp_path))
+    events.Reload()
+    (picture,) = events.Images("traversals")
+    assert picture.encoded_image_string == (tmp_path / "traversals.png").read_bytes()

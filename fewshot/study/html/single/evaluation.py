@@ -7,12 +7,12 @@ from typing import Any
 from fewshot.episodes import Setting
 from fewshot.study.colours import Style, arm_styles
 from fewshot.study.html.episodes import Examples, shown_examples
-from fewshot.study.html.markdown import Table as Facts
 from fewshot.study.html.plots import Forest, Value, errors_forest
 from fewshot.study.html.single.run import FinishedRun, class_name
 from fewshot.study.html.single.sections import Sections
 from fewshot.study.html.tables import Cell, Line, Table
 from fewshot.study.text import fixed, span
+from guided.html.fragment import Table as Facts
 
 
 @dataclass(frozen=True)

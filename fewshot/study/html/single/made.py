@@ -11,9 +11,9 @@ from urllib.parse import quote
 import yaml
 
 from fewshot.runs import PLACES
-from fewshot.study.html.markdown import Table
 from fewshot.study.html.plain import flat
 from fewshot.study.html.single.run import FinishedRun
+from guided.html.fragment import Table
 
 FILES = {
     "config.yaml": "the configuration",

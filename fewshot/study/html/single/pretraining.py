@@ -1,19 +1,20 @@
 """Sections of pretrained encoders: curves, measurements and pictures."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from fewshot.study.colours import arm_styles
-from fewshot.study.html.markdown import Table
+from fewshot.study.encoder_facts import EncoderFacts, cautions
 from fewshot.study.html.pictures import Pictured, ended_at_best, galleries
 from fewshot.study.html.plots import curves_plot
 from fewshot.study.html.single.run import FinishedRun, class_name
 from fewshot.study.html.single.sections import Sections
 from fewshot.study.html.tables import Measure, explanation
-from fewshot.study.html.verdicts import COLLAPSED
 from fewshot.study.measurement import Measurement
 from fewshot.study.outcome import LearningCurve
 from fewshot.study.text import fixed
+from guided.html.fragment import Table
 
 
 def pretraining(runs: Sequence[FinishedRun]) -> Sections:
@@ -30,7 +31,7 @@ def pretraining(runs: Sequence[FinishedRun]) -> Sections:
             measured.setdefault(entry.measure, []).append((label, entry))
     curves = [_curve(run, labels[run.name]) for run in runs]
     encoders = [
-        Pictured(curve.arm, curve.seed, run.folder, ended_at_best(curve))
+        Pictured(curve.arm, curve.seed, run.folder, _judged(run).growing)
         for run, curve in zip(runs, curves, strict=True)
     ]
     found = [label for entries in measured.values() for label, _ in entries]
@@ -49,12 +50,20 @@ def pretraining(runs: Sequence[FinishedRun]) -> Sections:
         lead="An encoder that was trained as a VAE's, guided or not, on the training classes.",
         subject=("What was trained", _subject(runs, curves)),
         styles=styles,
-        warnings=[word for curve in curves for word in _warnings(curve, several)],
+        warnings=[
+            word
+            for run, curve in zip(runs, curves, strict=True)
+            for word in _warnings(curve, _judged(run), several)
+        ],
         curves=[one for one in drawn if one],
         measures=[_measure(name, entries) for name, entries in measured.items()],
         galleries=galleries(encoders),
         lost=[encoder.arm for encoder in encoders if encoder.lost],
     )
+
+
+def _judged(run: FinishedRun) -> EncoderFacts:
+    return EncoderFacts.from_json(run.results["encoders"][0])
 
 
 def _arm(run: FinishedRun) -> str:
@@ -111,18 +120,12 @@ def _guidance(run: FinishedRun) -> list[str]:
     return list(map(class_name, described))
 
 
-def _warnings(curve: LearningCurve, several: bool) -> list[str]:
+def _warnings(curve: LearningCurve, facts: EncoderFacts, several: bool) -> list[str]:
     """Reasons for caution, one sentence each."""
     of, found = (f"{curve.arm}: t" if several else "T"), []
     if ended_at_best(curve):
         found.append(f"{of}raining ended at its best score yet; more steps may lower it.")
-    kl = curve.history[curve.kept].get("kl")
-    if kl is not None and kl < COLLAPSED:
-        found.append(
-            f"{of}he posterior has collapsed: the KL of all latents together is {fixed(kl)} nats "
-            "per image."
-        )
-    return found
+    return found + cautions([replace(facts, arm=curve.arm)])
 
 
 def _measure(name: str, entries: Sequence[tuple[str, Measurement]]) -> Measure:

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 from fewshot.study.colours import Style
 from fewshot.study.html.episodes import Examples
-from fewshot.study.html.markdown import Table as Facts
 from fewshot.study.html.pictures import Gallery
 from fewshot.study.html.plots import Curves, Forest
 from fewshot.study.html.tables import Measure, Table
+from guided.html.fragment import Table as Facts
 
 
 @dataclass(frozen=True, kw_only=True)

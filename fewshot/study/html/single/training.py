@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 
 from fewshot.study.colours import arm_styles
-from fewshot.study.html.markdown import Table
 from fewshot.study.html.pictures import ended_at_best
 from fewshot.study.html.plots import curves_plot
 from fewshot.study.html.single.run import FinishedRun, class_name
 from fewshot.study.html.single.sections import Sections
 from fewshot.study.outcome import LearningCurve
 from fewshot.study.text import fixed
+from guided.html.fragment import Table
 
 
 def training(runs: Sequence[FinishedRun]) -> Sections:

@@ -3,24 +3,14 @@
 Needs the dependency group ``browser`` and a Chromium or Chrome in the PATH.
 """
 
-import shutil
 from pathlib import Path
 
 import pytest
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+from fewshot.study import StudyResult
+
 axe = pytest.importorskip("axe_playwright_python", reason="axe-playwright-python is not installed")
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chrome"))), None)
-if not CHROMIUM:
-    pytest.skip("no chromium or google-chrome in the PATH", allow_module_level=True)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as running:
-        opened = running.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield opened
-        opened.close()
+AXE = Path(axe.__file__).parent / "axe.min.js"
 
 
 @pytest.mark.parametrize(
@@ -50,7 +40,34 @@ def test_the_page_is_whole_accessible_and_fits(request, browser, of, width, sche
     page.check(".move")
     moving = "getComputedStyle(document.querySelector('.moves img')).animationName"
     assert page.evaluate(moving) == "traverse"
-    page.evaluate((Path(axe.__file__).parent / "axe.min.js").read_text())
+    page.evaluate(AXE.read_text())
     found = page.evaluate("axe.run()")["violations"]
     assert [(fault["id"], fault["nodes"][0]["html"]) for fault in found] == []
     context.close()
+
+
+@pytest.mark.parametrize(("ground", "text"), [("#fff", "#1b1b1b"), ("#111", "#e8e8e8")])
+def test_a_notebook_light_or_dark_has_contrast(finished, browser, ground, text):
+    result = StudyResult.load(finished.folder)
+    page = browser.new_page(viewport={"width": 700, "height": 900})
+    shown = result._repr_html_() + result.rows[-1]._repr_html_()
+    style = f"background: {ground}; color: {text}"
+    page.set_content(f'<body style="{style}">{shown}</body>')
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    page.evaluate(AXE.read_text())
+    found = page.evaluate("axe.run({runOnly: ['color-contrast']})")
+    # Of texts that are scrolled out of sight, and of symbols, axe cannot tell.
+    assert sum(len(rule["nodes"]) for rule in found["passes"]) > 50
+    assert [node["html"] for fault in found["violations"] for node in fault["nodes"]] == []
+    page.close()
+
+
+def test_links_to_sections_stay_in_the_frame(finished, browser):
+    page = browser.new_page()
+    page.set_content(StudyResult.load(finished.folder).report._repr_html_())
+    frame = page.frames[1]
+    frame.click("nav a[href='#tables']")
+    assert frame.url == "about:srcdoc#tables"
+    assert frame.inner_text("h1") == "tiny"
+    assert frame.evaluate("document.querySelector('#tables').getBoundingClientRect().top") < 300
+    page.close()

@@ -10,12 +10,12 @@ import pytest
 
 from fewshot.study.cell_index import CellIndex, Indexed
 from fewshot.study.html.content import Content
-from fewshot.study.html.images import of_sheet
 from fewshot.study.html.pictures import ALL_PIXELS
 from fewshot.study.html.tables import difference_table, error_table
 from fewshot.study.rows import ResultRow
 from fewshot.study.text import STANDS, arm_label, fixed, partner_label, span
 from guided.figures import Sheet
+from guided.html.images import of_sheet
 
 
 @pytest.fixture(scope="module")

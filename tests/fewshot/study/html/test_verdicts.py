@@ -84,6 +84,7 @@ def calm(content):
     ]
     curves = [replace(curve, history=history) for curve in content.curves]
     vars(calm)["curves"] = curves
+    assert all(facts.kl for facts in calm.result.encoders)
     return calm
 
 
@@ -131,21 +132,58 @@ def test_few_steps_warn(calm):
 
 
 def test_trainings_that_ended_too_early_or_collapsed_warn(calm):
+    curves = calm.curves
+
     def with_history(**values):
-        entries = [{**entry} for entry in calm.curves[0].history]
+        entries = [{**entry} for entry in curves[0].history]
         entries[values.pop("at")].update(values)
         changed = replace(calm)
-        curves = [replace(c, history=entries) if c.arm == "vae" else c for c in calm.curves]
-        vars(changed)["curves"] = curves
+        own = [replace(c, history=entries) if c.arm == "vae" else c for c in curves]
+        vars(changed)["curves"] = own
         return warnings(changed)
 
     assert with_history(at=1, score=4.0) == [
         "Training ended at its best score yet, for every seed of: vae."
     ]
+    assert with_history(at=0, kl=0.4) == [], "the KL of each latent is known"
+    calm = replace(calm, result=replace(calm.result, encoders=()))
+    vars(calm)["curves"] = curves
     (line,) = with_history(at=0, kl=0.4)
     assert line.startswith("The posterior of vae has collapsed")
     assert "0.40 for seed 0, 0.40 for seed 1" in line
     assert with_history(at=1, kl=0.4) == [], "of a state that was not kept"
+
+
+def with_facts(content, **changes):
+    """The study with other facts of the encoders of one arm."""
+    encoders = tuple(
+        replace(facts, **changes) if facts.arm == "guided" else facts
+        for facts in content.result.encoders
+    )
+    new = replace(content, result=replace(content.result, encoders=encoders))
+    vars(new)["curves"] = content.curves
+    return new
+
+
+def test_the_kl_of_each_latent_tells_a_collapse(calm):
+    """Not the sum: that of the kept state is 9 nats, and would be 0.5 nats without a collapse."""
+    (line,) = warnings(with_facts(calm, kl=(0.009, 0.0001)))
+    assert line.startswith("The posterior of guided has collapsed (seeds 0, 1)")
+    assert line.endswith("the largest 0.009.")
+    assert warnings(with_facts(calm, kl=(0.5, 0.0))) == []
+
+
+def test_a_basis_that_has_not_converged_is_named(calm):
+    falling = {"kept_step": 2, "last_step": 8, "falls": 0.2}
+    (line,) = warnings(with_facts(calm, basis=True, **falling))
+    assert line == (
+        "Basis not converged: guided (seeds 0, 1); for seed 0, its held-out loss still fell in "
+        "the last quarter of the steps, by 20 % of its whole fall."
+    )
+    assert warnings(with_facts(calm, basis=False, **falling)) == []
+    (line,) = warnings(with_facts(calm, basis=True, kept_step=8, last_step=8, falls=0.001))
+    assert line.endswith("its last validation is its best.")
+    assert warnings(with_facts(calm, basis=True, kept_step=2, last_step=8, falls=0.001)) == []
 
 
 def test_diagnostics_are_means_over_seeds_with_a_sentence_each(finished, content):

@@ -6,6 +6,7 @@ import io
 import json
 import shutil
 from dataclasses import replace
+from html import unescape
 from types import SimpleNamespace
 
 import numpy as np
@@ -201,6 +202,7 @@ def test_one_command_reports_again(finished, tmp_path, capsys, read_page):
     ours, again = (read_page(f / "report.html") for f in (finished.folder, tmp_path / "again"))
     assert ours.tables == again.tables and len(ours.tables[0]) == 9
     again = LatentsResult.load(tmp_path / "again")
+    assert again.summary(100) in unescape(again._repr_html_())
     assert again.to_json() == finished.results
 
 
@@ -238,7 +240,7 @@ def test_files_of_a_finished_run(finished):
     cells = [json.loads(p.read_text()) for p in folder.glob("cells/*/cell.json")]
     assert len(cells) == 1 + 12 + 12 + 8
     assert results["seconds"] == pytest.approx(sum(c["seconds"] for c in cells), abs=0.1)
-    events = EventAccumulator(str(folder / "tensorboard" / "_report"))
+    events = EventAccumulator(str(folder / "_report"))
     events.Reload()
     assert events.Tags()["images"] == ["latents"]
     assert "table/text_summary" in events.Tags()["tensors"]
