@@ -11,11 +11,13 @@ from typing import Any
 
 import torch
 
+from fewshot.chance import CONSTANT, beside_chance
 from fewshot.commands import replay
 from fewshot.commands.common import ImageCommand, check_ways, finished
 from fewshot.config import made_by, parse
 from fewshot.data import DatasetFactory, data_root
 from fewshot.data.bank import ImageBank
+from fewshot.data.checks import read_splits
 from fewshot.data.dataset import SplitName
 from fewshot.environment import choose_device
 from fewshot.episodes import Setting
@@ -32,12 +34,14 @@ from fewshot.study.html.page import FILE as PAGE
 from fewshot.study.html.single.page import write_runs
 from fewshot.study.html.single.run import FinishedRun
 from fewshot.study.result import made_by_command
+from fewshot.threads import computing_with, in_use
 from guided.backbones import Pixels
 from guided.backbones.short_run import semi_amortised
 from guided.decoder import Decoder
 from guided.encoder import Encoder
-from guided.errors import InputError
+from guided.errors import InputError, blaming
 from guided.files import write_arrays, write_bytes, write_json
+from guided.ranges import Count, Whole
 from guided.seeds import derive_seed
 from guided.short_run import Langevin
 
@@ -63,6 +67,8 @@ class EvaluateCommand(ImageCommand):
         episodes: number of episodes of each shape.
         split: split whose classes are used.
         seed: of the episodes.
+        threads: of torch and BLAS; as many as torch takes by itself, OMP_NUM_THREADS or the cores,
+            if not given.
         output: run folder.
     """
 
@@ -76,9 +82,10 @@ class EvaluateCommand(ImageCommand):
     )
     weights: dict[str, Path] = field(default_factory=dict)
     settings: list[Setting] = field(default_factory=lambda: [Setting()])
-    episodes: int = 1000
+    episodes: Count = 1000
     split: SplitName = "test"
-    seed: int = 0
+    seed: Whole = 0
+    threads: Count | None = None
     output: Path = Path("runs/evaluate")
 
     def __post_init__(self) -> None:
@@ -98,8 +105,6 @@ class EvaluateCommand(ImageCommand):
                     f"weights: learner {name!r} must be meta-trained first: run fewshot train, "
                     f"then add --weights.{name} FOLDER/learner.safetensors"
                 )
-        if self.episodes < 1:
-            raise InputError(f"episodes: expected at least 1, got {self.episodes}")
         labels = [setting.label for setting in self.settings]
         if len(set(labels)) < len(labels):
             raise InputError(f"settings: {', '.join(labels)} holds one twice")
@@ -110,15 +115,21 @@ def main(arguments: Sequence[str]) -> Path | None:
     if any(argument.partition("=")[0] == "--replay" for argument in arguments):
         replay.main(arguments)
         return None
-    start = time.perf_counter()
     config = parse(EvaluateCommand, arguments, "fewshot evaluate")
+    with computing_with(config.threads):
+        return _run(config)
+
+
+def _run(config: EvaluateCommand) -> Path:
+    """Evaluate; returns the file of results."""
+    start = time.perf_counter()
     device = choose_device(config.device)
     dataset = config.dataset(data_root(config.data_root))
     check_ways(dataset, **{config.split: config.settings})
     encoder = _encoder(config)
-    splits = dataset.splits()
+    splits, doubts = read_splits(dataset)
     bank: ImageBank = getattr(splits, config.split)
-    finish = Finish.from_run(config.output, config, splits, device)
+    finish = Finish.from_run(config.output, config, splits, device, **in_use(device))
     if finish.said_before():
         return config.output / FILES[0]
     encoder = (encoder or Encoder(Pixels(bank.image_shape), None)).to(device)
@@ -127,21 +138,23 @@ def main(arguments: Sequence[str]) -> Path | None:
         EpisodeSampler(bank, s, derive_seed(config.seed, "test", s.label)) for s in config.settings
     ]
     open_run(config.output, config, device)
-    embeddings = embed_bank(encoder, bank, device, description="embed")
+    with blaming(f"{config.encoder or 'pixels'}, {config.split} classes"):
+        embeddings = embed_bank(encoder, bank, device, description="embed")
     results: dict[str, list[Evaluation]] = {}
     for name, learner in learners.items():
-        own_table = learner.reads_images or learner.beside_embedding is not None
+        own_table = learner.reads_images or learner.apart is not None
         table = table_for(learner, bank, device) if own_table else embeddings
         results[name] = [
             evaluate_table(learner, table, sampler, config.episodes, bank.class_names)
             for sampler in samplers
         ]
-    words = "\n".join(_summary(results))
+    doubts += _at_chance(results)
+    words = "\n".join([*_summary(results), *(f"warning: {line}" for line in doubts)])
     _write_episodes(config, results)
     facts = _write_examples(config, bank, samplers[0], {n: e[0] for n, e in results.items()})
     made = made_by_command("evaluate", config, device, time.perf_counter() - start)
-    rows = _rows(config, results)
-    write_json(config.output / FILES[0], {"rows": rows, "examples": facts, **made})
+    content = {"rows": _rows(config, results), "examples": facts, "warnings": doubts, **made}
+    write_json(config.output / FILES[0], content)
     write_runs([FinishedRun.load(config.output)], config.output / PAGE)
     print(f"{words}\n{finished(config.output)}")
     finish.write(words, FILES)
@@ -184,6 +197,16 @@ def _summary(results: dict[str, list[Evaluation]]) -> Iterator[str]:
         yield f"most confused by {name}, {evaluations[0].setting.label}; all in confusion.csv:"
     for pair in confused:
         yield f"  {pair.true} taken for {pair.predicted}: {pair.count} times, {pair.share:.1f} %"
+
+
+def _at_chance(results: dict[str, list[Evaluation]]) -> Iterator[str]:
+    for name, evaluations in results.items():
+        for found in evaluations:
+            errors, n_way = found.errors.numpy(), found.setting.n_way
+            interval = t_interval(errors) or (found.error, found.error)
+            if word := beside_chance(n_way, interval, errors):
+                what = CONSTANT if word == "constant" else "the interval reaches chance"
+                yield f"{name}, {found.setting.label}: {what}."
 
 
 def _rows(config: EvaluateCommand, results: dict[str, list[Evaluation]]) -> list[dict[str, Any]]:

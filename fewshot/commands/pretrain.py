@@ -7,8 +7,8 @@ from pathlib import Path
 from textwrap import fill
 from typing import Any
 
-from fewshot.commands.common import TrainingCommand, finished
-from fewshot.config import describe, parse
+from fewshot.commands.common import TrainingCommand, finished, splits_of
+from fewshot.config import describe, parse, short_name
 from fewshot.data import DatasetFactory, Splits, data_root
 from fewshot.data.bank import ImageBank
 from fewshot.environment import choose_device, versions
@@ -23,11 +23,13 @@ from fewshot.study.html.single.page import write_runs
 from fewshot.study.html.single.run import FinishedRun
 from fewshot.study.measurement import Measurement
 from fewshot.study.result import made_by_command
+from fewshot.threads import computing_with, in_use
 from guided.decoder import Decoder
 from guided.encoder import Encoder
 from guided.figures import augmentation_figure, picture_figures, save_sheets
 from guided.files import write_figure, write_json
 from guided.guidance.base import Guidance
+from guided.ranges import Whole
 from guided.training.config import PretrainConfig
 from guided.training.pretrain import Pretrained, check_pretraining, pretrain
 
@@ -52,25 +54,30 @@ class PretrainCommand(TrainingCommand):
 
     dataset: DatasetFactory
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
-    seed: int = 0
+    seed: Whole = 0
     beside_unguided: bool = False
     output: Path = Path("runs/pretrain")
 
 
 def main(arguments: Sequence[str]) -> Path:
     """Run the command; returns the file of results."""
-    start = time.perf_counter()
     config = parse(PretrainCommand, arguments, "fewshot pretrain")
+    with computing_with(config.threads):
+        return _run(config)
+
+
+def _run(config: PretrainCommand) -> Path:
+    start = time.perf_counter()
     device = choose_device(config.device)
     dataset = config.dataset(data_root(config.data_root))
-    splits = dataset.splits()
-    finish = Finish.from_run(config.output, config, splits, device)
+    splits, _ = splits_of(dataset)
+    finish = Finish.from_run(config.output, config, splits, device, **in_use(device))
     if finish.said_before():
         return config.output / FILES[2]
     check_pretraining(config.pretrain, splits.train, splits.validation, seed=config.seed)
     open_run(config.output, config, device)
     trained, depends = _pretrained(config, config.pretrain, splits, device)
-    strategies = [entry["class_path"] for entry in describe(config.pretrain.guidance)]
+    strategies = [short_name(type(entry)) for entry in config.pretrain.guidance]
     encoders = {" + ".join(strategies) or "unguided": trained.encoder}
     if config.beside_unguided and strategies:
         plain = replace(config.pretrain, guidance=[])
@@ -183,6 +190,7 @@ def _pretrained(
         "pretrain": describe(how),
         "seed": config.seed,
         "device": device,
+        **in_use(device),
         "precision": config.precision,
         "versions": {name: versions()[name] for name in ("guided-fewshot", "torch")},
     }

@@ -1,6 +1,7 @@
 """``ImageBank``: class-labelled images as one immutable uint8 array."""
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -122,13 +123,32 @@ class ImageBank:
 
     @cached_property
     def digest(self) -> str:
-        """Short digest of images, labels, attributes and factors; equal for equal banks."""
-        hashed = hashlib.blake2b(self.images.contiguous().numpy().data, digest_size=8)
-        hashed.update(self.labels.contiguous().numpy().data)
-        for name, column in sorted({**self.factors, **self.attributes}.items()):
-            hashed.update(name.encode())
+        """Short digest of all that the bank holds; equal for equal banks.
+
+        Images, labels, names of classes, attributes, factors, and which of the latter two a column
+        is: an attribute may have the name of the factor that it bins.
+        """
+        columns = {("images", ""): self.images, ("labels", ""): self.labels}
+        columns |= {("attribute", name): column for name, column in self.attributes.items()}
+        columns |= {("factor", name): column for name, column in self.factors.items()}
+        renderer = self.renderer
+        facts = {
+            "class_names": list(self.class_names),
+            "turned": self.turned,
+            "renderer": renderer and [str(type(renderer)), list(renderer.n_values.items())],
+            # Of equal bytes, those of other types or shapes are other columns.
+            "columns": [(*key, str(c.dtype), list(c.shape)) for key, c in sorted(columns.items())],
+        }
+        hashed = hashlib.blake2b(json.dumps(facts).encode(), digest_size=8)
+        for _, column in sorted(columns.items()):
             hashed.update(column.contiguous().numpy().data)
         return hashed.hexdigest()
+
+    def name_of(self, row: int) -> str:
+        """An image's place among those of its class, for a message."""
+        label = self.labels[row]
+        place = int((self.labels[:row] == label).sum())
+        return f"image {place} of class {self.class_names[int(label)]!r}"
 
     def targets(self) -> dict[str, Tensor]:
         """For guidance: the labels as ``class`` and the attributes, name -> int64 ``[N]``; factors

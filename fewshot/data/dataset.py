@@ -10,6 +10,7 @@ from fewshot.data.bank import ImageBank
 from fewshot.data.roots import Roots, data_root
 from guided.errors import InputError
 from guided.html.fragment import fragment
+from guided.ranges import Checked
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,6 +39,10 @@ class Splits:
         return fragment("Splits", "An image of some classes of each.", pictures=banks)
 
 
+class ImagesWarning(UserWarning):
+    """A reason, in the images, to doubt errors that are measured on them; commands print it."""
+
+
 @dataclass(frozen=True)
 class Listing:
     """A dataset's row in the table that ``fewshot data`` prints.
@@ -59,7 +64,7 @@ class Listing:
     how_to_get: str
 
 
-class Dataset(ABC):
+class Dataset(Checked, ABC):
     """A source of class-labelled images, divided into three splits.
 
     A subclass takes its settings as keyword arguments and checks them in its constructor, before

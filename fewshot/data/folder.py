@@ -3,17 +3,18 @@
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import ClassVar, Literal, NamedTuple
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from fewshot.data.bank import ImageBank
-from fewshot.data.dataset import SPLITS, Dataset, Listing, SplitName, Splits
+from fewshot.data.dataset import SPLITS, Dataset, ImagesWarning, Listing, SplitName, Splits
 from fewshot.data.io.cache import cached_bank
 from fewshot.data.io.images import ImageFile, decode, find_images, state
 from fewshot.data.roots import Roots
 from guided.errors import InputError
+from guided.ranges import Count, Range, Whole
 from guided.seeds import generator
 
 SPLIT_FOLDERS: dict[str, SplitName] = {
@@ -27,7 +28,7 @@ DEFAULTS = (0.15, 0.25, 0)  # validation, test, split_seed
 LAYOUT = "<class>/<image>, or train/, val/ and test/ with <class>/<image> in each"
 
 
-class SharedImagesWarning(UserWarning):
+class SharedImagesWarning(ImagesWarning):
     """Two splits share an image, so that an error measured on one may be too low."""
 
 
@@ -74,7 +75,9 @@ class ImageFolder(Dataset):
         InputError: a setting is out of range.
 
     Warns:
-        SharedImagesWarning: byte-identical images are in two splits; counts them, names a pair.
+        SharedImagesWarning: images with the same pixels are in two splits; counts them, names a
+            pair.
+        SkippedImagesWarning: there are images in formats that are not read, such as HEIC.
     """
 
     name: ClassVar[str] = "folder"
@@ -85,29 +88,20 @@ class ImageFolder(Dataset):
         root: Roots | None = None,
         *,
         path: Path | str,
-        size: int | tuple[int, int] = 28,
+        size: Count | tuple[Count, Count] = 28,
         channels: Literal[1, 3] = 1,
         invert: bool = False,
-        validation: float = DEFAULTS[0],
-        test: float = DEFAULTS[1],
-        split_seed: int = DEFAULTS[2],
+        validation: Annotated[float, Range(above=0, below=1)] = DEFAULTS[0],
+        test: Annotated[float, Range(above=0, below=1)] = DEFAULTS[1],
+        split_seed: Whole = DEFAULTS[2],
     ) -> None:
         super().__init__(root)
         self.size = (size, size) if isinstance(size, int) else (size[0], size[1])
-        if min(self.size) < 1:
-            raise InputError(f"ImageFolder.size: expected at least 1 pixel, got {size}")
-        if channels not in (1, 3):
-            raise InputError(f"ImageFolder.channels: expected 1 or 3, got {channels}")
-        for key, fraction in (("validation", validation), ("test", test)):
-            if not 0 < fraction < 1:
-                raise InputError(f"ImageFolder.{key}: expected a number in (0, 1), got {fraction}")
         if validation + test >= 1:
             raise InputError(
                 f"ImageFolder.validation + ImageFolder.test: expected less than 1, "
                 f"got {validation + test:g}"
             )
-        if split_seed < 0:
-            raise InputError(f"ImageFolder.split_seed: expected >= 0, got {split_seed}")
         self.path = Path(path).expanduser()
         self.channels = channels
         self.invert = invert
@@ -131,6 +125,7 @@ class ImageFolder(Dataset):
             "size": self.size,
             "channels": self.channels,
             "invert": self.invert,
+            "digest": "pixels",  # up to version 0.1, of the files' bytes
         }
         bank = cached_bank(self.name, settings, lambda: self._build(found))
         warn_of_shared_images(
@@ -287,8 +282,9 @@ def warn_of_shared_images(
             pairs.append((other, row))
     if pairs:
         one, two = (f"{name_of(row)} ({splits[row]})" for row in pairs[0])
+        are = "image is" if len(pairs) == 1 else "images are"
         warnings.warn(
-            f"{path}: {len(pairs)} byte-identical images in two splits, such as {one} and {two}",
+            f"{path}: {len(pairs)} {are} in two splits with the same pixels: {one} and {two}",
             SharedImagesWarning,
             stacklevel=3,
         )

@@ -191,9 +191,9 @@ def test_episodes_within_an_attribute(grouped):
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ((1, 1, 1), "n_way: expected at least 2"),
-        ((2, 0, 1), "n_shot: expected at least 1"),
-        ((2, 1, 0), "n_query: expected at least 1"),
+        ((1, 1, 1), "Setting.n_way: expected at least 2"),
+        ((2, 0, 1), "Setting.n_shot: expected at least 1"),
+        ((2, 1, 0), "Setting.n_query: expected at least 1"),
         ((13, 1, 1), "n_way: 13 classes asked for, the set has 12"),
         ((2, 3, 18), r"class 'class 0' has 20 images; n_shot \+ n_query needs 21"),
         ((4, 1, 2, "script"), "within: the data have no 'script'; there are alphabet, drawer"),

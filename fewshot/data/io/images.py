@@ -3,6 +3,7 @@
 import hashlib
 import io
 import os
+import warnings
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
@@ -22,7 +23,16 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
+OTHER_SUFFIXES = (
+    *(".heic", ".heif", ".avif", ".jxl", ".jp2", ".psd", ".svg"),
+    *(".dng", ".raw", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2", ".pef", ".srw"),
+)
+"""Of images that are not read."""
 EIGHT_BIT = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
+
+
+class SkippedImagesWarning(UserWarning):
+    """Images are in a format that is not read, and are left out."""
 
 
 @dataclass(frozen=True)
@@ -76,12 +86,24 @@ def find_images(container: Path, remedy: str = "replace it") -> list[ImageFile]:
 
     Raises:
         InputError: the archive cannot be opened.
+
+    Warns:
+        SkippedImagesWarning: there are images in formats that are not read; counts them.
     """
     if container.is_dir():
         names = list(_names_below(container))
     else:
         with open_archive(container, remedy) as archive:
             names = archive.namelist()
+    skipped = sorted(name for name in names if _is_image(name, OTHER_SUFFIXES))
+    if skipped:
+        what = "1 image" if len(skipped) == 1 else f"{len(skipped)} images"
+        warnings.warn(
+            f"{container}: {what} left out, such as {skipped[0]}, whose format is not read: "
+            "convert to PNG or JPEG",
+            SkippedImagesWarning,
+            stacklevel=2,
+        )
     return [ImageFile(container, name) for name in sorted(names) if _is_image(name)]
 
 
@@ -91,9 +113,9 @@ def _names_below(folder: Path) -> Iterator[str]:
         yield from names if prefix == "." else (f"{prefix}/{name}" for name in names)
 
 
-def _is_image(name: str) -> bool:
+def _is_image(name: str, suffixes: tuple[str, ...] = SUFFIXES) -> bool:
     parts = f"/{name}"
-    return name.lower().endswith(SUFFIXES) and "/." not in parts and "/__MACOSX" not in parts
+    return name.lower().endswith(suffixes) and "/." not in parts and "/__MACOSX" not in parts
 
 
 def state(files: Sequence[ImageFile]) -> list[Any]:
@@ -146,7 +168,7 @@ def decode(
 
     Returns:
         images: uint8 ``[N, channels, H, W]``.
-        digests: int64 ``[N]``, hashes of the files' bytes.
+        digests: int64 ``[N]``, hashes of the decoded images: the same for one in two formats.
 
     Raises:
         InputError: an image, which is named, cannot be decoded, has more than 8 bits per channel,
@@ -167,9 +189,9 @@ def decode(
         # One thread: several take longer with small images, because of Python's lock.
         for row, file in enumerate(tqdm(files, desc=title, disable=hidden(), leave=False)):
             content = _read(file, archives)
-            digests[row] = digest(content)
             pixels = _pixels(_load(file, content), file, size, channels)
             images[row] = 255 - pixels if invert else pixels
+            digests[row] = digest(images[row].data)
     return torch.from_numpy(images), torch.from_numpy(digests)
 
 

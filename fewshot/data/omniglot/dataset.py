@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import ClassVar, Literal, get_args
+from typing import Annotated, ClassVar, Literal
 
 import torch
 
@@ -15,6 +15,7 @@ from fewshot.data.omniglot import splits as omniglot_splits
 from fewshot.data.omniglot.splits import EVALUATION, Positions, alphabet
 from fewshot.data.roots import Roots, first_existing
 from guided.errors import InputError
+from guided.ranges import Count, Range, Whole
 
 SplitScheme = Literal["lake", "vinyals", "random"]
 Rotations = Literal["none", "train", "test", "all"]
@@ -62,26 +63,12 @@ class Omniglot(Dataset):
         *,
         split: SplitScheme = "lake",
         rotations: Rotations = "none",
-        size: int = 28,
-        validation_alphabets: int = DEFAULT_VALIDATION_ALPHABETS,
-        split_seed: int = 0,
+        size: Count = 28,
+        validation_alphabets: Annotated[int, Range(1, 29)] = DEFAULT_VALIDATION_ALPHABETS,
+        split_seed: Whole = 0,
         download: bool = False,
     ) -> None:
         super().__init__(root)
-        for key, value, known in (
-            ("split", split, get_args(SplitScheme)),
-            ("rotations", rotations, get_args(Rotations)),
-        ):
-            if value not in known:
-                raise InputError(f"Omniglot.{key}: expected one of {', '.join(known)}, got {value}")
-        if size < 1:
-            raise InputError(f"Omniglot.size: expected at least 1 pixel, got {size}")
-        if not 1 <= validation_alphabets <= 29:
-            raise InputError(
-                f"Omniglot.validation_alphabets: expected 1 … 29, got {validation_alphabets}"
-            )
-        if split_seed < 0:
-            raise InputError(f"Omniglot.split_seed: expected >= 0, got {split_seed}")
         if split != "lake" and validation_alphabets != DEFAULT_VALIDATION_ALPHABETS:
             raise InputError(
                 f"Omniglot.validation_alphabets: has no effect on the split {split}; remove it"

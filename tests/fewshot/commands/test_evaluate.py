@@ -136,6 +136,10 @@ def test_a_damaged_checkpoint(fails, write, config, checkpoint):
         (["--learners={}"], "learners: at least one is needed"),
         (["--settings=[]"], "settings: at least one is needed"),
         (["--split=tests"], "split: expected one of"),
+        (
+            ["--learners={x: {class_path: Ridge, init_args: {penalty: 0}}}"],
+            "learners.x.init_args.penalty: expected > 0, got 0",
+        ),
         (["--settings=[{n_way: 6}]"], "n_way: 6 classes asked for, the test set of glyphs has 5"),
         (["--encoder=nowhere.safetensors"], "nowhere.safetensors: no such encoder checkpoint"),
         (["--encoder={file}", "--latents=content"], "latents: 'content', but this encoder has"),
@@ -154,8 +158,7 @@ def test_impossible_settings_before_anything_is_read(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--seed=-1"], "seed: expected >= 0, got -1"),
-        (["--learners={x: {class_path: Ridge, init_args: {penalty: 0}}}"], "Ridge.penalty: expect"),
+        (["--seed=-1"], "seed: expected at least 0, got -1"),
         (["--dataset.init_args.size=12", "--encoder"], "shape (1, 12, 12) given to an encoder"),
     ],
 )

@@ -49,7 +49,9 @@ def test_print_and_files_agree(run, tmp_path, capsys):
     assert encoder.layout.slices == {"class": (0, 4), "content": (4, 8)}
     assert encoder(torch.zeros(2, 1, 16, 16)).shape == (2, 8)
     assert provenance(file)["seed"] == 4
-    assert provenance(file)["pretrain"]["guidance"][0]["class_path"] == "ExcitationInhibition"
+    assert provenance(file)["pretrain"]["guidance"][0]["class_path"].endswith(
+        ".ExcitationInhibition"
+    )
     assert (tmp_path / "run" / "traversals.png").stat().st_size > 1000
 
 

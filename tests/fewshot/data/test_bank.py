@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -82,3 +84,32 @@ def test_inconsistent_columns_are_refused(change, message):
         ImageBank(
             **{"images": images, "labels": torch.tensor([0, 1]), "class_names": "ab", **change}
         )
+
+
+OTHERS = {
+    "images": lambda bank: {"images": 255 - bank.images},
+    "labels": lambda bank: {"labels": bank.labels.flip(0)},
+    "names": lambda bank: {"class_names": ("a", "b", "c", "e")},
+    "an attribute": lambda bank: {"attributes": {"drawer": bank.attributes["drawer"].flip(0)}},
+    "an attribute's name": lambda bank: {"attributes": {"alphabet": bank.attributes["drawer"]}},
+    "an attribute's kind": lambda bank: {
+        "attributes": {},
+        "factors": {**bank.factors, "drawer": bank.attributes["drawer"]},
+    },
+    "a factor": lambda bank: {"factors": {"angle": bank.factors["angle"] + 1e-6}},
+    "a factor behind its bins": lambda bank: {
+        "attributes": {**bank.attributes, "angle": bank.labels},
+        "factors": {"angle": bank.factors["angle"].flip(0)},
+    },
+    "the same bins": lambda bank: {"attributes": {**bank.attributes, "angle": bank.labels}},
+    "a factor's type": lambda bank: {"factors": {"angle": bank.factors["angle"].view(torch.int32)}},
+    "an image's shape": lambda bank: {"images": bank.images.reshape(12, 1, 3, 2)},
+    "turned classes": lambda bank: {"turned": True},
+}
+
+
+def test_all_that_a_bank_holds_is_in_its_digest(bank):
+    same = replace(bank, images=bank.images.clone(), attributes=dict(bank.attributes))
+    assert same.digest == bank.digest
+    digests = {name: replace(bank, **change(bank)).digest for name, change in OTHERS.items()}
+    assert len({bank.digest, *digests.values()}) == len(OTHERS) + 1, digests

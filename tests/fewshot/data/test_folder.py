@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from fewshot.data.folder import ImageFolder, SharedImagesWarning
+from fewshot.data.io.images import SkippedImagesWarning
 from guided.errors import InputError
 
 
@@ -119,14 +120,15 @@ def test_other_layouts(tmp_path, classes, divided, refused):
 
 def test_images_shared_between_splits(divided):
     shutil.copy(divided / "train" / "n" / "1.png", divided / "val" / "b" / "copy.png")
-    shutil.copy(divided / "train" / "m" / "0.png", divided / "test" / "a" / "copy.png")
+    # Another format, other bytes, the same pixels.
+    Image.open(divided / "train" / "m" / "0.png").save(divided / "test" / "a" / "copy.bmp")
     # A copy within a split is no concern.
     shutil.copy(divided / "train" / "m" / "0.png", divided / "train" / "m" / "copy.png")
     for _ in range(2):  # also when the bank comes from the cache
         with pytest.warns(SharedImagesWarning) as caught:
             opened(divided).splits()
         (message,) = [str(warning.message) for warning in caught]
-        assert message.startswith(f"{divided}: 2 byte-identical images")
+        assert message.startswith(f"{divided}: 2 images are in two splits")
         assert "train/n/1.png (train) and val/b/copy.png (validation)" in message
 
 
@@ -155,3 +157,17 @@ def test_relative_paths(classes, tmp_path, monkeypatch):
     assert here.listing().images == 9
     with pytest.raises(InputError, match=r"folder: cannot be downloaded; put a folder of images"):
         here.download()
+
+
+def test_images_in_formats_that_are_not_read_are_counted_in_a_warning(classes, tmp_path, refused):
+    for name in ("notes.txt", "labels.xml", "Thumbs.db", ".DS_Store", "._1.heic", "readme"):
+        (classes / "a" / name).write_bytes(b"")
+    assert len(ImageFolder(path=classes).splits().train) == 15  # and no warning
+    for name in ("b/x.HEIC", "c/y.avif", "a/z.CR2"):
+        (classes / name).write_bytes(b"")
+    with pytest.warns(SkippedImagesWarning, match=r"own: 3 images left out, such as a/z\.CR2"):
+        assert len(ImageFolder(path=classes).splits().train) == 15
+    archive = shutil.make_archive(str(tmp_path / "packed"), "zip", classes)
+    (classes / "b" / "x.HEIC").unlink()
+    with pytest.warns(SkippedImagesWarning, match=r"packed\.zip: 3 images left out"):
+        ImageFolder(path=archive).splits()
