@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from guided.arrays import read_npz
 from guided.checksums import (
     KEY,
     DamageError,
@@ -124,14 +125,10 @@ def read_arrays(path: Path | str) -> "dict[str, NDArray[Any]]":
         DamageError: it is no archive of arrays, or its checksum is another one's.
         InputError: the file is missing or cannot be read.
     """
-    import numpy as np
-
     path = Path(path)
     try:
         check_archive(path)
-        # Opened here: numpy leaves a file open that is no archive.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            return {name: stored[name] for name in stored}
+        return read_npz(path)
     except InputError:
         raise
     except OSError as error:

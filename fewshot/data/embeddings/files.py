@@ -1,6 +1,5 @@
 """Files of embeddings and labels: .npz, .npy, .pt and .parquet."""
 
-import pickle
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from guided.arrays import map_npy, read_npz
 from guided.errors import InputError
 
 Array = NDArray[Any]
@@ -32,9 +32,9 @@ def read_arrays(path: Path) -> dict[str, Array]:
         raise InputError(f"{path}: expected a file of embeddings or labels ({known})")
     try:
         return reader(path)
-    except (OSError, ValueError, EOFError, RuntimeError, KeyError, pickle.UnpicklingError) as error:
-        if isinstance(error, InputError):
-            raise
+    except InputError:
+        raise
+    except Exception as error:  # damaged files raise one of many kinds, in pandas, torch, zipfile
         reason = " ".join(str(error).split())[:160]
         if "allow_pickle" in reason or "Python objects" in reason:
             reason = "holds Python objects; write names by labels.astype(str)"
@@ -42,13 +42,11 @@ def read_arrays(path: Path) -> dict[str, Array]:
 
 
 def _npz(path: Path) -> dict[str, Array]:
-    with np.load(path, allow_pickle=False) as stored:
-        return {name: stored[name] for name in stored.files}
+    return read_npz(path)
 
 
 def _npy(path: Path) -> dict[str, Array]:
-    # Copy on write ("c"): torch warns of read-only maps. Nothing writes, so pages stay shared.
-    return {ALONE: np.load(path, mmap_mode="c", allow_pickle=False)}
+    return {ALONE: map_npy(path)}
 
 
 def _pt(path: Path) -> dict[str, Array]:
