@@ -24,7 +24,7 @@ CHUNK = 2**20  # bytes read at a time
 
 _DTYPE = re.compile(r"""['"]descr['"]\s*:\s*['"]([<>|=]?[a-zA-Z?][0-9]{0,9})['"]""")
 _ORDER = re.compile(r"""['"]fortran_order['"]\s*:\s*(True|False)\b""")
-_SHAPE = re.compile(r"""['"]shape['"]\s*:\s*\(((?:\s*[0-9]{1,18}L?\s*,?)*)\s*\)""")
+_SHAPE = re.compile(r"""['"]shape['"]\s*:\s*\(([0-9L, ]{0,700})\)""")
 _KINDS = "biufcSU"
 
 
@@ -67,7 +67,7 @@ def read_header(stream: IO[bytes]) -> ArrayHeader:
         raise ValueError("it holds Python objects")
     if dtype.kind not in _KINDS or not dtype.itemsize:
         raise ValueError(f"expected an array of numbers or text, its values are {kind}")
-    sides = tuple(int(side.strip().rstrip("L")) for side in shape.split(",") if side.strip())
+    sides = tuple(int(side.strip().removesuffix("L")) for side in shape.split(",") if side.strip())
     if len(sides) > DEEPEST or max(sides, default=0) >= 2**48:
         raise ValueError(f"an array of shape {sides[:4]}")
     return ArrayHeader(sides, dtype, "F" if order == "True" else "C")

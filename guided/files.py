@@ -149,7 +149,7 @@ def read_weights(path: Path | str) -> "tuple[dict[str, Tensor], dict[str, str]]"
     """The tensors and texts of a safetensors file.
 
     Raises:
-        DamageError: its checksum is another one's.
+        DamageError: its checksum is another one's, or a weight is NaN or infinite.
         SafetensorError: it is no such file.
         OSError: it is missing, or cannot be read.
     """
@@ -163,6 +163,9 @@ def read_weights(path: Path | str) -> "tuple[dict[str, Tensor], dict[str, str]]"
     stated = texts.pop(KEY, None)
     if stated and weights_checksum(weights, texts) != stated:
         raise differs(path)
+    for key, tensor in weights.items():
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            raise DamageError(f"{path}: {ascii(key)[1:-1]}: has weights that are NaN or infinite")
     return weights, texts
 
 

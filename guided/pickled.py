@@ -222,7 +222,7 @@ def _string(r: PickleReader) -> str:
     line = r.line(LONGEST)
     if len(line) < 2 or line[0] != line[-1] or line[0] not in "'\"":
         raise ValueError("a string without quotation marks")
-    content: bytes = codecs.escape_decode(line[1:-1].encode("latin1"))[0]  # type: ignore[attr-defined]
+    content: bytes = codecs.escape_decode(line[1:-1].encode("latin1"))[0]
     return content.decode("latin1")
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from guided.arrays import map_npy, read_npz
 from guided.errors import InputError
+from guided.torch_files import check_torch_file
 
 Array = NDArray[Any]
 
@@ -50,6 +51,7 @@ def _npy(path: Path) -> dict[str, Array]:
 
 
 def _pt(path: Path) -> dict[str, Array]:
+    check_torch_file(path)
     found = torch.load(path, map_location="cpu", weights_only=True)
     if isinstance(found, Tensor):
         found = {ALONE: found}
