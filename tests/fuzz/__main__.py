@@ -67,11 +67,12 @@ def _fuzz(chosen: dict[str, Reader], given: argparse.Namespace, box: Path) -> tu
     batches = {
         name: Batch(name, reader, given.seed, box, corpus=CORPUS) for name, reader in chosen.items()
     }
+    turn = min(TURN, given.seconds / 2 / len(chosen))
     while (left := given.inputs - done.total()) > 0:
         if time.perf_counter() - start > given.seconds:
             break
         name = min(chosen, key=lambda name: used[name])
-        n, seconds, found = batches[name].run(left, TURN)
+        n, seconds, found = batches[name].run(left, turn)
         done[name] += n
         used[name] += seconds
         for fault, content in found:
