@@ -8,10 +8,13 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TextIO
 
 from fewshot.commands.help import PURPOSES, WITH_RESULTS, command_help, usage
+from fewshot.interrupts import Interrupts
 from fewshot.printing import option_of, printing, say_first
 from guided.errors import InputError
+from guided.progress import drop
 
 LONG = (*WITH_RESULTS, "select")
 
@@ -20,9 +23,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command.
 
     Returns:
-        The exit status: 0; 2 when the input is at fault; 130 after Ctrl-C.
+        The exit status: 0; 2 when the input is at fault; 130 after Ctrl-C; 143 after SIGTERM; 141,
+        as of a program that SIGPIPE ended, when nobody reads its output any more.
     """
+    _open_standard_streams()
     arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        status = _main(arguments)
+        sys.stdout.flush()  # or it would fail where nobody sees it, as Python ends
+    except BrokenPipeError:
+        _drop_broken(sys.stdout)
+        if arguments and arguments[0] in LONG:
+            _say_error(arguments[0], "nobody reads its output; run the same command again to go on")
+        return 141
+    return status
+
+
+def _main(arguments: Sequence[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(usage(), end="")
         return 0
@@ -33,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(version("guided-fewshot"))
         return 0
     if name not in PURPOSES:
-        print(f"fewshot: no command is called '{name}'{_nearest(name)}", file=sys.stderr)
+        _say_error("", f"no command is called '{name}'{_nearest(name)}")
         return 2
     if {"-h", "--help"} & set(rest):
         print(command_help(name), end="")
@@ -50,6 +67,17 @@ def _nearest(name: str) -> str:
 
 
 def _run(name: str, arguments: Sequence[str]) -> int:
+    interrupts = Interrupts(name)
+    try:
+        with interrupts:
+            status = _attempt(name, arguments, interrupts)
+    except KeyboardInterrupt:
+        status, line = interrupts.ending
+        _say(line)
+    return status
+
+
+def _attempt(name: str, arguments: Sequence[str], interrupts: Interrupts) -> int:
     try:
         option, arguments = option_of(arguments)
         replays = any(argument.startswith("--replay") for argument in arguments)
@@ -59,24 +87,53 @@ def _run(name: str, arguments: Sequence[str]) -> int:
             words = {argument.replace("_", "-") for argument in arguments}
             if name in LONG and not {"--print-config", "--help-all"} & words:
                 say_first(name, arguments)
-            status, results = _command(name, arguments)
+            status, results = _command(name, arguments, interrupts)
+        if interrupts.received:  # and something has swallowed it
+            raise KeyboardInterrupt
         if option == "json" and results:
             print(results.read_text(), end="")
-    except InputError as error:
-        print(f"fewshot {name}: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        again = "interrupted; run the same command again to resume"
-        print(f"fewshot {name}: {again}", file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        return 0
+    except Exception as error:
+        if interrupts.received:  # a library has turned it into this one
+            raise KeyboardInterrupt from error
+        if isinstance(error, InputError):
+            _say_error(name, str(error))
+            return 2
+        raise
     return status
 
 
-def _command(name: str, arguments: Sequence[str]) -> tuple[int, Path | None]:
+def _say_error(name: str, line: str) -> None:
+    _say(f"{f'fewshot {name}'.strip()}: {line}")
+
+
+def _say(line: str) -> None:
+    """One line on standard error; the status alone if nobody reads it."""
+    try:
+        print(line, file=sys.stderr, flush=True)
+    except BrokenPipeError:
+        drop(sys.stderr)
+
+
+def _drop_broken(stream: TextIO) -> None:
+    try:
+        stream.flush()
+    except BrokenPipeError:
+        drop(stream)
+
+
+def _open_standard_streams() -> None:
+    """Open those that the caller has closed: a file of ours must not come to have their numbers."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:
+            nowhere = os.open(os.devnull, os.O_RDWR)  # the lowest free number, which is this one
+            setattr(sys, name, os.fdopen(nowhere, mode, closefd=nowhere != number))
+
+
+def _command(
+    name: str, arguments: Sequence[str], interrupts: Interrupts
+) -> tuple[int, Path | None]:
     """Run it; returns the exit status and the file of results, if there is one."""
-    # Imported here: Ctrl-C while torch loads is an ordinary Ctrl-C too.
+    interrupts.loading = True
     from guided.malloc import reuse_memory
 
     reuse_memory()
@@ -84,8 +141,10 @@ def _command(name: str, arguments: Sequence[str]) -> tuple[int, Path | None]:
         from fewshot.study.executors.origin import start_early
 
         start_early()
+    command = importlib.import_module(f"fewshot.commands.{name}").main
+    interrupts.loading = False
     try:
-        return 0, importlib.import_module(f"fewshot.commands.{name}").main(arguments)
+        return 0, command(arguments)
     except SystemExit as ended:  # after --help-all and --print-config
         return int(ended.code or 0), None
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from guided.errors import InputError
+from guided.ranges import Checked, Count, Several
 
 
 @dataclass(frozen=True)
-class Setting:
+class Setting(Checked):
     """The shape of an episode.
 
     Args:
@@ -24,15 +24,10 @@ class Setting:
         InputError: a number is too small.
     """
 
-    n_way: int = 5
-    n_shot: int = 1
-    n_query: int = 15
+    n_way: Several = 5
+    n_shot: Count = 1
+    n_query: Count = 15
     within: str | None = None
-
-    def __post_init__(self) -> None:
-        for name, least in (("n_way", 2), ("n_shot", 1), ("n_query", 1)):
-            if getattr(self, name) < least:
-                raise InputError(f"{name}: expected at least {least}, got {getattr(self, name)}")
 
     @property
     def label(self) -> str:

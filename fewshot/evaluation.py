@@ -17,6 +17,7 @@ from fewshot.sampler import EpisodeSampler
 from guided.encoder import Encoder
 from guided.errors import InputError
 from guided.files import write_arrays
+from guided.finite import check_embeddings
 from guided.progress import hidden
 from guided.seeds import derive_seed
 
@@ -111,6 +112,9 @@ def embed_bank(
         device: device of the model.
         batch_size: images embedded at a time, at most; a large network takes fewer.
         description: label of a progress bar; None draws none.
+
+    Raises:
+        InputError: an embedding is NaN or infinite.
     """
     model.eval()
     embedding = model.embedding if isinstance(model, Learner) else model
@@ -118,7 +122,8 @@ def embed_bank(
     parts = bank.images.split(min(batch_size, encoder.backbone.batch_size))
     if description:
         parts = tqdm(parts, desc=description, leave=False, disable=hidden())
-    return torch.cat([embedding(part.to(device)) for part in parts])
+    embedded = torch.cat([embedding(part.to(device)) for part in parts])
+    return check_embeddings(embedded, bank.name_of)
 
 
 def write_embeddings(
@@ -206,4 +211,8 @@ def _predicted(
     for start in range(0, n_episodes, DRAWN):
         for rows in sampler.batch(start, min(start + DRAWN, n_episodes)).split(chunk):
             # The first of equal ones, as of argmax, which is slower.
-            yield rows, learner.logits(rows.to(table.device).gather(table)).max(2).indices
+            scores, positions = learner.logits(rows.to(table.device).gather(table)).max(2)
+            if bool(scores.isnan().any()):
+                name = type(learner).__name__
+                raise InputError(f"{name}: answers are not numbers (NaN) in some episodes")
+            yield rows, positions

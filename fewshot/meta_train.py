@@ -20,6 +20,7 @@ from guided.augment import Augmentation
 from guided.encoder import Encoder
 from guided.errors import InputError
 from guided.progress import progress_bar
+from guided.ranges import Checked, Count, Positive, Whole
 from guided.seeds import derive_seed, seeded_initialisation
 from guided.training.config import with_settings
 from guided.training.log import RunLog
@@ -29,7 +30,7 @@ from guided.training.state import Progress, ResumableState, check_finite
 
 
 @dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(Checked):
     """Settings of a meta-training.
 
     Args:
@@ -52,32 +53,23 @@ class TrainConfig:
     """
 
     setting: Setting = field(default_factory=lambda: Setting(20, 1, 5))
-    steps: int = 1000
-    episodes_per_step: int = 1
-    learning_rate: float = 1e-3
-    halve_every: int = 0
+    steps: Count = 1000
+    episodes_per_step: Count = 1
+    learning_rate: Positive = 1e-3
+    halve_every: Whole = 0
     freeze_encoder: bool = False
-    projection: int = 0
+    projection: Whole = 0
     validation: Setting = field(default_factory=Setting)
-    validation_episodes: int = 300
-    validate_every: int = 100
-    patience: int = 0
-    log_every: int = 20
+    validation_episodes: Count = 300
+    validate_every: Count = 100
+    patience: Whole = 0
+    log_every: Count = 20
     augmentation: Augmentation = field(default_factory=Augmentation)
     tasks: TaskFactory | None = None
 
     def __post_init__(self) -> None:
-        positive = ("steps", "episodes_per_step", "validation_episodes", "validate_every")
-        for name, least in (
-            *((name, 1) for name in (*positive, "log_every")),
-            *((name, 0) for name in ("projection", "patience", "halve_every")),
-        ):
-            if getattr(self, name) < least:
-                raise InputError(f"{name}: expected at least {least}, got {getattr(self, name)}")
         if self.augmentation.views > 1:
             raise InputError("augmentation.views: an episode has its own number of images")
-        if not self.learning_rate > 0:
-            raise InputError(f"learning_rate: expected > 0, got {self.learning_rate}")
 
 
 @dataclass(frozen=True)
@@ -301,7 +293,7 @@ def _check_frozen(config: TrainConfig, model: Learner) -> None:
         raise InputError("tasks: are of images; freeze_encoder needs embeddings of the bank's")
     if model.reads_images:
         raise InputError("freeze_encoder: needs a learner of embeddings; this one reads images")
-    if model.beside_embedding is not None:
+    if model.apart is not None:
         raise InputError("freeze_encoder: needs a learner of embeddings alone")
 
 

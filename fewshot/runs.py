@@ -7,10 +7,9 @@ in a run folder belongs to one configuration, ``config.yaml``.
 
 import functools
 import hashlib
-import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, is_dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -21,8 +20,11 @@ from fewshot.config.files import read_file
 from fewshot.data.dataset import Splits
 from fewshot.environment import hardware, versions
 from fewshot.logs import LAKE_PAGE, PAGES, REPORT_PAGE, remove_page, remove_reports
+from guided.checksums import file_checksum, is_damaged
 from guided.errors import InputError
-from guided.files import write_bytes, write_json
+from guided.files import read_json, write_bytes, write_json
+from guided.progress import say
+from guided.temporary import sweep
 
 PLACES = (
     *("output", "data_root", "device", "predictions"),
@@ -65,7 +67,7 @@ LAKE = (
 
 
 def open_run(output: Path, config: object, device: str, mark: str = "finished.json") -> None:
-    """Create a run folder and write its configuration and environment.
+    """Create a run folder, sweep it, and write its configuration and environment.
 
     The results of another configuration move to ``superseded/N`` before. The mark of an earlier
     :class:`Finish`, named ``mark``, goes: its results will be written over.
@@ -77,6 +79,7 @@ def open_run(output: Path, config: object, device: str, mark: str = "finished.js
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"output: {output} cannot be created ({error.strerror})") from error
+    sweep(output)
     keep_configuration(output, "config.yaml", config, REPORTS)
     (output / mark).unlink(missing_ok=True)
     write_json(output / "environment.json", {"versions": versions(), "hardware": hardware(device)})
@@ -131,7 +134,23 @@ def keep_configuration(output: Path, name: str, config: object, files: Sequence[
     if path.exists() and (keys := differing_keys(path, config)):
         folder = _supersede(output, files, set(_named_files(config)))
         print(f"earlier results, of another configuration ({_some(keys)}), moved to {folder}")
+        if "study" in keys:
+            print(f"warning: two studies have the output {output}; give each its own")
     write_yaml(path, config)
+
+
+def other_studies(output: Path, config: object) -> Iterator[str]:
+    """A sentence if a run folder has held the results of a study of another name."""
+    names = set()
+    for file in output.glob("superseded/*/config.yaml"):
+        with suppress(InputError):
+            names.add(read_file(file).get("study"))
+    others = sorted(map(str, names - {None, getattr(config, "study", None)}))
+    if others:
+        yield (
+            f"{output} is the output of other studies too, whose results are in superseded: "
+            f"{', '.join(others)}."
+        )
 
 
 def differing_keys(path: Path, config: object) -> list[str]:
@@ -195,6 +214,10 @@ def state_to_continue(folder: Path, steps: int) -> Path:
         steps: of this training.
     """
     path = folder / f"state-{steps}.pt"
+    for file in folder.glob("state-*.pt"):
+        if is_damaged(file):
+            say(f"{file}: damaged; the training does not go on from it")
+            file.unlink()
     shorter = {int(file.stem.partition("-")[2]): file for file in folder.glob("state-*.pt")}
     shorter = {done: file for done, file in shorter.items() if done < steps}
     if shorter and not path.exists():
@@ -253,15 +276,23 @@ class Finish:
             again: makes the words, for this terminal; None: those that were written.
         """
         try:
-            mark = json.loads(self.path.read_text())
-            same = mark["facts"] == self.facts
-            there = all((self.path.parent / name).exists() for name in mark["results"])
+            mark = read_json(self.path)
+            if mark["facts"] != self.facts:
+                return False
+            changed = [name for name, sum_ in mark["results"].items() if self._sum(name) != sum_]
             words = str(mark["words"])
-        except (OSError, ValueError, KeyError, TypeError):
+        except (ValueError, LookupError, TypeError, AttributeError):
             return False
-        if same and there:
-            print(f"{again() if again else words}\nfinished before; results in {self.path.parent}")
-        return same and there
+        if changed:
+            print(f"{_some(changed)}: not as written; made again")
+            return False
+        print(f"{again() if again else words}\nfinished before; results in {self.path.parent}")
+        return True
+
+    def _sum(self, name: str) -> str | None:
+        """The checksum of a file of the run folder; None if it is not there."""
+        path = self.path.parent / name
+        return file_checksum(path) if path.is_file() else None
 
     def write(self, words: str, results: Sequence[str]) -> None:
         """Mark the run as finished; written last.
@@ -270,7 +301,8 @@ class Finish:
             words: printed when the same run is asked for again.
             results: files of the run folder that must be there for that.
         """
-        write_json(self.path, {"words": words, "results": list(results), "facts": self.facts})
+        sums = {name: self._sum(name) for name in results}
+        write_json(self.path, {"words": words, "results": sums, "facts": self.facts})
 
 
 def _named_files(value: Any) -> Iterator[Path]:

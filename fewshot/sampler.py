@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from fewshot.data.bank import ImageBank
 from fewshot.episodes import Episodes, Setting
-from guided.errors import InputError
+from guided.errors import InputError, some
 from guided.seeds import derive_seed
 
 UInts = NDArray[np.uint64]
@@ -42,12 +42,9 @@ class EpisodeSampler:
                 f"n_way: {setting.n_way} classes asked for, the set has {bank.n_classes}; "
                 "choose a smaller n_way"
             )
-        smallest = int(bank.class_sizes.argmin())
-        if int(bank.class_sizes[smallest]) < needed:
-            raise InputError(
-                f"class {bank.class_names[smallest]!r} has {int(bank.class_sizes[smallest])} "
-                f"images; n_shot + n_query needs {needed}"
-            )
+        small = (bank.class_sizes < needed).nonzero().flatten().tolist()
+        if small:
+            raise InputError(_too_small(bank, small, needed))
         self._sizes = bank.class_sizes.numpy()
         self._starts = np.concatenate([[0], self._sizes.cumsum()[:-1]])
         # Row numbers sorted by class: the images themselves stay where they are.
@@ -87,6 +84,20 @@ class EpisodeSampler:
 
     def _states(self, start: int, stop: int) -> UInts:
         return _mix(self._key + np.arange(start, stop, dtype=np.uint64) * _ODD)
+
+
+def _too_small(bank: ImageBank, small: list[int], needed: int) -> str:
+    """A message that counts the classes that have too few images."""
+    sizes = bank.class_sizes.tolist()
+    if len(small) == 1:
+        found = f"class {bank.class_names[small[0]]!r} has {sizes[small[0]]} images"
+    else:
+        names = some([f"{bank.class_names[i]!r} ({sizes[i]})" for i in small])
+        found = f"{len(small)} of {bank.n_classes} classes have too few images: {names}"
+    return (
+        f"{found}; n_shot + n_query needs {needed}: choose a smaller n_query, or leave small "
+        f"classes out (min_images: {needed}, of datasets that have this setting)"
+    )
 
 
 def distinct_rows(seed: int, start: int, stop: int, n: int, size: int) -> Ints:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from guided.affine import AFFINE, affine, warp
-from guided.errors import InputError
+from guided.ranges import Checked, Count, NonNegative, PositiveShare, Share
 
 COLOURS = ("brightness", "contrast", "saturation")
 CONTROLS = 4  # control points of the elastic warp, along each side
@@ -31,7 +31,7 @@ class Deformed:
 
 
 @dataclass(frozen=True)
-class Augmentation:
+class Augmentation(Checked):
     """Random deformations of training images, each image by its own, uniform within limits.
 
     Crop, flip and colour are for natural images, after torchvision's ``RandomResizedCrop`` (of
@@ -57,27 +57,18 @@ class Augmentation:
         InputError: a limit is out of its range.
     """
 
-    rotation: float = 0.0
-    scale: float = 0.0
-    shear: float = 0.0
-    translation: float = 0.0
-    views: int = 1
-    crop: float = 1.0
+    rotation: NonNegative = 0.0
+    scale: NonNegative = 0.0
+    shear: NonNegative = 0.0
+    translation: NonNegative = 0.0
+    views: Count = 1
+    crop: PositiveShare = 1.0
     flip: bool = False
-    brightness: float = 0.0
-    contrast: float = 0.0
-    saturation: float = 0.0
-    elastic: float = 0.0
-    thickness: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.views < 1:
-            raise InputError(f"views: expected at least 1, got {self.views}")
-        if not 0 < self.crop <= 1:
-            raise InputError(f"crop: expected in (0, 1], got {self.crop}")
-        for name in (*COLOURS, "thickness"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"{name}: expected in [0, 1], got {getattr(self, name)}")
+    brightness: Share = 0.0
+    contrast: Share = 0.0
+    saturation: Share = 0.0
+    elastic: NonNegative = 0.0
+    thickness: Share = 0.0
 
     @property
     def active(self) -> bool:

@@ -6,10 +6,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from guided import likelihoods
+from guided.checksums import DamageError
 from guided.encoder import Encoder
 from guided.errors import InputError
-from guided.files import write_bytes
+from guided.files import read_weights, write_weights
 from guided.likelihoods import Likelihood
+from guided.naming import class_of, name_of
 from guided.seeds import generator
 from guided.vae import VAE
 
@@ -53,11 +56,8 @@ class Decoder(nn.Module):
 
     def save(self, path: Path) -> None:
         """Write weights and the likelihood's name, atomically."""
-        from safetensors.torch import save
-
-        weights = {k: v.detach().cpu().contiguous() for k, v in self.state_dict().items()}
-        kind = json.dumps(type(self.likelihood).__name__)
-        write_bytes(path, save(weights, {"format": FORMAT, "likelihood": kind}))
+        kind = json.dumps(name_of(type(self.likelihood), likelihoods))
+        write_weights(path, self.state_dict(), {"format": FORMAT, "likelihood": kind})
 
     @staticmethod
     def load(path: Path, encoder: Encoder) -> "Decoder":
@@ -70,24 +70,25 @@ class Decoder(nn.Module):
         Raises:
             InputError: the file is missing, damaged, or another VAE's.
         """
-        from safetensors import SafetensorError, safe_open
+        from safetensors import SafetensorError
 
         if encoder.layout is None:
             raise InputError(f"{path}: an encoder without latents has no decoder")
         latent_dim = encoder.layout.latent_dim
-        known = {cls.__name__: cls for cls in Likelihood.__subclasses__()}
         try:
-            with safe_open(str(path), framework="pt") as file:
-                metadata = file.metadata() or {}
-                if metadata.get("format") != FORMAT:
-                    raise InputError(f"{path}: is not a decoder's file ({FORMAT!r})")
-                weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            weights, metadata = read_weights(path)
+            if metadata.get("format") != FORMAT:
+                raise InputError(f"is not a decoder's file ({FORMAT!r})")
             network = encoder.backbone.decoder(latent_dim)
-            likelihood = known[json.loads(metadata["likelihood"])]()
+            likelihood = class_of(json.loads(metadata["likelihood"]), likelihoods, Likelihood)()
             decoder = Decoder(network, likelihood, latent_dim)
             decoder.load_state_dict(weights)
         except FileNotFoundError as error:
             raise InputError(f"{path}: no such file; pretrain the encoder again") from error
+        except DamageError:
+            raise
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
         except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())
             raise InputError(f"{path}: damaged, or another VAE's ({reason[:120]})") from error

@@ -10,18 +10,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from guided import backbones
 from guided.augment import Augmentation
 from guided.backbones import Backbone, ImageShape
 from guided.backbones.foreign.weights import is_pytorch_file
-from guided.backbones.naming import backbone_class, backbone_name
+from guided.checksums import DamageError
 from guided.errors import InputError
-from guided.files import write_bytes
+from guided.files import read_weights, write_weights
 from guided.latents import LatentLayout
+from guided.naming import class_of, name_of
+from guided.ranges import Checked, Whole
 
 FORMAT = "guided-fewshot encoder 2"
 
 
-class Encoder(nn.Module):
+class Encoder(Checked, nn.Module):
     """Images to embeddings, normalisation included: the input of every few-shot learner.
 
     Args:
@@ -43,7 +46,7 @@ class Encoder(nn.Module):
         backbone: Backbone,
         layout: LatentLayout | None,
         latents: str = "all",
-        projection: int = 0,
+        projection: Whole = 0,
     ) -> None:
         super().__init__()
         self.backbone = backbone
@@ -177,7 +180,7 @@ class Encoder(nn.Module):
         """JSON-able facts from which :meth:`from_description` builds an encoder of this shape."""
         layout = self.layout
         return {
-            "backbone": backbone_name(type(self.backbone)),
+            "backbone": name_of(type(self.backbone), backbones),
             "settings": self.backbone.settings,
             "input_shape": list(self.input_shape),
             "layout": {k: list(v) for k, v in layout.slices.items()} if layout else None,
@@ -194,7 +197,7 @@ class Encoder(nn.Module):
             InputError: the description's backbone is unknown, or is not imported.
         """
         channels, height, width = description["input_shape"]
-        network = backbone_class(description["backbone"])
+        network = class_of(description["backbone"], backbones, Backbone)
         backbone = network.rebuilt((channels, height, width), description["settings"])
         slices = description["layout"]
         layout = None
@@ -213,8 +216,6 @@ class Encoder(nn.Module):
         Raises:
             InputError: the backbone's class cannot be named; the file cannot be written.
         """
-        from safetensors.torch import save
-
         network = type(self.backbone)
         if "." in network.__qualname__:
             raise InputError(
@@ -226,8 +227,7 @@ class Encoder(nn.Module):
             "encoder": json.dumps(self.description()),
             "provenance": json.dumps(provenance),
         }
-        weights = {k: v.detach().cpu().contiguous() for k, v in self.state_dict().items()}
-        write_bytes(path, save(weights, metadata))
+        write_weights(path, self.state_dict(), metadata)
 
     @staticmethod
     def load(path: Path | str, latents: str | None = None) -> "Encoder":
@@ -241,20 +241,18 @@ class Encoder(nn.Module):
             InputError: the file is missing, damaged or not an encoder's; its backbone is not
                 imported.
         """
-        from safetensors import SafetensorError, safe_open
+        from safetensors import SafetensorError
 
         try:
-            with safe_open(str(path), framework="pt") as file:
-                metadata = file.metadata() or {}
-                if metadata.get("format") != FORMAT:
-                    raise InputError(
-                        f"is not an encoder checkpoint ({FORMAT!r}); {_elsewhere(path)}"
-                    )
-                encoder = Encoder.from_description(json.loads(metadata["encoder"]))
-                weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            weights, metadata = read_weights(path)
+            if metadata.get("format") != FORMAT:
+                raise InputError(f"is not an encoder checkpoint ({FORMAT!r}); {_elsewhere(path)}")
+            encoder = Encoder.from_description(json.loads(metadata["encoder"]))
             encoder.load_state_dict(weights)
         except FileNotFoundError as error:
             raise InputError(f"{path}: no such encoder checkpoint") from error
+        except DamageError:
+            raise
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
         except SafetensorError as error:
@@ -285,10 +283,7 @@ def _damaged(path: Path | str, error: Exception) -> InputError:
 
 def provenance(path: Path | str) -> dict[str, Any]:
     """The facts that were saved beside an encoder's weights."""
-    from safetensors import safe_open
-
-    with safe_open(str(path), framework="pt") as file:
-        facts: dict[str, Any] = json.loads((file.metadata() or {})["provenance"])
+    facts: dict[str, Any] = json.loads(read_weights(path)[1]["provenance"])
     return facts
 
 

@@ -1,5 +1,8 @@
 """The exception for wrong input, as opposed to a wrong program."""
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
 
 class InputError(ValueError):
     """A file, a setting or a set of images cannot be used.
@@ -9,13 +12,16 @@ class InputError(ValueError):
     """
 
 
-def check_positive(owner: str, **values: float) -> None:
-    """Raise :class:`InputError` for the first value that is not above zero.
+@contextmanager
+def blaming(culprit: str) -> Iterator[None]:
+    """Put the name of what is at fault before the message of an :class:`InputError`."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{culprit}: {error}") from error
 
-    Args:
-        owner: the class that the values configure, for the message.
-        values: by their configuration keys.
-    """
-    for key, value in values.items():
-        if not value > 0:
-            raise InputError(f"{owner}.{key}: expected > 0, got {value}")
+
+def some(words: Sequence[str], n: int = 3) -> str:
+    """The first few of many words, and how many more there are: ``a, b, c and 37 more``."""
+    more = f" and {len(words) - n} more" if len(words) > n else ""
+    return ", ".join(words[:n]) + more

@@ -11,6 +11,7 @@ from guided.errors import InputError
 from guided.guidance.base import Guidance, GuidanceContext, GuidanceModule
 from guided.latents import LatentAllocator
 from guided.likelihoods import Likelihood
+from guided.ranges import Checked, Count, NonNegative
 from guided.seeds import seeded_initialisation
 from guided.vae import VAE, Posterior
 
@@ -40,7 +41,7 @@ class Objective:
         return torch.stack([self.weights[name] * term for name, term in self.terms.items()]).sum()
 
 
-class GuidedVAE(nn.Module):
+class GuidedVAE(Checked, nn.Module):
     """A VAE whose latents are shaped by any number of guidances; with none, a plain VAE.
 
     Args:
@@ -68,14 +69,14 @@ class GuidedVAE(nn.Module):
         *,
         backbone: BackboneFactory,
         likelihood: Likelihood,
-        latent_dim: int,
+        latent_dim: Count,
         guidance: Sequence[Guidance],
         input_shape: ImageShape,
         categories: Mapping[str, int],
-        kl_weight: float = 1.0,
-        views: int = 1,
+        kl_weight: NonNegative = 1.0,
+        views: Count = 1,
         known: tuple[str, ...] = (),
-        n_images: int | None = None,
+        n_images: Count | None = None,
         factors: Mapping[str, tuple[float, float]] | None = None,
         elbo: bool = True,
         autoencoder: bool = False,

@@ -7,8 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from guided.ranges import Checked, Positive
 
-class Likelihood(nn.Module, ABC):
+
+class Likelihood(Checked, nn.Module, ABC):
     """Scores images ``[B, C, H, W]`` in [0, 1] under a decoder's unbounded output."""
 
     @abstractmethod
@@ -44,7 +46,7 @@ class Gaussian(Likelihood):
             arXiv:2006.13202, §3.1).
     """
 
-    def __init__(self, *, scale: float = 0.1, learned: bool = True) -> None:
+    def __init__(self, *, scale: Positive = 0.1, learned: bool = True) -> None:
         super().__init__()
         log_scale = torch.tensor(math.log(scale))
         if learned:

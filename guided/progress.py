@@ -4,8 +4,9 @@ import os
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from textwrap import fill
-from typing import Any
+from typing import Any, TextIO
 
 from tqdm.auto import tqdm
 from tqdm.utils import disp_len
@@ -36,9 +37,20 @@ def say(line: str) -> None:
     if os.environ.get(PLAIN) in ("quiet", "lines") and sys.stderr.isatty():
         # The bar is another process's: it is cleared, and drawn again below the line.
         line = f"\r\033[K{line}"
-    # A notebook shows standard error like a fault.
-    tqdm.write(line, file=sys.stdout if NOTEBOOK else sys.stderr)
-    sys.stderr.flush()
+    try:
+        # A notebook shows standard error like a fault.
+        tqdm.write(line, file=sys.stdout if NOTEBOOK else sys.stderr)
+        sys.stderr.flush()
+    except BrokenPipeError:  # nobody reads it any more: no reason to stop
+        drop(sys.stderr)
+
+
+def drop(stream: TextIO) -> None:
+    """Let what is written to a stream, whose reader is gone, vanish; also what waits in it."""
+    with suppress(OSError, ValueError):  # a stream without a file
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
 
 
 def hidden() -> bool:

@@ -13,10 +13,11 @@ from torch import Tensor
 
 from guided.decoder import Decoder
 from guided.errors import InputError
+from guided.ranges import Checked, Count, Positive
 
 
 @dataclass(frozen=True)
-class Langevin:
+class Langevin(Checked):
     """Steps of a chain towards the posterior p(z|x) of a decoder.
 
     With U(z) = -log p(x, z), a step is
@@ -38,22 +39,16 @@ class Langevin:
         InputError: a number is out of its range.
     """
 
-    steps: int = 20
-    step_size: float | list[float] = 0.1
-    clip: float | None = None
+    steps: Count = 20
+    step_size: Positive | list[Positive] = 0.1
+    clip: Positive | None = None
 
     def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise InputError(f"steps: expected at least 1, got {self.steps}")
         if isinstance(self.step_size, list) and not 1 <= len(self.step_size) <= self.steps:
             raise InputError(
                 f"step_size: expected 1 to {self.steps} sizes, one a step, "
                 f"got {len(self.step_size)}"
             )
-        if not min(self.sizes) > 0:
-            raise InputError(f"step_size: expected > 0, got {self.step_size}")
-        if self.clip is not None and not self.clip > 0:
-            raise InputError(f"clip: expected > 0, got {self.clip}")
 
     @cached_property
     def sizes(self) -> list[float]:

@@ -10,16 +10,20 @@ from typing import Any, Literal
 from fewshot.commands.help import PURPOSES
 from fewshot.config import made_by
 from fewshot.data import Dataset, Splits
+from fewshot.data.checks import read_splits
+from fewshot.data.dataset import SplitName
 from fewshot.episodes import Setting
 from fewshot.printing import paint, width
 from fewshot.study.executors import Executor, Local, Plan, Serial
 from fewshot.study.result import Result
 from guided.errors import InputError
+from guided.progress import say
+from guided.ranges import Checked, Count, PositiveShare
 from guided.training.precision import Precision
 
 
 @dataclass(frozen=True, kw_only=True)
-class Command:
+class Command(Checked):
     """Keys of every command.
 
     Args:
@@ -71,8 +75,8 @@ class StudyCommand(Command):
 
     output: Path | None = None
     executor: Literal["serial", "local", "ray"] = "local"
-    workers: int | None = None
-    gpus_per_cell: float = 1.0
+    workers: Count | None = None
+    gpus_per_cell: PositiveShare = 1.0
     ray: RayConfig = field(default_factory=RayConfig)
 
     def executor_of(self, plan: Plan, device: str) -> Executor:
@@ -97,17 +101,6 @@ class StudyCommand(Command):
             return max(1, int(cards / self.gpus_per_cell))
         return len(getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))(0))
 
-    def check_workers(self) -> None:
-        """Refuse impossible numbers.
-
-        Raises:
-            InputError: names the key.
-        """
-        if self.workers is not None and self.workers < 1:
-            raise InputError(f"workers: expected at least 1, got {self.workers}")
-        if not 0 < self.gpus_per_cell <= 1:
-            raise InputError(f"gpus_per_cell: expected in (0, 1], got {self.gpus_per_cell}")
-
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingCommand(ImageCommand):
@@ -115,9 +108,23 @@ class TrainingCommand(ImageCommand):
 
     Args:
         precision: of the forward passes in training: float32, or bfloat16.
+        threads: of torch and BLAS; as many as torch takes by itself, OMP_NUM_THREADS or the cores,
+            if not given. On a CPU another number changes the last bits: a training begins anew.
     """
 
     precision: Precision = "float32"
+    threads: Count | None = None
+
+
+def splits_of(dataset: Dataset, *needed: SplitName) -> tuple[Splits, list[str]]:
+    """The banks of a dataset, and reasons to doubt errors on them, which are printed.
+
+    ``needed`` are the splits that must have classes.
+    """
+    splits, doubts = read_splits(dataset, *needed)
+    for line in doubts:
+        say(f"warning: {line}")
+    return splits, doubts
 
 
 def headline(config: Any, splits: Splits, executor: Executor, *more: str) -> str:

@@ -6,8 +6,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fewshot.commands.common import ImageCommand, StudyCommand, check_ways, headline, shown
+from fewshot.commands.common import (
+    ImageCommand,
+    StudyCommand,
+    check_ways,
+    headline,
+    shown,
+    splits_of,
+)
 from fewshot.config import describe, load, parse
+from fewshot.data.dataset import SPLITS
 from fewshot.data.roots import Roots
 from fewshot.data.roots import data_root as data_roots
 from fewshot.environment import choose_device
@@ -24,10 +32,6 @@ RESULTS = ("results.json", "table.md", "episodes.npz", "report.html")
 @dataclass(frozen=True)
 class CompareConfig(ImageCommand, StudyCommand, StudyConfig):
     """Compare guided with unguided encoders: arms x seeds x learners x settings, paired."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.check_workers()
 
 
 def compare(
@@ -94,6 +98,7 @@ class _Prepared:
     output: Path
     device: str
     finish: Finish
+    doubts: list[str]
 
     @classmethod
     def from_config(cls, config: CompareConfig, data_root: Roots | None = None) -> "_Prepared":
@@ -101,15 +106,15 @@ class _Prepared:
         dataset = config.dataset(data_roots(data_root or config.data_root))
         check_ways(dataset, test=config.settings, validation=[config.selection])
         output = config.output or Path("runs") / config.study
-        splits = dataset.splits()
+        splits, doubts = splits_of(dataset, *SPLITS)
         finish = Finish.from_run(output, config, splits, device, **outside_code(config.arms))
         plan = partial(study_plan, config, dataset.roots, output, device)
         executor = config.executor_of(plan, device)
         study = Study(config, splits, output, device=device, executor=executor)
-        return cls(study, output, device, finish)
+        return cls(study, output, device, finish, doubts)
 
     def result(self, config: CompareConfig) -> StudyResult:
         open_run(self.output, config, self.device)
-        result = self.study.result()
+        result = self.study.result(self.doubts)
         self.finish.write("\n".join(result.verdicts), RESULTS)
         return result

@@ -5,16 +5,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
+from fewshot.chance import CONSTANT, beside_chance
 from fewshot.commands import replay
 from fewshot.commands.common import ImageCommand, check_ways, finished
 from fewshot.commands.evaluate_files import result_rows, write_episodes, write_predictions
 from fewshot.config import made_by, parse
-from fewshot.data import DatasetFactory, data_root
+from fewshot.data import DatasetFactory, Splits, data_root
 from fewshot.data.bank import ImageBank
+from fewshot.data.checks import read_splits
 from fewshot.data.dataset import SplitName
 from fewshot.environment import choose_device
 from fewshot.episodes import Setting
@@ -24,6 +26,7 @@ from fewshot.learners.prototypical import Prototypical
 from fewshot.predictions import Evaluation
 from fewshot.runs import Finish, open_run
 from fewshot.sampler import EpisodeSampler
+from fewshot.statistics import t_interval
 from fewshot.study.examples import FILE as EXAMPLES
 from fewshot.study.examples import collected, hardest_episodes, joined
 from fewshot.study.foreign_arms import import_encoder, imported_facts
@@ -31,12 +34,14 @@ from fewshot.study.html.page import FILE as PAGE
 from fewshot.study.html.single.page import write_runs
 from fewshot.study.html.single.run import FinishedRun
 from fewshot.study.result import made_by_command
+from fewshot.threads import computing_with, in_use
 from guided.backbones import BackboneFactory
 from guided.backbones.short_run import semi_amortised
 from guided.decoder import Decoder
 from guided.encoder import Encoder
-from guided.errors import InputError
+from guided.errors import InputError, blaming
 from guided.files import write_arrays, write_json
+from guided.ranges import Count, Whole
 from guided.seeds import derive_seed
 from guided.short_run import Langevin
 
@@ -62,8 +67,11 @@ class EvaluateCommand(ImageCommand):
         weights: name of a learner -> its own weights, learner.safetensors of fewshot train.
         settings: shapes of the episodes.
         episodes: number of episodes of each shape.
-        split: split whose classes are used.
+        split: split whose classes are used; all for the classes of all splits, for encoders that
+            have seen none of them.
         seed: of the episodes.
+        threads: of torch and BLAS; as many as torch takes by itself, OMP_NUM_THREADS or the cores,
+            if not given.
         output: run folder.
         predictions: CSV file of the true and the predicted class of every query; none if not
             given.
@@ -79,9 +87,10 @@ class EvaluateCommand(ImageCommand):
     )
     weights: dict[str, Path] = field(default_factory=dict)
     settings: list[Setting] = field(default_factory=lambda: [Setting()])
-    episodes: int = 1000
-    split: SplitName = "test"
-    seed: int = 0
+    episodes: Count = 1000
+    split: SplitName | Literal["all"] = "test"
+    seed: Whole = 0
+    threads: Count | None = None
     output: Path = Path("runs/evaluate")
     predictions: Path | None = None
 
@@ -105,8 +114,6 @@ class EvaluateCommand(ImageCommand):
                     f"weights: learner {name!r} must be meta-trained first: run fewshot train, "
                     f"then add --weights.{name} FOLDER/learner.safetensors"
                 )
-        if self.episodes < 1:
-            raise InputError(f"episodes: expected at least 1, got {self.episodes}")
         labels = [setting.label for setting in self.settings]
         if len(set(labels)) < len(labels):
             raise InputError(f"settings: {', '.join(labels)} holds one twice")
@@ -117,18 +124,26 @@ def main(arguments: Sequence[str]) -> Path | None:
     if any(argument.partition("=")[0] == "--replay" for argument in arguments):
         replay.main(arguments)
         return None
-    start = time.perf_counter()
     config = parse(EvaluateCommand, arguments, "fewshot evaluate")
+    with computing_with(config.threads):
+        return _run(config)
+
+
+def _run(config: EvaluateCommand) -> Path:
+    """Evaluate; returns the file of results."""
+    start = time.perf_counter()
     device = choose_device(config.device)
     dataset = config.dataset(data_root(config.data_root))
     check_ways(dataset, **{config.split: config.settings})
     loaded = _checkpoint(config)
-    splits = dataset.splits()
-    bank: ImageBank = getattr(splits, config.split)
+    needed = () if config.split == "all" else (config.split,)
+    splits, doubts = read_splits(dataset, *needed)
+    bank = splits.bank(config.split)
+    _check_classes(config, splits)
     encoder = (loaded or _other_encoder(config, bank)).to(device)
-    facts: dict[str, Any] = (
-        {} if loaded or config.encoder is None else {"imported": imported_facts(encoder)}
-    )
+    facts = dict(in_use(device))
+    if loaded is None and config.encoder is not None:
+        facts["imported"] = imported_facts(encoder)
     finish = Finish.from_run(config.output, config, splits, device, **facts)
     # Another run may have written the file of predictions: it is always written anew.
     if config.predictions is None and finish.said_before():
@@ -138,27 +153,50 @@ def main(arguments: Sequence[str]) -> Path | None:
         EpisodeSampler(bank, s, derive_seed(config.seed, "test", s.label)) for s in config.settings
     ]
     open_run(config.output, config, device)
-    embeddings = embed_bank(encoder, bank, device, description="embed")
+    with blaming(f"{_named(config)}, {config.split} classes"):
+        embeddings = embed_bank(encoder, bank, device, description="embed")
     results: dict[str, list[Evaluation]] = {}
     for name, learner in learners.items():
-        own_table = learner.reads_images or learner.beside_embedding is not None
+        own_table = learner.reads_images or learner.apart is not None
         table = table_for(learner, bank, device) if own_table else embeddings
         results[name] = [
             evaluate_table(learner, table, sampler, config.episodes, bank.class_names)
             for sampler in samplers
         ]
-    words = "\n".join(_summary(results))
+    doubts += _at_chance(results)
+    words = "\n".join([*_summary(results), *(f"warning: {line}" for line in doubts)])
     write_episodes(config.output, results)
     facts = _write_examples(config, bank, samplers[0], {n: e[0] for n, e in results.items()})
     made = made_by_command("evaluate", config, device, time.perf_counter() - start)
     rows = result_rows(results, config.split)
-    write_json(config.output / FILES[0], {"rows": rows, "examples": facts, **made})
+    content = {"rows": rows, "examples": facts, "warnings": doubts, **made}
+    write_json(config.output / FILES[0], content)
     if config.predictions:
         write_predictions(config.predictions, results)
     write_runs([FinishedRun.load(config.output)], config.output / PAGE)
     print(f"{words}\n{finished(config.output)}")
     finish.write(words, FILES)
     return config.output / FILES[0]
+
+
+def _named(config: EvaluateCommand) -> str:
+    """The encoder's file or class, for messages."""
+    encoder = config.encoder
+    if encoder is None or isinstance(encoder, Path):
+        return str(encoder or "pixels")
+    return str(made_by(encoder).__name__)
+
+
+def _check_classes(config: EvaluateCommand, splits: Splits) -> None:
+    """Refuse episodes of more classes than the split has, if all splits together have enough."""
+    n_way = max(setting.n_way for setting in config.settings)
+    n_classes = n_way if config.split == "all" else splits.bank(config.split).n_classes
+    in_all = len({name for bank in vars(splits).values() for name in bank.class_names})
+    if n_classes < n_way <= in_all:
+        raise InputError(
+            f"n_way: {n_way} classes asked for, the {config.split} split has {n_classes}; choose a "
+            f"smaller n_way, or split: all ({in_all} classes) if the encoder has seen none of them"
+        )
 
 
 def _checkpoint(config: EvaluateCommand) -> Encoder | None:
@@ -207,6 +245,16 @@ def _summary(results: dict[str, list[Evaluation]]) -> Iterator[str]:
         yield f"most confused by {name}, {evaluations[0].setting.label}; all in confusion.csv:"
     for pair in confused:
         yield f"  {pair.true} taken for {pair.predicted}: {pair.count} times, {pair.share:.1f} %"
+
+
+def _at_chance(results: dict[str, list[Evaluation]]) -> Iterator[str]:
+    for name, evaluations in results.items():
+        for found in evaluations:
+            errors, n_way = found.errors.numpy(), found.setting.n_way
+            interval = t_interval(errors) or (found.error, found.error)
+            if word := beside_chance(n_way, interval, errors):
+                what = CONSTANT if word == "constant" else "the interval reaches chance"
+                yield f"{name}, {found.setting.label}: {what}."
 
 
 def _write_examples(

@@ -8,14 +8,16 @@ from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Annotated
 
 from fewshot.config import parse
 from fewshot.logs import EARLIER, has_logs, logged
 from guided.errors import InputError
+from guided.ranges import Checked, Range
 
 
 @dataclass(frozen=True, kw_only=True)
-class InspectCommand:
+class InspectCommand(Checked):
     """Show the curves, pictures and tables of runs in TensorBoard, until Ctrl-C.
 
     Args:
@@ -25,12 +27,8 @@ class InspectCommand:
     """
 
     runs: list[Path] = field(default_factory=list)
-    port: int | None = None
+    port: Annotated[int, Range(1, 65535)] | None = None
     imports: list[str] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        if self.port is not None and not 1 <= self.port <= 65535:
-            raise InputError(f"port: expected 1 to 65535, got {self.port}")
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from fewshot.commands.common import check_ways, headline, shown
+from fewshot.commands.common import check_ways, headline, shown, splits_of
 from fewshot.commands.compare import CompareConfig
 from fewshot.config import parse
 from fewshot.data import Dataset, data_root
@@ -19,6 +19,7 @@ from fewshot.study.lake.run import LakeStudy
 from fewshot.study.lake.runs import REMEDY, Source, draw_runs, find_archive, read_runs
 from fewshot.study.plans import lake_plan
 from guided.errors import InputError
+from guided.ranges import Count, Whole
 
 MARK = "lake.finished.json"
 FILES = ("lake.json", "lake.npz", "lake.md", "lake.html")
@@ -43,15 +44,11 @@ class LakeConfig(CompareConfig):
 
     runs: list[Source] | None = None
     archive: Path | None = None
-    drawn: int = N_DRAWN
-    run_seed: int = 0
+    drawn: Count = N_DRAWN
+    run_seed: Whole = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.drawn < 1:
-            raise InputError(f"drawn: expected at least 1, got {self.drawn}")
-        if self.run_seed < 0:
-            raise InputError(f"run_seed: expected >= 0, got {self.run_seed}")
         if self.runs is not None and len(set(self.runs)) != max(len(self.runs), 1):
             raise InputError(f"runs: expected own, drawn or both, got {self.runs}")
         if self.archive and self.runs == ["drawn"]:
@@ -94,7 +91,7 @@ def main(arguments: Sequence[str]) -> Path:
     learners = twenty_way(config, print)  # before anything is read
     archive = config.find_archive(dataset)
     runs = [read_runs(archive, dataset.size)] if archive else []
-    splits = dataset.splits()
+    splits, _ = splits_of(dataset)
     if config.runs is None or "drawn" in config.runs:
         runs.append(draw_runs(splits.test, config.drawn, config.run_seed))
     for kind in runs:

@@ -23,10 +23,6 @@ FILES = ("results.json", "table.md", "report.html", "recovery.png")
 class NicaConfig(StudyCommand, NicaStudyConfig):
     """Nonlinear ICA of mixed sources: what is recovered, by samples x widths x seeds."""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.check_workers()
-
 
 def main(arguments: Sequence[str]) -> Path:
     """Run the command; returns the file of results."""

@@ -7,10 +7,11 @@ from pathlib import Path
 from textwrap import fill
 from typing import Any
 
-from fewshot.commands.common import TrainingCommand, finished
-from fewshot.config import describe, parse
+from fewshot.commands.common import TrainingCommand, finished, splits_of
+from fewshot.config import describe, parse, short_name
 from fewshot.data import DatasetFactory, Splits, data_root
 from fewshot.data.bank import ImageBank
+from fewshot.data.dataset import SplitName
 from fewshot.environment import choose_device, versions
 from fewshot.logs import show_logs
 from fewshot.printing import columns, width
@@ -23,11 +24,13 @@ from fewshot.study.html.single.page import write_runs
 from fewshot.study.html.single.run import FinishedRun
 from fewshot.study.measurement import Measurement
 from fewshot.study.result import made_by_command
+from fewshot.threads import computing_with, in_use
 from guided.decoder import Decoder
 from guided.encoder import Encoder
 from guided.figures import augmentation_figure, picture_figures, save_sheets
 from guided.files import write_figure, write_json
 from guided.guidance.base import Guidance
+from guided.ranges import Whole
 from guided.training.config import PretrainConfig
 from guided.training.pretrain import Pretrained, check_pretraining, pretrain
 
@@ -42,7 +45,8 @@ class PretrainCommand(TrainingCommand):
     """Train a VAE, guided or not, and write its encoder.
 
     Args:
-        dataset: where images come from; its training classes are fitted.
+        dataset: where images come from; its training classes are fitted, and its validation
+            classes choose the best step. Test classes, if there are any, are measured.
         pretrain: how.
         seed: of weights, batches and noise.
         beside_unguided: measure a VAE without guidance, of the same seed, at the same latents, too;
@@ -52,35 +56,42 @@ class PretrainCommand(TrainingCommand):
 
     dataset: DatasetFactory
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
-    seed: int = 0
+    seed: Whole = 0
     beside_unguided: bool = False
     output: Path = Path("runs/pretrain")
 
 
 def main(arguments: Sequence[str]) -> Path:
     """Run the command; returns the file of results."""
-    start = time.perf_counter()
     config = parse(PretrainCommand, arguments, "fewshot pretrain")
+    with computing_with(config.threads):
+        return _run(config)
+
+
+def _run(config: PretrainCommand) -> Path:
+    start = time.perf_counter()
     device = choose_device(config.device)
     dataset = config.dataset(data_root(config.data_root))
-    splits = dataset.splits()
-    finish = Finish.from_run(config.output, config, splits, device)
+    splits, _ = splits_of(dataset, "train", "validation")
+    held_out: SplitName = "test" if splits.test.n_classes else "validation"
+    images = splits.bank(held_out)
+    finish = Finish.from_run(config.output, config, splits, device, **in_use(device))
     if finish.said_before():
         return config.output / FILES[2]
     check_pretraining(config.pretrain, splits.train, splits.validation, seed=config.seed)
     open_run(config.output, config, device)
     trained, depends = _pretrained(config, config.pretrain, splits, device)
-    strategies = [entry["class_path"] for entry in describe(config.pretrain.guidance)]
+    strategies = [short_name(type(entry)) for entry in config.pretrain.guidance]
     encoders = {" + ".join(strategies) or "unguided": trained.encoder}
     if config.beside_unguided and strategies:
         plain = replace(config.pretrain, guidance=[])
         encoders["unguided"] = _pretrained(config, plain, splits, device)[0].encoder
     trained.encoder.save(config.output / FILES[0], **depends | {"versions": versions()})
     Decoder.from_vae(trained.vae).save(config.output / FILES[1])
-    _draw(config, trained, splits.test, device)
-    measured = _measured(encoders, splits.test, device, config.pretrain.guidance)
-    facts = _facts(config, trained, splits.test, device, next(iter(encoders)))
-    found = examine(trained.model, splits.test, dataset)
+    _draw(config, trained, images, device)
+    measured = _measured(encoders, images, device, config.pretrain.guidance)
+    facts = _facts(config, trained, images, device, next(iter(encoders)))
+    found = examine(trained.model, images, dataset)
     measured += [{"arm": next(iter(encoders)), **entry} for entry in found]
     results = {
         "arm": next(iter(encoders)),
@@ -93,7 +104,7 @@ def main(arguments: Sequence[str]) -> Path:
     }
     write_json(config.output / FILES[2], results)
     write_runs([FinishedRun.load(config.output)], config.output / PAGE)
-    words = summary(config.output / FILES[0], trained, measured)
+    words = summary(config.output / FILES[0], trained, measured, held_out)
     words = "\n".join([words, *(fill(f"Caution: {line}", width()) for line in cautions([facts]))])
     print(f"{words}\n{finished(config.output)}")
     finish.write(words, FILES)
@@ -110,14 +121,14 @@ def _described(encoder: Encoder) -> dict[str, Any]:
     }
 
 
-def _draw(config: PretrainCommand, trained: Pretrained, test: ImageBank, device: str) -> None:
-    """Pictures of the model, on test images."""
-    images = test.images.to(device)
+def _draw(config: PretrainCommand, trained: Pretrained, held_out: ImageBank, device: str) -> None:
+    """Pictures of the model, on held-out images."""
+    images = held_out.images.to(device)
     figures = picture_figures(trained.model, images)
     moved = {name: figures[name] for name in figures if name not in STILL}
     save_sheets(trained.model, images, moved, config.output / "sheets")
     if config.pretrain.augmentation.active:
-        figures["augmentation"] = augmentation_figure(config.pretrain.augmentation, test.images[0])
+        figures["augmentation"] = augmentation_figure(config.pretrain.augmentation, images[0].cpu())
     for name, figure in figures.items():
         write_figure(config.output / f"{name}.png", figure)
 
@@ -148,21 +159,21 @@ def _measured(
     ]
 
 
-def summary(file: Path, trained: Pretrained, measured: Sequence[dict[str, Any]]) -> str:
+def summary(file: Path, trained: Pretrained, measured: Sequence[dict[str, Any]], split: str) -> str:
     """The training in two lines, and a table of the measurements."""
     shape = " × ".join(map(str, trained.encoder.input_shape))
     lines = [
         str(trained),
         f"{file}: {shape} images to {trained.encoder.out_dim} latents",
     ]
-    return "\n".join([*lines, *_table(measured)])
+    return "\n".join([*lines, *_table(measured, split)])
 
 
 BOTH = ("target", "other")
-HEAD = ("measurement on test images", "encoder", "target latents", "other latents")
+HEAD = ("encoder", "target latents", "other latents")
 
 
-def _table(measured: Sequence[dict[str, Any]]) -> list[str]:
+def _table(measured: Sequence[dict[str, Any]], split: str) -> list[str]:
     """A line for each measurement and encoder."""
     order = list(dict.fromkeys(entry["measure"] for entry in measured))
     lines = []
@@ -170,7 +181,8 @@ def _table(measured: Sequence[dict[str, Any]]) -> list[str]:
         lines.append([entry["measure"], entry["arm"], *(f"{entry[k]:.3f}" for k in BOTH)])
         further = Measurement.from_json(entry).further()
         lines += [[f"  {name}", "", target, other] for name, target, other in further]
-    return ["", *columns(HEAD, lines, width())] if lines else []
+    head = (f"measurement on {split} images", *HEAD)
+    return ["", *columns(head, lines, width())] if lines else []
 
 
 def _pretrained(
@@ -183,6 +195,7 @@ def _pretrained(
         "pretrain": describe(how),
         "seed": config.seed,
         "device": device,
+        **in_use(device),
         "precision": config.precision,
         "versions": {name: versions()[name] for name in ("guided-fewshot", "torch")},
     }

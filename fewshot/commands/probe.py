@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from fewshot.commands.common import ImageCommand, StudyCommand, headline, shown
+from fewshot.commands.common import ImageCommand, StudyCommand, headline, shown, splits_of
 from fewshot.config import parse
 from fewshot.data import data_root
+from fewshot.data.dataset import SPLITS
 from fewshot.environment import choose_device
 from fewshot.runs import Finish, only_one, open_run
 from fewshot.study.latents.config import ProbeStudyConfig
@@ -22,17 +23,13 @@ FILES = ("results.json", "wrong.npz", "table.md", "report.html")
 class ProbeConfig(ImageCommand, StudyCommand, ProbeStudyConfig):
     """Probe latents: error of a linear classifier, quality of samples; arms x widths x seeds."""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.check_workers()
-
 
 def main(arguments: Sequence[str]) -> Path:
     """Run the command; returns the file of results."""
     config = parse(ProbeConfig, arguments, "fewshot probe")
     device = choose_device(config.device)
     roots = data_root(config.data_root)
-    splits = config.dataset(roots).splits()
+    splits, _ = splits_of(config.dataset(roots), *SPLITS)
     output = config.output or Path("runs") / config.study
     finish = Finish.from_run(output, config, splits, device)
     plan = partial(probe_plan, config, roots, output, device)

@@ -10,6 +10,7 @@ from fewshot.commands.common import ImageCommand
 from fewshot.commands.compare import CompareConfig
 from fewshot.commands.report import kind_of
 from fewshot.config import load, parse
+from fewshot.data.checks import read_splits
 from fewshot.data.roots import data_root
 from fewshot.environment import choose_device
 from fewshot.episodes import Setting
@@ -19,6 +20,7 @@ from fewshot.study.rows import ResultRow
 from fewshot.study.run import Study
 from fewshot.study.text import arm_label, span, ways_and_shots
 from guided.errors import InputError
+from guided.ranges import Whole
 
 ROUNDING = 1e-4
 """Errors are stored with four decimals."""
@@ -38,7 +40,7 @@ class ReplayCommand(ImageCommand):
     """
 
     replay: Path
-    row: int
+    row: Whole
     output: Path | None = None
 
 
@@ -94,7 +96,7 @@ def recorded_study(
     if "config" not in result.facts:
         raise InputError(f"{file}: holds no configuration to compute its rows from")
     config = load(CompareConfig, result.facts["config"])
-    splits = config.dataset(data_root(roots or config.data_root)).splits()
+    splits = read_splits(config.dataset(data_root(roots or config.data_root)))[0]
     return Study(replace(config, output=folder), splits, folder, device=device)
 
 

@@ -21,7 +21,9 @@ from fewshot.study.latents.report import LatentsResult, latents_figures, write_l
 from fewshot.study.nica.report import NicaResult, write_nica
 from fewshot.study.report import row_figures, texts, write_pages
 from fewshot.study.result import Result, StudyResult, read_result
+from guided.checksums import DamageError
 from guided.errors import InputError
+from guided.files import read_json
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -76,10 +78,12 @@ def command_of(source: Path) -> str:
         InputError: it is missing, or of none.
     """
     try:
-        content: dict[str, Any] = json.loads(source.read_text())
+        content: dict[str, Any] = read_json(source)
         if "command" in content:
             return str(content["command"])
         earlier = "study" not in content and ("history" in content or "rows" in content)
+    except DamageError:
+        raise
     except (OSError, ValueError, TypeError) as error:
         raise InputError(f"{source}: not the result of a finished run ({error})") from error
     if earlier:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import takewhile
 from pathlib import Path
+from typing import Annotated
 
 from fewshot.commands.common import ImageCommand, StudyCommand
 from fewshot.commands.replay import recorded_study
@@ -24,6 +25,8 @@ from fewshot.study.select.candidates import find_candidates
 from fewshot.study.select.report import shown, write_selection
 from fewshot.study.select.run import SelectStudy
 from guided.errors import InputError
+from guided.ranges import Range, Whole
+from guided.temporary import sweep
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,20 +48,15 @@ class SelectCommand(ImageCommand, StudyCommand):
     """
 
     runs: list[Path]
-    images: int = 1000
-    votes: int | None = None
-    seed: int = 0
+    images: Annotated[int, Range(10)] = 1000
+    votes: Annotated[int, Range(3)] | None = None
+    seed: Whole = 0
 
     def __post_init__(self) -> None:
-        self.check_workers()
         if not self.runs:
             raise InputError("runs: name at least one run folder")
         if len({run.resolve() for run in self.runs}) < len(self.runs):
             raise InputError("runs: a run folder is named twice")
-        for key, least in (("images", 10), ("votes", 3), ("seed", 0)):
-            value = getattr(self, key)
-            if value is not None and value < least:
-                raise InputError(f"{key}: expected at least {least}, got {value}")
 
     @property
     def folder(self) -> Path:
@@ -83,6 +81,7 @@ def main(arguments: Sequence[str]) -> None:
         **provenance(command, device),
     }
     with only_one(command.folder):
+        sweep(command.folder)
         selection = study.run(list(map(str, command.runs)), facts)
         write_selection(selection, command.folder)
     print(f"\n{shown(selection, width(), paint())}")

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fewshot.commands.common import TrainingCommand, check_ways, finished
+from fewshot.commands.common import TrainingCommand, check_ways, finished, splits_of
 from fewshot.config import describe, parse
 from fewshot.data import DatasetFactory, Splits, data_root
 from fewshot.environment import choose_device, versions
@@ -22,11 +22,13 @@ from fewshot.study.html.page import FILE as PAGE
 from fewshot.study.html.single.page import write_runs
 from fewshot.study.html.single.run import FinishedRun
 from fewshot.study.result import made_by_command
+from fewshot.threads import computing_with, in_use
 from guided.backbones import BackboneFactory, Conv4, ImageShape
 from guided.decoder import Decoder
 from guided.encoder import Encoder, digest
 from guided.files import write_json
 from guided.latents import LatentLayout
+from guided.ranges import Count, Whole
 from guided.seeds import seeded_initialisation
 
 
@@ -52,11 +54,11 @@ class TrainCommand(TrainingCommand):
     dataset: DatasetFactory
     encoder: Path | None = None
     backbone: BackboneFactory = field(default_factory=lambda: partial(Conv4))
-    latent_dim: int = 64
+    latent_dim: Count = 64
     latents: str = "all"
     learner: LearnerFactory = field(default_factory=lambda: partial(Prototypical))
     train: TrainConfig = field(default_factory=TrainConfig)
-    seed: int = 0
+    seed: Whole = 0
     output: Path = Path("runs/train")
 
 
@@ -65,20 +67,25 @@ FILES = ("encoder.safetensors", "results.json", PAGE, "learner.safetensors")
 
 def main(arguments: Sequence[str]) -> Path:
     """Run the command; returns the file of results."""
-    begun = time.perf_counter()
     config = parse(TrainCommand, arguments, "fewshot train")
+    with computing_with(config.threads):
+        return _run(config)
+
+
+def _run(config: TrainCommand) -> Path:
+    begun = time.perf_counter()
     device = choose_device(config.device)
     dataset = config.dataset(data_root(config.data_root))
     by_labels = [] if config.train.tasks else [config.train.setting]
     check_ways(dataset, train=by_labels, validation=[config.train.validation])
     loaded = Encoder.load(config.encoder, config.latents) if config.encoder else None
-    splits = dataset.splits()
+    splits, _ = splits_of(dataset, "train", "validation")
     encoder = loaded or _fresh(config, splits.train.image_shape)
     decoder_file = _decoder_file(config)
     decoder = Decoder.load(decoder_file, encoder) if decoder_file else None
     starting_learner(config.train, config.learner, encoder, config.seed)  # refuses what cannot be
     start = {"encoder": digest(encoder), "decoder": decoder_file and file_digest(decoder_file)}
-    finish = Finish.from_run(config.output, config, splits, device, start=start)
+    finish = Finish.from_run(config.output, config, splits, device, start=start, **in_use(device))
     if finish.said_before():
         return config.output / FILES[1]
     if config.train.tasks is None:
@@ -120,7 +127,7 @@ def _trained(
     """A meta-trained learner, and all that it is a function of."""
     described = {key: item for key, item in describe(config).items() if key not in PLACES}
     depends = {
-        "config": described | {"device": device},
+        "config": described | {"device": device, **in_use(device)},
         **start,
         "images": [splits.train.digest, splits.validation.digest],
         "versions": {name: versions()[name] for name in ("guided-fewshot", "torch")},

@@ -3,14 +3,14 @@
 import functools
 import inspect
 import re
-import types
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 from fewshot.config.classes import find_class, is_chosen, nearest
 from fewshot.config.files import KeyFault, read_yaml
 from guided.errors import InputError
+from guided.ranges import MAPPINGS, SEQUENCES, UNIONS, Range, shown, without_range
 
 PLAIN = {
     bool: "true or false",
@@ -43,28 +43,30 @@ def build(kind: Any, value: Any, key: str = "") -> Any:
         value = _typed(kind, value, key)
     if kind is Any:
         return value
+    kind, bounds = without_range(kind)
     origin = get_origin(kind)
-    if origin in (Union, types.UnionType):
+    if origin in UNIONS:
         return _build_union(get_args(kind), value, key)
     if origin is Literal:
         return _build_literal(get_args(kind), value, key)
-    if origin in (list, tuple, Sequence):
+    if origin in SEQUENCES:
         return _build_sequence(origin, get_args(kind), value, key)
-    if origin in (dict, Mapping):
-        held = _mapping(value, key)
-        return {str(k): build(get_args(kind)[1], v, f"{key}.{k}") for k, v in held.items()}
+    if origin in MAPPINGS:
+        held = _once(_mapping(value, key), key, str)
+        return {k: build(get_args(kind)[1], v, f"{key}.{k}") for k, v in held.items()}
     if origin is Callable:
         arguments, base = get_args(kind)
         target, settings = _build_choice(base, value, key, skip=len(arguments))
         return functools.partial(target, **settings)
     if kind in PLAIN:
-        return _build_plain(kind, value, key)
+        return _build_plain(kind, value, key, bounds)
     if is_chosen(kind):
-        return _made(*_build_choice(kind, value, key), key)
+        return _made(*_build_choice(kind, value, key), f"{key}.init_args")
     return _build_dataclass(kind, value, key)
 
 
 def _typed(kind: Any, value: Argument, key: str) -> Any:
+    kind, _ = without_range(kind)
     alternatives = [kind] if get_origin(kind) is Callable else [kind, *get_args(kind)]
     loaded = read_yaml(value, key)
     if loaded is None and type(None) in alternatives:
@@ -73,33 +75,39 @@ def _typed(kind: Any, value: Argument, key: str) -> Any:
     return str(value) if texts and not isinstance(loaded, list | dict) else loaded
 
 
-def _build_plain(kind: type, value: Any, key: str) -> Any:
-    if kind is Path and isinstance(value, str):
+class _OutOfRange(KeyFault):
+    """A number, but not one of those that the key may be."""
+
+
+def _build_plain(kind: type, value: Any, key: str, bounds: Range) -> Any:
+    if kind is Path and isinstance(value, str) and value:
         return Path(value).expanduser()
-    if kind is float and type(value) in (int, float):
-        return float(value)
-    if type(value) is not kind:
+    if type(value) is not kind and not (kind is float and type(value) is int):
         raise KeyFault(key, f"expected {PLAIN[kind]}, got {_shown(value)}")
-    return value
+    if kind in (int, float) and (message := bounds.refusal(value, kind)):
+        raise _OutOfRange(key, message)
+    return float(value) if kind is float and isinstance(value, int) else value
 
 
 def _build_union(kinds: Sequence[Any], value: Any, key: str) -> Any:
     if value is None and type(None) in kinds:
         return None
-    faults = {}
+    faults: dict[Any, KeyFault] = {}
     for kind in (k for k in kinds if k is not type(None)):
         try:
             return build(kind, value, key)
         except KeyFault as fault:
-            faults[get_origin(kind)] = fault
+            faults[get_origin(kind) or kind] = fault
     if Literal in faults and str(value).islower() and "." not in str(value):
         raise faults[Literal]  # a word: classes have capitals, or a path
-    raise list(faults.values())[-1]
+    found = list(faults.values())
+    raise next((fault for fault in found if isinstance(fault, _OutOfRange)), found[-1])
 
 
 def _build_literal(choices: Sequence[Any], value: Any, key: str) -> Any:
-    if value in choices:
-        return value
+    for choice in choices:
+        if choice == value and type(choice) is type(value):
+            return choice
     words = [str(choice) for choice in choices]
     meant = nearest(str(value), words)
     raise KeyFault(key, f"expected one of {', '.join(words)}, got {_shown(value)}{meant}")
@@ -107,10 +115,9 @@ def _build_literal(choices: Sequence[Any], value: Any, key: str) -> Any:
 
 def _build_sequence(origin: type, kinds: Sequence[Any], value: Any, key: str) -> Any:
     if not isinstance(value, list):
-        shown = _shown(value)
-        inside = str(value).strip("[]() ")
+        inside = shown(value).strip("[]() ")
         hint = "" if isinstance(value, dict) else f": write --{key} '[{inside}]'"
-        raise KeyFault(key, f"expected a list, got {shown}{hint}")
+        raise KeyFault(key, f"expected a list, got {_shown(value)}{hint}")
     if origin is tuple and kinds[-1] is not Ellipsis:
         if len(value) != len(kinds):
             raise KeyFault(key, f"expected {len(kinds)} values, got {len(value)}")
@@ -130,7 +137,7 @@ def _build_dataclass(kind: type, value: Any, key: str) -> Any:
 def _build_choice(base: type, value: Any, key: str, skip: int = 0) -> tuple[type, dict[str, Any]]:
     """The class that ``{class_path, init_args}``, or the name alone, stands for; its settings."""
     held = {"class_path": value} if isinstance(value, str) else _mapping(value, key)
-    choice = {str(name).replace("-", "_"): item for name, item in held.items()}
+    choice = _once(held, key, _underscored)
     for name in choice:
         if name not in ("class_path", "init_args"):
             known = "class_path and init_args, which holds the class's settings"
@@ -192,7 +199,7 @@ def _parameters(target: type, skip: int) -> dict[str, inspect.Parameter]:
 
 def _known(given: Mapping[Any, Any], known: Collection[str], key: str) -> dict[str, Any]:
     """The same values by name, of which each must be known."""
-    given = {str(name).replace("-", "_"): item for name, item in given.items()}
+    given = _once(given, key, _underscored)
     for name in given:
         if name not in known:
             meant = nearest(name, known, _joined(key, ""))
@@ -202,6 +209,20 @@ def _known(given: Mapping[Any, Any], known: Collection[str], key: str) -> dict[s
     return given
 
 
+def _once(given: Mapping[Any, Any], key: str, spelled: Callable[[Any], str]) -> dict[str, Any]:
+    """The same values by name, of which none may stand twice, in one spelling or two."""
+    found: dict[str, Any] = {}
+    for name, item in given.items():
+        if spelled(name) in found:
+            raise KeyFault(_joined(key, str(name)), "is given twice, in two spellings")
+        found[spelled(name)] = item
+    return found
+
+
+def _underscored(name: Any) -> str:
+    return str(name).replace("-", "_")
+
+
 def _made(target: type, settings: Mapping[str, Any], key: str) -> Any:
     """The object; what its constructor refuses is named with the full key."""
     try:
@@ -209,13 +230,12 @@ def _made(target: type, settings: Mapping[str, Any], key: str) -> Any:
     except KeyFault:
         raise
     except InputError as error:
-        field = re.match(r"\w+", str(error))
-        if not key or not field:
-            raise
-        if field[0] not in inspect.signature(target).parameters:
+        message = str(error).removeprefix(f"{target.__name__}.")
+        field = re.match(r"\w+", message)
+        if not field or field[0] not in inspect.signature(target).parameters:
             raise KeyFault(key, str(error)) from error
-        name, _, message = str(error).partition(": ")
-        raise KeyFault(f"{key}.{name}", message) from error
+        name, _, message = message.partition(": ")
+        raise KeyFault(_joined(key, name), message) from error
 
 
 def _mapping(value: Any, key: str) -> dict[Any, Any]:
@@ -229,6 +249,6 @@ def _joined(key: str, name: str) -> str:
 
 
 def _shown(value: Any) -> str:
-    if value is None:
+    if value is None or value == "":
         return "nothing"
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    return str(value).lower() if isinstance(value, bool) else shown(value)

@@ -1,6 +1,5 @@
 """Classes by name: ours by bare name, those of other packages by import path."""
 
-import hashlib
 import importlib
 import inspect
 import sys
@@ -23,26 +22,30 @@ PACKAGES = (
 )
 """The packages whose public classes a configuration can name without a path."""
 
+OWN = ("guided", "fewshot")
+
 
 def class_name(target: Callable[..., Any]) -> str:
-    """The name under which a configuration finds a class again."""
-    return target.__name__ if is_own(target) else f"{target.__module__}.{target.__qualname__}"
+    """The import path of a class: where it is public for ours, of its definition for others.
+
+    A class has one, wherever it is imported from: ``Prototypical`` and
+    ``fewshot.learners.prototypical.Prototypical`` are ``fewshot.learners.Prototypical``.
+    """
+    for package in PACKAGES:
+        below = f"{target.__module__}.".startswith(f"{package}.")
+        if below and getattr(importlib.import_module(package), target.__name__, None) is target:
+            return f"{package}.{target.__name__}"
+    return f"{target.__module__}.{target.__qualname__}"
+
+
+def short_name(target: Callable[..., Any]) -> str:
+    """The name of a class for a reader: without its path for ours."""
+    return target.__name__ if is_own(target) else class_name(target)
 
 
 def is_own(target: Callable[..., Any]) -> bool:
     """True for a class of this package."""
-    return target.__module__.partition(".")[0] in ("guided", "fewshot")
-
-
-def source_digest(target: Callable[..., Any]) -> str | None:
-    """A digest of the file that defines a class; None where there is no file."""
-    try:
-        file = inspect.getsourcefile(target)
-    except TypeError:
-        return None
-    if file is None or not Path(file).is_file():
-        return None
-    return hashlib.blake2b(Path(file).read_bytes(), digest_size=8).hexdigest()
+    return target.__module__.partition(".")[0] in OWN
 
 
 def is_chosen(kind: type) -> bool:
@@ -100,6 +103,10 @@ def import_module(name: str) -> ModuleType:
         sys.path.append(here)
     try:
         return importlib.import_module(name)
+    except (TypeError, ValueError) as error:
+        if name.strip() and not name.startswith("."):
+            raise
+        raise InputError(f"expected a module's name, got {name!r}") from error
     except ModuleNotFoundError as error:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
             raise

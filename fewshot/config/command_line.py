@@ -56,5 +56,7 @@ def split(argv: Sequence[str]) -> tuple[Path | None, dict[str, Argument], set[st
         elif not equals and (not rest or rest[0].startswith("--")):
             raise InputError(f"{key}: expected a value: --{key} VALUE")
         else:
+            if any(other.replace("-", "_") == key.replace("-", "_") for other in overrides):
+                raise InputError(f"{key}: is given twice")
             overrides[key] = Argument(value if equals else rest.pop(0))
     return file, overrides, flags

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from fewshot.config.classes import class_name, is_chosen, is_own, source_digest
+from fewshot.config.classes import class_name, is_chosen, is_own
+from fewshot.config.sources import source_digest
 
 
 def describe(value: Any, *, full: bool = False) -> Any:
@@ -45,7 +46,8 @@ def describe(value: Any, *, full: bool = False) -> Any:
 def _choice(target: Callable[..., Any], given: Mapping[str, Any], full: bool) -> dict[str, Any]:
     settings = _settings(target, given, full)
     choice = {"class_path": class_name(target), **({"init_args": settings} if settings else {})}
-    # A class from outside is known by its code too: an edited one is another.
+    # A class from outside is known by its code too: an edited one is another, as is one of the
+    # same path in another folder.
     return choice if full or is_own(target) else {**choice, "source": source_digest(target)}
 
 

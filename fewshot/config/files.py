@@ -1,10 +1,9 @@
-"""YAML files and values, and the error that names a key of them."""
+"""YAML files, and the error that names a key of them."""
 
-import functools
-import re
 from pathlib import Path
 from typing import Any
 
+from fewshot.config.yaml import LARGEST, YAMLFault, parse_yaml
 from guided.errors import InputError
 
 
@@ -28,7 +27,9 @@ def read_file(path: Path) -> dict[str, Any]:
         InputError: it cannot be read, or holds something else.
     """
     try:
-        content = read_yaml(path.read_text(), str(path))
+        with path.open() as file:
+            text = file.read(LARGEST + 1)
+        content = read_yaml(text, str(path), lines=True)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
@@ -38,27 +39,13 @@ def read_file(path: Path) -> dict[str, Any]:
     return content
 
 
-def read_yaml(text: str, name: str) -> Any:
-    """A YAML text, in which ``1e-3`` is a number as it is in Python.
+def read_yaml(text: str, name: str, *, lines: bool = False) -> Any:
+    """A YAML text, see :func:`fewshot.config.yaml.parse_yaml`.
 
     Raises:
         KeyFault: it is not YAML; ``name`` says what.
     """
-    import yaml
-
     try:
-        return yaml.load(text, _loader())
-    except yaml.YAMLError as error:
-        raise KeyFault(name, f"is not YAML ({' '.join(str(error).split())})") from error
-
-
-@functools.cache
-def _loader() -> Any:
-    import yaml
-
-    class Loader(yaml.SafeLoader):
-        """PyYAML takes ``1e-3``, without a point, for a text."""
-
-    number = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$")
-    Loader.add_implicit_resolver("tag:yaml.org,2002:float", number, list("-+0123456789"))
-    return Loader
+        return parse_yaml(text, lines=lines)
+    except YAMLFault as error:
+        raise KeyFault(name, str(error)) from error

@@ -3,13 +3,13 @@
 import dataclasses
 import inspect
 import textwrap
-import types
 import typing
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Literal, Union, get_args, get_origin
+from collections.abc import Callable, Iterator
+from typing import Any, Literal, get_args, get_origin
 
-from fewshot.config.classes import is_chosen, own_classes
-from fewshot.config.description import defaults, describe
+from fewshot.config.classes import is_chosen, own_classes, short_name
+from fewshot.config.description import defaults, describe, made_by
+from guided.ranges import MAPPINGS, SEQUENCES, UNIONS, without_range
 
 WIDTH = 80
 
@@ -38,7 +38,7 @@ def _keys(
     Collects in ``seen`` each nested dataclass with its first key, in ``bases`` each abstract class
     that a key names an implementation of, with the number of its arguments that are not settings.
     """
-    hints, normal = typing.get_type_hints(config_class), defaults(config_class)
+    hints, normal = typing.get_type_hints(config_class, include_extras=True), defaults(config_class)
     meanings = _meanings(config_class)
     for field in dataclasses.fields(config_class):
         kind, key = hints[field.name], prefix + field.name
@@ -56,8 +56,9 @@ def _keys(
 
 def _nested(kind: Any) -> tuple[type | None, str]:
     """The dataclass whose fields are keys below this one, and what stands between."""
+    kind, _ = without_range(kind)
     origin, arguments = get_origin(kind), get_args(kind)
-    if origin in (Union, types.UnionType):
+    if origin in UNIONS:
         found = [_nested(a) for a in arguments]
         return next((f for f in found if f[0]), (None, ""))
     if origin in (list, dict) and arguments:
@@ -78,39 +79,51 @@ def _bases(kind: Any) -> dict[type, int]:
 
 
 def _type_name(kind: Any) -> str:
+    kind, bounds = without_range(kind)
     origin, arguments = get_origin(kind), get_args(kind)
     if kind is type(None):
         return "null"
     if origin is Literal:
         return "{" + ",".join(str(a) for a in arguments) + "}"
-    if origin in (Union, types.UnionType):
+    if origin in UNIONS:
         return " | ".join(_type_name(a) for a in arguments)
     if origin is Callable:
         return _type_name(arguments[1])
-    if origin in (list, tuple, Sequence):
+    if origin in SEQUENCES:
         return f"[{_type_name(arguments[0])}, ...]"
-    if origin in (dict, Mapping):
+    if origin in MAPPINGS:
         return f"{{NAME: {_type_name(arguments[1])}}}"
-    return kind.__name__.lower() if kind.__module__ in ("builtins", "pathlib") else kind.__name__
+    name = kind.__name__.lower() if kind.__module__ in ("builtins", "pathlib") else kind.__name__
+    return f"{name} {bounds}".strip()
 
 
 def _default(value: Any) -> str:
     described = describe(value)
-    if isinstance(described, dict):
-        described = described.get("class_path", described)
+    if isinstance(described, dict) and "class_path" in described:
+        made = made_by(value)
+        described = short_name(made if inspect.isclass(made) else type(made))
     if described is None or isinstance(described, dict | list):
         return ""
     return f" (default: {str(described).lower() if isinstance(described, bool) else described})"
 
 
 def _settings(target: type, skip: int) -> str:
-    parameters = list(inspect.signature(target).parameters.values())[skip:]
+    parameters = list(inspect.signature(target, eval_str=True).parameters.values())[skip:]
     normal = defaults(target)
     return ", ".join(
-        f"{p.name}={describe(normal[p.name])}" if p.name in normal else f"{p.name} (required)"
+        (f"{p.name}={describe(normal[p.name])}" if p.name in normal else f"{p.name} (required)")
+        + _bounds(p.annotation)
         for p in parameters
         if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)
     )
+
+
+def _bounds(kind: Any) -> str:
+    """`` (at least 1)`` of a number, or of the numbers that it holds."""
+    _, bounds = without_range(kind)
+    if str(bounds):
+        return f" ({bounds})"
+    return next((found for inner in get_args(kind) if (found := _bounds(inner))), "")
 
 
 def _meanings(config_class: type) -> dict[str, str]:

@@ -3,7 +3,7 @@ from .causal.flow import Flow
 from .causal.pendulum import Pendulum
 from .celeba import CelebA
 from .cifar.dataset import CIFAR_FS, FC100
-from .dataset import Dataset, DatasetFactory, Listing, SplitName, Splits
+from .dataset import Dataset, DatasetFactory, ImagesWarning, Listing, SplitName, Splits
 from .embeddings.bank import EmbeddingBank
 from .embeddings.dataset import Embeddings
 from .folder import ImageFolder, SharedImagesWarning
@@ -30,6 +30,7 @@ __all__ = [
     "Glyphs",
     "ImageBank",
     "ImageFolder",
+    "ImagesWarning",
     "Listing",
     "MiniImageNet",
     "Omniglot",

@@ -1,6 +1,7 @@
 """``ImageBank``: class-labelled images as one immutable uint8 array."""
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -15,6 +16,8 @@ from guided.errors import InputError
 from guided.html.fragment import Pictures, fragment
 from guided.html.images import of_image
 from guided.latents import FACTOR
+
+KINDS = ("attributes", "factors")
 
 
 class Renderer(Protocol):
@@ -132,11 +135,24 @@ class ImageBank:
 
     @cached_property
     def digest(self) -> str:
-        """Short digest of images, labels, attributes and factors; equal for equal banks."""
-        hashed = hashlib.blake2b(self.images.contiguous().numpy().data, digest_size=8)
-        hashed.update(self.labels.contiguous().numpy().data)
-        for name, column in sorted({**self.factors, **self.attributes}.items()):
-            hashed.update(name.encode())
+        """Short digest of all that the bank holds; equal for equal banks.
+
+        Images, labels, names of classes, attributes, factors, and which of the latter two a column
+        is: an attribute may have the name of the factor that it bins.
+        """
+        columns = {("images", ""): self.images, ("labels", ""): self.labels}
+        columns |= {("attribute", name): column for name, column in self.attributes.items()}
+        columns |= {("factor", name): column for name, column in self.factors.items()}
+        renderer = self.renderer
+        facts = {
+            "class_names": list(self.class_names),
+            "turned": self.turned,
+            "renderer": renderer and [str(type(renderer)), list(renderer.n_values.items())],
+            # Of equal bytes, those of other types or shapes are other columns.
+            "columns": [(*key, str(c.dtype), list(c.shape)) for key, c in sorted(columns.items())],
+        }
+        hashed = hashlib.blake2b(json.dumps(facts).encode(), digest_size=8)
+        for _, column in sorted(columns.items()):
             hashed.update(column.contiguous().numpy().data)
         return hashed.hexdigest()
 
@@ -151,6 +167,12 @@ class ImageBank:
             rows: int64 ``[…]``.
         """
         return self.images[rows]
+
+    def name_of(self, row: int) -> str:
+        """An image's place among those of its class, for a message."""
+        label = self.labels[row]
+        place = int((self.labels[:row] == label).sum())
+        return f"image {place} of class {self.class_names[int(label)]!r}"
 
     def targets(self) -> dict[str, Tensor]:
         """For guidance: the labels as ``class`` and the attributes, name -> int64 ``[N]``; factors
@@ -178,6 +200,36 @@ class ImageBank:
         names = tuple(self.class_names[i] for i in chosen.tolist())
         bank = self.rows(rows)
         return replace(bank, labels=position[bank.labels], class_names=names)
+
+    @staticmethod
+    def join(banks: "Sequence[ImageBank]") -> "ImageBank":
+        """One bank of all images, a copy; its classes are sorted by name.
+
+        Classes of the same name are one class. Attributes and factors are those of all banks.
+
+        Args:
+            banks: of images of one shape; empty ones are left out.
+        """
+        banks = [bank for bank in banks if len(bank)] or banks[:1]
+        if len(banks) == 1:
+            return banks[0]
+        names = sorted({name for bank in banks for name in bank.class_names})
+        position = {name: i for i, name in enumerate(names)}
+        labels = [torch.tensor([position[n] for n in b.class_names])[b.labels] for b in banks]
+        shared = [set.intersection(*(set(getattr(b, kind)) for b in banks)) for kind in KINDS]
+        attributes, factors = (
+            {name: torch.cat([getattr(b, kind)[name] for b in banks]) for name in sorted(in_all)}
+            for kind, in_all in zip(KINDS, shared, strict=True)
+        )
+        return replace(
+            banks[0],
+            images=torch.cat([bank.images for bank in banks]),
+            labels=torch.cat(labels),
+            class_names=tuple(names),
+            attributes=attributes,
+            factors=factors,
+            turned=any(bank.turned for bank in banks),
+        )
 
     def rows(self, index: Tensor) -> "ImageBank":
         """The bank of some rows, with all classes; a view if the rows are contiguous.

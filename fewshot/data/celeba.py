@@ -18,6 +18,7 @@ from fewshot.data.io.download import GOOGLE_DRIVE, RemoteFile, download_files
 from fewshot.data.io.images import decode, find_images, state
 from fewshot.data.roots import Roots
 from guided.errors import InputError
+from guided.ranges import Count
 
 FOLDER = "celeba"
 ARCHIVE, IMAGES = "img_align_celeba.zip", "img_align_celeba"
@@ -60,14 +61,11 @@ class CelebA(Dataset):
         self,
         root: Roots | None = None,
         *,
-        size: int = 64,
-        min_images: int = 1,
+        size: Count = 64,
+        min_images: Count = 1,
         download: bool = False,
     ) -> None:
         super().__init__(root)
-        for key, value in (("size", size), ("min_images", min_images)):
-            if value < 1:
-                raise InputError(f"CelebA.{key}: expected at least 1, got {value}")
         self.size = size
         self.min_images = min_images
         self.fetch_missing = download

@@ -10,6 +10,7 @@ from fewshot.data.bank import ImageBank
 from fewshot.data.roots import Roots, data_root
 from guided.errors import InputError
 from guided.html.fragment import fragment
+from guided.ranges import Checked
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,6 +24,9 @@ T = TypeVar("T")
 class Splits:
     """Three banks with disjoint classes; where a dataset says so, with disjoint images instead.
 
+    A bank may be empty: a command needs only the splits that it uses, and asks for these by
+    :meth:`Dataset.splits_with`.
+
     Attributes:
         train: for pretraining and meta-training.
         validation: for every choice that is made along the way.
@@ -33,9 +37,18 @@ class Splits:
     validation: ImageBank
     test: ImageBank
 
+    def bank(self, name: SplitName | Literal["all"]) -> ImageBank:
+        """One split, or the classes of all of them."""
+        banks: dict[str, ImageBank] = vars(self)
+        return ImageBank.join(list(banks.values())) if name == "all" else banks[name]
+
     def _repr_html_(self) -> str:
         banks = [bank.pictures(f"{name}: {bank.size}") for name, bank in vars(self).items()]
         return fragment("Splits", "An image of some classes of each.", pictures=banks)
+
+
+class ImagesWarning(UserWarning):
+    """A reason, in the images, to doubt errors that are measured on them; commands print it."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +72,7 @@ class Listing:
     how_to_get: str
 
 
-class Dataset(ABC):
+class Dataset(Checked, ABC):
     """A source of class-labelled images, divided into three splits.
 
     A subclass takes its settings as keyword arguments and checks them in its constructor, before
@@ -95,6 +108,27 @@ class Dataset(ABC):
         Raises:
             InputError: files are missing or unusable.
         """
+
+    def splits_with(self, *needed: SplitName) -> Splits:
+        """As :meth:`splits`, with classes in the splits that are needed.
+
+        Raises:
+            InputError: one is empty; says how to fill it.
+        """
+        splits = self.splits()
+        counts = {name: splits.bank(name).n_classes for name in SPLITS}
+        for name in needed:
+            if not counts[name]:
+                found = ", ".join(f"{n} {split}" for split, n in counts.items())
+                raise InputError(
+                    f"{type(self).__name__}: no {name} classes, which this command needs (found "
+                    f"{found}); {self.how_to_fill(name)}"
+                )
+        return splits
+
+    def how_to_fill(self, split: SplitName) -> str:
+        """The way to get classes into a split that has none."""
+        return "choose other settings"
 
     @property
     def graph(self) -> Mapping[str, tuple[str, ...]]:

@@ -1,60 +1,40 @@
 """``ImageFolder``: your own images, in a folder for each class."""
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from fewshot.data.bank import ImageBank
-from fewshot.data.dataset import SPLITS, Dataset, Listing, SplitName, Splits
+from fewshot.data.dataset import SPLITS, Dataset, ImagesWarning, Listing, SplitName, Splits
 from fewshot.data.io.cache import cached_bank
-from fewshot.data.io.images import ImageFile, decode, find_images, state
+from fewshot.data.io.images import decode, state
+from fewshot.data.layouts import LAYOUT, Found, Source, find_classes, locate
 from fewshot.data.roots import Roots
 from guided.errors import InputError
+from guided.ranges import Count, Share, Whole
 from guided.seeds import generator
 
-SPLIT_FOLDERS: dict[str, SplitName] = {
-    "train": "train",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "test": "test",
-}
+FOLDERS: dict[SplitName, str] = {"train": "train", "validation": "val", "test": "test"}
 DEFAULTS = (0.15, 0.25, 0)  # validation, test, split_seed
-LAYOUT = "<class>/<image>, or train/, val/ and test/ with <class>/<image> in each"
 
 
-class SharedImagesWarning(UserWarning):
+class SharedImagesWarning(ImagesWarning):
     """Two splits share an image, so that an error measured on one may be too low."""
-
-
-class Found(NamedTuple):
-    """The images of a folder, sorted by split (if it has splits), class and name.
-
-    Attributes:
-        files: N images.
-        labels: N indices into ``class_names``.
-        class_names: K names.
-        class_splits: the split of each of the K classes; ``None`` without split folders.
-    """
-
-    files: list[ImageFile]
-    labels: list[int]
-    class_names: list[str]
-    class_splits: list[SplitName] | None
 
 
 class ImageFolder(Dataset):
     """Images in class folders, ``path/<class>/*.png`` (or .jpg, .webp, .tiff …).
 
-    With ``path/train/<class>``, ``path/val/<class>`` (or ``validation``, ``valid``) and
-    ``path/test/<class>``, those are the splits; otherwise the classes are divided at random.
-    ``path`` may also be a zip archive of this layout, or a folder of such archives, which are
-    read as one; a class then has the same name in all of them and belongs to one split only.
-    Datasets that are distributed in such folders, like tieredImageNet, can be read this way.
+    With ``path/train/<class>``, ``path/val/<class>`` and ``path/test/<class>``, or some of these,
+    those are the splits; otherwise the classes are divided at random. Usual variants of these
+    names and layouts are read, too; :mod:`fewshot.data.layouts` has the list. ``path`` may also be
+    a zip or tar archive, a folder in one, or a folder of archives, which are read as one; a class
+    then has the same name in all of them and belongs to one split only. Datasets that are
+    distributed in such folders, like tieredImageNet, can be read this way.
 
     Images are cut to the largest centred part with the target's aspect ratio, then resized with
     a Lanczos filter; see :func:`fewshot.data.io.images.decode`.
@@ -66,15 +46,22 @@ class ImageFolder(Dataset):
         channels: 1 for grey images (three equal channels count as grey), or 3; grey images are
             then repeated over the channels.
         invert: replace each value by 255 minus it, for dark ink on white paper.
-        validation: fraction of the classes, in (0, 1); without split folders only.
-        test: the same for the test split; validation + test < 1. Each gets at least one class.
+        validation: fraction of the classes, in [0, 1]; without split folders only. At least one
+            class unless it is 0.
+        test: the same for the test split; validation + test <= 1.
         split_seed: seed of the division into splits, >= 0; without split folders only.
+        merge_splits: put the images of each class in ``train/``, ``val/`` and ``test/`` together,
+            and divide the classes at random: for datasets that have the same classes in all three.
+        min_images: classes with fewer images are left out, after the division, so that no class
+            changes its split; at least 1. Episodes need n_shot + n_query images of each class.
 
     Raises:
         InputError: a setting is out of range.
 
     Warns:
-        SharedImagesWarning: byte-identical images are in two splits; counts them, names a pair.
+        SharedImagesWarning: images with the same pixels are in two splits; counts them, names a
+            pair.
+        SkippedImagesWarning: there are images in formats that are not read, such as HEIC.
     """
 
     name: ClassVar[str] = "folder"
@@ -85,101 +72,117 @@ class ImageFolder(Dataset):
         root: Roots | None = None,
         *,
         path: Path | str,
-        size: int | tuple[int, int] = 28,
+        size: Count | tuple[Count, Count] = 28,
         channels: Literal[1, 3] = 1,
         invert: bool = False,
-        validation: float = DEFAULTS[0],
-        test: float = DEFAULTS[1],
-        split_seed: int = DEFAULTS[2],
+        validation: Share = DEFAULTS[0],
+        test: Share = DEFAULTS[1],
+        split_seed: Whole = DEFAULTS[2],
+        merge_splits: bool = False,
+        min_images: Count = 1,
     ) -> None:
         super().__init__(root)
         self.size = (size, size) if isinstance(size, int) else (size[0], size[1])
-        if min(self.size) < 1:
-            raise InputError(f"ImageFolder.size: expected at least 1 pixel, got {size}")
-        if channels not in (1, 3):
-            raise InputError(f"ImageFolder.channels: expected 1 or 3, got {channels}")
-        for key, fraction in (("validation", validation), ("test", test)):
-            if not 0 < fraction < 1:
-                raise InputError(f"ImageFolder.{key}: expected a number in (0, 1), got {fraction}")
-        if validation + test >= 1:
-            raise InputError(
-                f"ImageFolder.validation + ImageFolder.test: expected less than 1, "
-                f"got {validation + test:g}"
+        if validation + test > 1 + 1e-9:
+            self._refuse(
+                f"validation + {type(self).__name__}.test", "1 at most", f"{validation + test:g}"
             )
-        if split_seed < 0:
-            raise InputError(f"ImageFolder.split_seed: expected >= 0, got {split_seed}")
         self.path = Path(path).expanduser()
         self.channels = channels
         self.invert = invert
         self.validation = validation
         self.test = test
         self.split_seed = split_seed
+        self.merge_splits = merge_splits
+        self.min_images = min_images
 
     def splits(self) -> Splits:
-        path = self._located()
-        found = find_classes(path)
-        class_splits = found.class_splits
-        if class_splits is None:
-            class_splits = self._drawn(path, len(found.class_names))
-        elif (self.validation, self.test, self.split_seed) != DEFAULTS:
-            raise InputError(
-                f"ImageFolder: {path} has split folders, so validation, test and split_seed "
-                "have no effect: remove them"
-            )
-        settings = {
+        source = self._located()
+        found = find_classes(source, merge=self.merge_splits)
+        class_splits = self._class_splits(source, found)
+        settings: dict[str, Any] = {
             "files": state(found.files),
             "size": self.size,
             "channels": self.channels,
             "invert": self.invert,
+            "digest": "pixels",  # up to version 0.1, of the files' bytes
         }
+        if source.below or self.merge_splits:  # the same archive, but other images or another order
+            settings |= {"below": source.below, "merge_splits": self.merge_splits}
         bank = cached_bank(self.name, settings, lambda: self._build(found))
         warn_of_shared_images(
-            path,
+            source,
             bank.attributes["digest"],
             [class_splits[label] for label in found.labels],
             lambda row: found.files[row].name,
         )
         bank = ImageBank(bank.images, bank.labels, bank.class_names)
+        enough = (bank.class_sizes >= self.min_images).tolist()
+        if not any(enough):
+            self._refuse("min_images", f"at most {int(bank.class_sizes.max())}", self.min_images)
         train, validation, test = (
-            bank.classes([i for i, other in enumerate(class_splits) if other == split])
+            bank.classes(
+                [i for i, other in enumerate(class_splits) if other == split and enough[i]]
+            )
             for split in SPLITS
         )
         return Splits(train, validation, test)
 
     def listing(self) -> Listing:
         try:
-            path = self._located()
-            found = find_classes(path)
+            source = self._located()
+            found = find_classes(source, merge=self.merge_splits)
         except InputError as error:
             return self.absent(error)
-        return self.present(path, len(found.class_names), len(found.files))
+        return self.present(str(source), len(found.class_names), len(found.files))
 
     @property
     def how_to_get(self) -> str:
         return f"put a folder of images for each class into {self.root / self.path}"
 
-    def _located(self) -> Path:
+    def how_to_fill(self, split: SplitName) -> str:
+        source = self._located()
+        if find_classes(source, merge=self.merge_splits).class_splits:
+            folder = FOLDERS[split]
+            how = f"put class folders into {source}/{folder}/"
+        elif split == "train":
+            how = f"add classes to {source}, or lower validation and test"
+        else:
+            how = f"add classes to {source}, or raise {split}, a fraction of them"
+        return how + ", or lower min_images" * (self.min_images > 1)
+
+    def _located(self) -> Source:
         paths = [self.path, *(root / self.path for root in self.roots)]
         for path in paths:
-            if path.exists():
-                return path
+            if source := locate(path):
+                return source
         tried = ", ".join(dict.fromkeys(str(path.absolute()) for path in paths))
         raise InputError(
-            f"ImageFolder.path: expected a folder or zip archive of {LAYOUT}; "
+            f"ImageFolder.path: expected a folder or archive of {LAYOUT}; "
             f"none of these exists: {tried}"
         )
 
-    def _drawn(self, path: Path, n_classes: int) -> list[SplitName]:
-        """A random split for each class."""
-        n_validation = max(1, round(self.validation * n_classes))
-        n_test = max(1, round(self.test * n_classes))
-        n_train = n_classes - n_validation - n_test
-        if n_train < 1:
+    def _class_splits(self, source: Source, found: Found) -> list[SplitName]:
+        """The split of each class: its folder, or drawn."""
+        if found.class_splits is None:
+            return self._drawn(len(found.class_names))
+        if (self.validation, self.test, self.split_seed) != DEFAULTS:
             raise InputError(
-                f"{path}: expected at least {n_validation + n_test + 1} classes to divide into "
-                f"three splits, found {n_classes}"
+                f"ImageFolder: {source} has split folders, so validation, test and split_seed "
+                "have no effect: remove them, or set merge_splits: true"
             )
-        return drawn_splits((n_train, n_validation, n_test), self.split_seed)
+        return found.class_splits
+
+    def _drawn(self, n_classes: int) -> list[SplitName]:
+        """A random split for each class. With few classes, one for testing comes first."""
+        n_test, n_validation = (
+            max(1, round(fraction * n_classes)) if fraction else 0
+            for fraction in (self.test, self.validation)
+        )
+        n_test = min(n_test, n_classes)
+        n_validation = min(n_validation, n_classes - n_test)
+        sizes = (n_classes - n_validation - n_test, n_validation, n_test)
+        return drawn_splits(sizes, self.split_seed)
 
     def _build(self, found: Found) -> ImageBank:
         images, digests = decode(
@@ -205,77 +208,8 @@ def drawn_splits(sizes: Sequence[int], seed: int) -> list[SplitName]:
     return [drawn[i] for i in order.argsort().tolist()]
 
 
-def find_classes(path: Path) -> Found:
-    """Find the images of a folder, an archive or a folder of archives.
-
-    Raises:
-        InputError: the layout is a different one, or a class is empty or in two splits.
-    """
-    containers = _containers(path)
-    files = [file for container in containers for file in find_images(container)]
-    if not files:
-        raise InputError(f"{path}: expected images in {LAYOUT}; found none")
-    in_splits = any(_is_in_split(file) for file in files)
-    homes = _homes(path, files, in_splits)
-    for folder in _class_folders(containers, in_splits):
-        if folder.name not in homes:
-            raise InputError(
-                f"{folder}: expected the images of a class, found none; remove the folder"
-            )
-    names = sorted(homes)
-    class_splits = None
-    if in_splits:
-        names.sort(key=lambda name: SPLITS.index(SPLIT_FOLDERS[homes[name]]))
-        class_splits = [SPLIT_FOLDERS[homes[name]] for name in names]
-        for split in SPLITS:
-            if split not in class_splits:
-                raise InputError(
-                    f"{path}: expected images in train/, val/ and test/, found no {split} images"
-                )
-    position = {name: i for i, name in enumerate(names)}
-    files.sort(key=lambda file: (position[file.parts[-2]], file.parts[-1]))
-    return Found(files, [position[file.parts[-2]] for file in files], names, class_splits)
-
-
-def _is_in_split(file: ImageFile) -> bool:
-    return len(file.parts) == 3 and file.parts[0] in SPLIT_FOLDERS
-
-
-def _homes(path: Path, files: Sequence[ImageFile], in_splits: bool) -> dict[str, str]:
-    """Class -> the folder of its split, or ``""`` without split folders."""
-    homes: dict[str, str] = {}
-    for file in files:
-        if not (_is_in_split(file) if in_splits else len(file.parts) == 2):
-            raise InputError(f"{file}: expected {LAYOUT} in {path}")
-        split, name = file.parts[0] if in_splits else "", file.parts[-2]
-        if homes.setdefault(name, split) != split:
-            raise InputError(
-                f"{path}: the class {name} is in {homes[name]}/ and in {split}/; "
-                "expected each class in one split"
-            )
-    return homes
-
-
-def _containers(path: Path) -> list[Path]:
-    """The path itself, or the archives in a folder that has no folders."""
-    if path.is_file():
-        return [path]
-    visible = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
-    archives = [entry for entry in visible if entry.suffix == ".zip"]
-    folders = [entry for entry in visible if entry.is_dir()]
-    return archives if archives and not folders else [path]
-
-
-def _class_folders(containers: Sequence[Path], in_splits: bool) -> Iterator[Path]:
-    folders = [path for path in containers if path.is_dir()]
-    for _ in range(2 if in_splits else 1):
-        below = [entry for path in folders for entry in sorted(path.iterdir())]
-        folders = [path for path in below if path.is_dir() and not path.name.startswith(".")]
-    yield from folders
-
-
 def warn_of_shared_images(
-    path: Path, digests: Tensor, splits: Sequence[SplitName], name_of: Callable[[int], str]
+    path: object, digests: Tensor, splits: Sequence[SplitName], name_of: Callable[[int], str]
 ) -> None:
     """Warn if two splits share an image.
 
@@ -296,8 +230,9 @@ def warn_of_shared_images(
             pairs.append((other, row))
     if pairs:
         one, two = (f"{name_of(row)} ({splits[row]})" for row in pairs[0])
+        are = "image is" if len(pairs) == 1 else "images are"
         warnings.warn(
-            f"{path}: {len(pairs)} byte-identical images in two splits, such as {one} and {two}",
+            f"{path}: {len(pairs)} {are} in two splits with the same pixels: {one} and {two}",
             SharedImagesWarning,
             stacklevel=3,
         )

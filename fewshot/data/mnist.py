@@ -17,6 +17,7 @@ from fewshot.data.io.cache import cached_bank, identity
 from fewshot.data.io.download import RemoteFile, download_files
 from fewshot.data.roots import Roots, first_existing
 from guided.errors import InputError
+from guided.ranges import Count
 
 FILES = (
     "train-images-idx3-ubyte",
@@ -53,11 +54,9 @@ class MNIST(Dataset):
     name: ClassVar[str] = "mnist"
 
     def __init__(
-        self, root: Roots | None = None, *, validation: int = 5000, download: bool = False
+        self, root: Roots | None = None, *, validation: Count = 5000, download: bool = False
     ) -> None:
         super().__init__(root)
-        if validation < 1:
-            raise InputError(f"MNIST.validation: expected at least 1 image, got {validation}")
         self.validation = validation
         self.fetch_missing = download
 

@@ -10,13 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fewshot.config.classes import class_name
+from fewshot.config.classes import class_name, short_name
 from fewshot.episodes import Episodes
 from guided.augment import Augmentation
 from guided.backbones.batch_norm import group_statistics
 from guided.encoder import Encoder
 from guided.errors import InputError
-from guided.files import write_bytes
+from guided.files import read_weights, write_weights
+from guided.ranges import Checked
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 BatchNormPolicy = Literal["frozen", "support", "transductive"]
 
 
-class Learner(nn.Module, ABC):
+class Learner(Checked, nn.Module, ABC):
     """Classifies the queries of E episodes at once.
 
     A subclass implements :meth:`logits`. Its constructor takes the encoder first; its keyword
@@ -161,6 +162,18 @@ class Learner(nn.Module, ABC):
         )
         return embedded
 
+    @property
+    def apart(self) -> Hashable:
+        """Key of its embeddings among those of learners with the same encoder and :attr:`views`.
+
+        None for the encoder's own; learners with equal keys have the same embeddings.
+        """
+        if type(self).embedding is Learner.embedding:
+            return self.beside_embedding
+        # A subclass that does not say what its own depend on shares them with no other learner.
+        own = object() if self.beside_embedding is None else self.beside_embedding
+        return type(self).embedding, own
+
     def own_state(self) -> dict[str, Tensor]:
         """Weights and buffers outside the encoder."""
         return {k: v for k, v in self.state_dict().items() if not k.startswith("encoder.")}
@@ -170,10 +183,7 @@ class Learner(nn.Module, ABC):
 
         The encoder has a file of its own (:meth:`guided.Encoder.save`).
         """
-        from safetensors.torch import save
-
-        state = {name: value.cpu().contiguous() for name, value in self.own_state().items()}
-        write_bytes(path, save(state, {"learner": class_name(type(self))}))
+        write_weights(path, self.own_state(), {"learner": class_name(type(self))})
 
     def restore(self, path: Path | str) -> Self:
         """Load the weights that :meth:`save` wrote, and return the learner itself.
@@ -182,19 +192,16 @@ class Learner(nn.Module, ABC):
             InputError: the file is missing or damaged, or its weights are those of another class
                 or of other shapes.
         """
-        from safetensors import SafetensorError, safe_open
-        from safetensors.torch import load
+        from safetensors import SafetensorError
 
         try:
-            state = load(Path(path).read_bytes())
-            with safe_open(path, framework="pt") as file:
-                owner = (file.metadata() or {}).get("learner")
+            state, texts = read_weights(path)
         except OSError as error:
             raise InputError(f"{path}: cannot be read ({error.strerror})") from error
         except SafetensorError as error:
             raise InputError(f"{path}: is not a safetensors file ({error})") from error
-        name = class_name(type(self))
-        if owner != name:
+        name, owner = class_name(type(self)), texts.get("learner")
+        if owner not in (name, short_name(type(self))):  # version 0.1 left out the path
             raise InputError(f"{path}: weights of {owner}, expected those of {name}")
         shapes = {name: tuple(value.shape) for name, value in self.own_state().items()}
         found = {name: tuple(value.shape) for name, value in state.items()}

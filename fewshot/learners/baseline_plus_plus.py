@@ -6,7 +6,7 @@ from torch import Tensor
 from fewshot.episodes import Episodes
 from fewshot.learners.base import BatchNormPolicy, Learner
 from guided.encoder import Encoder
-from guided.errors import check_positive
+from guided.ranges import Count, Positive
 
 # From the authors' code, github.com/wyharveychen/CloserLookFewShot.
 MOMENTUM = 0.9  # dampening is 0.9 too, so the velocity is a running mean of the gradients
@@ -36,13 +36,12 @@ class BaselinePlusPlus(Learner):
         self,
         encoder: Encoder,
         *,
-        scale: float = 2.0,
-        steps: int = 100,
-        learning_rate: float = 0.01,
+        scale: Positive = 2.0,
+        steps: Count = 100,
+        learning_rate: Positive = 0.01,
         batch_norm: BatchNormPolicy = "frozen",
     ) -> None:
         super().__init__(encoder, batch_norm)
-        check_positive("BaselinePlusPlus", scale=scale, steps=steps, learning_rate=learning_rate)
         self.scale = scale
         self.steps = steps
         self.learning_rate = learning_rate

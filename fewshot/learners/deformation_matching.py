@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import torch
 from torch import Tensor
@@ -29,7 +29,8 @@ from fewshot.learners.deformation.distortion import (
 from fewshot.learners.deformation.pictures import explanation_figure
 from fewshot.learners.similarity import Temperature, similarity
 from guided.encoder import Encoder
-from guided.errors import InputError, check_positive
+from guided.errors import InputError
+from guided.ranges import Count, NonNegative, Positive, Range, Share, Whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -109,40 +110,30 @@ class DeformationMatching(Learner):
         self,
         encoder: Encoder,
         *,
-        weight: float = 2.0,
+        weight: Positive = 2.0,
         cosine: bool = True,
         relative: bool = False,
-        maps: float = 0.0,
+        maps: Share = 0.0,
         alignment: Alignment = "scale",
-        spread: float = 0.4,
-        stretch: float = 0.5,
-        size: int = 28,
-        blur: float = 0.7,
-        gradients: float = 3.0,
-        window: int = 3,
-        context: int = 3,
-        stiffness: float = 0.002,
+        spread: Positive = 0.4,
+        stretch: Share = 0.5,
+        size: Annotated[int, Range(4)] = 28,
+        blur: NonNegative = 0.7,
+        gradients: NonNegative = 3.0,
+        window: Whole = 3,
+        context: Count = 3,
+        stiffness: NonNegative = 0.002,
         direction: Direction = "both",
         shots: Shots = "templates",
-        temperature: float = 0.1,
+        temperature: Positive = 0.1,
         learn_temperature: bool = False,
         batch_norm: BatchNormPolicy = "frozen",
     ) -> None:
         super().__init__(encoder, batch_norm)
-        name = type(self).__name__
-        check_positive(name, weight=weight, spread=spread)
-        for key, value, least in (
-            ("size", size, 4),
-            ("blur", blur, 0),
-            ("window", window, 0),
-            ("gradients", gradients, 0),
-            ("stretch", stretch, 0),
-            ("stiffness", stiffness, 0),
-        ):
-            if not value >= least:
-                raise InputError(f"{name}.{key}: expected at least {least}, got {value}")
-        if context < 1 or context % 2 == 0:
-            raise InputError(f"{name}.context: expected an odd number above 0, got {context}")
+        if context % 2 == 0:
+            raise InputError(
+                f"{type(self).__name__}.context: expected an odd number, got {context}"
+            )
         self.weight, self.cosine, self.relative, self.maps = weight, cosine, relative, maps
         self.alignment: Alignment = alignment
         self.spread, self.size, self.blur = spread, size, blur
@@ -150,15 +141,13 @@ class DeformationMatching(Learner):
         self.window, self.context, self.stiffness = window, context, stiffness
         self.direction: Direction = direction
         self.shots: Shots = shots
-        self.temperature = Temperature(temperature, learned=learn_temperature, owner=name)
+        self.temperature = Temperature(temperature, learned=learn_temperature)
         self.beside_embedding = (cosine, alignment, spread, stretch, size, blur)
         self._check_maps()
 
     def _check_maps(self) -> None:
         """Refuse a share out of range, and images of another size than the encoder's."""
         name = f"{type(self).__name__}.maps"
-        if not 0 <= self.maps <= 1:
-            raise InputError(f"{name}: expected in [0, 1], got {self.maps}")
         if self.maps and self.prepared_shape != self.encoder.input_shape:
             raise InputError(
                 f"{name}: the encoder reads images of {self.encoder.input_shape}, those that are "

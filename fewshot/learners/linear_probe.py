@@ -7,8 +7,9 @@ from torch import Tensor
 from fewshot.episodes import Episodes
 from fewshot.learners.base import BatchNormPolicy, Learner
 from guided.encoder import Encoder
-from guided.errors import InputError, check_positive
+from guided.errors import InputError
 from guided.logistic_regression import PRECISION, TINY, LogisticRegressions, norm
+from guided.ranges import Positive
 
 
 class LinearProbe(Learner):
@@ -32,10 +33,9 @@ class LinearProbe(Learner):
     """
 
     def __init__(
-        self, encoder: Encoder, *, penalty: float = 1.0, batch_norm: BatchNormPolicy = "frozen"
+        self, encoder: Encoder, *, penalty: Positive = 1.0, batch_norm: BatchNormPolicy = "frozen"
     ) -> None:
         super().__init__(encoder, batch_norm)
-        check_positive("LinearProbe", penalty=penalty)
         self.penalty = penalty
 
     def logits(self, episodes: Episodes) -> Tensor:

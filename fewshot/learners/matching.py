@@ -6,6 +6,7 @@ from fewshot.episodes import Episodes
 from fewshot.learners.base import BatchNormPolicy, Learner
 from fewshot.learners.similarity import Temperature, similarity
 from guided.encoder import Encoder
+from guided.ranges import Positive
 
 
 class Matching(Learner):
@@ -30,12 +31,12 @@ class Matching(Learner):
         self,
         encoder: Encoder,
         *,
-        temperature: float = 1.0,
+        temperature: Positive = 1.0,
         learn_temperature: bool = False,
         batch_norm: BatchNormPolicy = "frozen",
     ) -> None:
         super().__init__(encoder, batch_norm)
-        self.temperature = Temperature(temperature, learned=learn_temperature, owner="Matching")
+        self.temperature = Temperature(temperature, learned=learn_temperature)
 
     def logits(self, episodes: Episodes) -> Tensor:
         embedded = self.embed(episodes)

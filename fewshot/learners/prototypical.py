@@ -6,6 +6,7 @@ from fewshot.episodes import Episodes
 from fewshot.learners.base import BatchNormPolicy, Learner
 from fewshot.learners.similarity import Metric, Temperature, similarity
 from guided.encoder import Encoder
+from guided.ranges import Positive
 
 
 class Prototypical(Learner):
@@ -28,13 +29,13 @@ class Prototypical(Learner):
         encoder: Encoder,
         *,
         metric: Metric = "squared_euclidean",
-        temperature: float = 1.0,
+        temperature: Positive = 1.0,
         learn_temperature: bool = False,
         batch_norm: BatchNormPolicy = "frozen",
     ) -> None:
         super().__init__(encoder, batch_norm)
         self.metric: Metric = metric
-        self.temperature = Temperature(temperature, learned=learn_temperature, owner="Prototypical")
+        self.temperature = Temperature(temperature, learned=learn_temperature)
 
     def logits(self, episodes: Episodes) -> Tensor:
         embedded = self.embed(episodes)

@@ -10,7 +10,7 @@ from fewshot.episodes import Episodes
 from fewshot.learners.base import BatchNormPolicy, Learner
 from fewshot.learners.ridge import dual_ridge
 from guided.encoder import Encoder
-from guided.errors import check_positive
+from guided.ranges import Positive
 
 
 class R2D2(Learner):
@@ -34,12 +34,11 @@ class R2D2(Learner):
         self,
         encoder: Encoder,
         *,
-        penalty: float = 1.0,
-        scale: float = 1.0,
+        penalty: Positive = 1.0,
+        scale: Positive = 1.0,
         batch_norm: BatchNormPolicy = "frozen",
     ) -> None:
         super().__init__(encoder, batch_norm)
-        check_positive("R2D2", penalty=penalty, scale=scale)
         self.log_penalty = nn.Parameter(torch.tensor(math.log(penalty)))
         self.scale = nn.Parameter(torch.tensor(float(scale)))
         self.bias = nn.Parameter(torch.tensor(0.0))

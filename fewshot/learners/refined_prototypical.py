@@ -9,7 +9,7 @@ from fewshot.episodes import Episodes
 from fewshot.learners.prototypical import Prototypical
 from fewshot.learners.similarity import similarity
 from guided.encoder import Encoder
-from guided.errors import check_positive
+from guided.ranges import Count
 
 
 class RefinedPrototypical(Prototypical):
@@ -28,9 +28,8 @@ class RefinedPrototypical(Prototypical):
 
     transductive = True
 
-    def __init__(self, encoder: Encoder, *, steps: int = 1, **settings: Any) -> None:
+    def __init__(self, encoder: Encoder, *, steps: Count = 1, **settings: Any) -> None:
         super().__init__(encoder, **settings)
-        check_positive("RefinedPrototypical", steps=steps)
         self.steps = steps
 
     def logits(self, episodes: Episodes) -> Tensor:

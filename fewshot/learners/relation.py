@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from fewshot.episodes import Episodes
 from fewshot.learners.base import BatchNormPolicy, Learner
 from guided.encoder import Encoder
-from guided.errors import check_positive
+from guided.ranges import Count
 
 
 class Relation(Learner):
@@ -28,10 +28,9 @@ class Relation(Learner):
     needs_training = True
 
     def __init__(
-        self, encoder: Encoder, *, hidden: int = 64, batch_norm: BatchNormPolicy = "frozen"
+        self, encoder: Encoder, *, hidden: Count = 64, batch_norm: BatchNormPolicy = "frozen"
     ) -> None:
         super().__init__(encoder, batch_norm)
-        check_positive("Relation", hidden=hidden)
         self.relation = nn.Sequential(
             nn.Linear(2 * encoder.out_dim, hidden),
             nn.ReLU(),

@@ -7,7 +7,7 @@ from torch import Tensor
 from fewshot.episodes import Episodes
 from fewshot.learners.base import BatchNormPolicy, Learner
 from guided.encoder import Encoder
-from guided.errors import check_positive
+from guided.ranges import Positive
 
 
 def dual_ridge(support: Tensor, query: Tensor, labels: Tensor, penalty: Tensor) -> Tensor:
@@ -46,10 +46,9 @@ class Ridge(Learner):
     """
 
     def __init__(
-        self, encoder: Encoder, *, penalty: float = 1.0, batch_norm: BatchNormPolicy = "frozen"
+        self, encoder: Encoder, *, penalty: Positive = 1.0, batch_norm: BatchNormPolicy = "frozen"
     ) -> None:
         super().__init__(encoder, batch_norm)
-        check_positive("Ridge", penalty=penalty)
         self.penalty = penalty
 
     def logits(self, episodes: Episodes) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from guided.errors import check_positive
+from guided.ranges import Checked, Positive
 
 Metric = Literal["squared_euclidean", "cosine"]
 
@@ -34,21 +34,19 @@ def similarity(query: Tensor, reference: Tensor, metric: Metric) -> Tensor:
     return torch.baddbmm(own, query, apart.transpose(1, 2), beta=-1, alpha=2)
 
 
-class Temperature(nn.Module):
+class Temperature(Checked, nn.Module):
     """Divides scores by a fixed or learned temperature, because latents have an arbitrary scale.
 
     Args:
         temperature: the temperature, or the initial one if it is learned; > 0.
         learned: make it a parameter: its logarithm, so that it stays above zero.
-        owner: name of the learner, for error messages.
 
     Raises:
         InputError: the temperature is not above zero.
     """
 
-    def __init__(self, temperature: float, *, learned: bool, owner: str) -> None:
+    def __init__(self, temperature: Positive, *, learned: bool) -> None:
         super().__init__()
-        check_positive(owner, temperature=temperature)
         self.fixed = temperature
         self.log = nn.Parameter(torch.tensor(math.log(temperature))) if learned else None
 

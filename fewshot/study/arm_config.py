@@ -9,6 +9,7 @@ from guided.backbones import BackboneFactory, ImageShape
 from guided.encoder import Encoder
 from guided.errors import InputError
 from guided.guidance.base import Guidance
+from guided.ranges import Checked, Count, PositiveShare
 from guided.training.encoders.base import EncoderTraining
 
 Kind = Literal["pretrained", "random", "pixels", "checkpoint", "trained", "embeddings"]
@@ -17,7 +18,7 @@ IMPORTED = "imported"
 
 
 @dataclass(frozen=True)
-class ArmConfig:
+class ArmConfig(Checked):
     """One encoder under comparison.
 
     Args:
@@ -46,14 +47,14 @@ class ArmConfig:
 
     encoder: Kind | BackboneFactory = "pretrained"
     guidance: list[Guidance] = field(default_factory=list)
-    labelled: float = 1.0
+    labelled: PositiveShare = 1.0
     baseline: str | list[str] | None = None
     latents: list[str] = field(default_factory=lambda: ["all"])
     checkpoint: Path | None = None
     elbo: bool = True
     autoencoder: bool = False
     augmentation: Augmentation | None = None
-    steps: int | None = None
+    steps: Count | None = None
     backbone: BackboneFactory | None = None
     training: EncoderTraining | None = None
     group: str | None = None
@@ -72,8 +73,6 @@ class ArmConfig:
         Raises:
             InputError: which names the key.
         """
-        if not 0 < self.labelled <= 1:
-            raise InputError(f"{key}.labelled: expected a share in (0, 1], got {self.labelled}")
         if not self.latents:
             raise InputError(f"{key}.latents: at least one is needed, e.g. [all]")
         kind = f"{'an' if self.kind[0] in 'aeiou' else 'a'} {self.kind} encoder"
@@ -95,8 +94,6 @@ class ArmConfig:
                 raise InputError(f"{key}.{name}: {kind} is not trained here")
         if self.backbone is not None and self.encoder not in ("pretrained", "random"):
             raise InputError(f"{key}.backbone: {kind} has none of its own")
-        if self.steps is not None and self.steps < 1:
-            raise InputError(f"{key}.steps: expected at least 1, got {self.steps}")
         if self.checkpoint is None and self.encoder == "checkpoint":
             raise InputError(f"{key}.checkpoint: missing; name the encoder's file")
         if self.checkpoint is not None and self.encoder != "checkpoint":

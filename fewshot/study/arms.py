@@ -19,6 +19,7 @@ from fewshot.study.diagnostics import examine
 from fewshot.study.foreign_arms import import_encoder, imported_facts
 from guided.decoder import Decoder
 from guided.encoder import Encoder, digest
+from guided.errors import blaming
 from guided.guided_vae import GuidedVAE
 from guided.training.config import PretrainConfig
 from guided.training.data import LabelledImages
@@ -106,17 +107,22 @@ class Arms:
         depends = self._depends(name, arm, seed)
 
         def work(cell: Cell) -> dict[str, Any]:
-            if arm.encoder == "pretrained":
-                encoder, facts = self._pretrain(name, arm, seed, cell)
-            elif arm.training:
-                encoder, facts = self._train(name, arm, arm.training, seed, cell)
-            else:
-                encoder, facts = self.untrained(arm, seed), {"history": []}
+            with blaming(f"arm {name}, seed {seed}"):
+                encoder, facts = self._made(name, arm, seed, cell)
             encoder.save(cell.encoder_file, **depends)
             return facts
 
         log = f"{name}/seed{seed}" if arm.encoder == "pretrained" or arm.training else ""
         return self.cells.plan(f"encoder-{name}-seed{seed}", depends, work, log=log)
+
+    def _made(
+        self, name: str, arm: ArmConfig, seed: int, cell: Cell
+    ) -> tuple[Encoder, dict[str, Any]]:
+        if arm.encoder == "pretrained":
+            return self._pretrain(name, arm, seed, cell)
+        if arm.training:
+            return self._train(name, arm, arm.training, seed, cell)
+        return self.untrained(arm, seed), {"history": []}
 
     def _depends(self, name: str, arm: ArmConfig, seed: int) -> dict[str, Any]:
         if name not in self._described:

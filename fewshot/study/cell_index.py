@@ -1,12 +1,11 @@
 """The index of a run folder's cells, ``cells.json``: which cell holds what of the last report."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fewshot.study.outcome import Outcome
-from guided.files import write_json
+from guided.files import read_json, write_json
 
 FILE = "cells.json"
 
@@ -31,7 +30,7 @@ class Indexed:
     def facts(self) -> dict[str, Any]:
         """The cell's JSON-able results; empty if the cell is not there."""
         file = self.folder / "cell.json"
-        facts: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
+        facts: dict[str, Any] = read_json(file) if file.exists() else {}
         return facts
 
 
@@ -55,7 +54,7 @@ class CellIndex:
         file = run / FILE
         if not file.exists() or not (run / "cells").is_dir():
             return None
-        content = json.loads(file.read_text())
+        content = read_json(file)
 
         def read(kind: str) -> tuple[Indexed, ...]:
             cells = [dict(entry) for entry in content[kind]]

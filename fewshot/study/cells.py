@@ -4,24 +4,23 @@ A finished cell is never computed again, and a changed configuration never finds
 because its digest is another.
 """
 
-import json
+import multiprocessing
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import Any
-
-import torch
-from threadpoolctl import ThreadpoolController
 
 from fewshot.config import describe
 from fewshot.data.dataset import DatasetFactory, Splits
 from fewshot.environment import versions
-from fewshot.logs import log_folder, show_logs
+from fewshot.logs import STORED, log_folder, show_logs
+from fewshot.study.damage import discard_damaged, discard_without_weights
+from fewshot.threads import computing_with
+from guided.checksums import file_checksum
 from guided.errors import InputError
-from guided.files import fingerprint, write_bytes, write_json
+from guided.files import fingerprint, read_json, write_bytes, write_json
 
 
 @dataclass(frozen=True)
@@ -55,18 +54,32 @@ class Cell:
     @property
     def done(self) -> bool:
         """True once the result is complete."""
-        return self._marker.exists()
+        return self.marker.exists()
 
     @property
     def facts(self) -> dict[str, Any]:
         """The JSON-able results that :meth:`finish` stored, ``seconds`` among them."""
-        facts: dict[str, Any] = json.loads(self._marker.read_text())
+        facts: dict[str, Any] = read_json(self.marker)
         return facts
 
     def finish(self, seconds: float, facts: Mapping[str, Any]) -> None:
-        """Mark the cell as done; written last, because a cell without this mark does not count."""
-        content = {"seconds": round(seconds, 2), **facts, "depends": self.depends}
-        write_json(self._marker, content)
+        """Mark the cell as done; written last, because a cell without this mark does not count.
+
+        The mark holds the checksums of the cell's files.
+        """
+        files = {str(path.relative_to(self.folder)): file_checksum(path) for path in self._written}
+        content = {"seconds": round(seconds, 2), **facts, "files": files, "depends": self.depends}
+        write_json(self.marker, content)
+
+    @property
+    def _written(self) -> list[Path]:
+        """The files of the result; logs are moved, and the state goes."""
+        others = {self.marker.name, self.state_file.name, STORED}
+        return [
+            path
+            for path in sorted(self.folder.rglob("*"))
+            if path.is_file() and path.relative_to(self.folder).parts[0] not in others
+        ]
 
     def start_from(self, shorter: "Cell") -> None:
         """Copy the state in which a shorter training ended, unless this training has begun."""
@@ -98,7 +111,8 @@ class Cell:
         return self.folder / "learner.safetensors"
 
     @property
-    def _marker(self) -> Path:
+    def marker(self) -> Path:
+        """The mark of a finished cell."""
         return self.folder / "cell.json"
 
 
@@ -166,8 +180,8 @@ class Cells:
 
     Args:
         output: the run folder; cells go below its folder ``cells``.
-        threads: that a cell is computed with on a CPU. Sums of other numbers of threads differ in
-            their last bits.
+        threads: of torch and BLAS that a cell is computed with; a part of every digest, because
+            sums of other numbers of threads differ in their last bits.
     """
 
     def __init__(self, output: Path, threads: int = 1) -> None:
@@ -197,7 +211,7 @@ class Cells:
 
         Args:
             name: a readable prefix of the folder.
-            depends: JSON-able; all that ``work`` depends on besides ``needs``.
+            depends: JSON-able; all that ``work`` depends on besides ``needs`` and threads.
             work: writes the cell's files and returns its JSON-able facts.
             needs: planned cells that ``work`` reads, by the part they play in it.
             start_from: a shorter training that this one continues.
@@ -205,15 +219,27 @@ class Cells:
             log: name of its training in TensorBoard; none if not given.
         """
         needs = needs or {}
-        depends = depends | {part: cell.digest for part, cell in needs.items()}
+        depends = depends | {"threads": self.threads}
+        depends |= {part: cell.digest for part, cell in needs.items()}
         digest = fingerprint(depends)
         if digest not in self.tasks:
             there = self._there.get(digest)
             cell = Cell(self.folder / (there or f"{name}-{digest}"), depends, digest, log)
             self.tasks[digest] = Task(cell, work, needs, start_from, keep_state)
+            if there and multiprocessing.parent_process() is None:
+                discard_damaged(cell)  # workers, which make the same plan, need not look again
             if there and cell.done:
                 self._reused.add(digest)
+            else:
+                self._bring_back(needs.values())
         return self.tasks[digest].cell
+
+    def _bring_back(self, needed: Iterable[Cell]) -> None:
+        """Have cells computed again that another one needs and whose weights were removed."""
+        if multiprocessing.parent_process() is None:
+            for cell in discard_without_weights(needed):
+                self._reused.discard(cell.digest)
+                self._bring_back(self.tasks[cell.digest].needs.values())
 
     def show_logs(self) -> None:
         """Leave the logs of the planned trainings alone in TensorBoard."""
@@ -231,7 +257,7 @@ class Cells:
                 "not among the cells that this machine plans: torch, guided-fewshot or the images "
                 "are others than where the study was started"
             )
-        with _threads(self.threads):
+        with computing_with(self.threads):
             self.tasks[digest].compute()
 
     @property
@@ -249,41 +275,19 @@ class Cells:
         return Seconds(computed=round(spent[False], 2), reused=round(spent[True], 2))
 
 
-@contextmanager
-def _threads(number: int) -> Iterator[None]:
-    """Compute with so many threads: torch, and the BLAS of numpy and scipy.
-
-    Two of OpenBLAS's in each of two processes wait for each other for most of the time.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(number)
-    try:
-        with _blas().limit(limits=number):
-            yield
-    finally:
-        torch.set_num_threads(before)
-
-
-@cache
-def _blas() -> ThreadpoolController:
-    import scipy.linalg  # noqa: F401 - loads a BLAS of its own, which must be there to be limited
-
-    return ThreadpoolController().select(user_api="blas")
-
-
 def foundation(
-    version: int, dataset: DatasetFactory, splits: Splits, device: str, threads: int = 1
+    version: int, dataset: DatasetFactory, splits: Splits, device: str
 ) -> dict[str, Any]:
     """Return what every cell of a study depends on, JSON-able.
 
-    The digests of the images are part of it: another file under the same name is noticed.
+    The digests of the images and of all that is known of them are part of it: another file under
+    the same name, or other labels, are noticed.
 
     Args:
         version: of what the same configuration means.
         dataset: where the images come from.
         splits: the images.
         device: where it is computed.
-        threads: with which; no matter on a GPU.
     """
     return {
         "format": version,
@@ -291,5 +295,4 @@ def foundation(
         "images": {name: bank.digest for name, bank in vars(splits).items()},
         "versions": {k: versions()[k] for k in ("guided-fewshot", "torch")},
         "device": device,
-        **({"threads": threads} if device == "cpu" and threads > 1 else {}),
     }

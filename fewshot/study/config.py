@@ -13,6 +13,7 @@ from fewshot.study.disentanglement.config import DisentanglementConfig
 from fewshot.study.learner_config import LearnerConfig
 from fewshot.study.published import Published
 from guided.errors import InputError
+from guided.ranges import Checked, Count, Several, Whole
 from guided.training.config import PretrainConfig
 from guided.training.precision import Precision
 
@@ -23,7 +24,7 @@ def is_meta_trained(arm: ArmConfig, learner: LearnerConfig) -> bool:
 
 
 @dataclass(frozen=True)
-class StudyConfig:
+class StudyConfig(Checked):
     """Arms × seeds × learners × settings, on the same episodes.
 
     Args:
@@ -59,15 +60,15 @@ class StudyConfig:
     learners: dict[str, LearnerConfig]
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
     settings: list[Setting] = field(default_factory=lambda: [Setting()])
-    seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
-    episodes: int = 1000
+    seeds: list[Whole] = field(default_factory=lambda: [0, 1, 2])
+    episodes: Several = 1000
     baseline: str | list[str] | None = "vae"
     select_by: Literal["few_shot_error", "negative_elbo"] = "few_shot_error"
     selection_setting: Setting | None = None
-    selection_episodes: int = 300
-    episode_seed: int = 0
+    selection_episodes: Count = 300
+    episode_seed: Whole = 0
     precision: Precision = "float32"
-    threads: int = 1
+    threads: Count = 1
     published: list[Published] = field(default_factory=list)
     disentanglement: DisentanglementConfig | None = None
 
@@ -83,6 +84,7 @@ class StudyConfig:
         for name in ("arms", "learners", "settings", "seeds"):
             if not getattr(self, name):
                 raise InputError(f"{name}: at least one is needed")
+        check_names("study", [self.study])
         check_names("arms", self.arms)
         check_names("learners", self.learners)
         for name, arm in self.arms.items():
@@ -92,8 +94,6 @@ class StudyConfig:
         for name in self.arms:
             if not self.learners_of(name):
                 raise InputError(f"arms.{name}: no learner names it in its arms")
-        if min(self.seeds) < 0:
-            raise InputError(f"seeds: expected >= 0, got {min(self.seeds)}")
         if len(set(self.seeds)) < len(self.seeds):
             raise InputError(f"seeds: {self.seeds} holds one twice")
         for setting in self.settings:
@@ -112,9 +112,6 @@ class StudyConfig:
             raise InputError("pretrain.autoencoder: belongs to the arms of a study")
         for figures in self.published:
             figures.check(f"published.{figures.name}", labels)
-        for name, least in (("episodes", 2), ("selection_episodes", 1), ("threads", 1)):
-            if getattr(self, name) < least:
-                raise InputError(f"{name}: expected at least {least}, got {getattr(self, name)}")
         for name, arm in self.arms.items():
             if self.select_by == "negative_elbo" and not arm.elbo:
                 raise InputError(
@@ -232,7 +229,7 @@ def check_names(key: str, names: Iterable[str]) -> None:
         InputError: names the key.
     """
     for name in names:
-        if "|" in name:
+        if not name or "|" in name:
             raise InputError(f"{key}: expected a name without '|', got {name!r}")
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fewshot.study.rows import RowKey
 from guided.errors import InputError
-from guided.files import write_arrays
+from guided.files import read_arrays, write_arrays
 
 Wrong = NDArray[np.unsignedinteger]
 
@@ -63,12 +63,7 @@ class Counts:
         """
         if not path.exists():
             raise InputError(f"{path}: missing; it holds the counts that rows are scored from")
-        try:
-            # Opened here: numpy leaves a file open that is no archive.
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-                arrays = {tuple(name.split("|")): stored[name] for name in stored}
-        except Exception as error:  # zipfile and numpy raise many
-            raise InputError(f"{path}: not the counts of a finished run ({error})") from error
+        arrays = {tuple(name.split("|")): array for name, array in read_arrays(path).items()}
         wrong = {key[1:]: counts for key, counts in arrays.items() if key[0] == "wrong"}
         if not wrong:
             raise InputError(f"{path}: holds no counts of wrong answers, expected wrong|ARM|...")

@@ -18,7 +18,7 @@ from fewshot.study.config import StudyConfig
 from fewshot.study.counts import Wrong, smallest
 from fewshot.study.outcome import Answers, Subject
 from fewshot.study.rows import Key
-from guided.errors import InputError
+from guided.errors import InputError, blaming
 from guided.files import write_arrays, write_figure
 from guided.seeds import derive_seed
 
@@ -68,12 +68,12 @@ class Examiner:
             "episodes": self.config.selection_episodes,
             "episode_seed": self.config.episode_seed,
         }
-        choice = self.cells.plan(
-            _name("choice", key),
-            depends,
-            lambda _: {"errors": [self._error(subject, values) for values in learner.candidates]},
-            needs=subject.needs,
-        )
+
+        def work(_: Cell) -> dict[str, Any]:
+            with blaming(f"arm {key.arm}, seed {key.seed}, validation classes"):
+                return {"errors": [self._error(subject, values) for values in learner.candidates]}
+
+        choice = self.cells.plan(_name("choice", key), depends, work, needs=subject.needs)
         return Subject(learner, key.latents, source, choice)
 
     def _error(self, subject: Subject, settings: Mapping[str, Any]) -> float:
@@ -95,7 +95,8 @@ class Examiner:
         }
 
         def work(cell: Cell) -> None:
-            wrong = self.count(subject, self.config.settings)
+            with blaming(f"arm {key.arm}, seed {key.seed}, test classes"):
+                wrong = self.count(subject, self.config.settings)
             write_arrays(cell.folder / "wrong.npz", {s.label: wrong[s] for s in wrong})
 
         return self.cells.plan(_name("wrong", key), depends, work, needs=subject.needs)
@@ -142,7 +143,7 @@ class Examiner:
             return table_for(model, bank, self.device)
         source = (subject.source.folder, subject.latents, id(bank))
         inference = repr(subject.learner.test_inference)
-        wanted = (*source, inference, model.views, model.beside_embedding)
+        wanted = (*source, inference, model.views, model.apart)
         if self._embedded is None or self._embedded[0] != wanted:
             self._embedded = wanted, table_for(model, bank, self.device)
         return self._embedded[1]

@@ -20,7 +20,7 @@ from fewshot.study.config import StudyConfig
 from fewshot.study.examiner import Examiner
 from fewshot.study.outcome import Subject
 from fewshot.study.rows import Key
-from guided.files import write_arrays
+from guided.files import read_arrays, write_arrays
 
 HARDEST, APART = 3, 2
 """Episodes shown: the hardest, and those on which guided and unguided arms differ most."""
@@ -88,8 +88,8 @@ class _Maker:
     def _wrong(self, label: str) -> dict[str, NDArray[np.int64]]:
         found = {}
         for key in self.subjects:
-            with np.load(self.tested[key].folder / "wrong.npz") as stored:
-                found[key.arm] = stored[label].astype(np.int64)
+            stored = read_arrays(self.tested[key].folder / "wrong.npz")
+            found[key.arm] = stored[label].astype(np.int64)
         return found
 
     def _answers(self, subject: Subject, rows: Episodes) -> Tensor:

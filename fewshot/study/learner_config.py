@@ -12,11 +12,12 @@ from fewshot.learners.base import LearnerFactory
 from fewshot.meta_train import TrainConfig
 from guided.augment import Augmentation
 from guided.errors import InputError
+from guided.ranges import Checked
 from guided.short_run import Langevin
 
 
 @dataclass(frozen=True)
-class LearnerConfig:
+class LearnerConfig(Checked):
     """One learner under comparison.
 
     Args:

@@ -22,7 +22,7 @@ from fewshot.study.rows import Key, WrongQueries
 from guided.backbones.short_run import semi_amortised
 from guided.decoder import Decoder
 from guided.encoder import Encoder
-from guided.files import write_arrays
+from guided.files import read_arrays, write_arrays
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,7 @@ class Answers:
     @classmethod
     def load(cls, path: Path) -> "Answers":
         """Read what :meth:`save` wrote."""
-        with np.load(path) as stored:
-            return cls(**{name: stored[name] for name in stored})
+        return cls(**read_arrays(path))
 
 
 @dataclass(frozen=True)
@@ -227,11 +226,11 @@ class Outcome:
         """One entry for each arm, seed, learner, latents and setting, read from the cells."""
         found = []
         for key, cell in self.tested.items():
-            with np.load(cell.folder / "wrong.npz") as stored:
-                found += [
-                    WrongQueries(key, setting, stored[setting.label])
-                    for setting in self.config.settings
-                ]
+            stored = read_arrays(cell.folder / "wrong.npz")
+            found += [
+                WrongQueries(key, setting, stored[setting.label])
+                for setting in self.config.settings
+            ]
         return found
 
     def answers_of(self, arm: str) -> Answers:

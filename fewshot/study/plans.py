@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from fewshot.data.checks import read_splits
 from fewshot.data.roots import Roots, data_root
 from fewshot.study.cells import Cells
 from fewshot.study.config import StudyConfig
@@ -25,7 +26,7 @@ def study_plan(config: StudyConfig, roots: Roots, output: Path, device: str) -> 
         output: the run folder.
         device: where to compute.
     """
-    splits = config.dataset(data_root(roots)).splits()
+    splits = read_splits(config.dataset(data_root(roots)))[0]
     study = Study(config, splits, output, device=device, say=say)
     study.plan()
     return study.cells
@@ -33,7 +34,7 @@ def study_plan(config: StudyConfig, roots: Roots, output: Path, device: str) -> 
 
 def probe_plan(config: ProbeStudyConfig, roots: Roots, output: Path, device: str) -> Cells:
     """The planned cells of a study of latents, made anew in a worker; see :func:`.study_plan`."""
-    splits = config.dataset(data_root(roots)).splits()
+    splits = read_splits(config.dataset(data_root(roots)))[0]
     study = ProbeStudy(config, splits, output, device=device, say=say)
     study.plan()
     return study.cells
@@ -56,7 +57,7 @@ def lake_plan(
     learners: Sequence[str],
 ) -> Cells:
     """The planned cells of Lake's task, made anew in a worker; see :func:`.study_plan`."""
-    splits = config.dataset(data_root(roots)).splits()
+    splits = read_splits(config.dataset(data_root(roots)))[0]
     study = LakeStudy(config, splits, runs, output, learners=learners, device=device, say=say)
     outcome, _ = study.plan()
     return outcome.cells

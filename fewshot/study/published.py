@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 from guided.errors import InputError
+from guided.ranges import Checked, Range
 
 
 @dataclass(frozen=True)
-class Published:
+class Published(Checked):
     """Errors that others report for one method.
 
     Args:
@@ -19,7 +20,7 @@ class Published:
     """
 
     name: str
-    errors: dict[str, float]
+    errors: dict[str, Annotated[float, Range(0, 100)]]
     source: str | None = None
 
     def to_json(self) -> dict[str, Any]:

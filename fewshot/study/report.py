@@ -1,12 +1,14 @@
 """The report of a study: files, figures and TensorBoard's page, written from what was computed."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fewshot.config.description import to_yaml
 from fewshot.data.dataset import Splits
 from fewshot.logs import REPORT_PAGE, remove_page
+from fewshot.runs import other_studies
 from fewshot.study.board import write_board
 from fewshot.study.cell_index import CellIndex, write_index
 from fewshot.study.colours import arm_styles
@@ -17,6 +19,7 @@ from fewshot.study.figures import differences_figure, episode_figure, errors_fig
 from fewshot.study.html.content import Content
 from fewshot.study.html.page import FILE as PAGE
 from fewshot.study.html.page import write_comparisons
+from fewshot.study.html.verdicts import faults
 from fewshot.study.outcome import Outcome
 from fewshot.study.pivot import learner_entries, legend, pivot_markdown
 from fewshot.study.result import StudyResult, provenance
@@ -35,6 +38,7 @@ def write_report(
     splits: Splits,
     output: Path,
     device: str,
+    doubts: Sequence[str] = (),
 ) -> StudyResult:
     """Write ``results.json``, ``episodes.npz``, ``table.md``, ``report.html`` and the figures.
 
@@ -47,6 +51,7 @@ def write_report(
         splits: the images.
         output: the run folder.
         device: where it was computed.
+        doubts: reasons to doubt errors on these images.
     """
     wrong = stack(outcome.wrong)
     classes = {name: bank.n_classes for name, bank in vars(splits).items()}
@@ -65,6 +70,7 @@ def write_report(
         seconds_reused=outcome.seconds.reused,
         facts={
             "classes": classes,
+            "noticed": [*doubts, *other_studies(output, config)],
             "costs": [cost.to_json() for cost in outcome.costs],
             **provenance(config, device),
         },
@@ -72,6 +78,8 @@ def write_report(
     )
     counts.save(output / result.counts_name)
     write_index(outcome, output)
+    content = Content(result, counts, CellIndex.load(output), output / result.file_name)
+    result = replace(result, facts={**result.facts, "warnings": faults(content)})
     figures = {
         **row_figures(result, counts),
         "learning_curves": learning_curves_figure(outcome.curves, arm_styles(config.arms)),
@@ -80,8 +88,7 @@ def write_report(
     write_pages(output, REPORT_PAGE, {"table": result.table}, figures, texts(result))
     write_board(config, outcome, result, counts, splits.test, output)
     saved = result.save()
-    content = Content(saved, counts, CellIndex.load(output), output / saved.file_name)
-    write_comparisons([content], output / PAGE)
+    write_comparisons([replace(content, result=saved)], output / PAGE)
     return saved
 
 

@@ -1,6 +1,5 @@
 """The result of a finished study: rows and how they were made, in memory and as a file."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,7 +13,7 @@ from fewshot.printing import Paint, plain
 from fewshot.study.choices import Choice, choices_table
 from fewshot.study.counts import Counts
 from fewshot.study.disentanglement.rows import ScoreRow, report_tables
-from fewshot.study.encoder_facts import EncoderFacts, cautions
+from fewshot.study.encoder_facts import EncoderFacts
 from fewshot.study.measurement import Measurement
 from fewshot.study.pivot import learner_entries, published_entries, summary
 from fewshot.study.published import Published
@@ -22,8 +21,9 @@ from fewshot.study.rows import ResultRow, Row
 from fewshot.study.scores import score_episodes
 from fewshot.study.tables import study_table, verdicts
 from fewshot.study.text import setting_names
+from guided.checksums import DamageError
 from guided.errors import InputError
-from guided.files import write_json
+from guided.files import read_json, write_json
 from guided.html.fragment import fragment
 from guided.html.frame import Frame
 
@@ -209,6 +209,16 @@ class StudyResult(Result[ResultRow]):
         return tables + report_tables(self.disentanglement)
 
     @property
+    def noticed(self) -> list[str]:
+        """Reasons to doubt the errors that do not show in them: of the images, and the folder."""
+        return list(self.facts.get("noticed", ()))
+
+    @property
+    def warnings(self) -> list[str]:
+        """Signs that something is plainly wrong, one sentence each."""
+        return list(self.facts.get("warnings", ()))
+
+    @property
     def verdicts(self) -> list[str]:
         """One sentence for each partner of a guided arm, and of a learner that has some."""
         return verdicts(self.rows)
@@ -227,7 +237,8 @@ class StudyResult(Result[ResultRow]):
             [
                 tables,
                 *(f"\n{fill(line, width)}" for line in self.verdicts),
-                *(f"\n{fill(f'Caution: {line}', width)}" for line in cautions(self.encoders)),
+                *([""] if self.warnings else []),
+                *(fill(f"warning: {line}", width) for line in self.warnings),
                 *([f"\nIn table.md, too: {' and '.join(more)}."] if more else []),
             ]
         )
@@ -240,8 +251,10 @@ def read_result(file: Path) -> dict[str, Any]:
         InputError: it is missing, or not the result of a study.
     """
     try:
-        content: dict[str, Any] = json.loads(file.read_text())
+        content: dict[str, Any] = read_json(file)
         content["study"], content["rows"][0]["arm"]
+    except DamageError:
+        raise
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise InputError(f"{file}: not the result of a finished run ({error})") from error
     return content

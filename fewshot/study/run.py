@@ -1,6 +1,6 @@
 """The study: arms × seeds × learners × settings, paired, in resumable cells."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -41,7 +41,7 @@ from fewshot.study.reuse import reuse
 from fewshot.study.rows import Key
 from guided.decoder import Decoder
 from guided.encoder import Encoder
-from guided.errors import InputError
+from guided.errors import InputError, blaming
 from guided.progress import say as say_line
 
 FORMAT = 4  # part of every digest: raise it when the same configuration comes to mean new numbers
@@ -77,7 +77,7 @@ class Study:
         self.executor = executor or Serial()
         self.cells = Cells(output, config.threads)
         self.examiner = Examiner(config, splits, self.cells, device)
-        shared = foundation(FORMAT, config.dataset, splits, device, config.threads)
+        shared = foundation(FORMAT, config.dataset, splits, device)
         if config.precision != StudyConfig.precision:
             shared["precision"] = config.precision
         self.arms = Arms(config, splits, self.examiner.judge, self.cells, shared, device, say)
@@ -154,13 +154,19 @@ class Study:
     def _repr_html_(self) -> str:
         return self.config._repr_html_() + self.splits._repr_html_()
 
-    def result(self) -> StudyResult:
-        """Compute what is missing and write the report."""
+    def result(self, doubts: Sequence[str] = ()) -> StudyResult:
+        """Compute what is missing and write the report.
+
+        Args:
+            doubts: reasons to doubt errors on these images, for the report; see
+                :func:`.read_splits`.
+        """
         planned = self.plan()
         self.cells.show_logs()
         outcome = self.compute(planned)
+        lists = self.episode_lists()
         return write_report(
-            self.config, outcome, self.episode_lists(), self.splits, self.output, self.device
+            self.config, outcome, lists, self.splits, self.output, self.device, doubts
         )
 
     def episode_lists(self) -> dict[str, EpisodeList]:
@@ -274,10 +280,15 @@ class Study:
             depends |= {"labelled": arm.labelled, "seed": key.seed}
         shorter = self.config.beginning_of(name)
         part = "" if key.latents == "all" else f"_{key.latents}"
+
+        def work(cell: Cell) -> dict[str, Any]:
+            with blaming(f"{name} on arm {key.arm}, seed {key.seed}"):
+                return self._meta_train(key._replace(learner=name), cell, encoder)
+
         return self.cells.plan(
             f"train-{key.arm}-seed{key.seed}-{key.latents}-{name}",
             depends,
-            lambda cell: self._meta_train(key._replace(learner=name), cell, encoder),
+            work,
             needs={"encoder": encoder},
             start_from=(
                 self._meta_trained(key._replace(learner=shorter), arm, encoder) if shorter else None
@@ -318,6 +329,16 @@ class Study:
 
     def _diagnosis(self, name: str, seed: int, encoder: Cell) -> Cell:
         """The cell of the measurements of an encoder's latents."""
+
+        def work(_: Cell) -> dict[str, Any]:
+            made, bank = Encoder.load(encoder.encoder_file), self.splits.test
+            with blaming(f"arm {name}, seed {seed}, test classes"):
+                found = diagnose(made, bank, self._excited, self.device, guidance=self._guidance)
+                facts: dict[str, Any] = {"measurements": found}
+                if self.config.arms[name].posterior:
+                    facts["kl_per_latent"] = kl_per_latent(made, bank, self.device)
+            return facts
+
         return self.cells.plan(
             f"diagnosis-{name}-seed{seed}",
             {
@@ -326,20 +347,9 @@ class Study:
                 "slices": describe(self._excited),
                 "measures": measures_in_use(self._guidance),
             },
-            lambda _: self._diagnosed(encoder, posterior=self.config.arms[name].posterior),
+            work,
             needs={"encoder": encoder},
         )
-
-    def _diagnosed(self, encoder: Cell, *, posterior: bool) -> dict[str, Any]:
-        made, bank = Encoder.load(encoder.encoder_file), self.splits.test
-        facts: dict[str, Any] = {
-            "measurements": diagnose(
-                made, bank, self._excited, self.device, guidance=self._guidance
-            )
-        }
-        if posterior:
-            facts["kl_per_latent"] = kl_per_latent(made, bank, self.device)
-        return facts
 
 
 def _decoder(encoder: Cell) -> Decoder | None:

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from fewshot.config import describe, made_by, settings_of
+from fewshot.config import made_by, settings_of, short_name
 from fewshot.episodes import Setting
 from fewshot.statistics import (
     Crossed,
@@ -97,7 +97,7 @@ def columns(
 
 def guidance_names(guidance: Sequence[Any]) -> tuple[str, ...]:
     """Class names of guidance strategies."""
-    return tuple(entry["class_path"] for entry in describe(list(guidance)))
+    return tuple(short_name(type(entry)) for entry in guidance)
 
 
 def _partners(

@@ -14,6 +14,7 @@ from fewshot.sampler import EpisodeSampler
 from guided.augment import Augmentation
 from guided.encoder import Encoder
 from guided.errors import InputError
+from guided.ranges import Checked
 from guided.seeds import generator
 
 
@@ -39,7 +40,7 @@ class TaskContext:
     decoder: nn.Module | None = None
 
 
-class TaskSource(ABC):
+class TaskSource(Checked, ABC):
     """A numbered list of training episodes of images; episode i depends only on (context, i).
 
     The constructor of a subclass takes a :class:`TaskContext` first; its keyword arguments are its

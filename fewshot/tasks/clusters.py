@@ -6,7 +6,8 @@ import torch.nn.functional as F
 
 from fewshot.episodes import Episodes
 from fewshot.tasks.base import Partitions, TaskContext, TaskSource, embedded
-from guided.errors import InputError, check_positive
+from guided.errors import InputError
+from guided.ranges import Count
 from guided.seeds import derive_seed
 
 
@@ -35,14 +36,13 @@ class ClusterTasks(TaskSource):
         self,
         context: TaskContext,
         *,
-        n_clusters: int = 500,
-        n_partitions: int = 10,
+        n_clusters: Count = 500,
+        n_partitions: Count = 10,
         latents: str = "all",
         unit_length: bool = True,
     ) -> None:
         from sklearn.cluster import MiniBatchKMeans
 
-        check_positive("ClusterTasks", n_clusters=n_clusters, n_partitions=n_partitions)
         if n_clusters > len(context.images):
             raise InputError(
                 f"ClusterTasks.n_clusters: {n_clusters} asked for, there are "

@@ -7,6 +7,7 @@ from fewshot.sampler import distinct_rows
 from fewshot.tasks.base import TaskContext, TaskSource, embedded, joined
 from guided.errors import InputError
 from guided.latents import DEFORMATION
+from guided.ranges import NonNegative
 from guided.seeds import generator
 
 
@@ -34,15 +35,13 @@ class DecodedTasks(TaskSource):
         self,
         context: TaskContext,
         *,
-        noise: float = 0.5,
+        noise: NonNegative = 0.5,
         deform: bool = True,
         original_support: bool = False,
     ) -> None:
         layout = context.encoder.layout
         if context.decoder is None or layout is None:
             raise InputError("DecodedTasks: needs a pretrained VAE's encoder and its decoder")
-        if noise < 0:
-            raise InputError(f"DecodedTasks.noise: expected at least 0, got {noise}")
         self.context, self.original_support = context, original_support
         self.decoder = context.decoder.to(context.device).eval()
         self.codes = embedded(context).to(context.device)

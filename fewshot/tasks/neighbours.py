@@ -10,8 +10,9 @@ from fewshot.learners.base import Learner, LearnerFactory
 from fewshot.learners.deformation_matching import DeformationMatching
 from fewshot.sampler import distinct_rows
 from fewshot.tasks.base import TaskContext, TaskSource, embedded, joined
-from guided.errors import InputError, check_positive
+from guided.errors import InputError
 from guided.progress import hidden
+from guided.ranges import Count
 from guided.seeds import generator
 
 CHUNK_BYTES = {"cpu": 2**20, "cuda": 2**25}
@@ -55,12 +56,11 @@ class NeighbourTasks(TaskSource):
         context: TaskContext,
         *,
         learner: LearnerFactory = DeformationMatching,
-        candidates: int = 20,
-        neighbours: int = 5,
+        candidates: Count = 20,
+        neighbours: Count = 5,
         mutual: bool = True,
         latents: str = "all",
     ) -> None:
-        check_positive("NeighbourTasks", candidates=candidates, neighbours=neighbours)
         if candidates >= len(context.images):
             raise InputError(
                 f"NeighbourTasks.candidates: {candidates} asked for, there are "

@@ -2,7 +2,7 @@
 
 from fewshot.episodes import Episodes
 from fewshot.tasks.base import Partitions, TaskContext, TaskSource, embedded
-from guided.errors import check_positive
+from guided.ranges import Count, Whole
 
 
 class PartitionTasks(TaskSource):
@@ -28,10 +28,9 @@ class PartitionTasks(TaskSource):
         context: TaskContext,
         *,
         latents: str = "all",
-        n_ranges: int = 20,
-        n_latents: int = 0,
+        n_ranges: Count = 20,
+        n_latents: Whole = 0,
     ) -> None:
-        check_positive("PartitionTasks", n_ranges=n_ranges)
         codes = embedded(context, latents)
         order = codes.var(0).argsort(descending=True)
         chosen = order[:n_latents] if n_latents else order

@@ -9,12 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from guided.errors import InputError
+from guided.ranges import Checked, Count
 
-ImageShape = tuple[int, int, int]
+ImageShape = tuple[Count, Count, Count]
 """(C, H, W)."""
 
 
-class Backbone(nn.Module, ABC):
+class Backbone(Checked, nn.Module, ABC):
     """A network from images ``[B, C, H, W]`` in [0, 1] to features ``[B, feature_dim]``.
 
     A subclass sets ``feature_dim`` and implements ``forward`` and :meth:`decoder`.

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from guided.backbones.base import Backbone, ChannelsLast, ImageShape, upsampling
 from guided.backbones.batch_norm import BatchNorm2d
 from guided.errors import InputError
+from guided.ranges import Count
 
 
 class Conv4(Backbone):
@@ -31,7 +32,7 @@ class Conv4(Backbone):
         self,
         input_shape: ImageShape,
         *,
-        width: int = 64,
+        width: Count = 64,
         downsample: Literal["stride", "pool"] = "stride",
         decoder_norm: Literal["batch", "none"] = "batch",
     ) -> None:

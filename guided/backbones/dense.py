@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from guided.backbones.base import Backbone, ImageShape
 from guided.backbones.batch_norm import BatchNorm1d
 from guided.errors import InputError
+from guided.ranges import Count
 
 
 class Dense(Backbone):
@@ -22,11 +23,11 @@ class Dense(Backbone):
     """
 
     def __init__(
-        self, input_shape: ImageShape, *, widths: tuple[int, ...] = (256, 128, 64, 64)
+        self, input_shape: ImageShape, *, widths: tuple[Count, ...] = (256, 128, 64, 64)
     ) -> None:
         super().__init__(input_shape, widths=list(widths))
-        if not widths or min(widths) < 1:
-            raise InputError(f"Dense.widths: expected positive numbers, got {list(widths)}")
+        if not widths:
+            raise InputError("Dense.widths: at least one is needed")
         self.pixels = input_shape[0] * input_shape[1] * input_shape[2]
         self.body = nn.Sequential(nn.Flatten(), *_layers(self.pixels, *widths))
         self.feature_dim = widths[-1]

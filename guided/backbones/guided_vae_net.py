@@ -4,6 +4,7 @@ from torch import Tensor, nn
 
 from guided.backbones.base import Backbone, ChannelsLast, ImageShape
 from guided.errors import InputError
+from guided.ranges import Count
 
 
 class GuidedVAENet(Backbone):
@@ -17,7 +18,7 @@ class GuidedVAENet(Backbone):
         width: channels of the first layer (64 there), doubled twice.
     """
 
-    def __init__(self, input_shape: ImageShape, *, width: int = 64) -> None:
+    def __init__(self, input_shape: ImageShape, *, width: Count = 64) -> None:
         super().__init__(input_shape, width=width)
         channels, *size = input_shape
         if size != [28, 28]:

@@ -6,6 +6,7 @@ from torch.nn.functional import linear
 
 from guided.backbones.base import Backbone, ImageShape
 from guided.errors import InputError
+from guided.ranges import Count
 
 
 class Linear(Backbone):
@@ -19,10 +20,8 @@ class Linear(Backbone):
     weight: Tensor
     bias: Tensor
 
-    def __init__(self, input_shape: ImageShape, *, features: int = 64) -> None:
+    def __init__(self, input_shape: ImageShape, *, features: Count = 64) -> None:
         super().__init__(input_shape, features=features)
-        if features < 1:
-            raise InputError(f"Linear.features: expected at least 1, got {features}")
         channels, height, width = input_shape
         self.feature_dim = features
         self.register_buffer("weight", torch.zeros(features, channels * height * width))

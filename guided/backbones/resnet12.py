@@ -1,5 +1,7 @@
 """The few-shot literature's residual network for natural images."""
 
+from typing import Annotated
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -7,6 +9,7 @@ from torch import Tensor, nn
 from guided.backbones.base import Backbone, ChannelsLast, ImageShape, upsampling
 from guided.backbones.batch_norm import BatchNorm2d
 from guided.errors import InputError
+from guided.ranges import Count, Range
 from guided.seeds import generator
 
 
@@ -32,20 +35,14 @@ class ResNet12(Backbone):
         self,
         input_shape: ImageShape,
         *,
-        widths: tuple[int, int, int, int] = (64, 160, 320, 640),
-        drop: float = 0.1,
-        block_size: int = 5,
+        widths: tuple[Count, Count, Count, Count] = (64, 160, 320, 640),
+        drop: Annotated[float, Range(0, below=1)] = 0.1,
+        block_size: Count = 5,
         average: bool = True,
     ) -> None:
         super().__init__(
             input_shape, widths=list(widths), drop=drop, block_size=block_size, average=average
         )
-        if len(widths) != 4 or min(widths) < 1:
-            raise InputError(f"ResNet12.widths: expected four positive numbers, got {list(widths)}")
-        if not 0 <= drop < 1:
-            raise InputError(f"ResNet12.drop: expected in [0, 1), got {drop}")
-        if block_size < 1:
-            raise InputError(f"ResNet12.block_size: expected at least 1, got {block_size}")
         channels, *size = input_shape
         if min(size) < 16:
             raise InputError(f"ResNet12: images of {input_shape[1:]} are too small to pool 4 times")

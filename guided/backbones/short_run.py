@@ -8,14 +8,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from guided import backbones, likelihoods
 from guided.backbones.base import Backbone, ImageShape
-from guided.backbones.naming import backbone_class, backbone_name
 from guided.decoder import Decoder
 from guided.encoder import Encoder
 from guided.errors import InputError
 from guided.latents import REST, LatentLayout
 from guided.likelihoods import Likelihood
 from guided.metrics.collapse import image_to_chain_variance
+from guided.naming import class_of, name_of
+from guided.ranges import Count, NonNegative, Whole
 from guided.seeds import generator
 from guided.short_run import Langevin, run_chain
 
@@ -64,15 +66,15 @@ class ShortRunInference(Backbone):
         *,
         backbone: str,
         backbone_settings: Mapping[str, Any],
-        latent_dim: int,
+        latent_dim: Count,
         likelihood: str = "Bernoulli",
         inference: Langevin | Mapping[str, Any] = Langevin(),  # noqa: B008 - it is frozen
         start: Start = "zero",
-        temperature: float = 0.0,
-        chains: int = 1,
-        latents: list[int] | None = None,
+        temperature: NonNegative = 0.0,
+        chains: Count = 1,
+        latents: list[Whole] | None = None,
         sampler: Langevin | Mapping[str, Any] | None = None,
-        sampler_temperature: float = 1.0,
+        sampler_temperature: NonNegative = 1.0,
     ) -> None:
         inference = _langevin(inference)
         sampler = None if sampler is None else _langevin(sampler)
@@ -91,8 +93,6 @@ class ShortRunInference(Backbone):
             sampler_temperature=sampler_temperature,
         )
         self.inference, self.sampler = inference, sampler
-        if chains < 1:
-            raise InputError(f"chains: expected at least 1, got {chains}")
         if chains > 1 and start != "prior" and not temperature:
             raise InputError(
                 f"chains: {chains} from the same start and without noise would all be the same; "
@@ -102,13 +102,14 @@ class ShortRunInference(Backbone):
         self.encoder: Encoder | None = None
         if start == "encoder":
             self.encoder = Encoder(body, LatentLayout({REST: (0, latent_dim)}))
-        self.model = Decoder(body.decoder(latent_dim), _likelihood(likelihood), latent_dim)
+        scores = class_of(likelihood, likelihoods, Likelihood)()
+        self.model = Decoder(body.decoder(latent_dim), scores, latent_dim)
         self.latents = latents
         self.feature_dim = latent_dim if latents is None else len(latents)
         self.requires_grad_(False).eval()
 
     def _network(self) -> Backbone:
-        network = backbone_class(self.settings["backbone"])
+        network = class_of(self.settings["backbone"], backbones, Backbone)
         return network(self.input_shape, **self.settings["backbone_settings"])
 
     def train(self, mode: bool = True) -> "ShortRunInference":
@@ -201,10 +202,10 @@ def semi_amortised(encoder: Encoder, decoder: Decoder, inference: Langevin) -> E
     body = encoder.backbone
     inferred = ShortRunInference(
         encoder.input_shape,
-        backbone=backbone_name(type(body)),
+        backbone=name_of(type(body), backbones),
         backbone_settings=body.settings,
         latent_dim=encoder.layout.latent_dim,
-        likelihood=type(decoder.likelihood).__name__,
+        likelihood=name_of(type(decoder.likelihood), likelihoods),
         inference=inference,
         start="encoder",
         latents=None if encoder.latents == "all" else encoder.chosen.tolist(),
@@ -217,10 +218,3 @@ def semi_amortised(encoder: Encoder, decoder: Decoder, inference: Langevin) -> E
 
 def _langevin(given: Langevin | Mapping[str, Any]) -> Langevin:
     return given if isinstance(given, Langevin) else Langevin(**given)
-
-
-def _likelihood(name: str) -> Likelihood:
-    known = {cls.__name__: cls for cls in Likelihood.__subclasses__()}
-    if name not in known:
-        raise InputError(f"likelihood: {name!r} is not one of {', '.join(known)}")
-    return known[name]()

@@ -5,7 +5,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from guided.backbones.base import Backbone, ImageShape
-from guided.errors import InputError, check_positive
+from guided.errors import InputError
+from guided.ranges import Count, Positive
 from guided.sparse_coding.lca import encode
 
 FAINT = 1e-3
@@ -44,14 +45,14 @@ class SparseCode(Backbone):
         self,
         input_shape: ImageShape,
         *,
-        atoms: int = 512,
-        sparsity: float = 0.1,
+        atoms: Count = 512,
+        sparsity: Positive = 0.1,
         nonnegative: bool = True,
-        patch: int | None = None,
-        stride: int = 3,
-        grid: int = 4,
-        steps: int = 200,
-        tolerance: float = 1e-3,
+        patch: Count | None = None,
+        stride: Count = 3,
+        grid: Count = 4,
+        steps: Count = 200,
+        tolerance: Positive = 1e-3,
     ) -> None:
         cut = {} if patch is None else {"patch": patch, "stride": stride, "grid": grid}
         super().__init__(
@@ -62,9 +63,6 @@ class SparseCode(Backbone):
             steps=steps,
             tolerance=tolerance,
             **cut,
-        )
-        check_positive(
-            "SparseCode", atoms=atoms, sparsity=sparsity, steps=steps, tolerance=tolerance, **cut
         )
         channels, height, width = input_shape
         if patch is not None and patch > min(height, width):

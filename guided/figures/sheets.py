@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from guided.files import write_with
+from guided.files import write_picture
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -57,7 +57,7 @@ class Sheet:
         for name in FIELDS:
             labels.add_text(name, json.dumps(getattr(self, name)))
         image = Image.fromarray(self.pixels)
-        write_with(path, lambda handle: image.save(handle, "png", pnginfo=labels, optimize=True))
+        write_picture(path, lambda handle: image.save(handle, "png", pnginfo=labels, optimize=True))
 
     @classmethod
     def load(cls, path: Path) -> "Sheet":

@@ -12,6 +12,7 @@ from guided import guidance
 from guided.backbones import ImageShape
 from guided.latents import LatentAllocator
 from guided.metrics.held_out import HeldOut, Measure
+from guided.ranges import Checked
 from guided.vae import VAE, Posterior
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class GuidanceContext:
         return self.latents.latent_dim
 
 
-class Guidance(ABC):
+class Guidance(Checked, ABC):
     """Settings of a guidance strategy; a subclass is a frozen dataclass.
 
     ``guidance=[ExcitationInhibition(attributes={"class": 32})]`` in Python is

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from guided.errors import InputError
 from guided.guidance.base import Guidance, GuidanceContext, GuidanceModule
+from guided.ranges import Count, NonNegative
 from guided.vae import Posterior
 
 
@@ -31,16 +31,9 @@ class Capacity(Guidance):
         InputError: a setting is out of its range.
     """
 
-    weight: float = 100.0
-    nats: float = 25.0
-    steps: int = 1000
-
-    def __post_init__(self) -> None:
-        for name, least in (("weight", 0), ("nats", 0), ("steps", 1)):
-            if getattr(self, name) < least:
-                raise InputError(
-                    f"Capacity.{name}: expected at least {least}, got {getattr(self, name)}"
-                )
+    weight: NonNegative = 100.0
+    nats: NonNegative = 25.0
+    steps: Count = 1000
 
     def at(self, step: int) -> float:
         """The capacity, in nats, in a step of training, counted from 0."""

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from guided.errors import InputError, check_positive
+from guided.errors import InputError
 from guided.figures.grids import labelled_rows
 from guided.guidance.base import Guidance, GuidanceContext, GuidanceModule, Measures
 from guided.guidance.flows import CausalFlow, causal_order
@@ -18,6 +18,7 @@ from guided.metrics.attribute_latents import follow_factors
 from guided.metrics.deformation_latents import follow_deformations
 from guided.metrics.held_out import HeldOut
 from guided.metrics.interventions import intervention_errors
+from guided.ranges import Count, NonNegative
 from guided.seeds import generator
 from guided.vae import VAE, Posterior
 
@@ -61,11 +62,11 @@ class CausalMechanisms(Guidance):
     """
 
     factors: dict[str, list[str]]
-    width: int = 1
-    weight: float = 10.0
+    width: Count = 1
+    weight: NonNegative = 10.0
     prior: bool = True
     mechanism: Literal["identity", "affine"] = "identity"
-    hidden: int = 32
+    hidden: Count = 32
 
     measures: ClassVar[Measures] = {ATTRIBUTE: (follow_deformations, follow_factors)}
 
@@ -73,9 +74,6 @@ class CausalMechanisms(Guidance):
         name = type(self).__name__
         if not self.factors:
             raise InputError(f"{name}.factors: expected at least one factor, got none")
-        check_positive(name, width=self.width, hidden=self.hidden)
-        if self.weight < 0:
-            raise InputError(f"{name}.weight: expected at least 0, got {self.weight}")
         try:
             causal_order(self.factors)
         except InputError as error:

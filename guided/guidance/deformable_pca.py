@@ -16,6 +16,7 @@ from guided.figures.traversals import rows_of_latents, spread, traversal_figure
 from guided.guidance.base import Guidance, GuidanceContext, GuidanceModule, Measures
 from guided.latents import DEFORMATION
 from guided.metrics.deformation_latents import find_deformed, follow_deformations
+from guided.ranges import NonNegative, Positive
 from guided.vae import VAE, Posterior
 
 if TYPE_CHECKING:
@@ -70,12 +71,12 @@ class DeformablePCA(Guidance):
     deformations: tuple[AffineName, ...] = ("rotation", "scale")
     likelihood: Literal["gaussian", "bernoulli"] = "gaussian"
     orthogonality: Literal["square", "absolute"] = "square"
-    weight: float = 1.0
-    orthogonality_weight: float = 1.0
+    weight: NonNegative = 1.0
+    orthogonality_weight: NonNegative = 1.0
     exchange: bool = False
-    blur: float = 0.0
-    blur_weight: float = 100.0
-    gains: dict[str, float] | None = None
+    blur: NonNegative = 0.0
+    blur_weight: NonNegative = 100.0
+    gains: dict[str, Positive] | None = None
 
     measures: ClassVar[Measures] = {DEFORMATION: (follow_deformations, find_deformed)}
     basis: ClassVar[bool] = True
@@ -86,8 +87,6 @@ class DeformablePCA(Guidance):
         for asked in self.deformations:
             if self.deformations.count(asked) > 1:
                 raise InputError(f"DeformablePCA.deformations: {asked!r} is asked for twice")
-        if self.blur < 0:
-            raise InputError(f"DeformablePCA.blur: expected at least 0, got {self.blur}")
         for name in set(self.gains or {}) - set(self.deformations):
             raise InputError(f"DeformablePCA.gains: {name!r} is not among the deformations")
 

@@ -7,8 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from guided.errors import InputError
 from guided.guidance.base import Guidance, GuidanceContext, GuidanceModule
+from guided.ranges import NonNegative
 from guided.vae import Posterior
 
 
@@ -34,13 +34,8 @@ class DIP(Guidance):
     """
 
     variant: Literal["I", "II"] = "II"
-    off_diagonal: float = 10.0
-    diagonal: float = 10.0
-
-    def __post_init__(self) -> None:
-        for name in ("off_diagonal", "diagonal"):
-            if getattr(self, name) < 0:
-                raise InputError(f"DIP.{name}: expected >= 0, got {getattr(self, name)}")
+    off_diagonal: NonNegative = 10.0
+    diagonal: NonNegative = 10.0
 
     def build(self, context: GuidanceContext) -> "DIPModule":
         return DIPModule(self)

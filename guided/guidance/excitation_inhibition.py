@@ -21,6 +21,7 @@ from guided.guidance.base import Guidance, GuidanceContext, GuidanceModule, Meas
 from guided.latents import ATTRIBUTE, attributes_in
 from guided.metrics.attribute_latents import follow_factors, probe_attributes
 from guided.metrics.deformation_latents import follow_deformations
+from guided.ranges import Count, NonNegative, Positive
 from guided.vae import VAE, Posterior
 
 if TYPE_CHECKING:
@@ -72,12 +73,12 @@ class ExcitationInhibition(Guidance):
         InputError: ``alternating`` without inhibition.
     """
 
-    attributes: dict[str, int]
-    excitation: float = 1.0
-    inhibition: float = 1.0
-    hidden: int = 64
+    attributes: dict[str, Count]
+    excitation: NonNegative = 1.0
+    inhibition: NonNegative = 1.0
+    hidden: Count = 64
     cosine: bool = False
-    cosine_scale: float = 10.0
+    cosine_scale: Positive = 10.0
     steps: Literal["joint", "alternating"] = "joint"
 
     # An attribute may be a deformation in bins: a latent guided by it is measured as one, too.

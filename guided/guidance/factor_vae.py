@@ -8,9 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from guided.errors import InputError, check_positive
+from guided.errors import InputError
 from guided.guidance.adversary import frozen_logits
 from guided.guidance.base import Guidance, GuidanceContext, GuidanceModule
+from guided.ranges import Count, NonNegative
 from guided.vae import Posterior
 
 
@@ -37,14 +38,9 @@ class FactorVAE(Guidance):
         InputError: a setting is out of its range.
     """
 
-    weight: float = 10.0
-    hidden: int = 256
-    layers: int = 3
-
-    def __post_init__(self) -> None:
-        if self.weight < 0:
-            raise InputError(f"FactorVAE.weight: expected >= 0, got {self.weight}")
-        check_positive("FactorVAE", hidden=self.hidden, layers=self.layers)
+    weight: NonNegative = 10.0
+    hidden: Count = 256
+    layers: Count = 3
 
     def build(self, context: GuidanceContext) -> "FactorVAEModule":
         return FactorVAEModule(self, context)

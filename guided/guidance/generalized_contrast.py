@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from guided.errors import InputError, check_positive
+from guided.errors import InputError
 from guided.guidance.base import Guidance, GuidanceContext, GuidanceModule
 from guided.guidance.contrast import LabelScores, PairScores, logistic_loss, other_rows
 from guided.latents import ATTRIBUTE, attributes_in
+from guided.ranges import Count, NonNegative
 from guided.vae import Posterior
 
 VIEW = "view"
@@ -53,18 +54,10 @@ class GeneralizedContrast(Guidance):
     """
 
     auxiliary: str = "class"
-    weight: float = 100.0
-    latents: int | None = None
-    hidden: int = 10
-    negatives: int = 1
-
-    def __post_init__(self) -> None:
-        if self.weight < 0:
-            raise InputError(f"GeneralizedContrast.weight: expected at least 0, got {self.weight}")
-        width = 1 if self.latents is None else self.latents
-        check_positive(
-            "GeneralizedContrast", latents=width, hidden=self.hidden, negatives=self.negatives
-        )
+    weight: NonNegative = 100.0
+    latents: Count | None = None
+    hidden: Count = 10
+    negatives: Count = 1
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from guided.errors import InputError
 from guided.guidance.base import Guidance, GuidanceContext, GuidanceModule, Measures
 from guided.latents import DEFORMATION
 from guided.metrics.deformation_latents import find_deformed, follow_deformations
+from guided.ranges import NonNegative, Positive
 from guided.vae import Posterior
 
 UNITS: dict[str, float] = affine.UNITS | {
@@ -51,9 +52,9 @@ class KnownDeformation(Guidance):
     """
 
     deformations: tuple[str, ...] = ("rotation", "scale", "shear")
-    equivariance: float = 10.0
-    agreement: float = 30.0
-    temperature: float = 0.1
+    equivariance: NonNegative = 10.0
+    agreement: NonNegative = 30.0
+    temperature: Positive = 0.1
 
     measures: ClassVar[Measures] = {DEFORMATION: (follow_deformations, find_deformed)}
 
@@ -61,8 +62,6 @@ class KnownDeformation(Guidance):
         for name in self.deformations:
             if self.deformations.count(name) > 1:
                 raise InputError(f"KnownDeformation.deformations: {name!r} is asked for twice")
-        if not self.temperature > 0:
-            raise InputError(f"KnownDeformation.temperature: expected > 0, got {self.temperature}")
 
     def build(self, context: GuidanceContext) -> "KnownDeformationModule":
         return KnownDeformationModule(self, context)

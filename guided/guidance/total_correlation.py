@@ -10,6 +10,7 @@ from torch import Tensor
 
 from guided.errors import InputError
 from guided.guidance.base import Guidance, GuidanceContext, GuidanceModule
+from guided.ranges import NonNegative
 from guided.vae import Posterior
 
 Estimator = Literal["stratified", "weighted"]
@@ -40,12 +41,8 @@ class TotalCorrelation(Guidance):
         InputError: a negative weight.
     """
 
-    weight: float = 5.0
+    weight: NonNegative = 5.0
     estimator: Estimator = "stratified"
-
-    def __post_init__(self) -> None:
-        if self.weight < 0:
-            raise InputError(f"TotalCorrelation.weight: expected >= 0, got {self.weight}")
 
     def build(self, context: GuidanceContext) -> "TotalCorrelationModule":
         return TotalCorrelationModule(self, context)

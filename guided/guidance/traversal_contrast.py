@@ -11,8 +11,9 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from guided.backbones import ImageShape
 from guided.backbones.batch_norm import group_statistics
-from guided.errors import InputError, check_positive
+from guided.errors import InputError
 from guided.guidance.base import Decode, Guidance, GuidanceContext, GuidanceModule
+from guided.ranges import Count, NonNegative, Several, Whole
 from guided.vae import Posterior
 
 SMALLEST = 16  # pixels: the network halves images four times
@@ -48,21 +49,12 @@ class TraversalContrast(Guidance):
         InputError: a setting is out of its range.
     """
 
-    weight: float = 30.0
-    latents: int | None = None
-    start: int = 1000
-    gap: float = 2.0
-    gap_steps: int = 1000
-    width: int = 32
-
-    def __post_init__(self) -> None:
-        for name, least in (("weight", 0), ("start", 0), ("gap", 0), ("latents", 2)):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise InputError(
-                    f"TraversalContrast.{name}: expected at least {least}, got {value}"
-                )
-        check_positive("TraversalContrast", gap_steps=self.gap_steps, width=self.width)
+    weight: NonNegative = 30.0
+    latents: Several | None = None
+    start: Whole = 1000
+    gap: NonNegative = 2.0
+    gap_steps: Count = 1000
+    width: Count = 32
 
     def gap_at(self, step: int) -> float:
         """The gap in a step of training, counted from 0."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from guided.encoder import Encoder
+from guided.finite import check_embeddings
 
 Counterfactual = Callable[[Mapping[str, Tensor], str, Tensor], Mapping[str, Tensor]]
 """Factors ``[n]`` of images, a factor and its new values ``[n]``, to all factors after it is set:
@@ -50,9 +51,14 @@ class HeldOut:
     @cached_property
     @torch.no_grad()
     def latents(self) -> NDArray[np.floating]:
-        """Posterior means, ``[N, latent_dim]``."""
+        """Posterior means, ``[N, latent_dim]``.
+
+        Raises:
+            InputError: one is NaN or infinite.
+        """
         parts = self.images.split(self.batch_size)
-        return torch.cat([self.encoder(part.to(self.device)) for part in parts]).cpu().numpy()
+        means = torch.cat([self.encoder(part.to(self.device)) for part in parts])
+        return check_embeddings(means).cpu().numpy()
 
 
 Measure = Callable[[HeldOut, Slices], list[dict[str, Any]]]

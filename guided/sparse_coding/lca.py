@@ -5,7 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from guided.errors import InputError, check_positive
+from guided.errors import InputError
+from guided.ranges import Count, Positive, check
 
 CHECKED_EVERY = 10
 POWER_STEPS = 50
@@ -53,7 +54,9 @@ def encode(
     Raises:
         InputError: a number is out of its range, or the time constant is unstable.
     """
-    check_positive("encode", sparsity=sparsity, steps=steps, tolerance=tolerance)
+    check(Positive, sparsity, "encode.sparsity")
+    check(Count, steps, "encode.steps")
+    check(Positive, tolerance, "encode.tolerance")
     if not 0 <= momentum < 1:
         raise InputError(f"encode.momentum: expected a share in [0, 1), got {momentum}")
     gram = atoms @ atoms.mT

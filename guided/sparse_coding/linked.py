@@ -8,10 +8,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from guided.errors import InputError
+from guided.ranges import Checked, Count, NonNegative, Positive
 from guided.sparse_coding.lca import TINY, encode
 
 
-class LinkedDictionaries(nn.Module):
+class LinkedDictionaries(Checked, nn.Module):
     """One sparse code for several kinds of data, such as an image and the label of its class.
 
     A code a minimises ½ Σ γ_m ‖x_m − a D_m‖² + λ ‖a‖₁ over the kinds m that are known: LCA on the
@@ -37,11 +38,11 @@ class LinkedDictionaries(nn.Module):
 
     def __init__(
         self,
-        widths: Mapping[str, int],
-        atoms: int,
+        widths: Mapping[str, Count],
+        atoms: Count,
         *,
-        weights: Mapping[str, float] | None = None,
-        sparsity: float = 0.1,
+        weights: Mapping[str, NonNegative] | None = None,
+        sparsity: Positive = 0.1,
         nonnegative: bool = True,
         **options: Any,
     ) -> None:
@@ -52,8 +53,6 @@ class LinkedDictionaries(nn.Module):
         width = 0
         for kind, values in widths.items():
             weight = (weights or {}).get(kind, 1.0)
-            if weight < 0:
-                raise InputError(f"weights.{kind}: expected >= 0, got {weight}")
             if weight:
                 self.roots[kind] = weight**0.5
                 self.places[kind] = slice(width, width + values)

@@ -11,13 +11,14 @@ from guided.backbones import BackboneFactory, Conv4
 from guided.encoder import Encoder
 from guided.errors import InputError
 from guided.progress import progress_bar
+from guided.ranges import Checked, Count, Positive, Several, Whole
 from guided.seeds import seeded_initialisation
 from guided.training.data import Batches, LabelledImages
 from guided.training.state import check_finite
 
 
 @dataclass(frozen=True)
-class ClassifierConfig:
+class ClassifierConfig(Checked):
     """Settings of a classifier's training: cross-entropy, Adam, learning rate by cosine to zero.
 
     Args:
@@ -29,17 +30,10 @@ class ClassifierConfig:
     """
 
     backbone: BackboneFactory = field(default_factory=lambda: partial(Conv4, width=32))
-    steps: int = 2000
-    batch_size: int = 128
-    learning_rate: float = 3e-3
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name, least in (("steps", 1), ("batch_size", 2), ("seed", 0)):
-            if getattr(self, name) < least:
-                raise InputError(f"{name}: expected at least {least}, got {getattr(self, name)}")
-        if not self.learning_rate > 0:
-            raise InputError(f"learning_rate: expected > 0, got {self.learning_rate}")
+    steps: Count = 2000
+    batch_size: Several = 128
+    learning_rate: Positive = 3e-3
+    seed: Whole = 0
 
 
 class Classifier(nn.Module):

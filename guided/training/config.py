@@ -11,10 +11,11 @@ from guided.backbones import BackboneFactory, Conv4
 from guided.errors import InputError
 from guided.guidance.base import Guidance
 from guided.likelihoods import Bernoulli, Likelihood
+from guided.ranges import Checked, Count, NonNegative, Positive, Several, Whole
 
 
 @dataclass(frozen=True)
-class PretrainConfig:
+class PretrainConfig(Checked):
     """Settings of a pretraining.
 
     Args:
@@ -30,7 +31,7 @@ class PretrainConfig:
         kl_weight: β; 1 is the ELBO.
         kl_warmup: steps over which the KL weight rises linearly from 0.
         steps: optimizer steps.
-        batch_size: images a step.
+        batch_size: images a step; batch norm needs two.
         learning_rate: of Adam, for encoder, decoder and guidance.
         adversary_learning_rate: of Adam, for the adversaries.
         schedule: constant, or cosine to zero over ``steps``.
@@ -45,34 +46,25 @@ class PretrainConfig:
     """
 
     backbone: BackboneFactory = field(default_factory=lambda: partial(Conv4))
-    latent_dim: int = 64
+    latent_dim: Count = 64
     likelihood: Callable[[], Likelihood] = field(default_factory=lambda: partial(Bernoulli))
     guidance: list[Guidance] = field(default_factory=list)
     augmentation: Augmentation = field(default_factory=Augmentation)
-    kl_weight: float = 1.0
-    kl_warmup: int = 500
-    steps: int = 2000
-    batch_size: int = 128
-    learning_rate: float = 1e-3
-    adversary_learning_rate: float = 1e-3
+    kl_weight: NonNegative = 1.0
+    kl_warmup: Whole = 500
+    steps: Count = 2000
+    batch_size: Several = 128
+    learning_rate: Positive = 1e-3
+    adversary_learning_rate: Positive = 1e-3
     schedule: Literal["constant", "cosine"] = "constant"
-    validate_every: int = 250
-    patience: int = 0
-    log_every: int = 50
+    validate_every: Count = 250
+    patience: Whole = 0
+    log_every: Count = 50
     shuffle: bool = True
     elbo: bool = True
     autoencoder: bool = False
 
     def __post_init__(self) -> None:
-        positive = ("latent_dim", "steps", "validate_every", "log_every")
-        for name, least in (*((name, 1) for name in positive), ("kl_warmup", 0), ("patience", 0)):
-            if getattr(self, name) < least:
-                raise InputError(f"{name}: expected at least {least}, got {getattr(self, name)}")
-        if self.batch_size < 2:
-            raise InputError(f"batch_size: batch norm needs at least 2, got {self.batch_size}")
-        for name in ("learning_rate", "adversary_learning_rate"):
-            if not getattr(self, name) > 0:
-                raise InputError(f"{name}: expected > 0, got {getattr(self, name)}")
         if self.autoencoder and not self.elbo:
             raise InputError("autoencoder: decodes images; leave elbo true")
 

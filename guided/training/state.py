@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from guided.checksums import check_archive
 from guided.encoder import Encoder
 from guided.errors import InputError
-from guided.files import write_with
+from guided.files import write_archive
 
 Score = Callable[[Encoder], float]
 """A score of an encoder on validation data; lower is better."""
@@ -69,7 +70,7 @@ class ResumableState:
     def save(self, path: Path) -> None:
         """Write the state atomically."""
         state: dict[str, Any] = {name: part.state_dict() for name, part in self.parts.items()}
-        write_with(
+        write_archive(
             path, lambda handle: torch.save(state | {"progress": vars(self.progress)}, handle)
         )
 
@@ -85,6 +86,7 @@ class ResumableState:
             InputError: the file is damaged, or another model's.
         """
         try:
+            check_archive(path)
             state = torch.load(path, map_location="cpu", weights_only=True)
             for name, part in self.parts.items():
                 part.load_state_dict(state[name])

@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import json
 import os
 import shutil
 import subprocess
@@ -23,6 +22,7 @@ from fewshot.episodes import Episodes
 from fewshot.study.counts import Counts
 from guided.backbones import Conv4, Pixels
 from guided.encoder import Encoder
+from guided.files import read_json
 from guided.latents import LatentLayout
 from guided.seeds import seeded_initialisation
 
@@ -262,7 +262,7 @@ def finished(shared_cache, tmp_path_factory):
         file=base / "config.yaml",
         folder=base / "run",
         printed=printed.getvalue(),
-        results=json.loads((base / "run" / "results.json").read_text()),
+        results=read_json(base / "run" / "results.json"),
         counts=counts,
         wrong={"|".join(key): wrong for key, wrong in counts.wrong.items()},
     )

@@ -103,7 +103,7 @@ def test_unknown_command(capsys):
     ("error", "status", "printed"),
     [
         (KeyboardInterrupt(), 130, "interrupted; run the same command again to resume\n"),
-        (BrokenPipeError(), 0, ""),
+        (BrokenPipeError(), 141, ""),
         (RuntimeError("a bug"), None, ""),
     ],
 )

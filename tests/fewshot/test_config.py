@@ -1,9 +1,12 @@
 """Configurations: one line for every mistake, and back into the plain values they came from."""
 
+import importlib
+import inspect
 import re
 import sys
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -18,7 +21,10 @@ from fewshot.commands.nica import NicaConfig
 from fewshot.commands.pretrain import PretrainCommand
 from fewshot.commands.probe import ProbeConfig
 from fewshot.commands.train import TrainCommand
-from fewshot.config import describe, load, made_by, parse, write_yaml
+from fewshot.config import class_name, describe, load, made_by, parse, write_yaml
+from fewshot.config.classes import PACKAGES, find_class
+from fewshot.config.description import to_yaml
+from fewshot.learners.base import Learner
 from fewshot.learners.prototypical import Prototypical
 from fewshot.learners.ridge import Ridge
 from guided.augment import Augmentation
@@ -84,16 +90,34 @@ def test_a_printed_configuration_is_read_again(write, study, capsys, command, fl
 
 
 def test_a_class_is_described_alike_in_python_and_in_yaml(write):
-    ours = {"class_path": "Prototypical"}
+    ours = {"class_path": "fewshot.learners.Prototypical"}
+    ridge = {"class_path": "fewshot.learners.Ridge", "init_args": {"penalty": 2.5}}
     for by_hand, written in (
         (partial(Prototypical), ours),
         (Prototypical, ours),
         (partial(Prototypical, metric="squared_euclidean"), ours),
         (partial(Prototypical, metric="cosine"), ours | {"init_args": {"metric": "cosine"}}),
-        (partial(Ridge, penalty=2.5), {"class_path": "Ridge", "init_args": {"penalty": 2.5}}),
+        (partial(Ridge, penalty=2.5), ridge),
     ):
         file = write({"dataset": {"class_path": "Glyphs"}, "learners": {"x": written}})
         assert describe(by_hand) == describe(parsed("evaluate", file).learners["x"]) == written
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_class_has_one_path_wherever_it_is_imported_from(package):
+    """Re-exports, bare names and modules that define them lead to the same."""
+    module, found = import_module(package), 0
+    for name in getattr(module, "__all__", vars(module)):
+        target = getattr(module, name)
+        if not inspect.isclass(target) or not target.__module__.startswith(package):
+            continue
+        found += 1
+        assert class_name(target) == f"{package}.{name}"
+        if not inspect.isabstract(target):
+            base = next(base for base in target.__mro__ if base is not object)
+            for written in (name, f"{package}.{name}", f"{target.__module__}.{name}"):
+                assert find_class(written, base) is target
+    assert found
 
 
 def test_defaults_are_omitted_and_spelled_out_in_full():
@@ -102,7 +126,7 @@ def test_defaults_are_omitted_and_spelled_out_in_full():
         shuffle=False, augmentation=Augmentation(scale=0.5), backbone=partial(Conv4, width=8)
     )
     assert describe(changed) == {
-        "backbone": {"class_path": "Conv4", "init_args": {"width": 8}},
+        "backbone": {"class_path": "guided.backbones.Conv4", "init_args": {"width": 8}},
         "augmentation": {"scale": 0.5},
         "shuffle": False,
     }
@@ -155,6 +179,43 @@ def test_a_class_beside_the_configuration(write, tmp_path):
     ours, foreign = (fingerprint(describe(learner)) for learner in config.learners.values())
     assert ours != foreign
     assert sys.path[-1] == str(tmp_path)
+
+
+@pytest.mark.usefixtures("mine")
+def test_a_class_of_the_same_name_is_another_wherever_it_is_written():
+    ours, mine = (describe(find_class(n, Learner)) for n in ("Prototypical", "mine.Prototypical"))
+    assert fingerprint(ours) != fingerprint(mine)
+    written = to_yaml({"ours": Prototypical, "mine": find_class("mine.Prototypical", Learner)})
+    assert "class_path: fewshot.learners.Prototypical" in written
+    assert "class_path: mine.Prototypical" in written
+
+
+@pytest.mark.usefixtures("mine")
+def test_a_foreign_class_is_known_by_its_code_and_all_that_it_imports(tmp_path):
+    """Also inside a function, from a package, and by a relative path; not what is installed."""
+    helpers = tmp_path / "helpers"
+    helpers.mkdir()
+    (helpers / "__init__.py").write_text("")
+    (helpers / "one.py").write_text("import yaml\nfrom .two import scale\n")
+    (helpers / "two.py").write_text("scale = 2\n")
+    (helpers / "idle.py").write_text("never = 'imported'\n")
+    with (tmp_path / "mine.py").open("a") as file:
+        file.write("        from helpers import one\n        self.scale = one.scale\n")
+
+    def digest():
+        for name in [n for n in sys.modules if n.partition(".")[0] in ("mine", "helpers")]:
+            del sys.modules[name]
+        importlib.invalidate_caches()
+        return fingerprint(describe(find_class("mine.Prototypical", Learner)))
+
+    first = digest()
+    (helpers / "idle.py").write_text("never = 'changed'\n")
+    assert digest() == first
+    (helpers / "two.py").write_text("scale = 3\n")
+    second = digest()
+    with (tmp_path / "mine.py").open("a") as file:
+        file.write("# a comment\n")
+    assert len({first, second, digest()}) == 3
 
 
 @pytest.mark.usefixtures("mine")
@@ -213,7 +274,7 @@ def test_a_class_and_its_settings_by_arguments_alone():
     whole = parsed("evaluate", "--dataset=Glyphs", "--dataset.init_args={n_drawers: 12}")
     assert describe(whole.dataset) == describe(config.dataset)
     nothing = describe(parsed("evaluate", "--dataset=Glyphs", "--encoder=null"))
-    assert nothing == {"dataset": {"class_path": "Glyphs"}}
+    assert nothing == {"dataset": {"class_path": "fewshot.data.Glyphs"}}
 
 
 def test_overrides_in_python(study):

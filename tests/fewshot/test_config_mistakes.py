@@ -7,6 +7,12 @@ from fewshot.config.load import override
 LEARNER = "learners.prototypical.learner"
 GUIDANCE = "arms.guided.guidance.0"
 NUMBER = "expected a whole number"
+TWICE = {"class_path": "KnownDeformation", "init_args": {"deformations": ["scale", "scale"]}}
+
+
+def capacity(**settings):
+    return {"class_path": "Capacity", "init_args": settings}
+
 
 MISTAKES = [
     ("seedz", [1], "seedz: no such key; did you mean seeds?"),
@@ -30,6 +36,20 @@ MISTAKES = [
     (LEARNER, {}, f"{LEARNER}.class_path: missing: the name of a Learner"),
     (f"{LEARNER}.init_args", {"temperature": "hot"}, "init_args.temperature: expected a number"),
     (f"{GUIDANCE}.class_path", "Guide", f"{GUIDANCE}: no class is"),
+    (GUIDANCE, "guided.Guidance", f"{GUIDANCE}: guided.Guidance is not a class that implements"),
+    ("pretrain.backbone", "guided.Backbone", "pretrain.backbone: guided.Backbone is not a class"),
+    (GUIDANCE, capacity(weight=-1), f"{GUIDANCE}.init_args.weight: expected at least 0, got -1"),
+    (GUIDANCE, capacity(nats=float("inf")), f"{GUIDANCE}.init_args.nats: expected a number that"),
+    (GUIDANCE, TWICE, f"{GUIDANCE}.init_args.deformations: 'scale' is asked for twice"),
+    ("pretrain.kl_weight", -1, "pretrain.kl_weight: expected at least 0, got -1"),
+    ("pretrain.augmentation", {"rotation": -1}, "pretrain.augmentation.rotation: expected at le"),
+    ("pretrain.learning_rate", float("nan"), "pretrain.learning_rate: expected > 0, got nan"),
+    ("pretrain.backbone", {"class_path": "Conv4", "init_args": {"width": 0}}, "width: expected at"),
+    ("pretrain", {"kl-weight": 1, "kl_weight": 2}, "pretrain.kl_weight: is given twice, in two sp"),
+    ("data_root", "", "data_root: expected a path, got nothing"),
+    ("study", "", "study: expected a name"),
+    ("imports", [""], "imports: expected a module's name, got ''"),
+    ("imports", [".mine"], "imports: expected a module's name, got '.mine'"),
     (f"{GUIDANCE}.init_args.n", 3, f"{GUIDANCE}.init_args.n: no such"),
     (f"{GUIDANCE}.init_args.attributes", ..., f"{GUIDANCE}.init_args.attributes: missing"),
     ("dataset.size", 3, "dataset.size: no such key; expected class_path and init_args"),
@@ -66,7 +86,7 @@ IMPOSSIBLE = [
     ("learners.a|b", PROTOTYPICAL, "learners: expected a name without '|', got 'a|b'"),
     ("learners", {}, "learners: at least one"),
     ("seeds", [], "seeds: at least one"),
-    ("seeds", [0, -1], "seeds: expected >= 0, got -1"),
+    ("seeds", [0, -1], "seeds.1: expected at least 0, got -1"),
     ("seeds", [1, 1], "seeds: [1, 1] holds one twice"),
     ("settings", [{"n_query": 1}, {"n_query": 2}], "holds one twice"),
     ("settings", [{"n_way": 1}], "settings.0.n_way: expected at least 2"),
@@ -78,7 +98,7 @@ IMPOSSIBLE = [
     ("pretrain.autoencoder", True, "pretrain.autoencoder: belongs to the arms of a study"),
     ("arms.guided.encoder", "pixels", "arms.guided.guidance: a pixels encoder cannot be guided"),
     ("arms.vae.latents", [], "arms.vae.latents: at least one"),
-    ("dataset.init_args.size", 1, "Glyphs.size: expected at"),
+    ("dataset.init_args.size", 1, "dataset.init_args.size: expected at least 8, got 1"),
     ("device", "tpu", "device: expected auto, cpu or cuda"),
 ]
 
@@ -116,11 +136,36 @@ def test_mistaken_arguments(fails, write, study, argument, message):
 
 def test_files_that_are_no_configuration(fails, tmp_path):
     file = tmp_path / "config.yaml"
-    for content in (b"a: [1", b"\x00", b"\xff\xfe\x00"):
+    for content, line in (
+        (b"a: [1", "line 1: "),
+        (b"a: 1\n\x00", "line 2: "),
+        (b"\xff\xfe\x00", ""),
+    ):
         file.write_bytes(content)
-        assert "config.yaml: is not YAML" in fails("compare", str(file))
+        assert f"config.yaml: {line}is not YAML" in fails("compare", str(file))
     for content in (b"- a\n- b\n", b"just words", b""):
         file.write_bytes(content)
         assert "config.yaml: expected a mapping" in fails("compare", str(file))
     assert "nowhere.yaml: cannot be read (No such file" in fails("compare", "nowhere.yaml")
     assert "cannot be read (Is a directory)" in fails("compare", str(tmp_path))
+
+
+def test_an_argument_is_given_once_and_read_as_a_file_is(fails, write, study):
+    file = write(study)
+    line = fails("compare", file, "--pretrain.kl-warmup=5", "--pretrain.kl_warmup", "6")
+    assert line.startswith("fewshot compare: pretrain.kl_warmup: is given twice")
+    for value, message in [
+        ("{steps: 3, steps: 4}", "pretrain: key 'steps' stands twice"),
+        ("&a {steps: *a}", "pretrain: *a refers to itself"),
+        ("{steps: .inf}", "pretrain.steps: expected a whole number, got inf"),
+    ]:
+        line = fails("compare", file, "--pretrain", value)
+        assert line.startswith(f"fewshot compare: {message}")
+
+
+def test_a_key_of_a_file_stands_once(fails, write, study):
+    file = write(study)
+    with open(file, "a") as text:
+        text.write("episodes: 3\n")
+    line = fails("compare", file)
+    assert "key 'episodes' stands twice, first in line " in line and line.count("\n") == 1

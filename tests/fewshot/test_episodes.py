@@ -191,11 +191,14 @@ def test_episodes_within_an_attribute(grouped):
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ((1, 1, 1), "n_way: expected at least 2"),
-        ((2, 0, 1), "n_shot: expected at least 1"),
-        ((2, 1, 0), "n_query: expected at least 1"),
+        ((1, 1, 1), "Setting.n_way: expected at least 2"),
+        ((2, 0, 1), "Setting.n_shot: expected at least 1"),
+        ((2, 1, 0), "Setting.n_query: expected at least 1"),
         ((13, 1, 1), "n_way: 13 classes asked for, the set has 12"),
-        ((2, 3, 18), r"class 'class 0' has 20 images; n_shot \+ n_query needs 21"),
+        (
+            (2, 3, 18),
+            r"12 of 12 classes have too few images: 'class 0' \(20\), .* and 9 more; n_shot",
+        ),
         ((4, 1, 2, "script"), "within: the data have no 'script'; there are alphabet, drawer"),
         ((4, 1, 2, "drawer"), "within: the images of class .* differ in 'drawer'"),
         ((6, 1, 2, "alphabet"), "n_way: 6 classes within one alphabet .* largest has 5"),

@@ -186,10 +186,10 @@ POSITIVE = ["steps", "episodes_per_step", "validation_episodes", "validate_every
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        *(({key: 0}, f"{key}: expected at least 1, got 0") for key in POSITIVE),
-        ({"projection": -1}, "projection: expected"),
-        ({"learning_rate": 0.0}, "learning_rate: expected > 0"),
-        ({"learning_rate": float("nan")}, "learning_rate: expected > 0"),
+        *(({key: 0}, rf"TrainConfig\.{key}: expected at least 1, got 0") for key in POSITIVE),
+        ({"projection": -1}, "TrainConfig.projection: expected"),
+        ({"learning_rate": 0.0}, "TrainConfig.learning_rate: expected > 0"),
+        ({"learning_rate": float("nan")}, "TrainConfig.learning_rate: expected > 0"),
         ({"learning_rate": 1e30}, r"loss: the loss is .* at step \d+; lower learning_rate"),
         ({"augmentation": Augmentation(rotation=1, views=2)}, r"augmentation\.views: an episode"),
         (FROZEN, "train: nothing is left to train; set projection"),

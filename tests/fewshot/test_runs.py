@@ -13,6 +13,7 @@ from PIL import Image
 
 import fewshot.meta_train
 import fewshot.runs
+from fewshot.cli import main
 from fewshot.runs import LAKE, keep_configuration, open_run
 from guided.encoder import Encoder
 from guided.errors import InputError
@@ -110,6 +111,21 @@ def test_checkpoints_of_a_study_count_by_their_content(run_small, small_configs,
     assert "finished before" in run_small("compare")
     encoder.save(tmp_path / "seed0" / "e.safetensors", note="the same weights in another file")
     assert "finished before" not in run_small("compare")
+
+
+@pytest.mark.parametrize("command", ["pretrain", "train", "evaluate"])
+def test_another_number_of_threads_is_another_result(run_small, command, tmp_path):
+    """Neither a finished run nor the state of a training counts for it."""
+    for number in (1, 2):
+        assert "finished before" not in run_small(command, "--threads", str(number))
+        assert "finished before" in run_small(command, "--threads", str(number))
+        states = list((tmp_path / "run").glob("cells/*/state-*.pt"))
+        assert len(states) == (0 if command == "evaluate" else number)
+
+
+def test_threads_are_at_least_one(fails, write, small_configs):
+    said = fails("evaluate", write(small_configs["evaluate"]), "--threads", "0")
+    assert "threads: expected at least 1, got 0" in said
 
 
 # Superseded results.
@@ -273,6 +289,34 @@ def test_a_longer_training_goes_on_to_the_same_bits(
     # A shorter one does not come from the longer one.
     run_small(command, key, str(steps), "--seed=2")
     assert same(weights(tmp_path / "run"), short)
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def test_damage_to_a_training_is_noticed_and_made_good(run_small, tmp_path, steps_taken, capsys):
+    run_small("pretrain", "--pretrain.steps=4")
+    short = weights(tmp_path / "run")
+    run_small("pretrain", "--pretrain.steps=8")
+    right = weights(tmp_path / "run")
+    steps_taken.clear()
+    flip(tmp_path / "run" / "encoder.safetensors")  # made again from the last state
+    assert "encoder.safetensors: not as written; made again" in run_small(
+        "pretrain", "--pretrain.steps=8"
+    )
+    assert steps_taken == [] and same(weights(tmp_path / "run"), right)
+    (last,) = (tmp_path / "run").glob("cells/*/state-8.pt")
+    flip(last)
+    (tmp_path / "run" / "finished.json").unlink()
+    capsys.readouterr()
+    config = str(tmp_path / "config.yaml")
+    assert main(["pretrain", config, "--output", str(tmp_path / "run"), "--pretrain.steps=8"]) == 0
+    assert f"{last}: damaged; the training does not go on from it" in capsys.readouterr().err
+    assert steps_taken == list(range(4, 8)), "from the shorter training's state"
+    assert same(weights(tmp_path / "run"), right) and not same(right, short)
 
 
 def test_a_schedule_that_knows_its_end_starts_anew(run_small, steps_taken):

@@ -118,7 +118,7 @@ def test_colours_are_torchvisions():
     ("name", "limit"), [("crop", 0.0), ("contrast", 1.5), ("thickness", 2), ("views", 0)]
 )
 def test_impossible_limits(name, limit):
-    with pytest.raises(InputError, match=f"^{name}: expected .*got {limit}"):
+    with pytest.raises(InputError, match=rf"^Augmentation\.{name}: expected .*got {limit}"):
         Augmentation(**{name: limit})
 
 

@@ -1,7 +1,5 @@
 """Files appear whole or not at all."""
 
-import json
-
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
@@ -11,6 +9,7 @@ from guided.errors import InputError
 from guided.files import (
     atomic_write,
     fingerprint,
+    read_json,
     write_arrays,
     write_bytes,
     write_figure,
@@ -54,7 +53,7 @@ def test_json_round_trip_and_refusal_of_nan(tmp_path):
     write_json(path, value)
     with pytest.raises(ValueError, match="JSON compliant"):
         write_json(path, {"error": float("nan")})
-    assert json.loads(path.read_text()) == value
+    assert read_json(path) == value
 
 
 def test_arrays_round_trip_without_pickles(tmp_path):

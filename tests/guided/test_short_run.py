@@ -225,7 +225,7 @@ def test_chains_of_a_convolutional_decoder_leave_it_alone():
     [
         ({"steps": 0}, r"steps: expected at least 1, got 0"),
         ({"step_size": 0.0}, r"step_size: expected > 0, got 0"),
-        ({"step_size": [0.1, -1.0]}, r"step_size: expected > 0, got \[0\.1, -1"),
+        ({"step_size": [0.1, -1.0]}, r"step_size\.1: expected > 0, got -1"),
         ({"step_size": []}, r"step_size: expected 1 to 20 sizes"),
         ({"steps": 1, "step_size": [0.2, 0.1]}, "expected 1 to 1 sizes, one a step, got 2"),
         ({"clip": 0.0}, r"clip: expected > 0"),

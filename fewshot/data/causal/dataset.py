@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -11,11 +11,12 @@ from fewshot.data.bank import ImageBank
 from fewshot.data.dataset import SPLITS, Dataset, Listing, SplitName, Splits, fifths
 from fewshot.data.io.cache import cached_bank
 from fewshot.data.roots import Roots
+from guided.ranges import Range, Whole
 from guided.seeds import generator
 
 Split = Literal["classes", "images"]
-SIZES = (28, 32, 64)
-LEAST = 1000  # images: with fewer, classes may be empty
+Size = Literal[28, 32, 64]
+N = Annotated[int, Range(1000)]  # images: with fewer, classes may be empty
 GRID = 7  # cells along each of the two causes
 N_CLASSES = GRID**2
 N_TEST, N_VALIDATION = N_CLASSES // 4, N_CLASSES // 6  # classes: 12 and 8
@@ -47,21 +48,13 @@ class CausalDataset(Dataset):
         self,
         root: Roots | None = None,
         *,
-        images: int = 8000,
-        size: int = 32,
+        images: N = 8000,
+        size: Size = 32,
         split: Split = "classes",
-        seed: int = 0,
+        seed: Whole = 0,
     ) -> None:
         super().__init__(root)
         self.images, self.size, self.split, self.seed = images, size, split, seed
-        if images < LEAST:
-            self._refuse("images", f"at least {LEAST:,}", images)
-        if size not in SIZES:
-            self._refuse("size", "28, 32 or 64", size)
-        if split not in get_args(Split):
-            self._refuse("split", f"one of {', '.join(get_args(Split))}", split)
-        if seed < 0:
-            self._refuse("seed", "at least 0", seed)
 
     @abstractmethod
     def factors(self, causes: Mapping[str, Tensor], noise: Tensor) -> dict[str, Tensor]:

@@ -7,9 +7,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from fewshot.data.causal.dataset import CausalDataset, Split
+from fewshot.data.causal.dataset import CausalDataset, N, Size, Split
 from fewshot.data.causal.scene import Canvas, painted
 from fewshot.data.roots import Roots
+from guided.ranges import NonNegative, Whole
 
 PIVOT = (10.0, 10.5)
 ROD, REACH = 8.0, 9.5  # from the pivot to the ball's centre, and to its far side
@@ -47,16 +48,14 @@ class Pendulum(CausalDataset):
         self,
         root: Roots | None = None,
         *,
-        images: int = 8000,
-        size: int = 32,
+        images: N = 8000,
+        size: Size = 32,
         split: Split = "classes",
-        seed: int = 0,
-        min_length: float = 3.0,
+        seed: Whole = 0,
+        min_length: NonNegative = 3.0,
     ) -> None:
         super().__init__(root, images=images, size=size, split=split, seed=seed)
         self.min_length = min_length
-        if not 0 <= min_length < math.inf:
-            self._refuse("min_length", "at least 0", min_length)
 
     @property
     def graph(self) -> dict[str, tuple[str, ...]]:

@@ -9,7 +9,8 @@ import numpy as np
 from fewshot.data.dataset import SPLITS, Dataset, Listing, SplitName, Splits
 from fewshot.data.embeddings.bank import EmbeddingBank
 from fewshot.data.embeddings.files import ALONE, Array, read_arrays
-from fewshot.data.folder import SPLIT_FOLDERS, drawn_splits
+from fewshot.data.folder import drawn_splits
+from fewshot.data.layouts import SPLIT_FOLDERS
 from fewshot.data.roots import Roots
 from guided.errors import InputError
 

@@ -7,7 +7,7 @@ rotation, slant, scale, thickness and position of each drawing are known.
 
 from collections.abc import Mapping
 from itertools import accumulate, pairwise
-from typing import ClassVar, Literal, get_args
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ from fewshot.data.glyphs.strokes import MAX_CHARACTERS
 from fewshot.data.io.cache import cached_bank
 from fewshot.data.roots import Roots
 from guided.errors import InputError
+from guided.ranges import Count, Range, Several, Whole, check
 
 RENDERER = 2  # part of the cache's key: raise it when the same seed gives other images
 Split = Literal["alphabets", "drawers"]
@@ -65,34 +66,26 @@ class Glyphs(Dataset):
         self,
         root: Roots | None = None,
         *,
-        n_alphabets: int = 20,
-        n_characters: int = 20,
-        n_drawers: int = 20,
-        size: int = 28,
-        seed: int = 0,
-        validation_alphabets: int = 3,
-        test_alphabets: int = 5,
+        n_alphabets: Annotated[int, Range(3)] = 20,
+        n_characters: Annotated[int, Range(1, MAX_CHARACTERS)] = 20,
+        n_drawers: Count = 20,
+        size: Annotated[int, Range(MIN_SIZE)] = 28,
+        seed: Whole = 0,
+        validation_alphabets: Count = 3,
+        test_alphabets: Count = 5,
         split: Split = "alphabets",
-        factor_bins: int = 0,
+        factor_bins: Whole = 0,
         causal: bool = False,
     ) -> None:
         super().__init__(root)
-        self.n_alphabets = _within("n_alphabets", n_alphabets, 3)
-        self.n_characters = _within("n_characters", n_characters, 1, MAX_CHARACTERS)
-        self.n_drawers = _within("n_drawers", n_drawers, 1)
-        self.size = _within("size", size, MIN_SIZE)
-        self.seed = _within("seed", seed, 0)
-        self.validation_alphabets = _within("validation_alphabets", validation_alphabets, 1)
-        self.test_alphabets = _within("test_alphabets", test_alphabets, 1)
-        if split not in get_args(Split):
-            raise InputError(
-                f"Glyphs.split: expected one of {', '.join(get_args(Split))}, got {split}"
-            )
-        self.split = split
-        self.factor_bins = factor_bins and _within("factor_bins", factor_bins, 2)
-        self.causal = causal
+        self.n_alphabets, self.n_characters, self.n_drawers = n_alphabets, n_characters, n_drawers
+        self.size, self.seed, self.split, self.causal = size, seed, split, causal
+        self.validation_alphabets, self.test_alphabets = validation_alphabets, test_alphabets
+        self.factor_bins = factor_bins
+        if factor_bins:
+            check(Several, factor_bins, "Glyphs.factor_bins")
         if split == "drawers":
-            _within("n_drawers", n_drawers, 5)
+            check(Annotated[int, Range(5)], n_drawers, "Glyphs.n_drawers")
         if validation_alphabets + test_alphabets >= n_alphabets:
             raise InputError(
                 f"Glyphs: validation_alphabets ({validation_alphabets}) + test_alphabets "
@@ -191,10 +184,3 @@ class Glyphs(Dataset):
             },
             {name: torch.cat([f[name] for f in factors]) for name in FACTORS},
         )
-
-
-def _within(key: str, value: int, least: int, most: int | None = None) -> int:
-    if value < least or (most is not None and value > most):
-        wanted = f"at least {least}" if most is None else f"{least} … {most}"
-        raise InputError(f"Glyphs.{key}: expected {wanted}, got {value}")
-    return value

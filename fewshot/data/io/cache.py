@@ -4,10 +4,9 @@ The folder is ``FEWSHOT_CACHE``, else ``$XDG_CACHE_HOME/guided-fewshot``, else
 ``~/.cache/guided-fewshot``.
 """
 
-import json
 import math
+import multiprocessing
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -20,11 +19,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fewshot.data.bank import ImageBank
+from guided.checksums import differs, file_checksum
 from guided.errors import InputError
-from guided.files import fingerprint
+from guided.files import fingerprint, read_json, write_json
+from guided.progress import say
+from guided.temporary import sweep, sync_folder, temporary_folder
 
 FORMAT = 1  # part of every key: raise it when the meaning of the files changes
 IN_MEMORY = 2**29  # bytes: larger banks are decoded into a temporary file
+DAMAGES = (OSError, ValueError, LookupError, TypeError)
+"""Raised by reading what is not there, or is not what was written."""
 
 
 def cache_folder() -> Path:
@@ -43,6 +47,9 @@ def identity(files: Sequence[Path]) -> list[list[str | int]]:
 def cached_bank(name: str, settings: Any, build: Callable[[], ImageBank]) -> ImageBank:
     """The bank that ``build`` returns, read from the cache if it was built before.
 
+    The files in the cache are compared with their checksums, once a command: its worker processes,
+    which open the same files a moment later, leave that out. A damaged bank is built again.
+
     Args:
         name: a readable prefix of the folder: the dataset's name.
         settings: a JSON-able value with everything that the bank depends on, including the
@@ -53,8 +60,18 @@ def cached_bank(name: str, settings: Any, build: Callable[[], ImageBank]) -> Ima
         InputError: the cache's folder cannot be written to, or ``build`` raises it.
     """
     folder = cache_folder() / f"{name}-{fingerprint([FORMAT, settings])}"
-    if not (folder / "bank.json").exists():
-        _store(folder, build())
+    sweep(folder.parent, below=False)
+    try:
+        if folder.exists():
+            return _open(folder)
+    except PermissionError as error:
+        raise InputError(
+            f"{error.filename}: the cache cannot be read ({error.strerror}); "
+            "set FEWSHOT_CACHE to another folder"
+        ) from error
+    except DAMAGES as error:
+        say(f"{' '.join(str(error).split())}; its images are decoded again")
+    _store(folder, build())
     return _open(folder)
 
 
@@ -91,22 +108,32 @@ def _writing(folder: Path) -> Iterator[Path]:
 
 
 def _store(folder: Path, bank: ImageBank) -> None:
-    with _writing(folder.parent):
-        partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
+    with _writing(folder.parent), temporary_folder(folder) as partial:
+        checksums = {}
         for key, column in _columns(bank).items():
-            np.save(partial / f"{key}.npy", column.numpy())
+            path = partial / f"{key}.npy"
+            with path.open("wb") as file:
+                np.save(file, column.numpy())
+                file.flush()
+                os.fsync(file.fileno())
+            checksums[path.name] = file_checksum(path)
         description = {
             "class_names": bank.class_names,
             "attributes": list(bank.attributes),
             "factors": list(bank.factors),
+            "files": checksums,
         }
-        (partial / "bank.json").write_text(json.dumps(description))
+        write_json(partial / "bank.json", description)
         # Another process may have stored the same bank meanwhile; either copy will do.
-        with suppress(OSError):
-            partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        with suppress(*DAMAGES):
+            _open(folder)
+            return
+        with temporary_folder(folder) as damaged:
+            if folder.exists():
+                folder.rename(damaged / folder.name)
+            with suppress(OSError):
+                partial.rename(folder)
+        sync_folder(folder.parent)
 
 
 def _columns(bank: ImageBank) -> dict[str, Tensor]:
@@ -119,7 +146,11 @@ def _columns(bank: ImageBank) -> dict[str, Tensor]:
 
 
 def _open(folder: Path) -> ImageBank:
-    description = json.loads((folder / "bank.json").read_text())
+    description = read_json(folder / "bank.json")
+    if multiprocessing.parent_process() is None:
+        for name, stated in description.get("files", {}).items():
+            if file_checksum(folder / name) != stated:
+                raise differs(folder / name)
 
     def column(key: str) -> Tensor:
         # Copy on write ("c"): torch warns of read-only maps. Nothing writes, so pages stay shared.

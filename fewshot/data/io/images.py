@@ -1,28 +1,34 @@
-"""Finding and decoding image files, in folders or in zip archives."""
+"""Finding and decoding image files, in folders or in archives."""
 
 import hashlib
-import io
 import os
-import zipfile
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, suppress
+import warnings
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from fewshot.data.io.cache import identity, pixel_array
-from guided.errors import InputError
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
+from fewshot.data.io.containers import Contents, check_usable, contents, path_parts, read_each
+from fewshot.data.io.pixels import UnusableImage, large_images, pixels_of
+from guided.errors import InputError, some
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
-EIGHT_BIT = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
+OTHER_SUFFIXES = (
+    *(".heic", ".heif", ".avif", ".jxl", ".jp2", ".psd", ".svg"),
+    *(".dng", ".raw", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2", ".pef", ".srw"),
+)
+"""Of images that are not read."""
+MANY = 100  # images that cannot be used, after which no more are read
+
+
+class SkippedImagesWarning(UserWarning):
+    """Images are in a format that is not read, and are left out."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +36,8 @@ class ImageFile:
     """An image file.
 
     Attributes:
-        container: the folder or zip archive that holds it.
-        name: its path in there, with ``/``.
+        container: the folder or archive that holds it.
+        name: its path in there, as the container spells it.
     """
 
     container: Path
@@ -43,57 +49,50 @@ class ImageFile:
     @property
     def parts(self) -> list[str]:
         """The parts of ``name``: folders, then the file."""
-        return self.name.split("/")
-
-
-def open_archive(path: Path, remedy: str) -> zipfile.ZipFile:
-    """Open a zip archive for reading.
-
-    Args:
-        path: the archive.
-        remedy: end of the error message: what to do.
-
-    Raises:
-        InputError: the archive is missing, truncated or not a zip archive.
-    """
-    try:
-        return zipfile.ZipFile(path)
-    except (OSError, zipfile.BadZipFile, UnicodeDecodeError, NotImplementedError) as error:
-        raise InputError(
-            f"{path}: not a complete zip archive (an interrupted download or a web page?): "
-            f"{error}; {remedy}"
-        ) from error
+        return path_parts(self.name)
 
 
 def find_images(container: Path, remedy: str = "replace it") -> list[ImageFile]:
-    """The images below a folder or in a zip archive, sorted by name.
+    """The images below a folder or in an archive, sorted by name.
 
-    Hidden files and macOS's ``__MACOSX`` are left out.
+    Hidden files and those of systems (``__MACOSX``, ``@eaDir``) are left out.
 
     Args:
-        container: the folder or archive.
+        container: the folder, zip archive or tar archive.
         remedy: end of the error message: what to do.
 
     Raises:
-        InputError: the archive cannot be opened.
+        InputError: the archive cannot be opened, or a link or a pipe stands for a file.
+
+    Warns:
+        SkippedImagesWarning: there are images in formats that are not read; counts them.
     """
-    if container.is_dir():
-        names = list(_names_below(container))
-    else:
-        with open_archive(container, remedy) as archive:
-            names = archive.namelist()
-    return [ImageFile(container, name) for name in sorted(names) if _is_image(name)]
+    found = contents(container, remedy)
+    check_usable(container, found)
+    return images_of(container, found)
 
 
-def _names_below(folder: Path) -> Iterator[str]:
-    for path, _, names in os.walk(folder, followlinks=True):
-        prefix = Path(path).relative_to(folder).as_posix()
-        yield from names if prefix == "." else (f"{prefix}/{name}" for name in names)
+def images_of(container: Path, found: Contents) -> list[ImageFile]:
+    """The images among the files of a container, sorted by name.
+
+    Warns:
+        SkippedImagesWarning: as :func:`find_images`.
+    """
+    names = sorted(name for name in found.files if name.lower().endswith(SUFFIXES))
+    _warn_of_skipped(container, found.files)
+    return [ImageFile(container, name) for name in names]
 
 
-def _is_image(name: str) -> bool:
-    parts = f"/{name}"
-    return name.lower().endswith(SUFFIXES) and "/." not in parts and "/__MACOSX" not in parts
+def _warn_of_skipped(container: Path, names: Iterable[str]) -> None:
+    skipped = sorted(name for name in names if name.lower().endswith(OTHER_SUFFIXES))
+    if skipped:
+        what = "1 image" if len(skipped) == 1 else f"{len(skipped)} images"
+        warnings.warn(
+            f"{container}: {what} left out, such as {skipped[0]}, whose format is not read: "
+            "convert to PNG or JPEG",
+            SkippedImagesWarning,
+            stacklevel=3,
+        )
 
 
 def state(files: Sequence[ImageFile]) -> list[Any]:
@@ -121,13 +120,6 @@ def digest(content: bytes | memoryview) -> int:
     return int.from_bytes(hashed, "little", signed=True)
 
 
-def fit(image: "Image", size: tuple[int, int]) -> "Image":
-    """Cut out the largest centred part with the aspect ratio of (H, W), and resize it (Lanczos)."""
-    from PIL import Image, ImageOps
-
-    return ImageOps.fit(image, (size[1], size[0]), Image.Resampling.LANCZOS)
-
-
 def decode(
     files: Sequence[ImageFile], *, size: tuple[int, int], channels: int, invert: bool, title: str
 ) -> tuple[Tensor, Tensor]:
@@ -146,11 +138,11 @@ def decode(
 
     Returns:
         images: uint8 ``[N, channels, H, W]``.
-        digests: int64 ``[N]``, hashes of the files' bytes.
+        digests: int64 ``[N]``, hashes of the decoded images: the same for one in two formats.
 
     Raises:
-        InputError: an image, which is named, cannot be decoded, has more than 8 bits per channel,
-            or has colours where one channel is expected.
+        InputError: images cannot be read or decoded, have more than 8 bits per channel, or have
+            colours where one channel is expected; counts them and names the first few.
     """
     from tqdm.auto import tqdm
 
@@ -158,73 +150,47 @@ def decode(
 
     images = pixel_array((len(files), channels, *size))
     digests = np.empty(len(files), np.int64)
-    with ExitStack() as stack:
-        archives = {
-            path: stack.enter_context(zipfile.ZipFile(path))
-            for path in {file.container for file in files}
-            if path.is_file()
-        }
+    failed: list[tuple[ImageFile, UnusableImage]] = []
+    n_read = 0
+    with large_images(), closing(_contents(files)) as read:
         # One thread: several take longer with small images, because of Python's lock.
-        for row, file in enumerate(tqdm(files, desc=title, disable=hidden(), leave=False)):
-            content = _read(file, archives)
-            digests[row] = digest(content)
-            pixels = _pixels(_load(file, content), file, size, channels)
-            images[row] = 255 - pixels if invert else pixels
+        bar = tqdm(read, desc=title, total=len(files), disable=hidden(), leave=False)
+        for row, content in bar:
+            n_read += 1
+            try:
+                if isinstance(content, str):
+                    raise UnusableImage("cannot be read", "replace or delete {}", content)
+                pixels = pixels_of(content, size, channels)
+            except UnusableImage as error:
+                failed.append((files[row], error))
+                if len(failed) == MANY:
+                    break
+            else:
+                images[row] = 255 - pixels if invert else pixels
+                digests[row] = digest(images[row].data)
+    if failed:
+        raise _together(failed, n_read)
     return torch.from_numpy(images), torch.from_numpy(digests)
 
 
-def _read(file: ImageFile, archives: dict[Path, zipfile.ZipFile]) -> bytes:
-    archive = archives.get(file.container)
-    try:
-        return archive.read(file.name) if archive else (file.container / file.name).read_bytes()
-    # zipfile raises zlib's errors, EOFError and NotImplementedError for damaged entries.
-    except Exception as error:
-        raise InputError(f"{file}: cannot be read ({error})") from error
+def _contents(files: Sequence[ImageFile]) -> Generator[tuple[int, bytes | str]]:
+    """Row and bytes of each file, or the reason why it cannot be read; container by container."""
+    rows: dict[Path, dict[str, list[int]]] = {}
+    for row, file in enumerate(files):
+        rows.setdefault(file.container, {}).setdefault(file.name, []).append(row)
+    for container, of_name in rows.items():
+        for name, content in read_each(container, list(of_name)):
+            yield from ((row, content) for row in of_name[name])
 
 
-def _load(file: ImageFile, content: bytes) -> "Image":
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
-    try:
-        image: Image.Image = Image.open(io.BytesIO(content))
-        image.load()
-    # Pillow's decoders raise SyntaxError, struct.error and others for damaged files.
-    except Exception as error:
-        # Pillow's own message for this names only the address of a buffer.
-        reason = "not an image" if isinstance(error, UnidentifiedImageError) else error
-        raise InputError(f"{file}: cannot be decoded ({reason}); replace or delete it") from error
-    with suppress(Exception):  # an image with damaged EXIF data is still an image
-        image = ImageOps.exif_transpose(image)
-    return image
-
-
-def _pixels(
-    image: "Image", file: ImageFile, size: tuple[int, int], channels: int
-) -> NDArray[np.uint8]:
-    """uint8 ``[channels, H, W]``."""
-    from PIL import Image
-
-    if image.mode not in EIGHT_BIT:
-        raise InputError(f"{file}: expected 8 bits per channel, got mode {image.mode}; convert it")
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        paper = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(paper, image).convert("RGB")
-    if channels == 3:
-        image = image.convert("RGB")
-    elif image.mode not in ("1", "L"):
-        image = _grey(image, file)
-    else:
-        image = image.convert("L")
-    return np.asarray(fit(image, size)).reshape(*size, channels).transpose(2, 0, 1)
-
-
-def _grey(image: "Image", file: ImageFile) -> "Image":
-    """The first of three equal channels of a coloured image."""
-    mode = image.mode
-    red, green, blue = image.convert("RGB").split()
-    if not red.tobytes() == green.tobytes() == blue.tobytes():
-        raise InputError(
-            f"{file}: expected a grey image, got {mode} with colours; set channels: 3 or convert it"
-        )
-    return red
+def _together(failed: Sequence[tuple[ImageFile, UnusableImage]], n_read: int) -> InputError:
+    """One error for all images that cannot be used; the first few are named."""
+    file, error = failed[0]
+    if len(failed) == 1:
+        return InputError(f"{file}: {error}; {error.remedy.format('it')}")
+    names = some([f"{file.name} ({error.reason})" for file, error in failed])
+    remedies = " or ".join(dict.fromkeys(error.remedy.format("them") for _, error in failed))
+    return InputError(
+        f"{file.container}: {len(failed)} of the {n_read} images read cannot be used: {names}; "
+        f"{remedies}"
+    )

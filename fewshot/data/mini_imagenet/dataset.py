@@ -12,6 +12,7 @@ from fewshot.data.mini_imagenet.sources import FOLDERS, PICKLES, Pickles, Source
 from fewshot.data.mini_imagenet.splits import SPLIT_OF, TEST, TRAIN, VALIDATION
 from fewshot.data.roots import Roots
 from guided.errors import InputError
+from guided.ranges import Count
 
 RECORD = "https://zenodo.org/records/7978538"
 DROPBOX = "https://www.dropbox.com/s"
@@ -63,17 +64,16 @@ class MiniImageNet(Dataset):
             split other than Ravi and Larochelle's, or a file is unusable.
 
     Warns:
-        SharedImagesWarning: byte-identical images are in two splits; counts them, names a pair.
+        SharedImagesWarning: images with the same pixels are in two splits; counts them, names a
+            pair.
     """
 
     name: ClassVar[str] = "mini_imagenet"
 
     def __init__(
-        self, root: Roots | None = None, *, size: int = 84, download: bool = False
+        self, root: Roots | None = None, *, size: Count = 84, download: bool = False
     ) -> None:
         super().__init__(root)
-        if size < 1:
-            raise InputError(f"MiniImageNet.size: expected at least 1 pixel, got {size}")
         self.size = size
         self.fetch_missing = download
 
@@ -82,7 +82,7 @@ class MiniImageNet(Dataset):
 
     def splits(self) -> Splits:
         source = self._source()
-        settings = {"files": source.state(), "size": self.size}
+        settings = {"files": source.state(), "size": self.size, "digest": "pixels"}
         bank = cached_bank(self.name, settings, lambda: source.build(self.size))
         splits = [SPLIT_OF[name] for name in bank.class_names]
         warn_of_shared_images(

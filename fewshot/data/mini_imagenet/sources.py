@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 
 from fewshot.data.bank import ImageBank
 from fewshot.data.dataset import SPLITS, SplitName
-from fewshot.data.folder import SPLIT_FOLDERS, Found, find_classes
 from fewshot.data.io.cache import identity, pixel_array
-from fewshot.data.io.images import ImageFile, decode, digest, find_images, fit, state
+from fewshot.data.io.containers import is_archive
+from fewshot.data.io.images import ImageFile, decode, digest, find_images, state
 from fewshot.data.io.pickles import load_pickle
+from fewshot.data.io.pixels import fit
+from fewshot.data.layouts import SPLIT_FOLDERS, Found, find_classes
 from fewshot.data.mini_imagenet.splits import SPLIT_OF
 from fewshot.data.roots import first_existing
 from guided.errors import InputError
@@ -67,8 +69,9 @@ def find_source(root: Path) -> Source | None:
     """
     for folder in (root / name for name in FOLDERS):
         names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
-        if names & SPLIT_FOLDERS.keys() or any(
-            name.endswith(".zip") and name not in IMAGES for name in names
+        if any(
+            name.lower() in SPLIT_FOLDERS or (is_archive(Path(name)) and name not in IMAGES)
+            for name in names
         ):
             return _from_folders(folder)
         if names & set(LISTS):

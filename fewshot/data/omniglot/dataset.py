@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import ClassVar, Literal, get_args
+from typing import Annotated, ClassVar, Literal
 
 import torch
 
@@ -15,11 +15,17 @@ from fewshot.data.omniglot import splits as omniglot_splits
 from fewshot.data.omniglot.splits import EVALUATION, Positions, alphabet
 from fewshot.data.roots import Roots, first_existing
 from guided.errors import InputError
+from guided.ranges import Count, Range, Whole
 
 SplitScheme = Literal["lake", "vinyals", "random"]
 Rotations = Literal["none", "train", "test", "all"]
+Background = Literal["all", "small1", "small2"]
 
-FOLDERS = ("omniglot", ".", "omniglot-py")  # the last is torchvision's
+FOLDERS = (
+    *("omniglot", ".", "omniglot-py"),  # the last is torchvision's
+    *("omniglot/python", "omniglot-master/python", "python"),  # the authors' repository
+)
+DRAWERS = 20
 # Number of images in each part, by which an interrupted extraction is recognised.
 PARTS = {"images_background": 19_280, "images_evaluation": 13_180}
 DRAWING = re.compile(r"\d+_(\d\d)\.png")
@@ -32,7 +38,8 @@ class Omniglot(Dataset):
 
     Source: Lake, Salakhutdinov & Tenenbaum (2015), Science 350. Read from
     ``images_background.zip`` and ``images_evaluation.zip``, or the folders that they hold, in
-    ``root/omniglot``, ``root`` or ``root/omniglot-py`` (torchvision's name), in this order.
+    ``root/omniglot``, ``root``, ``root/omniglot-py`` (torchvision's name) or the authors'
+    repository as cloned (``root/omniglot/python``), in this order.
     Drawings (105×105) are resized with a Lanczos filter. Attributes: ``alphabet``, 0 … 49, and
     ``drawer``, 0 … 19: the same person within an alphabet, not across alphabets.
 
@@ -48,6 +55,9 @@ class Omniglot(Dataset):
         size: height and width of the images in pixels.
         validation_alphabets: number of validation alphabets of the split ``lake``, 1 … 29.
         split_seed: seed of lake's validation alphabets and of the split ``random``; >= 0.
+        background: ``small1`` or ``small2`` trains on five alphabets only, those of the authors'
+            ``images_background_small1`` or ``images_background_small2``, a harder task of theirs
+            for the split ``lake``; ``all`` on the thirty of ``images_background``.
         download: download the archives if they are missing.
 
     Raises:
@@ -62,33 +72,27 @@ class Omniglot(Dataset):
         *,
         split: SplitScheme = "lake",
         rotations: Rotations = "none",
-        size: int = 28,
-        validation_alphabets: int = DEFAULT_VALIDATION_ALPHABETS,
-        split_seed: int = 0,
+        size: Count = 28,
+        validation_alphabets: Annotated[int, Range(1, 29)] = DEFAULT_VALIDATION_ALPHABETS,
+        split_seed: Whole = 0,
+        background: Background = "all",
         download: bool = False,
     ) -> None:
         super().__init__(root)
-        for key, value, known in (
-            ("split", split, get_args(SplitScheme)),
-            ("rotations", rotations, get_args(Rotations)),
-        ):
-            if value not in known:
-                raise InputError(f"Omniglot.{key}: expected one of {', '.join(known)}, got {value}")
-        if size < 1:
-            raise InputError(f"Omniglot.size: expected at least 1 pixel, got {size}")
-        if not 1 <= validation_alphabets <= 29:
-            raise InputError(
-                f"Omniglot.validation_alphabets: expected 1 … 29, got {validation_alphabets}"
-            )
-        if split_seed < 0:
-            raise InputError(f"Omniglot.split_seed: expected >= 0, got {split_seed}")
         if split != "lake" and validation_alphabets != DEFAULT_VALIDATION_ALPHABETS:
             raise InputError(
                 f"Omniglot.validation_alphabets: has no effect on the split {split}; remove it"
             )
         if split == "vinyals" and split_seed:
             raise InputError("Omniglot.split_seed: has no effect on the split vinyals; remove it")
+        if split != "lake" and background != "all":
+            raise InputError(f"Omniglot.background: has no effect on the split {split}; remove it")
+        if download and background != "all":
+            raise InputError(
+                "Omniglot.download: brings no small sets of alphabets; get them from " + URL
+            )
         self.split = split
+        self.background = background
         self.rotations = rotations
         self.size = size
         self.validation_alphabets = validation_alphabets
@@ -111,7 +115,7 @@ class Omniglot(Dataset):
         return Splits(train, validation, test)
 
     def listing(self) -> Listing:
-        if not self.first_found(_sources):
+        if not self.first_found(self._sources):
             return self.absent(self.root / FOLDERS[0])
         try:
             files = self._files()
@@ -126,7 +130,7 @@ class Omniglot(Dataset):
         Raises:
             InputError: the download failed; says which files to get by hand.
         """
-        if self.first_found(_sources):
+        if self.first_found(self._sources):
             return
         from torchvision.datasets import Omniglot as Source
 
@@ -144,20 +148,42 @@ class Omniglot(Dataset):
         return omniglot_splits.shuffled(names, self.split_seed)
 
     def _files(self) -> list[ImageFile]:
-        sources = self.first_found(_sources)
+        sources = self.first_found(self._sources)
         if not sources:
-            raise self.not_found([f"{FOLDERS[0]}/{part}.zip" for part in PARTS], "and")
+            raise self.not_found([f"{FOLDERS[0]}/{part}.zip" for part in self._parts], "and")
         files = []
-        for source, (part, n_images) in zip(sources, PARTS.items(), strict=True):
-            remedy = f"delete it, then run: {self.how_to_get}"
+        remedy = f"delete it, then run: {self.how_to_get}"
+        for source, part in zip(sources, self._parts, strict=True):
             found = find_images(source, remedy)
-            if len(found) != n_images:
+            characters = {tuple(file.parts[-3:-1]) for file in found}
+            expected = PARTS.get(part, len(characters) * DRAWERS or "many")
+            if len(found) != expected:
                 raise InputError(
-                    f"{source}: expected the {n_images} images of {part}/<alphabet>/<character>, "
+                    f"{source}: expected the {expected} images of {part}/<alphabet>/<character>, "
                     f"found {len(found)}; {remedy}"
                 )
             files += found
         return files
+
+    @property
+    def how_to_get(self) -> str:
+        if self.background == "all":
+            return super().how_to_get
+        return f"put {self._parts[0]}.zip of {URL} beside {self._parts[1]}.zip"
+
+    @property
+    def _parts(self) -> list[str]:
+        first, second = PARTS
+        return [first if self.background == "all" else f"{first}_{self.background}", second]
+
+    def _sources(self, root: Path) -> list[Path]:
+        """The archives or folders of both parts; empty when no folder has both."""
+        for folder in (root / name for name in FOLDERS):
+            pairs = [(folder / f"{part}.zip", folder / part) for part in self._parts]
+            found = [path for pair in pairs if (path := first_existing(pair))]
+            if len(found) == len(pairs):
+                return found
+        return []
 
     def bank(self) -> ImageBank:
         """All 1623 characters as one bank, of which every split is a part; cached once."""
@@ -183,16 +209,6 @@ class Omniglot(Dataset):
                 "drawer": torch.tensor([drawer for _, drawer in labelled]),
             },
         )
-
-
-def _sources(root: Path) -> list[Path]:
-    """The archives or folders of both parts; empty when no folder has both."""
-    for folder in (root / name for name in FOLDERS):
-        pairs = [(folder / f"{part}.zip", folder / part) for part in PARTS]
-        found = [path for pair in pairs if (path := first_existing(pair))]
-        if len(found) == len(PARTS):
-            return found
-    return []
 
 
 def _described(file: ImageFile) -> tuple[str, int]:

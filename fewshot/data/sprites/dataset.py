@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -24,11 +24,12 @@ from fewshot.data.sprites.factors import (
     sprite_factors,
 )
 from fewshot.data.sprites.render import render
+from guided.ranges import Range, Whole
 from guided.seeds import generator
 
 RENDERER = 1  # part of the cache's key: raise it when the same factors give other images
 Split = Literal["classes", "images"]
-SIZES = (32, 64)
+Size = Literal[32, 64]
 LEAST = 1000  # images: with fewer, classes may be empty
 CHUNK = 4096  # images at a time
 
@@ -79,21 +80,13 @@ class SpriteDataset(Dataset):
         self,
         root: Roots | None = None,
         *,
-        images: int = 20_000,
-        size: int = 64,
+        images: Annotated[int, Range(LEAST, N_SPRITES)] = 20_000,
+        size: Size = 64,
         split: Split = "classes",
-        seed: int = 0,
+        seed: Whole = 0,
     ) -> None:
         super().__init__(root)
         self.images, self.size, self.split, self.seed = images, size, split, seed
-        if not LEAST <= images <= N_SPRITES:
-            self._refuse("images", f"{LEAST:,} … {N_SPRITES:,}", images)
-        if size not in SIZES:
-            self._refuse("size", "32 or 64", size)
-        if split not in get_args(Split):
-            self._refuse("split", f"one of {', '.join(get_args(Split))}", split)
-        if seed < 0:
-            self._refuse("seed", "at least 0", seed)
 
     def splits(self) -> Splits:
         settings = {

@@ -8,6 +8,7 @@ from fewshot.episodes import Episodes
 from fewshot.learners.base import BatchNormPolicy, Learner
 from fewshot.learners.gradient.base import MetaLearner
 from guided.encoder import Encoder
+from guided.ranges import Count
 
 
 class ANIL(MetaLearner, fixed=["adapt"]):
@@ -29,7 +30,7 @@ class ANIL(MetaLearner, fixed=["adapt"]):
         self,
         encoder: Encoder,
         *,
-        steps: int = 5,
+        steps: Count = 5,
         batch_norm: BatchNormPolicy = "frozen",
         **settings: Any,
     ) -> None:

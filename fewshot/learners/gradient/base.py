@@ -20,7 +20,8 @@ from fewshot.learners.gradient.adaptation import (
     vectorised_logits,
 )
 from guided.encoder import Encoder
-from guided.errors import InputError, check_positive
+from guided.errors import InputError
+from guided.ranges import Count, Positive, Several
 
 
 class Network(nn.Module):
@@ -62,9 +63,9 @@ class GradientLearner(Learner):
         self,
         encoder: Encoder,
         *,
-        steps: int = 1,
-        evaluation_steps: int | None = None,
-        learning_rate: float = 0.1,
+        steps: Count = 1,
+        evaluation_steps: Count | None = None,
+        learning_rate: Positive = 0.1,
         first_order: bool = False,
         adapt: Sequence[str] | None = None,
         batch_norm: BatchNormPolicy = "support",
@@ -74,10 +75,6 @@ class GradientLearner(Learner):
         own = copy.deepcopy(encoder).to(memory_format=torch.contiguous_format)
         super().__init__(own, batch_norm)
         evaluation_steps = steps if evaluation_steps is None else evaluation_steps
-        name = type(self).__name__
-        check_positive(
-            name, steps=steps, evaluation_steps=evaluation_steps, learning_rate=learning_rate
-        )
         self.steps = steps
         self.evaluation_steps = evaluation_steps
         self.learning_rate = learning_rate
@@ -217,10 +214,8 @@ class MetaLearner(GradientLearner):
 
     needs_training: ClassVar[bool] = True
 
-    def __init__(self, encoder: Encoder, *, n_way: int = 5, **settings: Any) -> None:
+    def __init__(self, encoder: Encoder, *, n_way: Several = 5, **settings: Any) -> None:
         super().__init__(encoder, **settings)
-        if n_way < 2:
-            raise InputError(f"{type(self).__name__}.n_way: expected at least 2, got {n_way}")
         self.n_way = n_way
         self.classifier = nn.Linear(encoder.out_dim, n_way)
 

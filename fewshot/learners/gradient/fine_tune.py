@@ -8,6 +8,7 @@ from torch import nn
 from fewshot.learners.base import BatchNormPolicy
 from fewshot.learners.gradient.base import GradientLearner
 from guided.encoder import Encoder
+from guided.ranges import Count, Positive
 
 
 class FineTune(GradientLearner, fixed=["evaluation_steps", "first_order"]):
@@ -33,8 +34,8 @@ class FineTune(GradientLearner, fixed=["evaluation_steps", "first_order"]):
         self,
         encoder: Encoder,
         *,
-        steps: int = 20,
-        learning_rate: float = 0.05,
+        steps: Count = 20,
+        learning_rate: Positive = 0.05,
         batch_norm: BatchNormPolicy = "frozen",
         **settings: Any,
     ) -> None:

@@ -4,6 +4,7 @@ from typing import Any
 
 from fewshot.learners.gradient.base import MetaLearner
 from guided.encoder import Encoder
+from guided.ranges import Positive
 
 
 class MAML(MetaLearner):
@@ -21,5 +22,5 @@ class MAML(MetaLearner):
         settings: those of :class:`MetaLearner` and :class:`GradientLearner`.
     """
 
-    def __init__(self, encoder: Encoder, *, learning_rate: float = 0.4, **settings: Any) -> None:
+    def __init__(self, encoder: Encoder, *, learning_rate: Positive = 0.4, **settings: Any) -> None:
         super().__init__(encoder, learning_rate=learning_rate, **settings)

@@ -15,6 +15,7 @@ from fewshot.learners.gradient.adaptation import (
 )
 from fewshot.learners.gradient.base import MetaLearner
 from guided.encoder import Encoder
+from guided.ranges import Count
 
 
 class Reptile(MetaLearner, fixed=["first_order"]):
@@ -31,7 +32,7 @@ class Reptile(MetaLearner, fixed=["first_order"]):
         settings: those of :class:`MetaLearner` and :class:`GradientLearner` but ``first_order``.
     """
 
-    def __init__(self, encoder: Encoder, *, steps: int = 5, **settings: Any) -> None:
+    def __init__(self, encoder: Encoder, *, steps: Count = 5, **settings: Any) -> None:
         super().__init__(encoder, steps=steps, first_order=True, **settings)
 
     def loss(self, episodes: Episodes) -> Tensor:

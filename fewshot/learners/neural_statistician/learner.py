@@ -1,6 +1,6 @@
 """The Neural Statistician, plain or guided: a class is a distribution of contexts."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -11,8 +11,9 @@ from fewshot.episodes import Episodes
 from fewshot.learners.base import BatchNormPolicy, Learner
 from fewshot.learners.neural_statistician.set_vae import SetVAE, pairwise_divergence
 from guided.encoder import Encoder
-from guided.errors import InputError, check_positive
+from guided.errors import InputError
 from guided.guidance.adversary import divergence_from_uniform, frozen_logits
+from guided.ranges import Count, NonNegative, Range, Whole
 from guided.seeds import generator
 from guided.vae import Posterior
 
@@ -70,29 +71,23 @@ class NeuralStatistician(Learner):
         self,
         encoder: Encoder,
         *,
-        context_dim: int = 64,
-        latent_dim: int = 16,
-        latent_layers: int = 1,
-        hidden: int = 256,
-        sample_dropout: float = 0.5,
-        halve_alpha_every: int = 1000,
-        n_classes: int = 0,
-        excitation: float = 0.0,
-        excited: int = 0,
-        inhibition: float = 0.0,
-        mixup: float = 0.0,
+        context_dim: Count = 64,
+        latent_dim: Count = 16,
+        latent_layers: Count = 1,
+        hidden: Count = 256,
+        sample_dropout: Annotated[float, Range(0, below=1)] = 0.5,
+        halve_alpha_every: Count = 1000,
+        n_classes: Whole = 0,
+        excitation: NonNegative = 0.0,
+        excited: Whole = 0,
+        inhibition: NonNegative = 0.0,
+        mixup: NonNegative = 0.0,
         compare: Literal["all", "excited"] = "all",
         batch_norm: BatchNormPolicy = "frozen",
     ) -> None:
         super().__init__(encoder, batch_norm)
         sizes = {"context_dim": context_dim, "latent_dim": latent_dim, "hidden": hidden}
-        check_positive("NeuralStatistician", **sizes, latent_layers=latent_layers)
-        check_positive("NeuralStatistician", halve_alpha_every=halve_alpha_every)
-        if not 0 <= sample_dropout < 1:
-            raise InputError(
-                f"NeuralStatistician.sample_dropout: expected in [0, 1), got {sample_dropout}"
-            )
-        if not 0 <= excited <= context_dim - bool(inhibition):
+        if excited > context_dim - bool(inhibition):
             raise InputError(
                 f"NeuralStatistician.excited: {excited} of context_dim {context_dim}; "
                 "inhibition needs others"

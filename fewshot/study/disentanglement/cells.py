@@ -13,7 +13,8 @@ from fewshot.data.bank import ImageBank
 from fewshot.study.cells import Cell, Cells
 from fewshot.study.disentanglement.config import DisentanglementConfig
 from guided.encoder import Encoder
-from guided.errors import InputError
+from guided.errors import InputError, blaming
+from guided.finite import check_embeddings
 from guided.metrics.disentanglement import disentanglement_scores
 from guided.metrics.fixed_factor import made_with_fixed_factor, rows_with_fixed_factor
 from guided.seeds import derive_seed
@@ -60,7 +61,8 @@ class FactorScorer:
         """The cell of an encoder's scores; see :meth:`score`."""
 
         def work(_: Cell) -> dict[str, Any]:
-            return {"scores": self.score(Encoder.load(encoder.encoder_file), seed, trained)}
+            with blaming(f"arm {name}, seed {seed}"):
+                return {"scores": self.score(Encoder.load(encoder.encoder_file), seed, trained)}
 
         return self.cells.plan(
             f"disentanglement-{name}-seed{seed}",
@@ -145,7 +147,7 @@ class FactorScorer:
         """
         rows = torch.arange(len(self.bank)) if rows is None else rows
         parts = (images_of(some).to(self.device) for some in rows.split(CHUNK))
-        return torch.cat([encoder(part).cpu() for part in parts]).numpy()
+        return check_embeddings(torch.cat([encoder(part).cpu() for part in parts])).numpy()
 
 
 def draws_seed(seed: int) -> int:

@@ -1,13 +1,15 @@
 """Settings of the scores against ground-truth factors."""
 
 from dataclasses import dataclass, field
+from typing import Annotated
 
 from guided.errors import InputError
 from guided.metrics.disentanglement import Score
+from guided.ranges import Checked, Range
 
 
 @dataclass(frozen=True)
-class DisentanglementConfig:
+class DisentanglementConfig(Checked):
     """Scores of all latents of every encoder against the factors of the test images.
 
     Args:
@@ -19,10 +21,8 @@ class DisentanglementConfig:
     scores: list[Score] = field(
         default_factory=lambda: ["beta_vae", "factor_vae", "mig", "sap", "dci"]
     )
-    points: int = 3000
+    points: Annotated[int, Range(60)] = 3000
 
     def __post_init__(self) -> None:
         if not self.scores:
             raise InputError("disentanglement.scores: at least one is needed")
-        if self.points < 60:
-            raise InputError(f"disentanglement.points: expected at least 60, got {self.points}")

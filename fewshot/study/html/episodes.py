@@ -1,6 +1,5 @@
 """Test episodes as the page shows them: all arms' answers beside the same images."""
 
-import json
 import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from fewshot.study.examples import FILE
 from fewshot.study.html.content import Content
+from guided.files import read_arrays, read_json
 from guided.html.images import of_image
 
 Images = NDArray[np.uint8]
@@ -91,7 +91,7 @@ def examples(content: Content) -> Examples | None:
     folder = content.index.examples if content.index else None
     if folder is None or not (folder / FILE).exists():
         return None
-    facts: dict[str, Any] = json.loads((folder / "cell.json").read_text())
+    facts: dict[str, Any] = read_json(folder / "cell.json")
     names = [entry["arm"] for entry in facts["arms"]]
     order = sorted(range(len(names)), key=lambda i: content.arms.index(names[i]))
     learners = dict.fromkeys(facts["arms"][i]["learner"] for i in order)
@@ -120,8 +120,7 @@ def shown_examples(
         subject: words that follow the setting.
         of: name of what answers.
     """
-    with np.load(file) as stored:
-        arrays = {name: stored[name] for name in stored}
+    arrays = read_arrays(file)
     pictures = {
         name: tuple(map(of_image, images))
         for name, images in zip(facts["classes"], arrays["pictured"], strict=True)

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fewshot.chance import CONSTANT, Chance, beside_chance
 from fewshot.study.encoder_facts import cautions
 from fewshot.study.html.content import Content
 from fewshot.study.html.pictures import ended_at_best
@@ -126,8 +127,13 @@ def _conditions(found: Sequence[tuple[ResultRow, Pair]]) -> str:
 
 def warnings(content: Content) -> list[str]:
     """Reasons for caution, one sentence each; none where there is none."""
-    known = content.result.encoders
-    return [*_few(content), *_at_chance(content.rows), *_collapsed(content), *cautions(known)]
+    return [*_few(content), *faults(content)]
+
+
+def faults(content: Content) -> list[str]:
+    """Signs that something is plainly wrong, one sentence each; a terminal shows them too."""
+    known = content.result
+    return [*known.noticed, *_at_chance(content), *_collapsed(content), *cautions(known.encoders)]
 
 
 def _few(content: Content) -> Iterator[str]:
@@ -152,16 +158,19 @@ def _few(content: Content) -> Iterator[str]:
         yield f"Training ended at its best score yet, for every seed of: {', '.join(growing)}."
 
 
-def _at_chance(rows: Sequence[ResultRow]) -> Iterator[str]:
-    found: dict[str, list[str]] = {}
-    for row in rows:
-        chance = 100 * (1 - 1 / row.n_way)
-        _, high = row.error_ci95 or (row.error, row.error)
-        if high >= chance:
+def _at_chance(content: Content) -> Iterator[str]:
+    found: dict[tuple[str, Chance], list[str]] = {}
+    for row in content.rows:
+        interval = row.error_ci95 or (row.error, row.error)
+        if word := beside_chance(row.n_way, interval, content.errors.get(row.key)):
             where = f"{row.learner}, {ways_and_shots(row)}"
-            found.setdefault(arm_label(row), []).append(where)
-    for arm, places in found.items():
-        yield f"The interval of {arm} reaches chance: {'; '.join(places)}."
+            found.setdefault((arm_label(row), word), []).append(where)
+    for (arm, word), places in found.items():
+        at = "; ".join(places)
+        if word == "constant":
+            yield f"{arm} ({at}): {CONSTANT}."
+        else:
+            yield f"The interval of {arm} reaches chance: {at}."
 
 
 def _collapsed(content: Content) -> Iterator[str]:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fewshot.config import made_by, settings_of
+from fewshot.config import class_name, made_by, settings_of, short_name
 from fewshot.data.dataset import Dataset
 from fewshot.data.omniglot.dataset import Omniglot
 from fewshot.episodes import Episodes, Setting
@@ -21,7 +21,7 @@ from fewshot.study.outcome import Outcome, Subject
 from fewshot.study.rows import Key, RowKey
 from guided.encoder import provenance
 from guided.errors import InputError
-from guided.files import write_arrays
+from guided.files import read_arrays, write_arrays
 from guided.progress import say as say_line
 
 SETTING = Setting(n_way=N_CHARACTERS, n_shot=1, n_query=1)
@@ -65,7 +65,7 @@ def check_checkpoints(config: StudyConfig, say: Callable[[str], object] = say_li
             dataset = facts.get("dataset") or facts.get("config", {}).get("dataset")
             if dataset is None:
                 say(f"{name}: {file} does not record on which characters it was trained")
-            elif dataset["class_path"] == "Omniglot":
+            elif dataset["class_path"] in (class_name(Omniglot), short_name(Omniglot)):
                 split = dataset.get("init_args", {}).get("split", settings_of(Omniglot)["split"])
                 if split != "lake":
                     raise InputError(
@@ -164,8 +164,7 @@ def read_answers(runs: LakeRuns, cells: Mapping[Key, Cell]) -> Classified:
     """The answers to runs in finished cells."""
     predicted = {}
     for key, cell in cells.items():
-        with np.load(cell.folder / "predicted.npz") as stored:
-            predicted[key] = stored["predicted"]
+        predicted[key] = read_arrays(cell.folder / "predicted.npz")["predicted"]
     return Classified(runs, predicted)
 
 

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from fewshot.data.bank import ImageBank
-from fewshot.data.io.images import ImageFile, decode, find_images, open_archive
+from fewshot.data.io.containers import read_text
+from fewshot.data.io.images import ImageFile, decode, find_images
 from fewshot.data.omniglot.splits import alphabet
 from fewshot.episodes import Episodes
 from guided.errors import InputError
@@ -75,8 +76,10 @@ class LakeRuns:
 
 
 def find_archive(root: Path) -> Path | None:
-    """``all_runs.zip`` or the folder ``all_runs`` in ``root/omniglot`` or ``root``, if there."""
-    folders = (root / "omniglot", root)
+    """``all_runs.zip`` or the folder ``all_runs`` in ``root/omniglot``, ``root`` or a clone of the
+    authors' repository, if there."""
+    cloned = ("omniglot/python", "omniglot-master/python", "python")
+    folders = [root / "omniglot", root, *(root / p / "one-shot-classification" for p in cloned)]
     paths = (folder / name for folder in folders for name in ("all_runs.zip", "all_runs"))
     return next((path for path in paths if path.exists()), None)
 
@@ -106,7 +109,7 @@ def read_runs(container: Path, size: int) -> LakeRuns:
     answers: dict[str, str] = {}
     for run in runs:
         name = f"{prefix}{run}/class_labels.txt"
-        answers |= _pairs(run, container / name, _text(container, name))
+        answers |= _pairs(run, container / name, read_text(container, name, REMEDY))
     ordered = (*training, *(answers[name] for name in training))
     files = [ImageFile(container, prefix + name) for name in ordered]
     images, _ = decode(files, size=(size, size), channels=1, invert=True, title="Lake's runs")
@@ -123,20 +126,6 @@ def _prefix(container: Path, names: set[str]) -> str:
             f"it: {REMEDY}"
         )
     return found[0]
-
-
-def _text(container: Path, name: str) -> str:
-    """The content of a text file in a folder or archive."""
-    try:
-        if container.is_dir():
-            return (container / name).read_text(encoding="utf-8")
-        with open_archive(container, REMEDY) as archive:
-            return archive.read(name).decode()
-    except (KeyError, FileNotFoundError) as error:
-        raise InputError(f"{container / name}: missing: {REMEDY}") from error
-    # zipfile raises zlib's errors, EOFError and NotImplementedError for damaged entries.
-    except Exception as error:
-        raise InputError(f"{container / name}: cannot be read ({error}): {REMEDY}") from error
 
 
 def _pairs(run: str, file: Path, text: str) -> dict[str, str]:

@@ -10,12 +10,13 @@ from fewshot.study.published import Published
 from guided.augment import Augmentation
 from guided.errors import InputError
 from guided.guidance.base import Guidance
+from guided.ranges import Checked, Count, Several, Whole
 from guided.training.classifier import ClassifierConfig
 from guided.training.config import PretrainConfig
 
 
 @dataclass(frozen=True)
-class ProbeArm:
+class ProbeArm(Checked):
     """One kind of encoder whose latents are probed.
 
     Args:
@@ -37,7 +38,7 @@ class ProbeArm:
 
 
 @dataclass(frozen=True)
-class ProbeStudyConfig:
+class ProbeStudyConfig(Checked):
     """Arms × numbers of latents × seeds: error of a linear classifier, quality of samples.
 
     Args:
@@ -61,28 +62,26 @@ class ProbeStudyConfig:
     study: str
     dataset: DatasetFactory
     arms: dict[str, ProbeArm]
-    latent_dims: list[int] = field(default_factory=lambda: [16, 32, 64])
+    latent_dims: list[Count] = field(default_factory=lambda: [16, 32, 64])
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
-    steps: list[int] = field(default_factory=list)
-    seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
+    steps: list[Count] = field(default_factory=list)
+    seeds: list[Whole] = field(default_factory=lambda: [0, 1, 2])
     baseline: str | list[str] | None = "vae"
     features: ClassifierConfig = field(default_factory=ClassifierConfig)
-    samples: int = 10000
-    threads: int = 1
+    samples: Several = 10000
+    threads: Count = 1
     published: list[Published] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        check_names("study", [self.study])
         check_names("arms", self.arms)
         check_baselines(self.baseline, self.arms)
-        for name, least in (("latent_dims", 1), ("seeds", 0)):
+        for name in ("latent_dims", "seeds"):
             values = getattr(self, name)
-            if not values or min(values) < least:
-                raise InputError(f"{name}: expected numbers of at least {least}, got {values}")
+            if not values:
+                raise InputError(f"{name}: at least one is needed")
             if len(set(values)) < len(values):
                 raise InputError(f"{name}: {values} holds one twice")
-        for name, least in (("samples", 2), ("threads", 1)):
-            if getattr(self, name) < least:
-                raise InputError(f"{name}: expected at least {least}, got {getattr(self, name)}")
         if self.steps:
             self._check_steps()
         if self.pretrain.guidance:
@@ -96,8 +95,8 @@ class ProbeStudyConfig:
 
     def _check_steps(self) -> None:
         steps, every = self.steps, self.pretrain.validate_every
-        if min(steps) < 1 or any(a >= b for a, b in pairwise(steps)):
-            raise InputError(f"steps: expected ascending numbers of at least 1, got {steps}")
+        if any(a >= b for a, b in pairwise(steps)):
+            raise InputError(f"steps: expected ascending numbers, got {steps}")
         for length in steps[:-1]:
             if length % every:
                 raise InputError(

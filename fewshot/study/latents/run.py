@@ -23,7 +23,7 @@ from guided.decoder import Decoder
 from guided.encoder import Encoder
 from guided.errors import InputError
 from guided.figures import picture_figures
-from guided.files import write_arrays, write_figure
+from guided.files import read_arrays, write_arrays, write_figure
 from guided.guided_vae import GuidedVAE
 from guided.metrics.frechet import FrechetDistance
 from guided.metrics.probe import linear_probe_wrong
@@ -88,7 +88,7 @@ class ProbeStudy:
                 "dataset: a linear classifier needs training and test images of the same classes, "
                 f"these have {splits.train.n_classes} and {splits.test.n_classes} different ones"
             )
-        self._foundation = foundation(FORMAT, config.dataset, splits, device, config.threads)
+        self._foundation = foundation(FORMAT, config.dataset, splits, device)
         self._images = labelled(splits.train)
         for arm, latent_dim in product(config.arms.values(), config.latent_dims):
             self._untrained(arm, latent_dim, seed=0)
@@ -108,8 +108,7 @@ class ProbeStudy:
         distances: dict[Key, list[float]] = {}
         for key, model, probe, samples in planned:
             model.state_file.unlink(missing_ok=True)  # no training continues from it any more
-            with np.load(probe.folder / "wrong.npz") as stored:
-                wrong.setdefault(key, []).append(stored["wrong"])
+            wrong.setdefault(key, []).append(read_arrays(probe.folder / "wrong.npz")["wrong"])
             if samples:
                 distances.setdefault(key, []).append(samples.facts["distance"])
         features = {name: self._features.facts[name] for name in ("error", "training_images")}

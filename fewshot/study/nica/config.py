@@ -1,13 +1,23 @@
 """The configuration of a study of nonlinear ICA, and the checks that need no data."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated
 
 from guided.errors import InputError
+from guided.ranges import (
+    Checked,
+    Count,
+    NonNegative,
+    Positive,
+    PositiveShare,
+    Range,
+    Several,
+    Whole,
+)
 
 
 @dataclass(frozen=True)
-class Sources:
+class Sources(Checked):
     """Gaussian sources, independent of each other in each segment, that segments modulate.
 
     Args:
@@ -18,23 +28,21 @@ class Sources:
         least_std, most_std: ends of the interval in which its standard deviation is uniform.
     """
 
-    number: int = 4
-    segments: int = 40
-    mean: float = 3.0
-    least_std: float = 0.5
-    most_std: float = 3.0
+    number: Several = 4
+    segments: Several = 40
+    mean: NonNegative = 3.0
+    least_std: Positive = 0.5
+    most_std: Positive = 3.0
 
     def __post_init__(self) -> None:
-        _at_least("sources", self, number=2, segments=2, mean=0)
-        if not 0 < self.least_std <= self.most_std:
+        if self.least_std > self.most_std:
             raise InputError(
-                "sources.least_std: expected above 0 and at most most_std, got "
-                f"{self.least_std} and {self.most_std}"
+                f"least_std: expected at most most_std, got {self.least_std} and {self.most_std}"
             )
 
 
 @dataclass(frozen=True)
-class Mixing:
+class Mixing(Checked):
     """An invertible network of square layers with leaky ReLU between them.
 
     Args:
@@ -44,18 +52,13 @@ class Mixing:
             evenly spaced between random rotations.
     """
 
-    layers: int = 2
-    slope: float = 0.2
-    condition: float = 2.0
-
-    def __post_init__(self) -> None:
-        _at_least("mixing", self, layers=1, condition=1)
-        if not 0 < self.slope <= 1:
-            raise InputError(f"mixing.slope: expected in (0, 1], got {self.slope}")
+    layers: Count = 2
+    slope: PositiveShare = 0.2
+    condition: Annotated[float, Range(1)] = 2.0
 
 
 @dataclass(frozen=True)
-class Estimator:
+class Estimator(Checked):
     """Generalized contrastive learning of vectors: the network h, and how it is trained.
 
     Args:
@@ -66,20 +69,15 @@ class Estimator:
         learning_rate: at the start.
     """
 
-    layers: int = 2
-    hidden: int = 10
-    steps: int = 2000
-    batch_size: int = 256
-    learning_rate: float = 1e-2
-
-    def __post_init__(self) -> None:
-        _at_least("estimator", self, layers=1, hidden=0, steps=1, batch_size=2)
-        if not self.learning_rate > 0:
-            raise InputError(f"estimator.learning_rate: expected > 0, got {self.learning_rate}")
+    layers: Count = 2
+    hidden: Whole = 10
+    steps: Count = 2000
+    batch_size: Several = 256
+    learning_rate: Positive = 1e-2
 
 
 @dataclass(frozen=True)
-class NicaStudyConfig:
+class NicaStudyConfig(Checked):
     """Samples × widths × seeds: how well generalized contrastive learning recovers sources.
 
     Args:
@@ -98,30 +96,20 @@ class NicaStudyConfig:
     sources: Sources = field(default_factory=Sources)
     mixing: Mixing = field(default_factory=Mixing)
     estimator: Estimator = field(default_factory=Estimator)
-    samples: list[int] = field(default_factory=lambda: [50, 100, 200, 500, 1000])
-    widths: list[int] = field(default_factory=lambda: [4, 16, 64, 256])
-    seeds: list[int] = field(default_factory=lambda: [0, 1, 2, 3, 4])
-    test_samples: int = 250
-    threads: int = 1
+    samples: list[Several] = field(default_factory=lambda: [50, 100, 200, 500, 1000])
+    widths: list[Count] = field(default_factory=lambda: [4, 16, 64, 256])
+    seeds: list[Whole] = field(default_factory=lambda: [0, 1, 2, 3, 4])
+    test_samples: Several = 250
+    threads: Count = 1
 
     def __post_init__(self) -> None:
-        for name, least in (("samples", 2), ("widths", 1), ("seeds", 0)):
+        for name in ("samples", "widths", "seeds"):
             values = getattr(self, name)
-            if not values or min(values) < least:
-                raise InputError(f"{name}: expected numbers of at least {least}, got {values}")
+            if not values:
+                raise InputError(f"{name}: at least one is needed")
             if len(set(values)) < len(values):
                 raise InputError(f"{name}: {values} holds one twice")
         if min(self.widths) < self.sources.number:
             raise InputError(
                 f"widths: a layer of {min(self.widths)} cannot hold {self.sources.number} sources"
             )
-        for name, least in (("test_samples", 2), ("threads", 1)):
-            if getattr(self, name) < least:
-                raise InputError(f"{name}: expected at least {least}, got {getattr(self, name)}")
-
-
-def _at_least(key: str, settings: Any, **least: float) -> None:
-    for name, bound in least.items():
-        value = getattr(settings, name)
-        if value < bound:
-            raise InputError(f"{key}.{name}: expected at least {bound}, got {value}")

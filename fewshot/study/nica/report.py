@@ -1,6 +1,5 @@
 """The report of a study of nonlinear ICA: scores, tables and a figure."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -18,8 +17,9 @@ from fewshot.study.nica.tables import differences_table, order_table, recovery_t
 from fewshot.study.nica.terminal import terminal_tables
 from fewshot.study.report import write_pages
 from fewshot.study.result import provenance
+from guided.checksums import DamageError
 from guided.errors import InputError
-from guided.files import write_json
+from guided.files import read_json, write_json
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -69,7 +69,9 @@ class NicaResult:
         """
         file = source / "results.json" if source.is_dir() else source
         try:
-            return cls.from_json(json.loads(file.read_text()))
+            return cls.from_json(read_json(file))
+        except DamageError:
+            raise
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"{file}: not the result of a finished run ({error!r})") from error
 

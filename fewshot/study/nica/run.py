@@ -84,7 +84,6 @@ class NicaStudy:
             "seeds": config.seeds,
             "versions": {k: versions()[k] for k in ("guided-fewshot", "torch")},
             "device": self.device,
-            **({"threads": config.threads} if self.device == "cpu" and config.threads > 1 else {}),
         }
 
     def _learned(self, samples: int, width: int) -> Cell:

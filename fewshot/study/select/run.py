@@ -26,7 +26,7 @@ from fewshot.study.select.score import (
 )
 from fewshot.study.select.selection import Entry, Selection, known, plain
 from guided.encoder import Encoder
-from guided.files import write_arrays
+from guided.files import read_arrays, write_arrays
 from guided.seeds import derive_seed
 
 FORMAT = 1  # part of every digest: raise it when the same encoders come to have other scores
@@ -239,8 +239,7 @@ class SelectStudy:
 
 
 def _load(cell: Cell) -> Seen:
-    with np.load(cell.folder / "seen.npz") as stored:
-        return Seen(**stored)
+    return Seen(**read_arrays(cell.folder / "seen.npz"))
 
 
 def _matrix(rows: Sequence[Cell]) -> Floats | None:

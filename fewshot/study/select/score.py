@@ -14,6 +14,7 @@ from fewshot.data.bank import ImageBank
 from fewshot.study.select.candidates import LEAST, Candidate
 from guided.decoder import Decoder
 from guided.encoder import Encoder
+from guided.finite import check_embeddings
 from guided.metrics import GenerativeModel, disentanglement_scores
 from guided.metrics.centrality import agreement_with
 from guided.metrics.udr import udr_pairs
@@ -61,6 +62,7 @@ def see(encoder: Encoder, images: Tensor, device: str = "cpu") -> Seen:
     """
     encoder.to(device)
     parts = [Posterior(*encoder.moments(part.to(device))) for part in images.split(BATCH)]
+    check_embeddings(torch.cat([part.mean for part in parts]))
     kl = torch.cat([part.kl().double().cpu() for part in parts]).mean(0)
     return Seen(torch.cat([part.mean.double().cpu() for part in parts]).numpy(), kl.numpy())
 

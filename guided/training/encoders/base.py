@@ -10,6 +10,7 @@ import torch
 
 from guided.encoder import Encoder
 from guided.errors import InputError
+from guided.ranges import Checked, Whole
 from guided.seeds import seeded_initialisation
 from guided.training.config import with_settings
 from guided.training.data import Images, LabelledImages
@@ -22,7 +23,7 @@ other figures by name."""
 
 
 @dataclass(frozen=True)
-class TrainingContext:
+class TrainingContext(Checked):
     """The circumstances of a training, beside its settings and images.
 
     Attributes:
@@ -39,7 +40,7 @@ class TrainingContext:
         description: the progress bar's.
     """
 
-    seed: int = 0
+    seed: Whole = 0
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     precision: Precision = "float32"
     state_file: Path | None = None
@@ -50,7 +51,7 @@ class TrainingContext:
     description: str = "train an encoder"
 
 
-class EncoderTraining(ABC):
+class EncoderTraining(Checked, ABC):
     """Settings of an encoder that has a training of its own; a subclass is a frozen dataclass.
 
     ``PixelPCA(components=32)`` in Python is an arm's

@@ -10,6 +10,7 @@ from torch import Tensor
 from guided.backbones import Linear
 from guided.encoder import Encoder
 from guided.errors import InputError
+from guided.ranges import Count
 from guided.seeds import generator
 from guided.training.data import LabelledImages
 from guided.training.encoders.base import EncoderTraining, History, TrainingContext
@@ -41,12 +42,8 @@ class PixelPCA(EncoderTraining):
     """
 
     fixed: ClassVar[bool] = True
-    components: int = 64
+    components: Count = 64
     whiten: bool = False
-
-    def __post_init__(self) -> None:
-        if self.components < 1:
-            raise InputError(f"components: expected at least 1, got {self.components}")
 
     def build(self, images: LabelledImages) -> Encoder:
         channels, height, width = images.images.shape[1:]

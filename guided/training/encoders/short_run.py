@@ -9,14 +9,16 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from guided import backbones, likelihoods
 from guided.backbones import BackboneFactory, Conv4, ShortRunInference
-from guided.backbones.naming import backbone_name
 from guided.decoder import Decoder
 from guided.encoder import Encoder
 from guided.errors import InputError
 from guided.figures.grids import spaced
 from guided.likelihoods import Bernoulli, Likelihood
+from guided.naming import name_of
 from guided.progress import progress_bar
+from guided.ranges import Count, NonNegative, Positive
 from guided.seeds import generator
 from guided.short_run import Langevin, log_joint, run_chain
 from guided.training.data import Batches, LabelledImages
@@ -69,39 +71,29 @@ class ShortRun(EncoderTraining):
     backbone: BackboneFactory = field(
         default_factory=lambda: partial(Conv4, width=32, decoder_norm="none")
     )
-    latent_dim: int = 32
+    latent_dim: Count = 32
     likelihood: Callable[[], Likelihood] = field(default_factory=lambda: partial(Bernoulli))
     chain: Langevin = field(default_factory=Langevin)
-    temperature: float = 1.0
+    temperature: NonNegative = 1.0
     inference: Langevin | None = None
-    inference_temperature: float = 0.0
+    inference_temperature: NonNegative = 0.0
     start: Literal["zero", "prior"] = "zero"
-    chains: int = 1
-    steps: int = 1500
-    batch_size: int = 64
-    learning_rate: float = 1e-3
-    validate_every: int = 250
-    log_every: int = 50
-
-    def __post_init__(self) -> None:
-        for name in ("latent_dim", "steps", "batch_size", "validate_every", "log_every"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name}: expected at least 1, got {getattr(self, name)}")
-        for name in ("temperature", "inference_temperature"):
-            if not getattr(self, name) >= 0:
-                raise InputError(f"{name}: expected >= 0, got {getattr(self, name)}")
-        if not self.learning_rate > 0:
-            raise InputError(f"learning_rate: expected > 0, got {self.learning_rate}")
+    chains: Count = 1
+    steps: Count = 1500
+    batch_size: Count = 64
+    learning_rate: Positive = 1e-3
+    validate_every: Count = 250
+    log_every: Count = 50
 
     def build(self, images: LabelledImages) -> Encoder:
         channels, height, width = images.images.shape[1:]
         body = self.backbone((channels, height, width))
         network = ShortRunInference(
             body.input_shape,
-            backbone=backbone_name(type(body)),
+            backbone=name_of(type(body), backbones),
             backbone_settings=body.settings,
             latent_dim=self.latent_dim,
-            likelihood=type(self.likelihood()).__name__,
+            likelihood=name_of(type(self.likelihood()), likelihoods),
             inference=self.inference or self.chain,
             start=self.start,
             temperature=self.inference_temperature,

@@ -9,9 +9,10 @@ from torch import Tensor
 
 from guided.backbones.sparse_code import SparseCode
 from guided.encoder import Encoder
-from guided.errors import InputError, check_positive
+from guided.errors import InputError
 from guided.figures.grids import sheet_figure
 from guided.progress import progress_bar
+from guided.ranges import Count, NonNegative, Positive, PositiveShare
 from guided.seeds import generator
 from guided.sparse_coding.lca import TINY
 from guided.sparse_coding.linked import LinkedDictionaries
@@ -59,35 +60,17 @@ class SparseCoding(EncoderTraining):
     """
 
     fixed: ClassVar[bool] = True
-    atoms: int = 512
-    sparsity: float = 0.1
-    sparsity_start: float | None = None
+    atoms: Count = 512
+    sparsity: Positive = 0.1
+    sparsity_start: Positive | None = None
     nonnegative: bool = True
-    patch: int | None = None
-    stride: int = 3
-    grid: int = 4
-    link: dict[str, float] = field(default_factory=dict)
-    passes: int = 5
-    batch_size: int = 256
-    learning_rate: float = 1.0
-
-    def __post_init__(self) -> None:
-        start = self.sparsity if self.sparsity_start is None else self.sparsity_start
-        check_positive(
-            "SparseCoding",
-            atoms=self.atoms,
-            sparsity=self.sparsity,
-            sparsity_start=start,
-            passes=self.passes,
-            batch_size=self.batch_size,
-        )
-        if not 0 < self.learning_rate <= 1:
-            raise InputError(
-                f"SparseCoding.learning_rate: expected in (0, 1], got {self.learning_rate}"
-            )
-        for attribute, weight in self.link.items():
-            if not weight >= 0:
-                raise InputError(f"SparseCoding.link.{attribute}: expected >= 0, got {weight}")
+    patch: Count | None = None
+    stride: Count = 3
+    grid: Count = 4
+    link: dict[str, NonNegative] = field(default_factory=dict)
+    passes: Count = 5
+    batch_size: Count = 256
+    learning_rate: PositiveShare = 1.0
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -108,6 +108,30 @@ def test_images_of_ones_own(run, fails, write, config, tmp_path):
     assert rows[0]["error"] == pytest.approx(200 / 3, abs=12)
 
 
+def test_a_split_is_enough_or_two_classes(run, fails, write, config, tmp_path):
+    rng = np.random.default_rng(0)
+    for name in ("some/val/a", "some/val/b", "some/val/c", "two/dark", "two/light"):
+        (tmp_path / name).mkdir(parents=True)
+        for i in range(8):
+            pixels = rng.integers(0, 100, (16, 16), np.uint8) + np.uint8(150 * (name[-1] == "t"))
+            Image.fromarray(pixels).save(tmp_path / name / f"{i}.png")
+    images = {"path": str(tmp_path / "some"), "size": 16}
+    config["dataset"] = {"class_path": "ImageFolder", "init_args": images}
+    config["settings"] = [{"n_way": 3, "n_shot": 1, "n_query": 2}]
+    message = fails("evaluate", write(config))
+    assert "ImageFolder: no test classes, which this command needs (found 0 train, 3 val" in message
+    assert f"put class folders into {images['path']}/test/" in message
+    _, rows, _ = run("--split", "validation")
+    assert {row["split"] for row in rows} == {"validation"}
+    images["path"] = str(tmp_path / "two")
+    config["settings"] = [{"n_way": 2, "n_shot": 1, "n_query": 2}]
+    config["learners"] = {"nearest": {"class_path": "NearestNeighbour"}}
+    hint = "2 classes asked for, the test split has 1; choose a smaller n_way, or split: all (2 cl"
+    assert hint in fails("evaluate", write(config))
+    _, rows, _ = run("--split", "all")
+    assert [(row["split"], row["error"]) for row in rows] == [("all", 0.0)]
+
+
 @pytest.fixture
 def checkpoint(tmp_path):
     path = tmp_path / "encoder.safetensors"
@@ -136,6 +160,10 @@ def test_a_damaged_checkpoint(fails, write, config, checkpoint):
         (["--learners={}"], "learners: at least one is needed"),
         (["--settings=[]"], "settings: at least one is needed"),
         (["--split=tests"], "split: expected one of"),
+        (
+            ["--learners={x: {class_path: Ridge, init_args: {penalty: 0}}}"],
+            "learners.x.init_args.penalty: expected > 0, got 0",
+        ),
         (["--settings=[{n_way: 6}]"], "n_way: 6 classes asked for, the test set of glyphs has 5"),
         (["--encoder=nowhere.safetensors"], "nowhere.safetensors: no such encoder checkpoint"),
         (["--encoder={file}", "--latents=content"], "latents: 'content', but this encoder has"),
@@ -154,8 +182,7 @@ def test_impossible_settings_before_anything_is_read(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--seed=-1"], "seed: expected >= 0, got -1"),
-        (["--learners={x: {class_path: Ridge, init_args: {penalty: 0}}}"], "Ridge.penalty: expect"),
+        (["--seed=-1"], "seed: expected at least 0, got -1"),
         (["--dataset.init_args.size=12", "--encoder"], "shape (1, 12, 12) given to an encoder"),
     ],
 )

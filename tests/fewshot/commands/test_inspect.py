@@ -56,7 +56,7 @@ def test_folders_of_earlier_versions_and_of_others_are_shown_too(runs):
         (["runs/empty"], "runs: runs/empty: has no logs of TensorBoard"),
         (["runs/a", "nowhere"], "runs: nowhere: no such folder"),
         ([], "runs: expected at least one run folder"),
-        (["runs/a", "--port", "0"], "port: expected 1 to 65535, got 0"),
+        (["runs/a", "--port", "0"], "port: expected in [1, 65535], got 0"),
     ],
 )
 def test_bad_input_is_refused_in_one_line(runs, monkeypatch, capsys, arguments, said):

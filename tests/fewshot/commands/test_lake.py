@@ -260,7 +260,7 @@ def omniglot_with(**init_args):
         (omniglot_with(rotations="all"), "Omniglot.rotations: all turns test characters"),
         ({"learners": {"five": STUDY["learners"]["five"]}}, "learners: none answers 20-way"),
         ({"drawn": 0}, "drawn: expected at least 1, got 0"),
-        ({"run_seed": -1}, "run_seed: expected >= 0, got -1"),
+        ({"run_seed": -1}, "run_seed: expected at least 0, got -1"),
         ({"runs": []}, "runs: expected own, drawn or both, got []"),
         ({"runs": ["own", "own"]}, "runs: expected own, drawn or both"),
         ({"runs": ["his"]}, "runs.0: expected one of own, drawn, got his"),

@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -49,8 +50,27 @@ def test_print_and_files_agree(run, tmp_path, capsys):
     assert encoder.layout.slices == {"class": (0, 4), "content": (4, 8)}
     assert encoder(torch.zeros(2, 1, 16, 16)).shape == (2, 8)
     assert provenance(file)["seed"] == 4
-    assert provenance(file)["pretrain"]["guidance"][0]["class_path"] == "ExcitationInhibition"
+    assert provenance(file)["pretrain"]["guidance"][0]["class_path"].endswith(
+        ".ExcitationInhibition"
+    )
     assert (tmp_path / "run" / "traversals.png").stat().st_size > 1000
+
+
+def test_classes_for_testing_are_not_needed(run, config, fails, write, tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    for name in ("train/a", "train/b", "val/c", "val/d"):
+        (tmp_path / "own" / name).mkdir(parents=True)
+        for i in range(6):
+            pixels = rng.integers(0, 256, (16, 16), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "own" / name / f"{i}.png")
+    images = {"path": str(tmp_path / "own"), "size": 16}
+    config["dataset"] = {"class_path": "ImageFolder", "init_args": images}
+    config["pretrain"]["batch_size"] = 8
+    assert run("run") == 0
+    assert "measurement on validation" in capsys.readouterr().out
+    assert (tmp_path / "run" / "traversals.png").exists()
+    shutil.rmtree(tmp_path / "own" / "val")
+    assert "ImageFolder: no validation classes" in fails("pretrain", write(config))
 
 
 def test_causal_mechanisms_are_examined(run, config, tmp_path, capsys):

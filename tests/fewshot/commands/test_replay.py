@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from fewshot.cli import main
+from guided.files import read_json
 
 pytestmark = pytest.mark.usefixtures("cache")
 
@@ -70,7 +71,7 @@ def test_a_row_from_nothing(finished, replay, alone, tmp_path, monkeypatch):
 
 def tampered(alone, row, *, counts=None, error=None, **columns):
     """Change a row's counts by a function, and its error so that they agree again."""
-    content = json.loads(alone.read_text())
+    content = read_json(alone)
     values = content["rows"][row]
     if counts:
         with np.load(alone.with_name("episodes.npz")) as stored:
@@ -114,12 +115,14 @@ def test_numbers_that_cannot_be_had_again_are_refused(finished, fails, alone, ch
     assert message in line
 
 
-@pytest.mark.parametrize("row", ["-1", "20"])
-def test_a_row_out_of_range(finished, fails, row):
+@pytest.mark.parametrize(
+    ("row", "expected"), [("-1", "at least 0"), ("20", "0 to 19, the rows of")]
+)
+def test_a_row_out_of_range(finished, fails, row, expected):
     assert len(finished.results["rows"]) == 20
     file = str(finished.folder / "results.json")
     line = fails("evaluate", "--replay", file, f"--row={row}")
-    assert "row: expected 0 to 19, the rows of" in line
+    assert f"row: expected {expected}" in line
     assert f"got {row}" in line
 
 

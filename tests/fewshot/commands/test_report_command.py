@@ -8,6 +8,7 @@ import pytest
 
 from fewshot.cli import main
 from fewshot.study.result import StudyResult
+from guided.files import read_json
 
 
 @pytest.fixture
@@ -56,7 +57,7 @@ def test_several_comparisons_share_a_page(finished, copied, tmp_path, capsys, re
 
 
 def changed(file, change):
-    content = json.loads(file.read_text())
+    content = read_json(file)
     change(content["rows"])
     file.write_text(json.dumps(content))
 
@@ -68,7 +69,7 @@ def test_rows_that_are_not_those_of_the_counts_are_noticed(finished, report, cop
     changed(copied, lambda rows: rows[1].update(error_ci95=[0.0, 1.0]))
     n = len(finished.results["rows"])
     assert f"2 of {n} rows differ from those of {copied}" in report(copied)
-    found = json.loads((tmp_path / "again" / "results.json").read_text())["rows"]
+    found = read_json(tmp_path / "again" / "results.json")["rows"]
     assert found[:2] == [first, second], "what it writes is what the counts give"
 
 

@@ -13,6 +13,7 @@ from fewshot.cli import main
 from fewshot.study.select.selection import Selection
 from fewshot.study.select.table import correlations_table
 from guided.encoder import Encoder
+from guided.files import read_json
 from guided.metrics import udr_scores
 
 pytestmark = pytest.mark.usefixtures("cache")
@@ -24,7 +25,7 @@ def chosen(output, *runs, settings=()):
     """What was written."""
     arguments = [*map(str, runs), *QUICK, *settings, "--output", str(output)]
     assert main(["select", *arguments]) == 0
-    return json.loads((output / "select.json").read_text())
+    return read_json(output / "select.json")
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +152,7 @@ def test_encoders_of_two_runs_are_chosen_from_together(finished, once, tmp_path)
 def edited(finished, folder, change):
     """A copy of the run whose results were changed."""
     shutil.copytree(finished.folder, folder)
-    content = json.loads((folder / "results.json").read_text())
+    content = read_json(folder / "results.json")
     change(content)
     (folder / "results.json").write_text(json.dumps(content))
     return str(folder)

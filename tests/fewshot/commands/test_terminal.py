@@ -1,8 +1,10 @@
 """What a person sees: on terminals of two widths, through a pipe, and with each option."""
 
-import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 
 import pytest
 
@@ -62,7 +64,7 @@ def test_without_a_terminal(command, capsys, finished):
 def test_options(command, capsys, finished):
     assert main([*command, "--json"]) == 0
     printed = capsys.readouterr()
-    assert json.loads(printed.out) == finished.results
+    assert printed.out == (finished.folder / "results.json").read_text()
     assert "loading torch" in printed.err and "Errors in %" in printed.err
     assert main([*command, "--quiet"]) == 0
     printed = capsys.readouterr()
@@ -77,3 +79,49 @@ def test_options(command, capsys, finished):
         printed = capsys.readouterr()
         assert (printed.out, printed.err.count("\n")) == ("", 1)
         assert wrong in printed.err
+
+
+@pytest.fixture
+def unread():
+    """A text file that is a pipe whose reader is gone."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as file:
+        yield file
+
+
+def ended(arguments, stdout):
+    """Status and errors of the command, run as a program."""
+    program = [sys.executable, "-m", "fewshot.cli", *arguments]
+    done = subprocess.run(program, stdout=stdout, stderr=subprocess.PIPE, text=True, check=False)
+    return done.returncode, done.stderr
+
+
+def test_no_success_when_nobody_reads_the_output(unread, command, tmp_path):
+    """As with ``fewshot compare … | true``."""
+    output = tmp_path / "run"
+    status, said = ended([*command[:2], "--output", str(output)], unread)
+    assert status == 141
+    assert not (output / "results.json").exists()
+    again = "run the same command again to go on"
+    assert said == f"fewshot compare: nobody reads its output; {again}\n"
+    assert ended(["--help"], unread) == (141, "")
+
+
+@pytest.mark.usefixtures("cache")
+def test_work_goes_on_when_nobody_reads_of_its_progress(unread, run_small, monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "stderr", unread)
+    assert run_small("pretrain").splitlines()[-1] == f"results in {tmp_path / 'run'}"
+    assert (tmp_path / "run" / "finished.json").exists()
+
+
+def test_a_mistake_keeps_its_status_though_its_line_is_lost(unread, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", unread)
+    assert main(["compare", "missing.yaml"]) == 2
+
+
+def test_streams_that_are_closed_from_the_start():
+    """No file that the program opens may come to be its standard output."""
+    version, wrong = (f'"{sys.executable}" -m fewshot.cli {a}' for a in ("--version", "compere"))
+    script = f"{version} >&- 2>&- || exit 3; {wrong} <&- >&- 2>&-"
+    assert subprocess.run(["sh", "-c", script], check=False).returncode == 2

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -49,6 +51,24 @@ def test_rows(bank):
     assert bank.rows(torch.tensor([], dtype=torch.int64)).images.shape == (0, 1, 2, 3)
 
 
+def test_join(bank):
+    """The inverse of taking classes apart, by name; what not all have is left out."""
+    apart = [bank.classes(subset) for subset in ([2, 0], [], [3, 1])]
+    joined = ImageBank.join(apart)
+    assert joined.class_names == ("a", "b", "c", "d")
+    back = joined.rows(joined.images[:, 0, 1, 1].long().argsort())
+    for name in ("images", "labels"):
+        assert torch.equal(getattr(back, name), getattr(bank, name))
+    assert torch.equal(back.attributes["drawer"], bank.attributes["drawer"])
+    assert torch.equal(back.factors["angle"], bank.factors["angle"])
+    assert ImageBank.join(apart[:2]) is apart[0]
+    plain = ImageBank(bank.images, bank.labels, ("b", "a", "e", "f"), turned=True)
+    both = ImageBank.join([bank, plain])
+    assert (both.class_names, both.attributes, both.turned) == (tuple("abcdef"), {}, True)
+    assert both.class_sizes.tolist() == [6, 6, 3, 3, 3, 3]
+    assert both.labels[12:18].tolist() == [1, 1, 1, 0, 0, 0]
+
+
 def test_rotations_are_classes_of_their_own():
     images = torch.arange(4, dtype=torch.uint8).reshape(1, 1, 2, 2).repeat(2, 1, 1, 1)
     images[1] += 10
@@ -82,3 +102,32 @@ def test_inconsistent_columns_are_refused(change, message):
         ImageBank(
             **{"images": images, "labels": torch.tensor([0, 1]), "class_names": "ab", **change}
         )
+
+
+OTHERS = {
+    "images": lambda bank: {"images": 255 - bank.images},
+    "labels": lambda bank: {"labels": bank.labels.flip(0)},
+    "names": lambda bank: {"class_names": ("a", "b", "c", "e")},
+    "an attribute": lambda bank: {"attributes": {"drawer": bank.attributes["drawer"].flip(0)}},
+    "an attribute's name": lambda bank: {"attributes": {"alphabet": bank.attributes["drawer"]}},
+    "an attribute's kind": lambda bank: {
+        "attributes": {},
+        "factors": {**bank.factors, "drawer": bank.attributes["drawer"]},
+    },
+    "a factor": lambda bank: {"factors": {"angle": bank.factors["angle"] + 1e-6}},
+    "a factor behind its bins": lambda bank: {
+        "attributes": {**bank.attributes, "angle": bank.labels},
+        "factors": {"angle": bank.factors["angle"].flip(0)},
+    },
+    "the same bins": lambda bank: {"attributes": {**bank.attributes, "angle": bank.labels}},
+    "a factor's type": lambda bank: {"factors": {"angle": bank.factors["angle"].view(torch.int32)}},
+    "an image's shape": lambda bank: {"images": bank.images.reshape(12, 1, 3, 2)},
+    "turned classes": lambda bank: {"turned": True},
+}
+
+
+def test_all_that_a_bank_holds_is_in_its_digest(bank):
+    same = replace(bank, images=bank.images.clone(), attributes=dict(bank.attributes))
+    assert same.digest == bank.digest
+    digests = {name: replace(bank, **change(bank)).digest for name, change in OTHERS.items()}
+    assert len({bank.digest, *digests.values()}) == len(OTHERS) + 1, digests

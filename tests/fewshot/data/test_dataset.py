@@ -48,6 +48,8 @@ SETTINGS = [
     (Sprites, {"images": 5000, "size": 32}),
     (DSprites, {"split": "images"}),
     (ImageFolder, {"path": "own", "size": [20, 30], "channels": 3, "invert": True}),
+    (ImageFolder, {"path": "own", "size": [20, 30], "merge_splits": True, "min_images": 16}),
+    (Omniglot, {"background": "small2"}),
 ]
 
 
@@ -127,36 +129,37 @@ def test_can_be_named_in_a_configuration(dataset, settings, tmp_path):
 
 
 OUT_OF_RANGE = [  # what, a value, what is expected, of which settings
-    (MiniImageNet, 0, "at least 1 pixel", "size"),
+    (MiniImageNet, 0, "at least 1", "size"),
     (CelebA, 0, "at least 1", "size", "min_images"),
-    (MNIST, 0, "at least 1 image", "validation"),
-    (Omniglot, 0, "at least 1 pixel", "size"),
+    (MNIST, 0, "at least 1", "validation"),
+    (Omniglot, 0, "at least 1", "size"),
     (Omniglot, "mine", "one of lake, vinyals, random", "split"),
     (Omniglot, True, "one of none, train, test, all", "rotations"),
-    (Omniglot, 0, "1 … 29", "validation_alphabets"),
-    (Omniglot, 30, "1 … 29", "validation_alphabets"),
-    (Omniglot, -1, ">= 0", "split_seed"),
-    (OwnFolder, 0, "at least 1 pixel", "size"),
-    (OwnFolder, (28, -1), "at least 1 pixel", "size"),
-    (OwnFolder, 4, "1 or 3", "channels"),
-    (OwnFolder, 0.0, "a number in (0, 1)", "validation"),
-    (OwnFolder, float("nan"), "a number in (0, 1)", "validation", "test"),
-    (OwnFolder, 1.5, "a number in (0, 1)", "test"),
-    (OwnFolder, -1, ">= 0", "split_seed"),
+    (Omniglot, 0, "in [1, 29]", "validation_alphabets"),
+    (Omniglot, 30, "in [1, 29]", "validation_alphabets"),
+    (Omniglot, -1, "at least 0", "split_seed"),
+    (OwnFolder, 0, "at least 1", "size"),
+    (OwnFolder, 4, "one of 1, 3", "channels"),
+    (OwnFolder, -0.1, "in [0, 1]", "validation"),
+    (OwnFolder, float("nan"), "in [0, 1]", "validation", "test"),
+    (OwnFolder, 1.5, "in [0, 1]", "test"),
+    (OwnFolder, -1, "at least 0", "split_seed"),
+    (OwnFolder, 0, "at least 1", "min_images"),
+    (Omniglot, "small3", "one of all, small1, small2", "background"),
     (Glyphs, 2, "at least 3", "n_alphabets"),
-    (Glyphs, 0, "1 … 30", "n_characters"),
-    (Glyphs, 31, "1 … 30", "n_characters"),
+    (Glyphs, 0, "in [1, 30]", "n_characters"),
+    (Glyphs, 31, "in [1, 30]", "n_characters"),
     (Glyphs, 7, "at least 8", "size"),
     (Glyphs, "seeds", "one of alphabets, drawers", "split"),
     (Glyphs, 1, "at least 2", "factor_bins"),
     (Glyphs, -1, "at least 0", "seed"),
-    *((s, 999, "1,000 … 737,280", "images") for s in (Sprites, DSprites)),
-    (DSprites, 737_281, "1,000 … 737,280", "images"),
-    (Sprites, 28, "32 or 64", "size"),
+    *((s, 999, "in [1000, 737280]", "images") for s in (Sprites, DSprites)),
+    (DSprites, 737_281, "in [1000, 737280]", "images"),
+    (Sprites, 28, "one of 32, 64", "size"),
     (Sprites, "seeds", "one of classes, images", "split"),
     (Sprites, -1, "at least 0", "seed"),
-    *((s, 999, "at least 1,000", "images") for s in (Pendulum, Flow)),
-    (Pendulum, 30, "28, 32 or 64", "size"),
+    *((s, 999, "at least 1000", "images") for s in (Pendulum, Flow)),
+    (Pendulum, 30, "one of 28, 32, 64", "size"),
     (Flow, "seeds", "one of classes, images", "split"),
     (Flow, -1, "at least 0", "seed"),
     (Pendulum, -0.1, "at least 0", "min_length"),
@@ -165,7 +168,10 @@ OUT_OF_RANGE = [  # what, a value, what is expected, of which settings
 IMPOSSIBLE = [
     (Omniglot, {"split": "vinyals", "split_seed": 1}, "split_seed: has no effect on"),
     (Omniglot, {"split": "random", "validation_alphabets": 5}, "alphabets: has no effect on"),
-    (OwnFolder, {"validation": 0.5, "test": 0.5}, "expected less than 1, got 1"),
+    (OwnFolder, {"size": (28, -1)}, "size.1: expected at least 1, got -1"),
+    (OwnFolder, {"validation": 0.5, "test": 0.6}, "expected 1 at most, got 1.1"),
+    (Omniglot, {"split": "vinyals", "background": "small1"}, "background: has no effect on"),
+    (Omniglot, {"background": "small1", "download": True}, "download: brings no small sets"),
     (Glyphs, {"split": "drawers", "n_drawers": 4}, "n_drawers: expected at least 5, got 4"),
     (Glyphs, {"test_alphabets": 17}, "expected fewer than n_alphabets (20)"),
     *(
@@ -180,4 +186,4 @@ IMPOSSIBLE = [
 def test_impossible_settings(dataset, settings, message):
     with pytest.raises(InputError, match=re.escape(message)) as caught:
         dataset(**settings)
-    assert str(caught.value).startswith(dataset.__name__.replace("Own", "Image"))
+    assert str(caught.value).startswith((dataset.__name__, "ImageFolder"))

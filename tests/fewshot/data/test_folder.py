@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from fewshot.data.folder import ImageFolder, SharedImagesWarning
+from fewshot.data.io.images import SkippedImagesWarning
 from guided.errors import InputError
 
 
@@ -82,7 +83,8 @@ def test_archives_give_the_same_banks(layout, tmp_path, request, same, listed, r
         with zipfile.ZipFile(tmp_path / "parts" / f"part-{part}.zip", "w") as archive:
             for path in images[part::2]:
                 archive.write(path, path.relative_to(source))
-    for path in (one, tmp_path / "parts"):
+    tar = Path(shutil.make_archive(str(tmp_path / "two"), "xztar", tmp_path, source.name))
+    for path in (one, tmp_path / "parts", tar, tar / source.name):
         assert same(opened(path).splits(), expected)
     one.write_bytes(one.read_bytes()[:-100])
     refused(opened(one), f"{one}: not a complete zip archive", listing=True)
@@ -100,33 +102,86 @@ def test_other_layouts(tmp_path, classes, divided, refused):
         (outer / "empty" / "notes.txt").write_text("no image")
         fails(folder, f"{outer / 'empty'}: expected the images of a class, found none")
         shutil.rmtree(outer / "empty")
-    for name in ("cover.png", "a/b/0.png"):
-        (classes / name).parent.mkdir(exist_ok=True)
-        picture(0).save(classes / name)
-        fails(classes, f"{classes / name}: expected <class>/<image>")
-        (classes / name).unlink()
-    make_classes(divided, "stray")
-    fails(divided, f"{divided / 'stray' / '0.png'}: expected <class>/<image>")
-    shutil.rmtree(divided / "stray")
+    picture(0).save(classes / "cover.png")
+    fails(classes, f"{classes}: expected <class>/<image>", "1 image elsewhere: cover.png; move")
     make_classes(divided / "test", "n", first=5000)
-    fails(divided, "the class n is in test/ and in train/; expected each class in one split")
+    fails(divided, "the class n is in test/ and in train/; expected each class in one split: set")
+
+
+def test_not_every_split_is_needed(tmp_path, divided):
+    """A split may be empty; what needs it is refused, and told how to fill it."""
     shutil.rmtree(divided / "val")
-    shutil.rmtree(divided / "test" / "n")
-    fails(divided, str(divided), "in train/, val/ and test/, found no validation images")
+    assert names(opened(divided)) == [("m", "n", "o"), (), ("a",)]
+    assert names(opened(divided / "train", validation=0, test=1)) == [(), (), ("m", "n", "o")]
     make_classes(tmp_path / "two", "a b")
-    refused(opened(tmp_path / "two"), "two: expected at least 3 classes", "found 2")
+    two = opened(tmp_path / "two")
+    assert [len(part) for part in names(two)] == [0, 1, 1]
+    assert [len(part) for part in names(opened(tmp_path / "two", test=1, validation=0))] == [
+        0,
+        0,
+        2,
+    ]
+    assert [len(part) for part in names(opened(tmp_path / "two", test=0, validation=0))] == [
+        2,
+        0,
+        0,
+    ]
+    for dataset, split, message in (
+        (opened(divided), "validation", r"\(found 3 train, 0 validation, 1 test\); "
+         rf"put class folders into {divided}/val/$"),
+        (two, "train", rf"add classes to {tmp_path}/two, or lower validation and test$"),
+        (opened(tmp_path / "two", validation=0), "validation", r"two, or raise validation, a fr"),
+        (opened(divided, min_images=3), "validation", r"/val/, or lower min_images$"),
+    ):  # fmt: skip
+        with pytest.raises(InputError, match=f"^ImageFolder: no {split} classes.*{message}"):
+            dataset.splits_with(split)
+    assert two.splits_with("validation", "test").bank("all").class_names == ("a", "b")
+
+
+def test_the_same_classes_in_train_and_test(tmp_path, same):
+    """As in CIFAR as PNG, and in most data sets of competitions."""
+    make_classes(tmp_path / "own" / "train", "a b c d e f g h", 4)
+    make_classes(tmp_path / "own" / "test", "a b c d e f g h", 2, first=5000)
+    merged = opened(tmp_path / "own", merge_splits=True).splits()
+    assert [bank.n_classes for bank in vars(merged).values()] == [5, 1, 2]
+    assert merged.bank("all").class_sizes.tolist() == [6] * 8
+    alone = opened(tmp_path / "own" / "train").splits()
+    assert names(opened(tmp_path / "own", merge_splits=True)) == [
+        bank.class_names for bank in vars(alone).values()
+    ]
+    assert alone.bank("all").class_sizes.tolist() == [4] * 8
+    # Two parts of one archive are two banks, although the archive is the same file.
+    archive = Path(shutil.make_archive(str(tmp_path / "own"), "gztar", tmp_path, "own"))
+    for inside, expected in (
+        ("own/train", alone),
+        ("own/test", opened(tmp_path / "own/test").splits()),
+    ):
+        assert same(opened(archive / inside).splits(), expected)
+    assert same(opened(archive, merge_splits=True).splits(), merged)
+
+
+def test_small_classes_are_left_out_and_no_other_changes_its_split(tmp_path):
+    for i, n in enumerate([9, 8, 7, 6, 5, 4, 3, 2]):
+        make_classes(tmp_path / "own", "abcdefgh"[i], n, first=100 * i)
+    every, enough = opened(tmp_path / "own"), opened(tmp_path / "own", min_images=6)
+    for before, after in zip(names(every), names(enough), strict=True):
+        assert after == tuple(name for name in before if name in "abcd")
+    assert enough.splits().bank("all").class_sizes.tolist() == [9, 8, 7, 6]
+    with pytest.raises(InputError, match=r"^ImageFolder.min_images: expected at most 9, got 10$"):
+        opened(tmp_path / "own", min_images=10).splits()
 
 
 def test_images_shared_between_splits(divided):
     shutil.copy(divided / "train" / "n" / "1.png", divided / "val" / "b" / "copy.png")
-    shutil.copy(divided / "train" / "m" / "0.png", divided / "test" / "a" / "copy.png")
+    # Another format, other bytes, the same pixels.
+    Image.open(divided / "train" / "m" / "0.png").save(divided / "test" / "a" / "copy.bmp")
     # A copy within a split is no concern.
     shutil.copy(divided / "train" / "m" / "0.png", divided / "train" / "m" / "copy.png")
     for _ in range(2):  # also when the bank comes from the cache
         with pytest.warns(SharedImagesWarning) as caught:
             opened(divided).splits()
         (message,) = [str(warning.message) for warning in caught]
-        assert message.startswith(f"{divided}: 2 byte-identical images")
+        assert message.startswith(f"{divided}: 2 images are in two splits")
         assert "train/n/1.png (train) and val/b/copy.png (validation)" in message
 
 
@@ -155,3 +210,17 @@ def test_relative_paths(classes, tmp_path, monkeypatch):
     assert here.listing().images == 9
     with pytest.raises(InputError, match=r"folder: cannot be downloaded; put a folder of images"):
         here.download()
+
+
+def test_images_in_formats_that_are_not_read_are_counted_in_a_warning(classes, tmp_path, refused):
+    for name in ("notes.txt", "labels.xml", "Thumbs.db", ".DS_Store", "._1.heic", "readme"):
+        (classes / "a" / name).write_bytes(b"")
+    assert len(ImageFolder(path=classes).splits().train) == 15  # and no warning
+    for name in ("b/x.HEIC", "c/y.avif", "a/z.CR2"):
+        (classes / name).write_bytes(b"")
+    with pytest.warns(SkippedImagesWarning, match=r"own: 3 images left out, such as a/z\.CR2"):
+        assert len(ImageFolder(path=classes).splits().train) == 15
+    archive = shutil.make_archive(str(tmp_path / "packed"), "zip", classes)
+    (classes / "b" / "x.HEIC").unlink()
+    with pytest.warns(SkippedImagesWarning, match=r"packed\.zip: 3 images left out"):
+        ImageFolder(path=archive).splits()

@@ -177,8 +177,8 @@ def test_labels_outside_the_share_are_never_shown(config, tmp_path, monkeypatch)
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"labelled": 0.0}, r"labelled: expected a share in \(0, 1\], got 0\.0"),
-        ({"labelled": 1.5}, r"labelled: expected a share in \(0, 1\], got 1\.5"),
+        ({"labelled": 0.0}, r"labelled: expected in \(0, 1\], got 0\.0"),
+        ({"labelled": 1.5}, r"labelled: expected in \(0, 1\], got 1\.5"),
         ({"baseline": "nobody"}, r"baseline: no arm is called 'nobody'"),
         ({"labelled": 0.2}, r"labelled: 0\.2 of the training classes are 2, too few for 4-way"),
     ],

@@ -60,7 +60,7 @@ def test_trained_saved_restored_and_evaluated(own, encoder, make_bank, tmp_path)
     restored = own(trained.encoder).restore(tmp_path / "learner.safetensors")
     again = fewshot.evaluate(restored, validation, n_query=5, episodes=200)
     assert torch.equal(again.errors, after.errors)
-    with pytest.raises(InputError, match=r"weights of mine\.Manhattan, expected those of Prototyp"):
+    with pytest.raises(InputError, match=r"weights of mine\.Manhattan, expected those of fewshot"):
         Prototypical(encoder).restore(tmp_path / "learner.safetensors")
 
 
@@ -89,3 +89,47 @@ def test_an_edited_class_is_another(own, tmp_path):
     choice = {"class_path": "mine.Manhattan", "init_args": {"scale": 2}}
     config = load(EvaluateCommand, {"dataset": "Glyphs", "learners": {"a": choice}})
     assert config.learners["a"].keywords == {"scale": 2.0}
+
+
+EMBEDS = """
+
+class Prototypical(Ours):
+    def embedding(self, images):
+        return super().embedding(images).flip(1)[:, :3]
+"""
+
+
+@pytest.fixture
+def namesake(tmp_path, monkeypatch):
+    """A learner called like one of ours that embeds images in a way of its own."""
+    (tmp_path / "mine.py").write_text(
+        "from fewshot.learners import Prototypical as Ours\n" + EMBEDS
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    yield
+    del sys.modules["mine"]
+
+
+@pytest.mark.usefixtures("cache", "namesake")
+def test_a_namesake_has_numbers_of_its_own(study, write, tmp_path):
+    """Beside ours, and in the place of ours in the same folder, also where embeddings are kept."""
+    ours, mine = ({"class_path": name} for name in ("Prototypical", "mine.Prototypical"))
+    study |= {"arms": {"vae": {"encoder": "random"}}, "seeds": [0], "episodes": 40}
+    test = {key: study[key] for key in ("dataset", "settings", "episodes")}
+
+    def errors(command, output, learners, config):
+        if command == "compare":
+            learners = {name: {"learner": learner} for name, learner in learners.items()}
+        arguments = ["--output", str(tmp_path / output)]
+        assert main([command, write(config | {"learners": learners}), *arguments]) == 0
+        rows = json.loads((tmp_path / output / "results.json").read_text())["rows"]
+        return {row["learner"]: row["error"] for row in rows}
+
+    for command, config in (("compare", study), ("evaluate", test)):
+        expected = errors(command, f"{command} alone", {"x": mine}, config)["x"]
+        beside = errors(command, command, {"a": ours, "x": mine}, config)
+        assert beside["x"] == expected != beside["a"]
+        assert errors(command, command, {"x": ours}, config)["x"] == beside["a"]
+        written = (tmp_path / command / "config.yaml").read_text()
+        assert "class_path: fewshot.learners.Prototypical" in written
+        assert errors(command, command, {"x": mine}, config)["x"] == expected

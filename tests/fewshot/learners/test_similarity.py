@@ -120,7 +120,7 @@ def test_refined_prototypes_also_average_the_queries(pixels, make_episodes, metr
 
 def test_a_learned_temperature_stays_above_zero():
     """Scores that are right want it at zero: large steps towards it must not pass."""
-    temperature = Temperature(0.1, learned=True, owner="Any")
+    temperature = Temperature(0.1, learned=True)
     optimizer = torch.optim.SGD(temperature.parameters(), lr=10)
     scores = torch.tensor([[0.3, 0.1]])
     for _ in range(20):

@@ -2,13 +2,17 @@
 
 import json
 import time
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from threadpoolctl import threadpool_info
 
 from fewshot.study.cells import Cell, Cells, Seconds
 from guided.errors import InputError
+from guided.files import read_json, write_arrays, write_bytes, write_json
+from guided.training.state import ResumableState
 
 DEPENDS = {"steps": 3, "seed": 0}
 
@@ -33,7 +37,8 @@ def test_a_cell_is_computed_once_whatever_its_prefix(cells, tmp_path):
     assert cell.folder.parent == tmp_path / "cells"
     assert cell.name.startswith("encoder-vae-")
     assert cell.facts["history"] == [1, 2]
-    assert json.loads((cell.folder / "cell.json").read_text())["depends"] == DEPENDS
+    depends = json.loads((cell.folder / "cell.json").read_text())["depends"]
+    assert depends == DEPENDS | {"threads": 1}
     for again in (cells, Cells(tmp_path)):
         other = computed(again, "encoder-of-another-arm", {"seed": 0, "steps": 3}, never)
         assert other.folder == cell.folder
@@ -54,7 +59,7 @@ def test_other_dependencies_are_another_cell(cells):
     one = cells.plan("b", {}, never, needs={"encoder": first})
     other = cells.plan("b", {}, never, needs={"encoder": second})
     assert one.folder != other.folder
-    assert one.depends == {"encoder": first.digest}
+    assert one.depends == {"encoder": first.digest, "threads": 1}
     assert cells.tasks[one.digest].needed == [first.digest]
 
 
@@ -71,7 +76,7 @@ def test_interrupted_work_does_not_count_and_keeps_its_state(cells, tmp_path, er
 
     with pytest.raises(error):
         computed(cells, "c", DEPENDS, work)
-    cell = Cell.find(tmp_path / "cells", "c", DEPENDS, "c")
+    cell = Cell.find(tmp_path / "cells", "c", DEPENDS | {"threads": 1}, "c")
     assert not cell.done
     assert cell.state_file.read_bytes() == b"state"
     assert computed(Cells(tmp_path), "c", DEPENDS, lambda cell: None).done
@@ -112,7 +117,7 @@ def test_a_cell_is_computed_with_the_threads_of_the_plan(tmp_path):
 
 
 def test_two_threads_sum_in_another_order(tmp_path):
-    """So the number of threads is a part of what numbers depend on."""
+    """So the number of threads is a part of what numbers depend on, and of the digest."""
     images = torch.randn(64, 8, 28, 28, generator=torch.Generator().manual_seed(0))
 
     def gradient():
@@ -121,8 +126,8 @@ def test_two_threads_sum_in_another_order(tmp_path):
         return {"sum": weights.grad.double().sum().item()}
 
     sums = []
-    for number in (1, 1, 2):
-        cells = Cells(tmp_path / str(len(sums)), threads=number)
+    for number, output in ((1, "a"), (1, "b"), (2, "a")):
+        cells = Cells(tmp_path / output, threads=number)
         sums.append(computed(cells, "sum", DEPENDS, lambda _: gradient()).facts["sum"])
     assert sums[0] == sums[1]
     assert sums[2] != sums[0]
@@ -136,13 +141,82 @@ def test_seconds_count_each_cell_once_and_tell_new_from_reused(tmp_path):
     seconds = cell.facts["seconds"]
     assert first.seconds == Seconds(computed=seconds, reused=0)
     marker = cell.folder / "cell.json"
-    marker.write_text(json.dumps(json.loads(marker.read_text()) | {"seconds": 7.5}))
+    write_json(marker, read_json(marker) | {"seconds": 7.5})
     second = Cells(tmp_path)
     for name in ("vae", "the same under another name"):
         second.plan(name, DEPENDS, never)
     new = computed(second, "new", {}, lambda cell: None)
     assert second.seconds == Seconds(computed=new.facts["seconds"], reused=7.5)
     assert second.seconds.total == pytest.approx(7.5 + new.facts["seconds"])
+
+
+def change(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "said"),
+    [
+        ("wrong.npz", change, "wrong.npz is damaged; computed again"),
+        ("wrong.npz", Path.unlink, "wrong.npz is missing; computed again"),
+        ("figure.png", lambda path: path.write_bytes(b""), "figure.png is damaged; computed again"),
+        ("cell.json", change, "cell.json is damaged; computed again"),
+        ("cell.json", lambda path: path.write_bytes(b""), "cell.json is damaged; computed again"),
+        ("state.pt", change, "state.pt is damaged; its training starts again"),
+    ],
+)
+def test_a_damaged_cell_is_computed_again_and_says_so(tmp_path, capsys, name, damage, said):
+    def work(cell):
+        write_arrays(cell.folder / "wrong.npz", {"5w1s": np.arange(9)})
+        write_bytes(cell.folder / "figure.png", b"pixels")
+        found = ResumableState({}).save(cell.state_file) if name == "state.pt" else None
+        return {"found": found}
+
+    cell = computed(Cells(tmp_path), "c", DEPENDS, work, keep_state=name == "state.pt")
+    right = {path: path.read_bytes() for path in cell.folder.iterdir()}
+    assert computed(Cells(tmp_path), "c", DEPENDS, never).done
+    damage(cell.folder / name)
+    cells = Cells(tmp_path)
+    cells.plan("c", DEPENDS, work)
+    assert capsys.readouterr().err == f"{cell.name}: {said}\n"
+    if name == "state.pt":
+        assert not cells.missing and not cell.state_file.exists()
+        return
+    assert [task.cell.digest for task in cells.missing] == [cell.digest]
+    cells.compute(cell.digest)
+    for path, content in right.items():
+        if path.name != "cell.json":  # which holds the seconds
+            assert path.read_bytes() == content
+    assert computed(Cells(tmp_path), "c", DEPENDS, never).done
+
+
+def test_removed_weights_come_back_when_a_new_cell_needs_them(tmp_path, capsys):
+    def encode(cell):
+        write_bytes(cell.encoder_file, b"weights")
+        write_bytes(cell.learner_file, b"more")
+
+    def plan(cells, tests):
+        encoder = cells.plan("encoder", {}, encode)
+        trained = cells.plan("train", {"steps": 1}, encode, needs={"encoder": encoder})
+        for number in range(tests):
+            depends = {"test": number}
+            cells.plan(f"test{number}", depends, lambda _: None, needs={"source": trained})
+        for task in cells.missing:
+            task.compute()
+        return encoder, trained
+
+    removed = plan(Cells(tmp_path), 1)
+    for cell in removed:
+        cell.encoder_file.unlink()
+    plan(Cells(tmp_path), 1)
+    assert not any(cell.encoder_file.exists() for cell in removed)
+    plan(Cells(tmp_path), 2)
+    assert all(cell.encoder_file.exists() for cell in removed)
+    said = sorted(capsys.readouterr().err.splitlines())
+    missing = "encoder.safetensors is missing; computed again"
+    assert said == [f"{cell.name}: {missing}" for cell in removed]
 
 
 def test_a_cell_of_another_plan_is_refused(cells, tmp_path):

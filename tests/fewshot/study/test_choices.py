@@ -201,7 +201,7 @@ MISTAKES = [
     ("ridge.choose.penalty", [], "ridge.choose.penalty: at least one value is needed"),
     ("ridge.choose.penalty", 3, "ridge.choose.penalty: expected a list, got 3"),
     ("ridge.choose.penalty", [1, "x"], "ridge.choose.penalty.1: expected a number, got x"),
-    ("ridge.choose.penalty", [1, -1], "Ridge.penalty: expected"),
+    ("ridge.choose.penalty", [1, -1], "ridge.choose.penalty.1: expected > 0"),
     ("ridge.choose", {"batch_norm": ["frozen", "support"]}, "choose.batch_norm: what an answer"),
     ("trained.choose", {"metric": ["cosine"]}, "trained.choose: its meta-training depends on metr"),
     ("after.trained_by", "nobody", "after.trained_by: no learner is called 'nobody'"),

@@ -58,11 +58,11 @@ def whole(path, counts):
     ("damage", "message"),
     [
         (lambda path, _: None, "missing; it holds the counts that rows are scored from"),
-        (lambda path, _: path.write_text("<html>404</html>"), "not the counts of a finished run"),
-        (lambda path, _: path.mkdir(), "not the counts of a finished run"),
+        (lambda path, _: path.write_text("<html>404</html>"), "damaged, or no archive"),
+        (lambda path, _: path.mkdir(), "cannot be read (Is a directory)"),
         (
             lambda path, counts: path.write_bytes(whole(path, counts)[:400]),
-            "not the counts of a finished run",
+            "damaged, or no archive",
         ),
         (
             lambda path, _: np.savez(path, **{"vae|proto|all|3w1s": np.zeros((2, 5))}),

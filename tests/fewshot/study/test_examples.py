@@ -1,12 +1,11 @@
 """Examples: chosen by the counts, answered as in the test."""
 
-import json
-
 import numpy as np
 import pytest
 
 from fewshot.study import ArmConfig
 from fewshot.study.examples import chosen_episodes
+from guided.files import read_json
 from guided.guidance.excitation_inhibition import ExcitationInhibition
 
 
@@ -38,7 +37,7 @@ def test_the_hardest_episodes_and_the_largest_disagreements_are_chosen(arms):
 
 def test_answers_are_those_of_the_test(finished):
     (folder,) = (finished.folder / "cells").glob("examples-*")
-    facts = json.loads((folder / "cell.json").read_text())
+    facts = read_json(folder / "cell.json")
     with np.load(folder / "examples.npz") as stored:
         predicted, support = stored["predicted"], stored["support"]
     assert [entry["arm"] for entry in facts["arms"]] == ["guided", "pixels", "random", "vae"]
@@ -58,7 +57,7 @@ def test_answers_are_those_of_the_test(finished):
 
 def test_confused_pairs_are_counted_over_all_arms(finished):
     (folder,) = (finished.folder / "cells").glob("examples-*")
-    facts = json.loads((folder / "cell.json").read_text())
+    facts = read_json(folder / "cell.json")
     totals = [sum(pair["counts"].values()) for pair in facts["confused"]]
     assert totals == sorted(totals, reverse=True) and len(totals) == 6
     assert all(pair["true"] != pair["predicted"] for pair in facts["confused"])

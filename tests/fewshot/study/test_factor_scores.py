@@ -20,6 +20,7 @@ from guided import metrics
 from guided.backbones import Pixels
 from guided.encoder import Encoder
 from guided.errors import InputError
+from guided.files import read_json
 from guided.latents import LatentLayout
 
 pytestmark = pytest.mark.usefixtures("cache")
@@ -78,7 +79,7 @@ def test_a_study_scores_every_encoder_and_its_bounds(asking, write, tmp_path, ca
         assert mean == pytest.approx(values.mean(), abs=1e-4)
         expected = stats.t.interval(0.95, 1, values.mean(), stats.sem(values))
         assert interval == pytest.approx(expected, abs=2e-3)
-    stored = json.loads((run / "results.json").read_text())
+    stored = read_json(run / "results.json")
     assert json.loads(json.dumps(result.to_json())) == stored
     table = report_tables(result.disentanglement)
     assert table in (run / "table.md").read_text()

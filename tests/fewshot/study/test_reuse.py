@@ -17,7 +17,7 @@ class Nothing(Executor):
 
 
 @pytest.mark.usefixtures("cache")
-def test_finished_and_begun_trainings_are_told(finished, tmp_path):
+def test_finished_and_begun_trainings_are_told(finished, tmp_path, capsys):
     folder = shutil.copytree(finished.folder, tmp_path / "run")
     begun, damaged = (next(folder.glob(f"cells/encoder-{n}-seed1-*")) for n in ("vae", "guided"))
     for cell in (begun, damaged):
@@ -34,7 +34,9 @@ def test_finished_and_begun_trainings_are_told(finished, tmp_path):
         return said
 
     assert told(folder) == [
-        "reused 6 of 8 encoders and 8 of 8 meta-trainings; vae/seed1 continues at step 6; "
-        "guided/seed1 has a state that cannot be read"
+        "reused 6 of 8 encoders and 8 of 8 meta-trainings; vae/seed1 continues at step 6"
     ]
+    assert capsys.readouterr().err == (
+        f"{damaged.name}: state.pt is damaged; its training starts again\n"
+    )
     assert told(tmp_path / "empty") == []

@@ -165,7 +165,7 @@ def test_what_finished_cells_hold(finished):
     folder = cell_of(finished, "encoder-guided-seed1")
     facts = provenance(folder / "encoder.safetensors")
     assert (facts["seed"], facts["pretrain"]["steps"]) == (1, 8)
-    assert facts["guidance"][0]["class_path"] == "ExcitationInhibition"
+    assert facts["guidance"][0]["class_path"] == "guided.guidance.ExcitationInhibition"
     assert facts["guidance"][0]["init_args"]["excitation"] == 10
     assert set(facts["images"]) == {"train", "validation", "test"}
     assert (folder / "traversals.png").stat().st_size > 1000
@@ -203,7 +203,7 @@ def mtimes(folder):
     return {path: path.stat().st_mtime_ns for path in (folder / "cells").rglob("*")}
 
 
-def test_a_second_run_computes_nothing(finished, capsys, tmp_path):
+def test_a_second_run_computes_nothing(finished, tmp_path):
     """Nor does its report: there is no model that it could run."""
     run = shutil.copytree(finished.folder, tmp_path / "run")
     (run / "finished.json").unlink()
@@ -322,6 +322,27 @@ def test_other_images_under_the_same_name_are_noticed(rerun, splits):
     images[3, 0, 2, 2] ^= 1
     test = ImageBank(images, splits.test.labels, splits.test.class_names)
     assert rerun({}, Splits(splits.train, splits.validation, test)) >= VAE
+
+
+def labelled_anew(test):
+    return {"attributes": {**test.attributes, "alphabet": test.attributes["alphabet"] + 1}}
+
+
+def factor_behind_its_bins(test):
+    """An attribute bins the factor, and has its name; the bins stay."""
+    bins = {"attributes": {**test.attributes, "slant": test.labels}}
+    return [bins | {"factors": {"slant": test.labels + shift}} for shift in (0.0, 0.1)]
+
+
+@pytest.mark.parametrize("change", [labelled_anew, factor_behind_its_bins])
+def test_other_labels_behind_the_same_images_are_noticed(rerun, splits, change):
+    changed = change(splits.test)
+    if isinstance(changed, dict):
+        changed = [{}, changed]
+    for number, values in enumerate(changed):
+        trained = rerun({}, replace(splits, test=replace(splits.test, **values)))
+        if number:
+            assert trained >= VAE
 
 
 # A killed study.
@@ -452,7 +473,7 @@ FINE_TUNE = {"learner": {"class_path": "FineTune"}, "test_augmentation": {"rotat
 IMPOSSIBLE = [
     ("arms.guided.latents", ["all", "klass"], "no slice is called 'klass'; there are: all,"),
     ("arms.pixels.latents", ["content"], "this encoder has none"),
-    ("arms.vae.labelled", 1.5, "arms.vae.labelled: expected a share in (0, 1]"),
+    ("arms.vae.labelled", 1.5, "arms.vae.labelled: expected in (0, 1]"),
     ("arms.vae.baseline", "nobody", "baseline: no arm is called 'nobody'"),
     ("learners.prototypical.baseline", "c", "learners.prototypical.baseline: no learner is"),
     ("learners.prototypical.learner.init_args", {"temperature": -1}, "temperature: expected"),
@@ -461,7 +482,7 @@ IMPOSSIBLE = [
     ("learners.trained.train.setting.n_way", 11, "n_way: 11 classes asked for, the set has 10"),
     ("learners.trained.train.validation.n_way", 6, "n_way: 6 classes asked for"),
     ("settings.0.n_way", 6, "n_way: 6 classes asked for"),
-    ("settings.1.n_query", 6, "has 8 images; n_shot + n_query needs 9"),
+    ("settings.1.n_query", 6, "have too few images: "),
     ("published", [{"name": "U", "errors": {"5w1s": 3.0}}], "published.U.errors: '5w1s' is no"),
     ("pretrain.latent_dim", 3, "'class' asks for 4 latents, 3 of latent_dim 3 are left"),
     ("arms.guided.guidance.0.init_args.attributes", {"colour": 2}, "the data have no 'colour'"),

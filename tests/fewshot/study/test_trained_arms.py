@@ -144,7 +144,10 @@ def test_a_training_of_ones_own_is_an_arm(own, compare, study, tmp_path, capsys,
         arm, seed = name.split("-")[1], facts["depends"]["seed"]
         encoder = Encoder.load(folder / "encoder.safetensors")
         assert facts["depends"]["training"]["source"]
-        assert facts["depends"]["selection"]["learner"] == prototypical
+        assert (
+            facts["depends"]["selection"]["learner"]["class_path"]
+            == "fewshot.learners.Prototypical"
+        )
         (entry,) = facts["history"]
         # Two alphabets of five characters by eight drawers.
         assert (encoder.out_dim, entry["known"]) == ((10, 80) if arm == "means" else (5, 40))
@@ -195,7 +198,7 @@ def test_a_cell_depends_on_settings_and_code(own, study, write, tmp_path):
         (means() | {"guidance": ["DeformablePCA"]}, "guidance: a trained encoder cannot be guided"),
         (means() | {"steps": 3}, "steps: a trained encoder is trained as its training says"),
         (means() | {"backbone": "Conv4"}, "backbone: a trained encoder is trained as its"),
-        (means(blur=2), "arms.mine.training.blur: expected a share below 1, got 2"),
+        (means(blur=2), "arms.mine.training.init_args.blur: expected a share below 1, got 2"),
         (means() | {"latents": ["class"]}, "latents: 'class', but this encoder has none"),
         ({"encoder": "trained", "training": "Conv4"}, "training: no class is called 'Conv4'"),
     ],

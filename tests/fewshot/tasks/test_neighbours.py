@@ -129,9 +129,10 @@ def test_classes_share_no_image(numbered):
 
 
 def test_a_configuration_chooses_the_learner():
-    matching = {"class_path": "DeformationMatching", "init_args": {"window": 2}}
-    plain = {"class_path": "NeighbourTasks", "init_args": {"learner": matching, "neighbours": 3}}
+    matching = {"class_path": "fewshot.learners.DeformationMatching", "init_args": {"window": 2}}
+    name = "fewshot.tasks.NeighbourTasks"
+    plain = {"class_path": name, "init_args": {"learner": matching, "neighbours": 3}}
     made = build(TaskFactory, plain)
     assert describe(made) == plain
     assert made.keywords["learner"].keywords == {"window": 2}
-    assert describe(build(TaskFactory, "NeighbourTasks")) == {"class_path": "NeighbourTasks"}
+    assert describe(build(TaskFactory, "NeighbourTasks")) == {"class_path": name}

@@ -98,7 +98,7 @@ def test_dense_is_learn2learns_network():
         (partial(Conv4, downsample="pool"), (1, 84, 15), r"Conv4.*\(84, 15\).*too small"),
         (GuidedVAENet, (1, 27, 28), "28×28 images, got 27×28"),
         (GuidedVAENet, (1, 32, 32), "28×28 images, got 32×32"),
-        (partial(Dense, widths=()), (1, 8, 8), r"Dense\.widths: expected positive numbers, got \["),
+        (partial(Dense, widths=()), (1, 8, 8), r"Dense\.widths: at least one is needed"),
     ],
 )
 def test_what_does_not_fit_is_refused(network, shape, message):

@@ -81,7 +81,7 @@ def test_survives_its_file(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"widths": (1, 2, 3)}, r"\.widths: expected four positive numbers, got \[1, 2, 3\]"),
+        ({"widths": (1, 2, 3)}, r"\.widths: expected 4 values, got 3"),
         ({"drop": 1.0}, r"\.drop: expected in \[0, 1\), got 1"),
         ({"block_size": 0}, r"\.block_size: expected at least 1, got 0"),
         ({"input_shape": (3, 15, 84)}, r".*\(15, 84\).*too small"),

@@ -249,7 +249,7 @@ def test_without_prior_and_weight_the_vae_is_the_plain_one_to_the_bit(make_image
         ({"factors": {}}, "factors: expected at least one"),
         ({"factors": {"a": ["b"]}}, "factors.a: its cause 'b' is not one of"),
         ({"factors": {"a": ["a"]}}, "factors: expected a graph without circles"),
-        ({"width": 0}, "width: expected > 0"),
+        ({"width": 0}, "width: expected at least 1"),
         ({"weight": -1}, "weight: expected at least 0"),
     ],
 )

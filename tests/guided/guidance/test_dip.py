@@ -66,5 +66,5 @@ def test_gradients_numerically(variant):
 
 def test_negative_weights_are_refused():
     for name in ("off_diagonal", "diagonal"):
-        with pytest.raises(guided.InputError, match=rf"DIP\.{name}: expected >= 0, got -2"):
+        with pytest.raises(guided.InputError, match=rf"DIP\.{name}: expected at least 0, got -2"):
             guided.DIP(**{name: -2})

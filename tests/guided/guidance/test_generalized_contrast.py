@@ -157,9 +157,9 @@ def test_without_weight_the_vae_is_the_plain_one_to_the_bit(auxiliary, make_imag
     ("settings", "message"),
     [
         ({"weight": -1}, "GeneralizedContrast.weight: expected at least 0, got -1"),
-        ({"hidden": 0}, "GeneralizedContrast.hidden: expected > 0, got 0"),
-        ({"negatives": 0}, "GeneralizedContrast.negatives: expected > 0, got 0"),
-        ({"latents": 0}, "GeneralizedContrast.latents: expected > 0, got 0"),
+        ({"hidden": 0}, "GeneralizedContrast.hidden: expected at least 1, got 0"),
+        ({"negatives": 0}, "GeneralizedContrast.negatives: expected at least 1, got 0"),
+        ({"latents": 0}, "GeneralizedContrast.latents: expected at least 1, got 0"),
         ({"latents": 7}, "'class' asks for 7 latents"),
         ({"auxiliary": "hand"}, "the data have no 'hand'; there are class, alphabet, drawer"),
         ({"auxiliary": "hand within alphabet"}, "the data have no 'hand'"),

@@ -118,7 +118,7 @@ def test_views_are_batches_of_their_own():
 
 
 def test_what_cannot_be_estimated_is_refused():
-    with pytest.raises(guided.InputError, match=r"TotalCorrelation\.weight: expected >= 0, got -1"):
+    with pytest.raises(guided.InputError, match=r"TotalCorrelation\.weight: expected at least 0"):
         guided.TotalCorrelation(weight=-1)
     with pytest.raises(guided.InputError, match="the number of training images is not known"):
         build(n_images=None)

@@ -223,7 +223,7 @@ def test_a_resumed_training_ends_with_the_same_bits(tmp_path, make_images, preci
         ({"start": -1}, "start: expected at least 0"),
         ({"gap": -1}, "gap: expected at least 0"),
         ({"latents": 1}, "latents: expected at least 2"),
-        ({"gap_steps": 0}, "gap_steps: expected > 0"),
+        ({"gap_steps": 0}, "gap_steps: expected at least 1"),
     ],
 )
 def test_settings_out_of_range(settings, message):

@@ -125,7 +125,10 @@ def test_unknown_labels_teach_nothing_about_labels(two_classes, linked):
 
 @pytest.mark.parametrize(
     ("weights", "message"),
-    [({"class": -1}, r"weights\.class: expected >= 0"), ({"x": 0, "class": 0}, "weights: a kind")],
+    [
+        ({"class": -1}, r"weights\.class: expected at least 0"),
+        ({"x": 0, "class": 0}, "weights: a kind"),
+    ],
 )
 def test_weights_that_leave_nothing_are_refused(weights, message):
     with pytest.raises(InputError, match=message):

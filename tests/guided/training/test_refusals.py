@@ -26,7 +26,7 @@ CONFIG = guided.PretrainConfig(
 )
 def test_impossible_settings_name_their_key(value, keys):
     for key in keys:
-        with pytest.raises(guided.InputError, match=f"^{key}: .*got {value}"):
+        with pytest.raises(guided.InputError, match=rf"^PretrainConfig\.{key}: .*got {value}"):
             replace(CONFIG, **{key: value})
 
 

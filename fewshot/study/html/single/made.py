@@ -26,7 +26,6 @@ FILES = {
     "examples.npz": "the episodes that are shown",
     "sheets": "pictures at their own resolution",
     "cells": "states that a longer training goes on from",
-    "tensorboard": "logs",
 }
 
 

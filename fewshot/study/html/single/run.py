@@ -1,13 +1,14 @@
 """A finished run of ``pretrain``, ``train`` or ``evaluate``, read from its folder."""
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from guided.checksums import DamageError
 from guided.errors import InputError
+from guided.files import read_json
 
 RESULTS = "results.json"
 
@@ -35,8 +36,10 @@ class FinishedRun:
         """
         file = source / RESULTS if source.is_dir() else source
         try:
-            results: dict[str, Any] = json.loads(file.read_text())
+            results: dict[str, Any] = read_json(file)
             results["command"], results["config"], results["settings"]
+        except DamageError:
+            raise
         except (OSError, ValueError, LookupError, TypeError) as error:
             raise InputError(f"{file}: not the result of a finished run ({error})") from error
         return cls(file.parent.resolve().name, file.parent, results)

@@ -1,3 +1,4 @@
+import json
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +11,7 @@ import torch
 from fewshot.data import ImageBank
 from fewshot.data.io.cache import cache_folder, cached_bank, identity, pixel_array
 from guided.errors import InputError
+from guided.files import read_json
 
 
 def small_bank():
@@ -81,6 +83,57 @@ def test_a_failed_build_or_write_leaves_nothing_that_is_opened(cache, monkeypatc
         cached_bank("toy", 1, small_bank)
     assert list(cache.iterdir()) == []
     assert same(cached_bank("toy", 1, small_bank), small_bank())
+
+
+def flipped(path):
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 4
+    path.write_bytes(content)
+
+
+DAMAGE = {
+    "flipped": flipped,
+    "empty": lambda path: path.write_bytes(b""),
+    "cut off": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
+    "deleted": Path.unlink,
+}
+
+
+@pytest.mark.parametrize("name", ["images.npy", "labels.npy", "factor-angle.npy", "bank.json"])
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_bank_is_built_again(damage, name, cache, capsys, same):
+    cached_bank("toy", 1, small_bank)
+    (folder,) = cache.iterdir()
+    DAMAGE[damage](folder / name)
+    assert same(cached_bank("toy", 1, small_bank), small_bank())
+    said = capsys.readouterr().err
+    assert f"{folder / name}" in said and "its images are decoded again" in said
+    assert said.count("\n") == 1
+    assert list(cache.iterdir()) == [folder]
+    assert same(cached_bank("toy", 1, never), small_bank())
+
+
+def test_workers_leave_the_checksums_to_the_process_that_started_them(cache, monkeypatch):
+    cached_bank("toy", 1, small_bank)
+    flipped(next(cache.glob("*/images.npy")))
+    monkeypatch.setattr("multiprocessing.parent_process", lambda: "the command")
+    cached_bank("toy", 1, never)
+
+
+def test_a_cache_without_checksums_is_read(cache, same):
+    cached_bank("toy", 1, small_bank)
+    (file,) = cache.glob("*/bank.json")
+    description = read_json(file)
+    del description["files"]
+    file.write_text(json.dumps(description))
+    assert same(cached_bank("toy", 1, never), small_bank())
+
+
+def test_what_a_killed_process_left_is_swept(cache):
+    (cache / ".toy-0.abcd.guided.tmp").mkdir(parents=True)
+    (cache / ".toy-0.abcd.guided.tmp" / "images.npy").write_bytes(b"half")
+    cached_bank("toy", 1, small_bank)
+    assert [path.name[:4] for path in cache.iterdir()] == ["toy-"]
 
 
 def test_where_it_is(tmp_path, monkeypatch):

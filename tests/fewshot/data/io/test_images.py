@@ -5,6 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
+from fewshot.data.io import images
 from fewshot.data.io.images import decode, find_images
 from guided.errors import InputError
 
@@ -77,6 +78,27 @@ def test_unusable_images_are_named(tmp_path):
     Image.fromarray(np.full((30, 30), 40_000, np.uint16)).save(path)
     with pytest.raises(InputError, match=r"0.png: expected 8 bits per channel, got mode I;16"):
         decoded(tmp_path)
+
+
+def test_damaged_images_are_counted(tmp_path, monkeypatch):
+    for i in range(9):
+        picture("RGB" if i == 1 else "L").save(tmp_path / f"{i}.png")
+    for i in (2, 4, 5):
+        (tmp_path / f"{i}.png").write_bytes(b"<html>")
+    (tmp_path / "8.png").write_bytes((tmp_path / "0.png").read_bytes()[:-500])
+
+    def told():
+        with pytest.raises(InputError) as caught:
+            decode(find_images(tmp_path), size=(9, 9), channels=1, invert=False, title="")
+        return str(caught.value)
+
+    assert told() == (
+        f"{tmp_path}: 5 of the 9 images read cannot be used: 1.png (expected a grey image, got RGB "
+        "with colours), 2.png (not an image), 4.png (not an image) and 2 more; set channels: 3 or "
+        "convert them or replace or delete them"
+    )
+    monkeypatch.setattr(images, "MANY", 3)
+    assert ": 3 of the 5 images read cannot be used: " in told(), "it stops when there are many"
 
 
 def test_found_in_order_of_names_hidden_ones_left_out(tmp_path):

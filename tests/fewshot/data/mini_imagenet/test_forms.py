@@ -89,7 +89,7 @@ def test_images_shared_between_splits(form, images, pngs, make):
         with pytest.warns(SharedImagesWarning) as caught:
             MiniImageNet(root, size=8).splits()
         (message,) = [str(warning.message) for warning in caught]
-        assert message.startswith(f"{folder}: 1 byte-identical images")
+        assert message.startswith(f"{folder}: 1 image is in two splits")
         assert f"{names[0]} (train) and {names[1]} (validation)" in message
 
 
@@ -151,7 +151,7 @@ def test_real_split_and_shared_image(real, tmp_path, listed):
                     n = None if synset in ("n04389033", "n02950826") else 3
                     for name in sorted(names)[:n]:
                         few.writestr(name, source.read(name))
-    with pytest.warns(SharedImagesWarning, match=r"1 byte-identical .*n04389033.*n02950826"):
+    with pytest.warns(SharedImagesWarning, match=r"1 image is .*n04389033.*n02950826"):
         splits = MiniImageNet(tmp_path).splits()
     assert [bank.n_classes for bank in vars(splits).values()] == [64, 16, 20]
     assert splits.test.class_sizes.tolist() == [9] * 20

@@ -133,6 +133,32 @@ def test_all_sources_give_the_same_bank(tmp_path, zipped, extracted, same):
         assert same(Omniglot(other).bank(), expected)
 
 
+def test_the_authors_repository_and_its_small_sets(tmp_path, zipped, extracted, same, monkeypatch):
+    python = tmp_path / "cloned" / "omniglot" / "python"
+    shutil.copytree(zipped / "omniglot", python)
+    expected = Omniglot(zipped).bank()
+    assert same(Omniglot(tmp_path / "cloned").bank(), expected)
+    assert same(Omniglot(tmp_path / "cloned" / "omniglot").bank(), expected)
+    monkeypatch.setattr(omniglot, "DRAWERS", DRAWERS)
+    small = Omniglot(tmp_path / "cloned", background="small1", validation_alphabets=1)
+    how = r"images_background_small1.zip of https.* beside images_evaluation.zip"
+    with pytest.raises(InputError, match=rf"images_background_small1.zip and .* not found.*{how}"):
+        small.splits()
+    few = tmp_path / "images_background_small1"
+    for alphabet in ("Greek", "Latin"):
+        shutil.copytree(extracted / "images_background" / alphabet, few / alphabet)
+    shutil.make_archive(str(python / few.name), "zip", tmp_path, few.name)
+    train, validation, test = named(small.splits())
+    assert train | validation == {name for name in NAMES if name[:5] in ("Greek", "Latin")}
+    assert {len(train), len(validation)} == {2, 3}
+    assert test == set(NAMES[8:])
+    (few / "Greek" / "character01" / "0006_01.png").unlink(missing_ok=True)
+    next((few / "Latin").glob("*/*.png")).unlink()
+    shutil.make_archive(str(python / few.name), "zip", tmp_path, few.name)
+    with pytest.raises(InputError, match=r"small1.zip: expected the 15 images .*, found 14; "):
+        small.splits()
+
+
 @pytest.mark.parametrize("part", ["images_background", "images_evaluation"])
 def test_missing_and_broken_archives(zipped, part, fails, refused):
     path = zipped / "omniglot" / f"{part}.zip"

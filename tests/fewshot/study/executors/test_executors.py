@@ -173,18 +173,16 @@ def test_two_workers_give_the_same_bits(finished, same_numbers, environment, tmp
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        # A shell that runs the tests in the background has its children ignore Ctrl-C.
-        preexec_fn=functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
     wait_until(lambda: list(folder.glob("cells/encoder-vae*/cell.json")))
     children = workers_of(first.pid)
     assert children
     os.kill(children[-1], signal.SIGKILL)
     time.sleep(0.5)
-    first.send_signal(signal.SIGINT)
+    first.send_signal(signal.SIGTERM)
     _, errors = first.communicate(timeout=60)
-    assert first.returncode == 130, errors
-    assert "interrupted; run the same command again" in errors
+    assert first.returncode == 143, errors
+    assert "terminated; run the same command again" in errors
     assert "leaked" not in errors
     wait_until(lambda: not any(map(alive, children)))  # no worker is left
     assert not (folder / "results.json").exists()

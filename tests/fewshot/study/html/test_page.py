@@ -15,6 +15,7 @@ from fewshot.study.html.tables import difference_table, error_table
 from fewshot.study.rows import ResultRow
 from fewshot.study.text import STANDS, arm_label, fixed, partner_label, span
 from guided.figures import Sheet
+from guided.files import read_json
 from guided.html.images import of_sheet
 
 
@@ -229,7 +230,7 @@ def test_encoders_of_an_earlier_version_are_named(content, render, tmp_path):
 
 def test_the_page_shows_the_examples_answers(finished, page):
     (folder,) = (finished.folder / "cells").glob("examples-*")
-    facts = json.loads((folder / "cell.json").read_text())
+    facts = read_json(folder / "cell.json")
     with np.load(folder / "examples.npz") as stored:
         predicted = stored["predicted"]
     arms = [entry["arm"] for entry in facts["arms"]]

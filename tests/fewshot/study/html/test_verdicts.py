@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from fewshot.study.html.tables import EXPLAINED, measures
@@ -121,6 +122,29 @@ def test_chance_warns_of_the_arm_that_reaches_it(calm):
     vars(changed)["curves"] = calm.curves
     (line,) = warnings(changed)
     assert line.startswith(f"The interval of {rows[0].arm} reaches chance: {rows[0].learner}")
+
+
+def test_answers_that_are_all_the_same_warn(calm):
+    rows = [replace(row, error=100 - 100 / row.n_way) for row in calm.rows]
+    rows = [replace(row, error_ci95=(row.error, row.error)) for row in rows]
+    changed = replace(calm, result=replace(calm.result, rows=tuple(rows)))
+    vars(changed)["curves"] = calm.curves
+    varying = rows[0].key
+    vars(changed)["errors"] = {
+        row.key: np.full((5, 20), row.error) + (row.key == varying) * np.eye(5, 20) for row in rows
+    }
+    first, *others = warnings(changed)
+    assert first.startswith(f"The interval of {rows[0].arm} reaches chance: {rows[0].learner}")
+    assert all("every episode has exactly the error of chance" in line for line in others)
+    named = {line.partition(" (")[0] for line in others}
+    assert named >= {row.arm for row in rows[2:]}
+
+
+def test_what_was_noticed_of_the_images_is_a_warning(calm):
+    facts = {**calm.result.facts, "noticed": ["All 9 test images are the same."]}
+    changed = replace(calm, result=replace(calm.result, facts=facts))
+    vars(changed)["curves"] = calm.curves
+    assert warnings(changed) == ["All 9 test images are the same."]
 
 
 def test_few_steps_warn(calm):

@@ -28,6 +28,7 @@ from fewshot.study.latents import LatentsResult, ProbeStudy
 from fewshot.study.latents.report import latents_figure, score_images
 from guided.decoder import Decoder
 from guided.encoder import Encoder
+from guided.files import read_json
 from guided.metrics.frechet import FrechetDistance
 from guided.seeds import derive_seed
 from guided.training.pretrain import build_model, pretrain
@@ -72,7 +73,7 @@ def finished(shared_cache, tmp_path_factory):
         file=base / "config.yaml",
         folder=base / "run",
         printed=printed.getvalue(),
-        results=json.loads((base / "run" / "results.json").read_text()),
+        results=read_json(base / "run" / "results.json"),
         result=LatentsResult.load(base / "run"),
         counts=LatentsResult.load_counts(base / "run"),
         splits=splits,
@@ -237,7 +238,7 @@ def test_files_of_a_finished_run(finished):
     assert results["versions"].keys() >= {"torch", "scikit-learn", "torchmetrics", "git"}
     assert results["hardware"]["processor"]
     assert results["config"]["latent_dims"] == [3, 6]
-    cells = [json.loads(p.read_text()) for p in folder.glob("cells/*/cell.json")]
+    cells = [read_json(p) for p in folder.glob("cells/*/cell.json")]
     assert len(cells) == 1 + 12 + 12 + 8
     assert results["seconds"] == pytest.approx(sum(c["seconds"] for c in cells), abs=0.1)
     events = EventAccumulator(str(folder / "_report"))
@@ -356,8 +357,8 @@ FOUR = ["rotation", "scale", "shear", "translation_x"]
     [
         ("arms.vae.latents", ["all"], "arms.vae.latents: no such key"),
         ("baseline", "vea", "baseline: no arm is called 'vea'"),
-        ("latent_dims", [], "latent_dims: expected numbers of at least 1, got []"),
-        ("seeds", [-1], "seeds: expected numbers of at least 0, got [-1]"),
+        ("latent_dims", [], "latent_dims: at least one is needed"),
+        ("seeds", [-1], "seeds.0: expected at least 0, got -1"),
         ("seeds", [1, 1], "seeds: [1, 1] holds one twice"),
         ("samples", 1, "samples: expected at least 2, got 1"),
         ("pretrain.latent_dim", 5, "pretrain.latent_dim: a study has latent_dims instead"),
@@ -381,7 +382,7 @@ def test_impossible_studies(fails, write, tmp_path, key, value, message):
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("steps", [4, 2], "steps: expected ascending numbers of at least 1, got [4, 2]"),
+        ("steps", [4, 2], "steps: expected ascending numbers, got [4, 2]"),
         ("steps", [3, 4], "steps: 3 is no multiple of pretrain.validate_every (2)"),
         ("pretrain.schedule", "cosine", "pretrain.schedule: constant, got cosine"),
         ("pretrain.patience", 1, "steps: needs pretrain.patience 0"),

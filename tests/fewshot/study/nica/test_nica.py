@@ -1,7 +1,6 @@
 """The study of nonlinear ICA: its data, its training, its cells and tables, its refusals."""
 
 import copy
-import json
 import math
 import re
 
@@ -22,6 +21,7 @@ from fewshot.study.nica.sources import draw, mix
 from fewshot.study.nica.tables import differences_table, order_table, recovery_table
 from fewshot.study.nica.terminal import terminal_tables
 from fewshot.study.nica.training import build, train
+from guided.files import read_json
 from guided.metrics import mcc
 from guided.seeds import generator
 
@@ -202,7 +202,7 @@ def test_bars_of_the_figure_end_at_1():
 def test_a_run_and_its_cells(tmp_path, write, capsys, read_page):
     run = tmp_path / "run"
     assert main(["nica", write(STUDY), "--output", str(run), "--executor", "serial"]) == 0
-    result = NicaResult.from_json(json.loads((run / "results.json").read_text()))
+    result = NicaResult.from_json(read_json(run / "results.json"))
     assert (run / "table.md").read_text() == result.table
     printed = capsys.readouterr().out
     assert result.summary() in printed and "|" not in printed
@@ -247,11 +247,11 @@ def test_a_run_and_its_cells(tmp_path, write, capsys, read_page):
     ("key", "value", "message"),
     [
         ("widths", [2, 6], "widths: a layer of 2 cannot hold 3 sources"),
-        ("widths", [], "widths: expected numbers of at least 1, got []"),
+        ("widths", [], "widths: at least one is needed"),
         ("samples", [4, 4], "samples: [4, 4] holds one twice"),
-        ("samples", [1], "samples: expected numbers of at least 2, got [1]"),
+        ("samples", [1], "samples.0: expected at least 2, got 1"),
         ("sources.number", 1, "sources.number: expected at least 2, got 1"),
-        ("sources.least_std", 0, "sources.least_std: expected above 0 and at most most_std"),
+        ("sources.least_std", 4, "sources.least_std: expected at most most_std, got 4"),
         ("mixing.slope", 0, "mixing.slope: expected in (0, 1], got 0"),
         ("mixing.condition", 0.5, "mixing.condition: expected at least 1, got 0.5"),
         ("estimator.steps", 0, "estimator.steps: expected at least 1, got 0"),

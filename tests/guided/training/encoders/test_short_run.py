@@ -135,7 +135,7 @@ def test_what_cannot_be_trained_is_refused(make_images):
         train_encoder(TINY, images)
     with pytest.raises(InputError, match=r"steps: expected at least 1, got 0"):
         replace(TINY, steps=0)
-    with pytest.raises(InputError, match=r"temperature: expected >= 0, got -1"):
+    with pytest.raises(InputError, match=r"temperature: expected at least 0, got -1"):
         replace(TINY, temperature=-1)
     with pytest.raises(InputError, match=r"learning_rate: expected > 0"):
         replace(TINY, learning_rate=0.0)

@@ -103,10 +103,10 @@ def test_an_atom_that_nothing_uses_begins_anew(bars):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"atoms": 0}, r"SparseCoding\.atoms: expected > 0, got 0"),
+        ({"atoms": 0}, r"SparseCoding\.atoms: expected at least 1, got 0"),
         ({"sparsity_start": -1}, r"SparseCoding\.sparsity_start: expected > 0, got -1"),
         ({"learning_rate": 2}, r"SparseCoding\.learning_rate: expected in \(0, 1\], got 2"),
-        ({"link": {"class": -1}}, r"SparseCoding\.link\.class: expected >= 0, got -1"),
+        ({"link": {"class": -1}}, r"SparseCoding\.link\.class: expected at least 0, got -1"),
         ({"atoms": 97}, r"SparseCoding\.atoms: 97 is more than the 96 training images"),
         ({"batch_size": 97, "atoms": 9}, r"SparseCoding\.batch_size: 97 is more than the 96"),
         ({"link": {"drawer": 1}, "atoms": 9}, "SparseCoding: needs labels of 'drawer'"),
