@@ -141,7 +141,7 @@ def _run(config: EvaluateCommand) -> Path:
     bank = splits.bank(config.split)
     _check_classes(config, splits)
     encoder = (loaded or _other_encoder(config, bank)).to(device)
-    facts = dict(in_use(device))
+    facts: dict[str, Any] = in_use(device)
     if loaded is None and config.encoder is not None:
         facts["imported"] = imported_facts(encoder)
     finish = Finish.from_run(config.output, config, splits, device, **facts)
@@ -166,10 +166,10 @@ def _run(config: EvaluateCommand) -> Path:
     doubts += _at_chance(results)
     words = "\n".join([*_summary(results), *(f"warning: {line}" for line in doubts)])
     write_episodes(config.output, results)
-    facts = _write_examples(config, bank, samplers[0], {n: e[0] for n, e in results.items()})
+    examples = _write_examples(config, bank, samplers[0], {n: e[0] for n, e in results.items()})
     made = made_by_command("evaluate", config, device, time.perf_counter() - start)
     rows = result_rows(results, config.split)
-    content = {"rows": rows, "examples": facts, "warnings": doubts, **made}
+    content = {"rows": rows, "examples": examples, "warnings": doubts, **made}
     write_json(config.output / FILES[0], content)
     if config.predictions:
         write_predictions(config.predictions, results)

@@ -92,15 +92,16 @@ def _build_plain(kind: type, value: Any, key: str, bounds: Range) -> Any:
 def _build_union(kinds: Sequence[Any], value: Any, key: str) -> Any:
     if value is None and type(None) in kinds:
         return None
-    faults: dict[Any, KeyFault] = {}
+    faults = []
     for kind in (k for k in kinds if k is not type(None)):
         try:
             return build(kind, value, key)
         except KeyFault as fault:
-            faults[get_origin(kind) or kind] = fault
-    if Literal in faults and str(value).islower() and "." not in str(value):
-        raise faults[Literal]  # a word: classes have capitals, or a path
-    found = list(faults.values())
+            faults.append((kind, fault))
+    words = [fault for kind, fault in faults if get_origin(kind) is Literal]
+    if words and str(value).islower() and "." not in str(value):
+        raise words[0]  # classes have capitals, or a path
+    found = [fault for _, fault in faults]
     raise next((fault for fault in found if isinstance(fault, _OutOfRange)), found[-1])
 
 

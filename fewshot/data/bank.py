@@ -156,6 +156,12 @@ class ImageBank:
             hashed.update(column.contiguous().numpy().data)
         return hashed.hexdigest()
 
+    def name_of(self, row: int) -> str:
+        """An image's place among those of its class, for a message."""
+        label = self.labels[row]
+        place = int((self.labels[:row] == label).sum())
+        return f"image {place} of class {self.class_names[int(label)]!r}"
+
     def plain_encoder(self) -> Encoder:
         """The encoder without a network, in evaluation mode: pixels as they are."""
         return Encoder(Pixels(self.image_shape), None).eval()
@@ -167,12 +173,6 @@ class ImageBank:
             rows: int64 ``[…]``.
         """
         return self.images[rows]
-
-    def name_of(self, row: int) -> str:
-        """An image's place among those of its class, for a message."""
-        label = self.labels[row]
-        place = int((self.labels[:row] == label).sum())
-        return f"image {place} of class {self.class_names[int(label)]!r}"
 
     def targets(self) -> dict[str, Tensor]:
         """For guidance: the labels as ``class`` and the attributes, name -> int64 ``[N]``; factors

@@ -61,7 +61,8 @@ def _facts(run: FinishedRun, curve: LearningCurve) -> dict[str, str]:
         "tasks": class_name(tasks)
         if tasks
         else f"{shown['n_way']}-way {shown['n_shot']}-shot episodes of the training classes",
-        "training": f"{curve.history[-1]['step']:,} steps of {how['episodes_per_step']} episodes, "
+        "training": f"{curve.history[-1]['step']:,} steps of {how['episodes_per_step']} "
+        f"episode{'s' * (how['episodes_per_step'] > 1)}, "
         f"seed {run.config['seed']}",
         "kept": f"step {kept['step']:,}",
         "validation error": f"{fixed(kept['score'])} % in {how['validation_episodes']} "

@@ -9,6 +9,7 @@ import pytest
 from fewshot.cli import main
 from fewshot.study.html.single.run import FinishedRun
 from guided.figures import Sheet
+from guided.files import read_json
 
 
 def words(text):
@@ -16,7 +17,7 @@ def words(text):
 
 
 def results(made, command):
-    return json.loads((made / command / "results.json").read_text())
+    return read_json(made / command / "results.json")
 
 
 @pytest.fixture
