@@ -20,7 +20,7 @@ from guided.checksums import (
     with_checksum,
     without_checksum,
 )
-from guided.errors import InputError
+from guided.errors import InputError, reason_of
 from guided.temporary import sync_folder, temporary_file
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def read_json(path: Path | str) -> Any:
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except (ValueError, RecursionError) as error:
-        raise DamageError(f"{path}: damaged, or no JSON ({error})") from error
+        raise DamageError(f"{path}: damaged, or no JSON ({reason_of(error)})") from error
     return without_checksum(path, value)
 
 
@@ -134,7 +134,9 @@ def read_arrays(path: Path | str) -> "dict[str, NDArray[Any]]":
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except Exception as error:  # zipfile and numpy raise many
-        raise DamageError(f"{path}: damaged, or no archive of arrays ({error})") from error
+        raise DamageError(
+            f"{path}: damaged, or no archive of arrays ({reason_of(error)})"
+        ) from error
 
 
 def write_weights(path: Path | str, weights: "Mapping[str, Tensor]", texts: dict[str, str]) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from guided.errors import InputError
+from guided.errors import InputError, reason_of
 from guided.pickled import PickleReader, RefusedPickleError, refuse
 
 LONGEST_PICKLE = 2**26  # bytes: names and shapes, no weights
@@ -58,8 +58,9 @@ def check_torch_file(path: Path) -> None:
             "weights alone: torch.save(model.state_dict(), path)"
         ) from refusal
     except Exception as error:  # a damaged file raises one of many kinds
-        reason = " ".join(str(error).split())[:120] or type(error).__name__
-        raise InputError(f"{path}: not a complete file of torch.save ({reason})") from error
+        raise InputError(
+            f"{path}: not a complete file of torch.save ({reason_of(error)})"
+        ) from error
 
 
 class _Opaque:

@@ -16,7 +16,7 @@ from fewshot.data.dataset import Dataset, Listing, Splits
 from fewshot.data.io.cache import cached_bank, identity
 from fewshot.data.io.download import RemoteFile, download_files
 from fewshot.data.roots import Roots, first_existing
-from guided.errors import InputError
+from guided.errors import InputError, reason_of
 from guided.ranges import Count
 
 FILES = (
@@ -184,5 +184,5 @@ def _content(path: Path, length: int) -> bytes:
             return file.read(length)
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(
-            f"{path}: expected a complete IDX file, cannot be read ({error}); {REMEDY}"
+            f"{path}: expected a complete IDX file, cannot be read ({reason_of(error)}); {REMEDY}"
         ) from error

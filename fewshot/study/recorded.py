@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from guided.errors import InputError
+from guided.errors import InputError, reason_of
 
 LONGEST = 200  # characters of a name
 
@@ -50,5 +50,5 @@ def recorded(*files: Path) -> Iterator[None]:
         raise
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         names = ", ".join(map(str, files))
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:160]
+        reason = f"{type(error).__name__}: {reason_of(error)}"
         raise InputError(f"{names}: not as a finished run leaves it ({reason})") from error

@@ -189,10 +189,18 @@ HOSTILE = {
     "projection: expected a width, got -1": {"projection": -1},
     "settings: expected a mapping": {"settings": "width"},
     "lacks weights: projection": {"projection": 5},
-    "expected torch.float32 [16": {"layout": {"a": [0, 8]}},
+    "expected torch.float32 [16": {"layout": {"a": [0, 8]}, "roles": {}},
     "expected torch.float32 [1048576, 1, 3, 3]": {"settings": {"width": 2**20}},
     "damaged encoder checkpoint (Storage": {"settings": {"width": LARGE}},
     "damaged encoder checkpoint": {"settings": {"width": 2**62}},
+    "expected [start, stop] within the 16 numbers": {
+        "backbone": "Embedded",
+        "settings": {"parts": {"a": [0, LARGE]}},
+        "input_shape": [16, 1, 1],
+        "layout": None,
+        "roles": {},
+        "latents": "a",
+    },
     "names a backbone": {},
 }
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from guided.arrays import map_npy, read_npz
-from guided.errors import InputError
+from guided.errors import InputError, reason_of
 from guided.torch_files import check_torch_file
 
 Array = NDArray[Any]
@@ -36,7 +36,7 @@ def read_arrays(path: Path) -> dict[str, Array]:
     except InputError:
         raise
     except Exception as error:  # damaged files raise one of many kinds, in pandas, torch, zipfile
-        reason = " ".join(str(error).split())[:160]
+        reason = reason_of(error)
         if "allow_pickle" in reason or "Python objects" in reason:
             reason = "holds Python objects; write names by labels.astype(str)"
         raise InputError(f"{path}: cannot be read as {path.suffix} ({reason})") from error

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from guided.errors import InputError
+from guided.errors import InputError, reason_of
 from guided.pickled import PickleReader, RefusedPickleError, refuse
 
 EXPECTED = "expected numbers, text, lists, tuples, dicts and arrays of numbers, nothing else"
@@ -47,7 +47,7 @@ def load_pickle(file: BinaryIO, name: str, *, arrays: bool = True) -> Any:
         raise InputError(f"{name}: refused: the pickle {refusal}; {EXPECTED}") from refusal
     # Loading a damaged pickle raises any of Python's exceptions.
     except Exception as error:
-        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        reason = reason_of(error)
         raise InputError(
             f"{name}: not a complete pickle (an interrupted download or a web page?): {reason}"
         ) from error

@@ -16,7 +16,7 @@ from fewshot.data.io.cache import identity, pixel_array
 from fewshot.data.sprites.dataset import CHUNK, SpriteDataset
 from fewshot.data.sprites.factors import LEVELS, N_CLASSES, SpriteFactors
 from guided.arrays import read_array, read_header
-from guided.errors import InputError
+from guided.errors import InputError, reason_of
 
 FILE = "dsprites/dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz"
 URL = "https://github.com/google-deepmind/dsprites-dataset"
@@ -145,7 +145,7 @@ def _opened(file: Path) -> Iterator[zipfile.ZipFile]:
     except InputError:
         raise
     except Exception as error:  # a damaged archive raises one of many kinds
-        raise _unusable(file, f"what cannot be read ({' '.join(str(error).split())})") from error
+        raise _unusable(file, f"what cannot be read ({reason_of(error)})") from error
 
 
 def _unusable(file: Path, found: str) -> InputError:
