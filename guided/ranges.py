@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import repeat
 from numbers import Integral, Real
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
 
 from guided.errors import InputError
@@ -184,8 +183,7 @@ def _fits(kind: Any, value: Any) -> bool:
     if origin in SEQUENCES:
         return isinstance(value, list | tuple)
     found = origin or kind
-    # A path may be given as text.
-    return isinstance(found, type) and isinstance(value, (found, str) if found is Path else found)
+    return isinstance(found, type) and isinstance(value, found)
 
 
 def shown(value: Any) -> str:
