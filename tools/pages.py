@@ -132,6 +132,14 @@ def _classifiers(content: Mapping[str, Any], _: str) -> str:
     return markdown(["classifier", "test error, percent (95 %)", "test images"], lines)
 
 
+def _fuzzing(content: Mapping[str, Any], _: str) -> str:
+    counts = content["readers"].items()
+    faults = sum(content["faults"].values())
+    lines = [[name, f"{n:,}"] for name, n in counts]
+    total = [f"all, {content['inputs_per_second']} a second, {faults} faults"]
+    return markdown(["reader", "inputs"], [*lines, [*total, f"{content['inputs']:,}"]])
+
+
 def _select(content: Mapping[str, Any], which: str) -> str:
     table = select_tables.MORE[which](Selection.from_json(content))
     return markdown(table.head, table.lines)
@@ -157,6 +165,7 @@ KINDS: dict[str, Callable[[Mapping[str, Any], str], str]] = {
         _coverage,
         _classifiers,
         _select,
+        _fuzzing,
     )
 }
 BLOCK = re.compile(rf"(<!-- ({'|'.join(KINDS)}): (\S+) ?(\S*) -->\n)(.*?)(<!-- end -->)", re.S)
