@@ -22,7 +22,8 @@ from fewshot.data.io.pixels import fit
 from fewshot.data.layouts import SPLIT_FOLDERS, Found, find_classes
 from fewshot.data.mini_imagenet.splits import SPLIT_OF
 from fewshot.data.roots import first_existing
-from guided.errors import InputError
+from guided.errors import InputError, reason_of
+from guided.ranges import shown
 
 FOLDERS = ("mini-imagenet", "mini_imagenet", "miniImagenet", "miniimagenet")
 LISTS = ("train.csv", "val.csv", "test.csv")
@@ -173,11 +174,12 @@ def _read_list(path: Path) -> Iterator[tuple[str, str]]:
             for row in rows:
                 if len(row) != len(HEADER):
                     raise InputError(
-                        f"{path}: line {rows.line_num}: expected an image and its class, got {row}"
+                        f"{path}: line {rows.line_num}: expected an image and its class, "
+                        f"got {shown(row)}"
                     )
                 yield row[0], row[1]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: not a readable list of images ({error})") from error
+        raise InputError(f"{path}: not a readable list of images ({reason_of(error)})") from error
 
 
 @dataclass(frozen=True)
