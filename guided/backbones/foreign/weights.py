@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from guided.errors import InputError
+from guided.regular import check_regular
 
 INSIDE = ("state_dict", "model_state_dict", "model", "net", "network")
 """Keys under which training programs keep the state dict beside other things."""
@@ -25,6 +26,7 @@ class UnusedWeightsWarning(UserWarning):
 def is_pytorch_file(path: Path | str) -> bool:
     """True if ``torch.save`` wrote the file, by its first bytes."""
     try:
+        check_regular(path)
         with Path(path).open("rb") as file:
             start = file.read(len(LEGACY))
     except OSError:
@@ -46,6 +48,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
     try:
+        check_regular(path)
         if is_pytorch_file(path):
             found = torch.load(path, map_location="cpu", weights_only=True)
         else:
