@@ -153,7 +153,7 @@ def _run(config: EvaluateCommand) -> Path:
         EpisodeSampler(bank, s, derive_seed(config.seed, "test", s.label)) for s in config.settings
     ]
     open_run(config.output, config, device)
-    with blaming(f"{config.encoder or 'pixels'}, {config.split} classes"):
+    with blaming(f"{_named(config)}, {config.split} classes"):
         embeddings = embed_bank(encoder, bank, device, description="embed")
     results: dict[str, list[Evaluation]] = {}
     for name, learner in learners.items():
@@ -177,6 +177,14 @@ def _run(config: EvaluateCommand) -> Path:
     finish.write(words, FILES)
     print(f"{words}\n{finished(config.output)}")
     return config.output / FILES[0]
+
+
+def _named(config: EvaluateCommand) -> str:
+    """The encoder's file or class, for messages."""
+    encoder = config.encoder
+    if encoder is None or isinstance(encoder, Path):
+        return str(encoder or "pixels")
+    return str(made_by(encoder).__name__)
 
 
 def _check_classes(config: EvaluateCommand, splits: Splits) -> None:

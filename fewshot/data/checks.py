@@ -42,6 +42,8 @@ def image_warnings(splits: Splits) -> Iterator[str]:
         if len(bank) > 1 and all((part == bank.images[:1]).all() for part in _parts(bank.images)):
             yield f"All {len(bank)} {name} images are the same."
             continue
+        if bank.image_shape[1:] == (1, 1):  # embeddings
+            continue
         blank = _blank(bank)
         if len(blank):
             yield (

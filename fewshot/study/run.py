@@ -155,19 +155,12 @@ class Study:
         return self.config._repr_html_() + self.splits._repr_html_()
 
     def result(self, doubts: Sequence[str] = ()) -> StudyResult:
-        """Compute what is missing and write the report.
-
-        Args:
-            doubts: reasons to doubt errors on these images, for the report; see
-                :func:`.read_splits`.
-        """
+        """Compute what is missing and write the report, with the doubts of :func:`.read_splits`."""
         planned = self.plan()
         self.cells.show_logs()
         outcome = self.compute(planned)
-        lists = self.episode_lists()
-        return write_report(
-            self.config, outcome, lists, self.splits, self.output, self.device, doubts
-        )
+        args = self.config, outcome, self.episode_lists(), self.splits, self.output, self.device
+        return write_report(*args, doubts)
 
     def episode_lists(self) -> dict[str, EpisodeList]:
         """The test episodes of each setting, by its label."""

@@ -14,7 +14,7 @@ from guided.backbones.batch_norm import BatchNorm1d, BatchNorm2d
 from guided.backbones.foreign.weights import load_weights
 from guided.errors import InputError
 
-Weights = Literal["random", "download"] | Path
+Weights = Literal["random", "download"] | Path | str
 Size = int | tuple[int, int]
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

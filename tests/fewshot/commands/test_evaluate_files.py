@@ -44,8 +44,9 @@ def rows(path):
         return list(csv.DictReader(file))
 
 
-def test_predictions_are_the_errors_and_the_confusions(evaluate, arrays):
+def test_predictions_are_the_errors_and_the_confusions(evaluate, arrays, capsys):
     folder, predictions = evaluate()
+    assert "Blank" not in capsys.readouterr().out, "an embedding has no places"
     _, labels = arrays
     assert len(predictions) == 2 * 10 * (3 * 4 + 4 * 3)
     with np.load(folder / "episodes.npz") as stored:

@@ -57,6 +57,6 @@ def test_a_datasets_own_warnings_are_told_and_others_stay_warnings(noise):
         return Splits(bank(noise), bank(noise), bank(noise))
 
     with pytest.warns(DeprecationWarning, match="old") as caught:
-        _, said = read_splits(SimpleNamespace(splits=splits))
+        _, said = read_splits(SimpleNamespace(splits_with=splits))
     assert said == ["labels are guessed"]
     assert len(caught) == 1

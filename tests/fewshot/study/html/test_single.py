@@ -9,7 +9,7 @@ import pytest
 from fewshot.cli import main
 from fewshot.study.html.single.run import FinishedRun
 from guided.figures import Sheet
-from guided.files import read_json
+from guided.files import read_json, write_json
 
 
 def words(text):
@@ -103,7 +103,7 @@ def test_several_runs_stand_side_by_side(made, tmp_path, read_page, fails):
         shutil.copytree(made / command, other)
         changed = results(made, command)
         changed["config"][key] = changed["settings"][key] = 77
-        (other / "results.json").write_text(json.dumps(changed))
+        write_json(other / "results.json", changed)
         both, output = [str(made / command), str(other)], tmp_path / f"{command}-both"
         assert main(["report", *both, "--output", str(output)]) == 0
         page = read_page(output / "report.html")
