@@ -5,6 +5,7 @@ Imports nothing heavy.
 
 import codecs
 import errno
+import os
 import sys
 
 from guided.errors import InputError
@@ -50,7 +51,11 @@ def complaint(error: Exception) -> str | None:
 
 def _system(error: OSError) -> str:
     reason = " ".join(str(error.strerror or error).split())
-    names = [str(name) for name in (error.filename, error.filename2) if name is not None]
+    names = [
+        os.fsdecode(name)
+        for name in (error.filename, error.filename2)
+        if isinstance(name, str | bytes)
+    ]
     if names:
         return f"{' → '.join(names)}: {reason}"
     return f"a file or standard output cannot be read or written ({reason})"

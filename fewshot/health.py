@@ -20,14 +20,9 @@ from guided.progress import PLAIN
 from guided.temporary import SUFFIX, temporary_file
 
 VARIABLES = (
-    "FEWSHOT_",
-    "OMP_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "CUDA_VISIBLE_DEVICES",
-    "LC_",
-    "LANG",
+    *("FEWSHOT_", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "LC_", "LANG"),
+    *("PYTHONIOENCODING", "PYTHONUTF8", "TERM", "NO_COLOR", "COLUMNS"),
 )
-VARIABLES = (*VARIABLES, "PYTHONIOENCODING", "PYTHONUTF8", "TERM", "NO_COLOR", "COLUMNS")
 """Starts of the names of environment variables that change what a command does."""
 
 PIXELS, PIXELS_SPREAD = 68.1, 1.0

@@ -134,8 +134,10 @@ def _classifiers(content: Mapping[str, Any], _: str) -> str:
 
 
 def _faults(content: Mapping[str, Any], which: str) -> str:
-    lines = content[which or "kinds"]
-    return markdown(list(lines[0]), [list(map(str, line.values())) for line in lines])
+    lines = content[which]
+    total = [sum(numbers) for numbers in zip(*(list(e.values())[1:] for e in lines), strict=True)]
+    table = [*(list(line.values()) for line in lines), ["together", *total]]
+    return markdown(list(lines[0]), [list(map(str, line)) for line in table])
 
 
 def _select(content: Mapping[str, Any], which: str) -> str:

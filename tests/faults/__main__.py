@@ -23,7 +23,7 @@ from guided.files import write_json
 from tests.faults.kinds import KINDS, Trial, Undisturbed
 from tests.faults.points import Points
 from tests.faults.processes import run, warm
-from tests.faults.subjects import SUBJECTS, numbers
+from tests.faults.subjects import SHARES, SUBJECTS, numbers
 
 
 @dataclass(frozen=True)
@@ -87,8 +87,7 @@ def one(number: int, bases: Sequence[Undisturbed], kinds: Sequence[str], folder:
     """Let a fault happen; which, is a function of its number."""
     dice = random.Random(number)
     kind = dice.choices(kinds, [KINDS[name][1] for name in kinds])[0]
-    # Commands that take less time come more often.
-    base = dice.choices(bases, [1 / base.seconds for base in bases])[0]
+    base = dice.choices(bases, [SHARES[base.subject.name] for base in bases])[0]
     work, start = folder / "work", time.monotonic()
     shutil.rmtree(work, ignore_errors=True)
     trial = Trial(base, work, dice)
@@ -107,6 +106,8 @@ def one(number: int, bases: Sequence[Undisturbed], kinds: Sequence[str], folder:
 def can_mount(folder: Path) -> bool:
     """True where a small disk can be made."""
     place = folder / "disk"
+    if (folder / "work").is_mount():  # of a harness that was killed
+        subprocess.run(["umount", str(folder / "work")], check=False)
     place.mkdir(exist_ok=True)
     command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)]
     try:

@@ -83,7 +83,8 @@ class Points:
                     os.kill(os.getpid(), signal.SIGKILL)
                 if self.fault in ERRORS:
                     code = getattr(errno, self.fault)
-                    raise OSError(code, os.strerror(code), str(arguments[0]))
+                    where = () if isinstance(arguments[0], int) else (arguments[0],)
+                    raise OSError(code, os.strerror(code), *where)
             self.inside = True
             try:
                 result = function(*arguments, **more)

@@ -65,7 +65,7 @@ class Ended:
     def problem(self) -> str:
         """Something that no fault excuses."""
         if "Traceback" in self.errors:
-            return f"a traceback: {self.errors.splitlines()[-1]}"
+            return f"a traceback: {self.errors[-2000:]}"
         if self.status in (1, -signal.SIGSEGV, -signal.SIGBUS, -signal.SIGABRT):
             return f"status {self.status}: {self.errors[-200:]}"
         if self.status == -signal.SIGALRM:

@@ -127,6 +127,13 @@ SUBJECTS = {
 }
 
 
+SHARES = {
+    **{"pretrain": 14, "train": 20, "evaluate": 30},
+    **{"compare": 12, "probe": 10, "nica": 10, "select": 4},
+}
+"""How many of a hundred faults happen to each command: more to those that take less time."""
+
+
 def numbers(run: Path) -> dict[str, str]:
     """The results in a run folder: file -> digest of its content without times."""
     return {path.name: _digest(path) for path in _results(run)}

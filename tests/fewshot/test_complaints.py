@@ -99,8 +99,9 @@ def test_a_cache_without_a_home(fails, write, small_configs, monkeypatch):
     for name in ("HOME", "FEWSHOT_CACHE", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("pwd.getpwuid", lambda _: {}["no such user"])
-    assert "set FEWSHOT_CACHE" in fails("evaluate", write(small_configs["evaluate"]))
-    assert "set HOME" in fails("evaluate", "--data-root", "~/data")
+    config = write(small_configs["evaluate"])
+    assert "set FEWSHOT_CACHE" in fails("evaluate", config)
+    assert "set HOME" in fails("evaluate", config, "--data-root", "~/data")
 
 
 def test_output_in_ascii(monkeypatch):
