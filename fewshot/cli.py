@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TextIO
 
 from fewshot.commands.help import PURPOSES, WITH_RESULTS, command_help, usage
-from fewshot.complaints import complaint, print_anything
+from fewshot.complaints import complaint, print_anything, quiet_writers
 from fewshot.interrupts import Interrupts
 from fewshot.printing import option_of, printing, say_first
 from guided.errors import InputError
@@ -79,7 +79,7 @@ def _nearest(name: str) -> str:
 def _run(name: str, arguments: Sequence[str]) -> int:
     interrupts = Interrupts(name)
     try:
-        with interrupts:
+        with interrupts, quiet_writers():
             status = _attempt(name, arguments, interrupts)
     except KeyboardInterrupt:
         status, line = interrupts.ending

@@ -7,6 +7,10 @@ import codecs
 import errno
 import os
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 from guided.errors import InputError
 
@@ -59,6 +63,23 @@ def _system(error: OSError) -> str:
     if names:
         return f"{' → '.join(names)}: {reason}"
     return f"a file or standard output cannot be read or written ({reason})"
+
+
+@contextmanager
+def quiet_writers() -> Iterator[None]:
+    """Let TensorBoard's thread say nothing of a full disk, which its writer then raises, too."""
+    before = threading.excepthook
+
+    def hook(ended: Any) -> None:
+        writes = type(ended.thread).__name__ == "_AsyncWriterThread"
+        if not (writes and isinstance(ended.exc_value, OSError)):
+            before(ended)
+
+    threading.excepthook = hook
+    try:
+        yield
+    finally:
+        threading.excepthook = before
 
 
 def print_anything() -> None:

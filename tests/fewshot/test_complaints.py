@@ -5,11 +5,12 @@ import io
 import os
 import subprocess
 import sys
+import threading
 
 import pytest
 
 from fewshot.cli import main
-from fewshot.complaints import complaint
+from fewshot.complaints import complaint, quiet_writers
 from guided.errors import InputError
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="files of other systems differ")
@@ -131,3 +132,21 @@ def test_a_locale_without_our_characters_and_a_full_standard_output(tmp_path):
         assert said.startswith("fewshot: ") or said.startswith("fewshot --version: ")
         assert said.endswith("(No space left on device)\n")
         assert said.count("\n") == 1
+
+
+class _AsyncWriterThread(threading.Thread):
+    """Named as TensorBoard's."""
+
+    def run(self):
+        raise self._target
+
+
+@pytest.mark.parametrize("error", [FULL, RuntimeError("a bug")])
+def test_a_writers_thread_leaves_the_disks_fault_to_its_writer(error, monkeypatch):
+    heard = []
+    monkeypatch.setattr(threading, "excepthook", lambda ended: heard.append(ended.exc_value))
+    with quiet_writers():
+        thread = _AsyncWriterThread(target=error)
+        thread.start()
+        thread.join()
+    assert heard == ([] if error is FULL else [error])
