@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from itertools import zip_longest
-from textwrap import wrap
+from textwrap import fill, wrap
 
 from guided.errors import InputError
 from guided.progress import PLAIN
@@ -53,6 +53,11 @@ def width() -> int:
 def cut(text: str, longest: int) -> str:
     """The text in at most so many characters."""
     return text if len(text) <= longest else text[: max(longest - 1, 0)] + "…"
+
+
+def filled(text: str, columns: int) -> str:
+    """A paragraph of so many columns, whose names and paths stay whole."""
+    return fill(text, columns, break_long_words=False, break_on_hyphens=False)
 
 
 def option_of(arguments: Sequence[str]) -> tuple[str | None, list[str]]:

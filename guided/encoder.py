@@ -268,7 +268,7 @@ class Encoder(Checked, nn.Module):
 
 
 def _elsewhere(path: Path | str) -> str:
-    """How weights that other programs wrote are brought in."""
+    """The way in which weights of other programs are brought in."""
     return (
         "bring its weights in with their network, as encoder: {class_path: Torchvision, "
         f"init_args: {{model: resnet18, weights: {path}}}}}, or by Timm, or by Imported for a "

@@ -4,7 +4,6 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from textwrap import fill
 from typing import Any, Literal
 
 from fewshot.commands.help import PURPOSES
@@ -13,7 +12,7 @@ from fewshot.data import Dataset, Splits
 from fewshot.data.checks import read_splits
 from fewshot.data.dataset import SplitName
 from fewshot.episodes import Setting
-from fewshot.printing import paint, width
+from fewshot.printing import filled, paint, width
 from fewshot.study.executors import Executor, Local, Plan, Serial
 from fewshot.study.result import Result
 from guided.errors import InputError
@@ -142,7 +141,7 @@ def headline(config: Any, splits: Splits, executor: Executor, *more: str) -> str
     if not isinstance(executor, Serial | Local):
         workers = "a Ray cluster"
     dataset = f"{made_by(config.dataset).__name__} {classes} classes"
-    return fill(" · ".join([config.study, dataset, " × ".join(sizes), workers]), width())
+    return filled(" · ".join([config.study, dataset, " × ".join(sizes), workers]), width())
 
 
 def _number(n: int, thing: str) -> str:

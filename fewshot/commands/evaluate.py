@@ -12,7 +12,6 @@ import torch
 from fewshot.chance import CONSTANT, beside_chance
 from fewshot.commands import replay
 from fewshot.commands.common import ImageCommand, check_ways, finished
-from fewshot.commands.evaluate_files import result_rows, write_episodes, write_predictions
 from fewshot.config import made_by, parse
 from fewshot.data import DatasetFactory, Splits, data_root
 from fewshot.data.bank import ImageBank
@@ -21,6 +20,7 @@ from fewshot.data.dataset import SplitName
 from fewshot.environment import choose_device
 from fewshot.episodes import Setting
 from fewshot.evaluation import embed_bank, evaluate_table, table_for
+from fewshot.evaluation_files import result_rows, write_episodes, write_predictions
 from fewshot.learners.base import Learner, LearnerFactory
 from fewshot.learners.prototypical import Prototypical
 from fewshot.predictions import Evaluation

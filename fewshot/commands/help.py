@@ -62,7 +62,7 @@ KEYS: Mapping[str, Mapping[str, str]] = {
     },
     "evaluate": {
         "dataset": "class and settings, e.g. Omniglot",
-        "encoder": "checkpoint, or {class_path: …}; without one, raw pixels",
+        "encoder": "checkpoint or {class_path: Torchvision, …}; else raw pixels",
         "learners": "name -> class and settings (default: Prototypical)",
         "settings": "shapes of the episodes (default: 5-way 1-shot)",
         "episodes": "number for each shape (default: 1000)",

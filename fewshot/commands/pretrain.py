@@ -4,7 +4,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from textwrap import fill
 from typing import Any
 
 from fewshot.commands.common import TrainingCommand, finished, splits_of
@@ -14,7 +13,7 @@ from fewshot.data.bank import ImageBank
 from fewshot.data.dataset import SplitName
 from fewshot.environment import choose_device, versions
 from fewshot.logs import show_logs
-from fewshot.printing import columns, width
+from fewshot.printing import columns, filled, width
 from fewshot.runs import Finish, open_run, state_to_continue
 from fewshot.study.cells import Cell
 from fewshot.study.diagnostics import diagnose, examine, excited_slices, kl_per_latent
@@ -105,7 +104,7 @@ def _run(config: PretrainCommand) -> Path:
     write_json(config.output / FILES[2], results)
     write_runs([FinishedRun.load(config.output)], config.output / PAGE)
     words = summary(config.output / FILES[0], trained, measured, held_out)
-    words = "\n".join([words, *(fill(f"Caution: {line}", width()) for line in cautions([facts]))])
+    words = "\n".join([words, *(filled(f"warning: {line}", width()) for line in cautions([facts]))])
     finish.write(words, FILES)
     print(f"{words}\n{finished(config.output)}")
     return config.output / FILES[2]

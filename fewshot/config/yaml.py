@@ -2,7 +2,7 @@
 
 import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from guided.ranges import shown
@@ -46,6 +46,15 @@ def parse_yaml(text: str, *, lines: bool = True) -> Any:
         raise YAMLFault(f"{where}is not YAML ({error.reason})") from error
 
 
+def _repeated(keys: Sequence[Any]) -> Iterator[tuple[Any, int]]:
+    """Nodes of keys that stood before, and the line in which each stood first."""
+    lines: dict[str, int] = {}
+    for key in keys:
+        if key.value in lines:
+            yield key, lines[key.value]
+        lines.setdefault(key.value, key.start_mark.line + 1)
+
+
 @functools.cache
 def _loader() -> Any:
     import yaml
@@ -85,14 +94,10 @@ def _loader() -> Any:
 
         def check_keys(self, keys: Sequence[Any]) -> None:
             """Refuse a key that stands twice; what ``<<`` adds may stand again."""
-            first: dict[str, int] = {}
-            for key in keys:
-                if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
-                    line = key.start_mark.line + 1
-                    if key.value in first:
-                        before = f", first in line {first[key.value]}" if line > 1 else ""
-                        self.refuse(key, f"key {shown(key.value)!r} stands twice{before}")
-                    first[key.value] = line
+            own = [key for key in keys if key.tag != "tag:yaml.org,2002:merge"]
+            for key, first in _repeated([key for key in own if isinstance(key, yaml.ScalarNode)]):
+                before = f", first in line {first}" if key.start_mark.line else ""
+                self.refuse(key, f"key {shown(key.value)!r} stands twice{before}")
 
         def construct_object(self, node: Any, deep: bool = False) -> Any:
             """The value of a node."""

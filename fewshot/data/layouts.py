@@ -62,7 +62,7 @@ class _Placed:
 
 
 class Source(NamedTuple):
-    """What is read: a folder or archive, or a folder in an archive.
+    """The place that is read: a folder or archive, or a folder in an archive.
 
     Attributes:
         container: the folder or archive.

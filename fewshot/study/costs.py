@@ -1,4 +1,4 @@
-"""What the trainings of a study's encoders cost, beside that of the baseline."""
+"""The cost of training a study's encoders, beside that of the baseline."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass

@@ -20,7 +20,7 @@ is left after five time constants of an exponential."""
 
 @dataclass(frozen=True)
 class EncoderFacts:
-    """What is known of the training of one encoder.
+    """The facts of one encoder's training.
 
     Attributes:
         arm, seed: of the encoder.

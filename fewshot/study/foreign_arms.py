@@ -55,7 +55,7 @@ def import_encoder(network: BackboneFactory, shape: ImageShape, seed: int) -> En
 
 
 def imported_facts(encoder: Encoder) -> dict[str, str]:
-    """What an imported encoder is a function of: its weights and settings, and others' code."""
+    """All that an imported encoder is a function of: its weights and settings, and others' code."""
     backbone = encoder.backbone
     return {"weights": digest(encoder), "code": backbone.code(backbone.settings)}
 

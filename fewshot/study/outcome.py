@@ -236,3 +236,10 @@ class Outcome:
     def answers_of(self, arm: str) -> Answers:
         """One test episode and the answers of the arm's first seed, learner and latents."""
         return Answers.load(self.answers[arm].folder / "answers.npz")
+
+
+def decoder_beside(encoder: Cell) -> Decoder | None:
+    """The decoder beside an encoder, for tasks that are decoded."""
+    if not encoder.decoder_file.exists():
+        return None
+    return Decoder.load(encoder.decoder_file, Encoder.load(encoder.encoder_file))

@@ -3,10 +3,9 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from textwrap import fill
 from typing import Any
 
-from fewshot.printing import Paint, cut, plain
+from fewshot.printing import Paint, cut, filled, plain
 from fewshot.study.published import Published
 from fewshot.study.rows import Interval, LearnerRow, Pair, Row
 from fewshot.study.tables import counted
@@ -160,7 +159,7 @@ def legend(rows: Sequence[Row], units: str, width: int) -> str:
     over = f"seeds and {units}" if several else f"{units} of one seed"
     words = f"Errors in %, ± half their 95 % interval over {over}"
     if not pairs:
-        return fill(f"{words}.", width)
+        return filled(f"{words}.", width)
     partners = {pair.partner for pair in pairs}
     against = partners.pop() if len(partners) == 1 else "each arm's first partner"
     lines = [f"{words}; then the difference to {against}."]
@@ -169,7 +168,7 @@ def legend(rows: Sequence[Row], units: str, width: int) -> str:
         lines.append(f"{APART} 95 % paired interval excludes 0{seeds}")
     if any(pair.stands for pair in pairs):
         lines.append(f"{STANDS} still does after Holm's correction for all comparisons")
-    return "\n".join(fill(line, width) for line in (*lines, counted(rows)))
+    return "\n".join(filled(line, width) for line in (*lines, counted(rows)))
 
 
 def summary(

@@ -93,7 +93,7 @@ def write_report(
 
 
 def texts(result: StudyResult) -> dict[str, str]:
-    """What TensorBoard shows before the table, as Markdown: it sorts them by name."""
+    """The texts that TensorBoard shows before the table, as Markdown: it sorts them by name."""
     explained = legend(result.rows, "episodes", width=1000).replace("*", r"\*")
     errors = [pivot_markdown(learner_entries(result.rows)), *explained.splitlines()]
     return {

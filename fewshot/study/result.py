@@ -3,13 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from textwrap import fill
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
 from fewshot.config import describe
 from fewshot.environment import hardware, versions
 from fewshot.predictions import data_frame
-from fewshot.printing import Paint, plain
+from fewshot.printing import Paint, filled, plain
 from fewshot.study.choices import Choice, choices_table
 from fewshot.study.counts import Counts
 from fewshot.study.disentanglement.rows import ScoreRow, report_tables
@@ -236,9 +235,9 @@ class StudyResult(Result[ResultRow]):
         return "\n".join(
             [
                 tables,
-                *(f"\n{fill(line, width)}" for line in self.verdicts),
+                *(f"\n{filled(line, width)}" for line in self.verdicts),
                 *([""] if self.warnings else []),
-                *(fill(f"warning: {line}", width) for line in self.warnings),
+                *(filled(f"warning: {line}", width) for line in self.warnings),
                 *([f"\nIn table.md, too: {' and '.join(more)}."] if more else []),
             ]
         )

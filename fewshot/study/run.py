@@ -34,12 +34,11 @@ from fewshot.study.examples import plan_examples
 from fewshot.study.executors import Executor, Serial
 from fewshot.study.foreign_arms import check_data
 from fewshot.study.learner_config import LearnerConfig
-from fewshot.study.outcome import Outcome
+from fewshot.study.outcome import Outcome, decoder_beside
 from fewshot.study.report import write_report
 from fewshot.study.result import StudyResult
 from fewshot.study.reuse import reuse
 from fewshot.study.rows import Key
-from guided.decoder import Decoder
 from guided.encoder import Encoder
 from guided.errors import InputError, blaming
 from guided.progress import say as say_line
@@ -308,7 +307,7 @@ class Study:
             state_file=cell.state_file,
             log_folder=cell.log_folder(),
             description=f"train {key.learner} on {key.arm}, seed {key.seed}",
-            decoder=_decoder(encoder) if learner.train.tasks else None,
+            decoder=decoder_beside(encoder) if learner.train.tasks else None,
         )
         progress = trained.progress
         self.say(
@@ -343,10 +342,3 @@ class Study:
             work,
             needs={"encoder": encoder},
         )
-
-
-def _decoder(encoder: Cell) -> Decoder | None:
-    """The decoder beside an encoder, for tasks that are decoded."""
-    if not encoder.decoder_file.exists():
-        return None
-    return Decoder.load(encoder.decoder_file, Encoder.load(encoder.encoder_file))

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from guided.backbones.base import Backbone, ImageShape
 from guided.errors import InputError
+from guided.ranges import Whole
 
 
 class Embedded(Backbone):
@@ -18,7 +19,7 @@ class Embedded(Backbone):
     """
 
     def __init__(
-        self, input_shape: ImageShape, *, parts: Mapping[str, Sequence[int]] | None = None
+        self, input_shape: ImageShape, *, parts: Mapping[str, Sequence[Whole]] | None = None
     ) -> None:
         places = {name: (start, stop) for name, (start, stop) in (parts or {}).items()}
         super().__init__(input_shape, parts={name: list(place) for name, place in places.items()})

@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -174,10 +174,16 @@ def main() -> int:
         for problem in outcome.problems:
             print(f"{number} {outcome.command}, {outcome.kind}, {outcome.detail}: {problem}")
             sys.stdout.flush()
-    return _finish(list(outcomes.values()), bases, given.output)
+    config = {"faults": given.faults, "first": given.first, "commands": names, "kinds": kinds}
+    return _finish(list(outcomes.values()), bases, config, given.output)
 
 
-def _finish(outcomes: Sequence[Outcome], bases: Sequence[Undisturbed], output: Path) -> int:
+def _finish(
+    outcomes: Sequence[Outcome],
+    bases: Sequence[Undisturbed],
+    config: Mapping[str, Any],
+    output: Path,
+) -> int:
     table = summary(outcomes)
     points = [
         {
@@ -194,6 +200,7 @@ def _finish(outcomes: Sequence[Outcome], bases: Sequence[Undisturbed], output: P
         "seconds": round(sum(outcome.seconds for outcome in outcomes)),
         "kinds": table,
         "commands": points,
+        "config": {**config, "output": None},
         "versions": versions(),
         "hardware": hardware("cpu"),
     }

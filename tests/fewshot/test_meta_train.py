@@ -198,7 +198,10 @@ POSITIVE = ["steps", "episodes_per_step", "validation_episodes", "validate_every
         (FROZEN | {"augmentation": Augmentation(rotation=3)}, "augmentation: changes images"),
         (FROZEN | {"tasks": partial(ClusterTasks)}, "tasks: are of images; freeze_encoder"),
         ({"setting": Setting(15, 1, 1)}, "n_way: 15 classes asked for, the set has 14"),
-        ({"validation": Setting(2, 1, 20)}, "class .* has 20 images; .* needs 21"),
+        (
+            {"validation": Setting(2, 1, 20)},
+            r"6 of 6 classes have too few images: .*; n_shot \+ n_query needs 21",
+        ),
     ],
 )
 def test_impossible_trainings_are_refused(trained, changes, message):

@@ -13,6 +13,7 @@ from fewshot.data.folder import drawn_splits
 from fewshot.data.layouts import SPLIT_FOLDERS
 from fewshot.data.roots import Roots
 from guided.errors import InputError
+from guided.ranges import Share, Whole
 
 LABELS = ("labels", "label", "y", "targets", "target", "class", "classes")
 """Names under which labels are looked for."""
@@ -76,18 +77,13 @@ class Embeddings(Dataset):
         labels: Path | str | None = None,
         label: str | None = None,
         features: str | None = None,
-        validation: float = 0.15,
-        test: float = 0.25,
-        split_seed: int = 0,
+        validation: Share = 0.15,
+        test: Share = 0.25,
+        split_seed: Whole = 0,
     ) -> None:
         super().__init__(root)
-        for key, fraction in (("validation", validation), ("test", test)):
-            if not 0 <= fraction <= 1:
-                self._refuse(key, "a number in [0, 1]", fraction)
         if validation + test > 1:
             self._refuse("validation + test", "at most 1", f"{validation + test:g}")
-        if split_seed < 0:
-            self._refuse("split_seed", ">= 0", split_seed)
         if isinstance(path, Mapping) and not path:
             self._refuse("path", "a file, or name: file", "none")
         named = path if isinstance(path, Mapping) else {"": path}

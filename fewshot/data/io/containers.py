@@ -1,4 +1,4 @@
-"""What folders and archives hold, and their files' bytes; both may be damaged or hostile.
+"""The content of folders and archives, and their files' bytes; both may be damaged or hostile.
 
 Nothing is ever extracted: an archive's entries are read into memory, one at a time and at most
 ``MOST`` bytes of each, whatever size it declares.
@@ -40,7 +40,7 @@ BESIDE = ("__MACOSX", "@eaDir")  # what macOS and Synology's stations put beside
 
 @dataclass
 class Contents:
-    """What is in a folder or archive, hidden and systems' files left out.
+    """The content of a folder or archive, hidden and systems' files left out.
 
     Attributes:
         files: paths as the container spells them.
@@ -64,7 +64,7 @@ def is_archive(path: Path) -> bool:
 
 
 def contents(container: Path, remedy: str = "replace it") -> Contents:
-    """What a folder or archive holds.
+    """The content of a folder or archive.
 
     Args:
         container: a folder, a zip archive, or a tar archive, compressed or not.

@@ -160,9 +160,10 @@ def _few(content: Content) -> Iterator[str]:
 
 def _at_chance(content: Content) -> Iterator[str]:
     found: dict[tuple[str, Chance], list[str]] = {}
+    errors = content.errors if content.counts else {}
     for row in content.rows:
         interval = row.error_ci95 or (row.error, row.error)
-        if word := beside_chance(row.n_way, interval, content.errors.get(row.key)):
+        if word := beside_chance(row.n_way, interval, errors.get(row.key)):
             where = f"{row.learner}, {ways_and_shots(row)}"
             found.setdefault((arm_label(row), word), []).append(where)
     for (arm, word), places in found.items():

@@ -3,11 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from textwrap import fill
 from typing import TYPE_CHECKING, Any, Self
 
 from fewshot.logs import LAKE_PAGE
-from fewshot.printing import Paint, plain
+from fewshot.printing import Paint, filled, plain
 from fewshot.statistics import Crossed, Errors, Interval
 from fewshot.study.cells import Seconds
 from fewshot.study.choices import Choice, choices_table
@@ -67,7 +66,7 @@ class LakeResult(Result[LakeRow]):
         blocks = [learner_entries(self.rows, lambda row: row.source), own]
         notes = [FEW_TRIALS] if self._has_own else []
         tables = summary(self.rows, "trials", blocks, width, paint)
-        return "\n".join([tables, *(f"\n{fill(note, width)}" for note in notes)])
+        return "\n".join([tables, *(f"\n{filled(note, width)}" for note in notes)])
 
     @property
     def _has_own(self) -> bool:

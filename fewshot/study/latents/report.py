@@ -5,14 +5,13 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from itertools import product
 from pathlib import Path
-from textwrap import fill
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fewshot.logs import REPORT_PAGE
-from fewshot.printing import Paint, plain
+from fewshot.printing import Paint, filled, plain
 from fewshot.statistics import t_interval
 from fewshot.study.cells import Seconds
 from fewshot.study.colours import DASHES, Style, arm_styles
@@ -94,7 +93,7 @@ class LatentsResult(Result[LatentsRow]):
         widths = {str(row.latent_dim): _column(row) for row in self.rows}
         blocks = [errors, distances, published_entries(self.published, widths)]
         tables = summary(self.rows, "images", blocks, width, paint)
-        return "\n".join([tables, *(f"\n{fill(note, width)}" for note in self.notes)])
+        return "\n".join([tables, *(f"\n{filled(note, width)}" for note in self.notes)])
 
     @property
     def table(self) -> str:

@@ -1,8 +1,6 @@
 """The tables of recovered sources as a terminal shows them."""
 
-from textwrap import fill
-
-from fewshot.printing import Paint, plain
+from fewshot.printing import Paint, filled, plain
 from fewshot.statistics import t_interval
 from fewshot.study.nica.scores import LEARNED, Floats, Measure, Recoveries
 from fewshot.study.nica.tables import all_methods, differences, shown_methods
@@ -33,9 +31,9 @@ def terminal_tables(
         tables.append(_order(found))
     compared = [table for measure in TITLES for table in _compared(found, measure)]
     shown = [pivot(entries, width, paint) for entries in [*tables, *compared]]
-    shown.insert(len(tables), fill(LEGEND, width))
+    shown.insert(len(tables), filled(LEGEND, width))
     marked = any(entry.mark for table in compared for entry in table)
-    return "\n\n".join([*shown, *([fill(MARK, width)] if marked else [])])
+    return "\n\n".join([*shown, *([filled(MARK, width)] if marked else [])])
 
 
 def _recovered(found: Recoveries, measure: Measure) -> list[Entry]:

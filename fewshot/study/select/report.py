@@ -1,9 +1,8 @@
 """Files of a selection, and its text for a terminal."""
 
 from pathlib import Path
-from textwrap import fill
 
-from fewshot.printing import Paint, plain
+from fewshot.printing import Paint, filled, plain
 from fewshot.study.html.plain import write_plain
 from fewshot.study.select.figure import correlations_figure, errors_figure
 from fewshot.study.select.selection import Selection
@@ -20,7 +19,7 @@ def shown(selection: Selection, width: int = 80, paint: Paint = plain) -> str:
         width: of the terminal.
         paint: gives texts a style.
     """
-    said = [fill(note, width) for note in notes(selection)]
+    said = [filled(note, width) for note in notes(selection)]
     return "\n\n".join([*(table.plain(width, paint) for table in tables(selection)), *said])
 
 

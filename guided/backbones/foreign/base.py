@@ -13,9 +13,12 @@ from guided.backbones.base import Backbone, ImageShape
 from guided.backbones.batch_norm import BatchNorm1d, BatchNorm2d
 from guided.backbones.foreign.weights import load_weights
 from guided.errors import InputError
+from guided.ranges import Count, Positive, Share
 
 Weights = Literal["random", "download"] | Path | str
-Size = int | tuple[int, int]
+Size = Count | tuple[Count, Count]
+Means = Sequence[Share]
+Deviations = Sequence[Positive]
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -61,10 +64,10 @@ class Foreign(Backbone):
         make: Callable[[], nn.Module],
         *,
         weights: Weights,
-        mean: Sequence[float],
-        std: Sequence[float],
+        mean: Means,
+        std: Deviations,
         size: Size | None,
-        channels: int | None,
+        channels: Count | None,
         head: str,
         **settings: Any,
     ) -> None:
@@ -86,10 +89,6 @@ class Foreign(Backbone):
                     key, f"one number, or one for each of {self.channels} channels", values
                 )
             self.register_buffer(key, torch.tensor(values).view(1, -1, 1, 1), persistent=False)
-        if not all(0 < value < math.inf for value in std):
-            self._refuse("std", "numbers > 0", list(std))
-        if sides and min(sides) < 1:
-            self._refuse("size", "at least 1 pixel", size)
         self.size = sides or (input_shape[1], input_shape[2])
         self.network = make().eval()
         head = self._cut(head)
@@ -124,7 +123,7 @@ class Foreign(Backbone):
     def _refuse(self, key: str, expected: str, got: object) -> None:
         raise InputError(f"{type(self).__name__}.{key}: expected {expected}, got {got}")
 
-    def _checked_channels(self, channels: int | None, there: int) -> int:
+    def _checked_channels(self, channels: Count | None, there: int) -> int:
         if channels is not None and (channels < 1 or there not in (1, channels)):
             self._refuse("channels", f"{there}, those of the images", channels)
         return channels or there

@@ -4,15 +4,16 @@ import hashlib
 import importlib
 import inspect
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from guided.backbones.base import ImageShape
-from guided.backbones.foreign.base import STORED, Foreign, Size, Weights
+from guided.backbones.foreign.base import STORED, Deviations, Foreign, Means, Size, Weights
 from guided.errors import InputError
+from guided.ranges import Count
 
 
 class Imported(Foreign):
@@ -44,11 +45,11 @@ class Imported(Foreign):
         *,
         network: str,
         weights: Weights,
-        mean: Sequence[float],
-        std: Sequence[float],
+        mean: Means,
+        std: Deviations,
         arguments: Mapping[str, Any] | None = None,
         size: Size | None = None,
-        channels: int | None = None,
+        channels: Count | None = None,
         head: str = "auto",
     ) -> None:
         if weights == "download":

@@ -1,13 +1,14 @@
 """The networks of timm, which is optional."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
 
 from guided.backbones.base import ImageShape
-from guided.backbones.foreign.base import Foreign, Size, Weights
+from guided.backbones.foreign.base import Deviations, Foreign, Means, Size, Weights
 from guided.errors import InputError
+from guided.ranges import Count
 
 
 class Timm(Foreign):
@@ -34,10 +35,10 @@ class Timm(Foreign):
         *,
         model: str,
         weights: Weights,
-        mean: Sequence[float] | None = None,
-        std: Sequence[float] | None = None,
+        mean: Means | None = None,
+        std: Deviations | None = None,
         size: Size | None = None,
-        channels: int | None = None,
+        channels: Count | None = None,
         head: str = "auto",
     ) -> None:
         usual = _usual(model)

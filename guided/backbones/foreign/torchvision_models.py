@@ -1,13 +1,22 @@
 """Torchvision's classification networks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
 
 from guided.backbones.base import ImageShape
-from guided.backbones.foreign.base import IMAGENET_MEAN, IMAGENET_STD, Foreign, Size, Weights
+from guided.backbones.foreign.base import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Deviations,
+    Foreign,
+    Means,
+    Size,
+    Weights,
+)
 from guided.errors import InputError
+from guided.ranges import Count
 
 
 class Torchvision(Foreign):
@@ -37,10 +46,10 @@ class Torchvision(Foreign):
         *,
         model: str,
         weights: Weights,
-        mean: Sequence[float] = IMAGENET_MEAN,
-        std: Sequence[float] = IMAGENET_STD,
+        mean: Means = IMAGENET_MEAN,
+        std: Deviations = IMAGENET_STD,
         size: Size | None = 224,
-        channels: int | None = None,
+        channels: Count | None = None,
         head: str = "auto",
     ) -> None:
         if channels is None and input_shape[0] != 3:

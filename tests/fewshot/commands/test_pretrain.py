@@ -105,7 +105,7 @@ def test_pictures_of_deformable_pca(run, config, tmp_path, capsys):
     (facts,) = json.loads((tmp_path / "run" / "results.json").read_text())["encoders"]
     (line,) = cautions([EncoderFacts.from_json(facts)])
     assert line.startswith("Basis not converged: DeformablePCA (seed 0)")
-    assert f"Caution: {line}" in " ".join(printed.split())
+    assert f"warning: {line}" in " ".join(printed.split())
     assert len(facts["kl"]) == 8 and facts["basis"]
     assert max(len(line) for line in printed.splitlines()[-12:] if str(tmp_path) not in line) <= 80
     heights = {}

@@ -213,10 +213,13 @@ def test_a_setting_of_another_learner_is_refused(pixels, cls, foreign):
 @pytest.mark.parametrize(
     ("write", "message"),
     [
-        (lambda encoder, path: made(Relation, encoder).save(path), "weights of Relation, expected"),
+        (
+            lambda encoder, path: made(Relation, encoder).save(path),
+            "weights of fewshot.learners.Relation, expected",
+        ),
         (
             lambda encoder, path: Prototypical(encoder, learn_temperature=True).save(path),
-            r"weights .*temperature\.log.*, Prototypical expects {}",
+            r"weights .*temperature\.log.*, fewshot.learners.Prototypical expects {}",
         ),
         (lambda encoder, path: None, r"cannot be read \(No such file"),
         (lambda encoder, path: path.write_text("no weights"), "is not a safetensors file"),

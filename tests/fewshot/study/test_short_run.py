@@ -119,7 +119,7 @@ def test_evaluate_refuses_what_it_cannot_infer(config, write, fails, tmp_path, e
     alone |= {"test_inference": STEPS}
     encoder.save(tmp_path / "e.safetensors")
     file = ["--encoder", str(tmp_path / "e.safetensors")]
-    assert "test_inference: needs an encoder" in fails("evaluate", write(alone))
+    assert "test_inference: needs a checkpoint and its decoder" in fails("evaluate", write(alone))
     assert "decoder.safetensors: no such file" in fails("evaluate", write(alone), *file)
     del alone["test_inference"]
     line = fails("evaluate", write(alone), *file, "--decoder", "d.safetensors")
