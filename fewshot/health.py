@@ -197,7 +197,7 @@ EPISODES: dict[str, Any] = {"n_way": 5, "n_shot": 1, "n_query": 5, "episodes": 1
 def examined(roots: Roots | None, device: str) -> dict[str, Any]:
     """Facts and checks together; ``problems`` has a line for each check that failed."""
     start, device = time.perf_counter(), choose_device(device)
-    known, found = facts(roots, device), checks(device)
+    found, known = checks(device), facts(roots, device)
     return {
         **known,
         "checks": {name: wrong or "passed" for name, wrong in found.items()},
