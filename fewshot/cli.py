@@ -6,6 +6,7 @@ Help is printed without importing anything heavy: torch alone takes seconds.
 import importlib
 import json
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +19,12 @@ from fewshot.printing import option_of, printing, say_first
 from guided.errors import InputError
 from guided.progress import drop
 
+ALLOCATION = re.compile(
+    "not enough memory|out of memory|can't allocate memory|Storage size calculation overflowed|"
+    "invalid size|numel: integer multiplication overflow|too large to be represented"
+)
+UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+LONGEST = 2000  # characters of an error's line
 LONG = (*WITH_RESULTS, "select")
 
 
@@ -105,14 +112,39 @@ def _attempt(name: str, arguments: Sequence[str], interrupts: Interrupts) -> int
     except Exception as error:
         if interrupts.received:  # a library has turned it into this one
             raise KeyboardInterrupt from error
-        if not isinstance(error, BrokenPipeError) and (line := complaint(error)):
-            _say_error(name, line)
-            return 2
-        raise
+        if isinstance(error, BrokenPipeError):
+            raise
+        line = complaint(error) or _lack_of_memory(error)
+        if line is None:
+            raise
+        _say_error(name, line)
+        return 2
     return status
 
 
+def _lack_of_memory(error: Exception) -> str | None:
+    """The line for an allocation that failed; None for other errors.
+
+    Torch raises ``RuntimeError`` on the CPU, a class of its own on a GPU, and refuses sizes that
+    no machine has before it tries.
+    """
+    said = " ".join(str(error).split())
+    failed = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    if not failed and not (isinstance(error, RuntimeError) and ALLOCATION.search(said)):
+        return None
+    asked = re.search("tried to allocate ([0-9]+) bytes", said)
+    said = f"{int(asked[1]):,} bytes were asked for" if asked else said[:160]
+    size = f" ({said})" if said else ""
+    return (
+        f"not enough memory{size}; lower the sizes in the configuration: widths, latent_dim, "
+        "image_size, batch_size"
+    )
+
+
 def _say_error(name: str, line: str) -> None:
+    # What a file says may stand in the line, and must not command the terminal.
+    line = UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], line)
+    line = line if len(line) <= LONGEST else f"{line[:LONGEST]}…"
     _say(f"{f'fewshot {name}'.strip()}: {line}")
 
 

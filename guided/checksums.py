@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from guided.errors import InputError
+from guided.errors import InputError, reason_of
 from guided.regular import check_regular
 
 if TYPE_CHECKING:
@@ -141,6 +141,6 @@ def check_archive(path: Path) -> None:
         with zipfile.ZipFile(path) as archive:
             sound = archive.testzip() is None
     except Exception as error:  # a damaged archive raises one of many kinds
-        raise DamageError(f"{path}: damaged, or no archive ({error})") from error
+        raise DamageError(f"{path}: damaged, or no archive ({reason_of(error)})") from error
     if not sound:
         raise differs(path)

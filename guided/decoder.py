@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from guided import likelihoods
 from guided.checksums import DamageError
 from guided.encoder import Encoder
-from guided.errors import InputError
+from guided.encoder_file import check_weights
+from guided.errors import InputError, blaming
 from guided.files import read_weights, write_weights
 from guided.likelihoods import Likelihood
 from guided.naming import class_of, name_of
@@ -79,9 +80,13 @@ class Decoder(nn.Module):
             weights, metadata = read_weights(path)
             if metadata.get("format") != FORMAT:
                 raise InputError(f"is not a decoder's file ({FORMAT!r})")
-            network = encoder.backbone.decoder(latent_dim)
-            likelihood = class_of(json.loads(metadata["likelihood"]), likelihoods, Likelihood)()
-            decoder = Decoder(network, likelihood, latent_dim)
+            kind = json.loads(metadata["likelihood"])
+            if not isinstance(kind, str):
+                raise InputError("likelihood: expected a name")
+            likelihood = class_of(kind, likelihoods, Likelihood)()
+            decoder = Decoder(encoder.backbone.decoder(latent_dim), likelihood, latent_dim)
+            with blaming("damaged, or another VAE's"):
+                check_weights(weights, decoder)
             decoder.load_state_dict(weights)
         except FileNotFoundError as error:
             raise InputError(f"{path}: no such file; pretrain the encoder again") from error
@@ -89,7 +94,7 @@ class Decoder(nn.Module):
             raise
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
-        except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
+        except (SafetensorError, OSError, LookupError, ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())
             raise InputError(f"{path}: damaged, or another VAE's ({reason[:120]})") from error
         return decoder.eval()

@@ -13,8 +13,10 @@ from torch import Tensor, nn
 from guided import backbones
 from guided.augment import Augmentation
 from guided.backbones import Backbone, ImageShape
+from guided.backbones.foreign.base import Foreign
 from guided.backbones.foreign.weights import is_pytorch_file
 from guided.checksums import DamageError
+from guided.encoder_file import check_weights, read_description
 from guided.errors import InputError
 from guided.files import read_weights, write_weights
 from guided.latents import LatentLayout
@@ -247,8 +249,7 @@ class Encoder(Checked, nn.Module):
             weights, metadata = read_weights(path)
             if metadata.get("format") != FORMAT:
                 raise InputError(f"is not an encoder checkpoint ({FORMAT!r}); {_elsewhere(path)}")
-            encoder = Encoder.from_description(json.loads(metadata["encoder"]))
-            encoder.load_state_dict(weights)
+            encoder = _rebuilt(metadata["encoder"], weights)
         except FileNotFoundError as error:
             raise InputError(f"{path}: no such encoder checkpoint") from error
         except DamageError:
@@ -261,10 +262,24 @@ class Encoder(Checked, nn.Module):
                     f"{path}: is a PyTorch file, not an encoder checkpoint; {_elsewhere(path)}"
                 ) from error
             raise _damaged(path, error) from error
-        except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        # What a file states as settings is passed to a constructor, which may raise anything.
+        except Exception as error:
             raise _damaged(path, error) from error
         encoder.eval()
         return encoder.select(latents) if latents else encoder
+
+
+def _rebuilt(text: str, weights: dict[str, Tensor]) -> Encoder:
+    """The encoder of a description, with its weights."""
+    description = read_description(text)
+    network = class_of(description["backbone"], backbones, Backbone)
+    if not issubclass(network, Foreign):  # these have to be run to know their shapes
+        with torch.device("meta"):  # no memory: the file may state any width
+            check_weights(weights, Encoder.from_description(description))
+    encoder = Encoder.from_description(description)
+    check_weights(weights, encoder)
+    encoder.load_state_dict(weights)
+    return encoder
 
 
 def _elsewhere(path: Path | str) -> str:
@@ -283,8 +298,13 @@ def _damaged(path: Path | str, error: Exception) -> InputError:
 
 def provenance(path: Path | str) -> dict[str, Any]:
     """The facts that were saved beside an encoder's weights."""
-    facts: dict[str, Any] = json.loads(read_weights(path)[1]["provenance"])
-    return facts
+    try:
+        facts = json.loads(read_weights(path)[1]["provenance"])
+    except (KeyError, ValueError, RecursionError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise _damaged(path, error) from error
+    return facts if isinstance(facts, dict) else {}
 
 
 def digest(encoder: Encoder) -> str:

@@ -25,3 +25,8 @@ def some(words: Sequence[str], n: int = 3) -> str:
     """The first few of many words, and how many more there are: ``a, b, c and 37 more``."""
     more = f" and {len(words) - n} more" if len(words) > n else ""
     return ", ".join(words[:n]) + more
+
+
+def reason_of(error: BaseException, longest: int = 160) -> str:
+    """What an exception says, in one line that is not long: it may quote a file."""
+    return " ".join(str(error).split())[:longest] or type(error).__name__

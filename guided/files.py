@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from guided.arrays import read_npz
 from guided.checksums import (
     KEY,
     DamageError,
@@ -19,7 +20,7 @@ from guided.checksums import (
     with_checksum,
     without_checksum,
 )
-from guided.errors import InputError
+from guided.errors import InputError, reason_of
 from guided.regular import check_regular
 from guided.temporary import sync_folder, temporary_file
 
@@ -91,7 +92,7 @@ def read_json(path: Path | str) -> Any:
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except (ValueError, RecursionError) as error:
-        raise DamageError(f"{path}: damaged, or no JSON ({error})") from error
+        raise DamageError(f"{path}: damaged, or no JSON ({reason_of(error)})") from error
     return without_checksum(path, value)
 
 
@@ -126,20 +127,18 @@ def read_arrays(path: Path | str) -> "dict[str, NDArray[Any]]":
         DamageError: it is no archive of arrays, or its checksum is another one's.
         InputError: the file is missing or cannot be read.
     """
-    import numpy as np
-
     path = Path(path)
     try:
         check_archive(path)
-        # Opened here: numpy leaves a file open that is no archive.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            return {name: stored[name] for name in stored}
+        return read_npz(path)
     except InputError:
         raise
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except Exception as error:  # zipfile and numpy raise many
-        raise DamageError(f"{path}: damaged, or no archive of arrays ({error})") from error
+        raise DamageError(
+            f"{path}: damaged, or no archive of arrays ({reason_of(error)})"
+        ) from error
 
 
 def write_weights(path: Path | str, weights: "Mapping[str, Tensor]", texts: dict[str, str]) -> None:
@@ -154,7 +153,7 @@ def read_weights(path: Path | str) -> "tuple[dict[str, Tensor], dict[str, str]]"
     """The tensors and texts of a safetensors file.
 
     Raises:
-        DamageError: its checksum is another one's.
+        DamageError: its checksum is another one's, or a weight is NaN or infinite.
         SafetensorError: it is no such file.
         OSError: it is missing, or cannot be read.
     """
@@ -169,6 +168,9 @@ def read_weights(path: Path | str) -> "tuple[dict[str, Tensor], dict[str, str]]"
     stated = texts.pop(KEY, None)
     if stated and weights_checksum(weights, texts) != stated:
         raise differs(path)
+    for key, tensor in weights.items():
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            raise DamageError(f"{path}: {ascii(key)[1:-1]}: has weights that are NaN or infinite")
     return weights, texts
 
 

@@ -140,6 +140,14 @@ def _faults(content: Mapping[str, Any], which: str) -> str:
     return markdown(list(lines[0]), [list(map(str, line)) for line in table])
 
 
+def _fuzzing(content: Mapping[str, Any], _: str) -> str:
+    counts = content["readers"].items()
+    faults = sum(content["faults"].values())
+    lines = [[name, f"{n:,}"] for name, n in counts]
+    total = [f"all, {content['inputs_per_second']} a second, {faults} faults"]
+    return markdown(["reader", "inputs"], [*lines, [*total, f"{content['inputs']:,}"]])
+
+
 def _select(content: Mapping[str, Any], which: str) -> str:
     table = select_tables.MORE[which](Selection.from_json(content))
     return markdown(table.head, table.lines)
@@ -166,6 +174,7 @@ KINDS: dict[str, Callable[[Mapping[str, Any], str], str]] = {
         _classifiers,
         _faults,
         _select,
+        _fuzzing,
     )
 }
 BLOCK = re.compile(rf"(<!-- ({'|'.join(KINDS)}): (\S+) ?(\S*) -->\n)(.*?)(<!-- end -->)", re.S)

@@ -15,6 +15,7 @@ from fewshot.data.roots import data_root
 from fewshot.environment import choose_device
 from fewshot.episodes import Setting
 from fewshot.study.counts import Counts, Wrong
+from fewshot.study.recorded import recorded
 from fewshot.study.result import StudyResult, read_result
 from fewshot.study.rows import ResultRow
 from fewshot.study.run import Study
@@ -49,10 +50,13 @@ def main(arguments: Sequence[str]) -> None:
     command = parse(ReplayCommand, arguments, "fewshot evaluate --replay")
     if command.replay.is_dir():
         command = replace(command, replay=command.replay / StudyResult.file_name)
-    if kind_of(read_result(command.replay)) is not StudyResult:
-        raise InputError(f"replay: {command.replay} is no comparison; only its rows are replayed")
-    result = StudyResult.load(command.replay)
-    counts = StudyResult.load_counts(command.replay)
+    with recorded(command.replay):
+        if kind_of(read_result(command.replay)) is not StudyResult:
+            raise InputError(
+                f"replay: {command.replay} is no comparison; only its rows are replayed"
+            )
+        result = StudyResult.load(command.replay)
+        counts = StudyResult.load_counts(command.replay)
     if not 0 <= command.row < len(result.rows):
         raise InputError(
             f"row: expected 0 to {len(result.rows) - 1}, the rows of {command.replay}, "

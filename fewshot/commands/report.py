@@ -19,6 +19,7 @@ from fewshot.study.lake.figures import lake_figure
 from fewshot.study.lake.report import LakeResult, write_lake_page
 from fewshot.study.latents.report import LatentsResult, latents_figures, write_latents_page
 from fewshot.study.nica.report import NicaResult, write_nica
+from fewshot.study.recorded import recorded
 from fewshot.study.report import row_figures, texts, write_pages
 from fewshot.study.result import Result, StudyResult, read_result
 from guided.checksums import DamageError
@@ -60,6 +61,11 @@ def main(arguments: Sequence[str]) -> None:
     given = ["--results", json.dumps(named)] if named else []
     config = parse(ReportCommand, [*given, *arguments[len(named) :]], "fewshot report")
     sources = [path / "results.json" if path.is_dir() else path for path in config.results]
+    with recorded(*sources):
+        _written(config, sources)
+
+
+def _written(config: ReportCommand, sources: Sequence[Path]) -> None:
     commands = {source: command_of(source) for source in sources}
     if any(command in SECTIONS for command in commands.values()):
         _runs(config, commands)

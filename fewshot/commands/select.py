@@ -19,6 +19,7 @@ from fewshot.runs import only_one
 from fewshot.study.cells import Cells
 from fewshot.study.counts import Counts
 from fewshot.study.executors import Executor
+from fewshot.study.recorded import recorded
 from fewshot.study.result import StudyResult, provenance, read_result
 from fewshot.study.run import Study
 from fewshot.study.select.candidates import find_candidates
@@ -120,9 +121,10 @@ def _read(run: Path, command: SelectCommand) -> Read:
     if not run.is_dir():
         raise InputError(f"runs: {run}: no such run folder")
     file = run / StudyResult.file_name
-    if kind_of(read_result(file)) is not StudyResult:
-        raise InputError(f"runs: {run} is no comparison, whose encoders are selected from")
-    result = StudyResult.load(file)
-    trained_on = result.facts.get("hardware", {}).get("device", "cpu")
+    with recorded(file):
+        if kind_of(read_result(file)) is not StudyResult:
+            raise InputError(f"runs: {run} is no comparison, whose encoders are selected from")
+        result = StudyResult.load(file)
+        trained_on = result.facts.get("hardware", {}).get("device", "cpu")
     study = recorded_study(result, file, run, trained_on, command.data_root)
     return study, result, StudyResult.load_counts(file)

@@ -16,7 +16,7 @@ from fewshot.data.dataset import Dataset, Listing, Splits
 from fewshot.data.io.cache import cached_bank, identity
 from fewshot.data.io.download import RemoteFile, download_files
 from fewshot.data.roots import Roots, first_existing
-from guided.errors import InputError
+from guided.errors import InputError, reason_of
 from guided.ranges import Count
 
 FILES = (
@@ -26,6 +26,7 @@ FILES = (
     "t10k-labels-idx1-ubyte",
 )
 SIDE = 28
+MOST = 2**28  # values in a file; the largest of MNIST has 47 million
 N_DIGITS = 10
 FOLDERS = ("mnist", "MNIST/raw")  # the second is torchvision's
 URL = "https://ossci-datasets.s3.amazonaws.com/mnist/"
@@ -144,7 +145,7 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
     """Read an IDX file of bytes, gzipped if its name ends in ``.gz``.
 
     Source: http://yann.lecun.com/exdb/mnist, "the IDX file format": 0, 0, 8 (bytes), the number
-    of dimensions; each dimension as a big-endian number of 32 bits; the values.
+    of dimensions; each dimension as a big-endian signed number of 32 bits; the values.
 
     Returns:
         array of the shape in the file's header.
@@ -154,12 +155,11 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
     """
     shape = _shape(path)
     start = 4 + 4 * len(shape)
-    content = _content(path)
-    if len(content) - start != math.prod(shape):
-        raise InputError(
-            f"{path}: its header says {math.prod(shape)} values, it has {len(content) - start}; "
-            f"{REMEDY}"
-        )
+    expected = math.prod(shape)
+    found = len(content := _content(path, start + expected + 1)) - start
+    if found != expected:
+        number = f"{found}" if found < expected else "more"
+        raise InputError(f"{path}: its header says {expected} values, it has {number}; {REMEDY}")
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
 
 
@@ -169,14 +169,20 @@ def _shape(path: Path) -> tuple[int, ...]:
     n_dimensions = header[3] if header[:3] == b"\0\0\x08" and len(header) > 3 else 0
     if n_dimensions not in (1, 3) or len(header) < 4 + 4 * n_dimensions:
         raise InputError(f"{path}: expected an IDX file of images or labels; {REMEDY}")
-    return tuple(np.frombuffer(header, ">u4", count=n_dimensions, offset=4).tolist())
+    shape = tuple(np.frombuffer(header, ">i4", count=n_dimensions, offset=4).tolist())
+    if min(shape) < 0 or math.prod(shape) > MOST:
+        raise InputError(
+            f"{path}: expected at most {MOST:,} values, its header says {list(shape)}; {REMEDY}"
+        )
+    return shape
 
 
-def _content(path: Path, length: int = -1) -> bytes:
+def _content(path: Path, length: int) -> bytes:
+    """The first bytes of a file, so many if it has them."""
     try:
         with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
             return file.read(length)
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(
-            f"{path}: expected a complete IDX file, cannot be read ({error}); {REMEDY}"
+            f"{path}: expected a complete IDX file, cannot be read ({reason_of(error)}); {REMEDY}"
         ) from error

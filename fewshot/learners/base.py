@@ -15,7 +15,7 @@ from fewshot.episodes import Episodes
 from guided.augment import Augmentation
 from guided.backbones.batch_norm import group_statistics
 from guided.encoder import Encoder
-from guided.errors import InputError
+from guided.errors import InputError, reason_of
 from guided.files import read_weights, write_weights
 from guided.ranges import Checked
 
@@ -199,7 +199,7 @@ class Learner(Checked, nn.Module, ABC):
         except OSError as error:
             raise InputError(f"{path}: cannot be read ({error.strerror})") from error
         except SafetensorError as error:
-            raise InputError(f"{path}: is not a safetensors file ({error})") from error
+            raise InputError(f"{path}: is not a safetensors file ({reason_of(error)})") from error
         name, owner = class_name(type(self)), texts.get("learner")
         if owner not in (name, short_name(type(self))):  # version 0.1 left out the path
             raise InputError(f"{path}: weights of {owner}, expected those of {name}")

@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from fewshot.study.outcome import Outcome
+from fewshot.study.recorded import plain_name, recorded
+from guided.errors import blaming
 from guided.files import read_json, write_json
 
 FILE = "cells.json"
@@ -56,14 +58,16 @@ class CellIndex:
             return None
         content = read_json(file)
 
+        def folder(name: Any) -> Path:
+            return run / "cells" / plain_name(name, "cell")
+
         def read(kind: str) -> tuple[Indexed, ...]:
             cells = [dict(entry) for entry in content[kind]]
-            return tuple(Indexed(folder=run / "cells" / c.pop("cell"), **c) for c in cells)
+            return tuple(Indexed(folder=folder(c.pop("cell")), **c) for c in cells)
 
-        examples = content["examples"]
-        return cls(
-            read("encoders"), read("trainings"), run / "cells" / examples if examples else None
-        )
+        with recorded(file), blaming(str(file)):
+            examples = content["examples"]
+            return cls(read("encoders"), read("trainings"), folder(examples) if examples else None)
 
 
 def write_index(outcome: Outcome, output: Path) -> None:

@@ -16,12 +16,13 @@ from fewshot.study.encoder_facts import EncoderFacts
 from fewshot.study.measurement import Measurement
 from fewshot.study.pivot import learner_entries, published_entries, summary
 from fewshot.study.published import Published
+from fewshot.study.recorded import plain_name
 from fewshot.study.rows import ResultRow, Row
 from fewshot.study.scores import score_episodes
 from fewshot.study.tables import study_table, verdicts
 from fewshot.study.text import setting_names
 from guided.checksums import DamageError
-from guided.errors import InputError
+from guided.errors import InputError, blaming
 from guided.files import read_json, write_json
 from guided.html.fragment import fragment
 from guided.html.frame import Frame
@@ -256,6 +257,8 @@ def read_result(file: Path) -> dict[str, Any]:
         raise
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise InputError(f"{file}: not the result of a finished run ({error})") from error
+    with blaming(str(file)):
+        plain_name(content["study"], "study")
     return content
 
 

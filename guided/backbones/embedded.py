@@ -24,6 +24,12 @@ class Embedded(Backbone):
         places = {name: (start, stop) for name, (start, stop) in (parts or {}).items()}
         super().__init__(input_shape, parts={name: list(place) for name, place in places.items()})
         self.feature_dim = math.prod(input_shape)
+        for name, (start, stop) in places.items():
+            if not 0 <= start < stop <= self.feature_dim:
+                raise InputError(
+                    f"Embedded.parts: {name}: expected [start, stop] within the "
+                    f"{self.feature_dim} numbers of an embedding, got {[start, stop]}"
+                )
         self.parts = places
 
     def forward(self, images: Tensor) -> Tensor:

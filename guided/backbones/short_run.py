@@ -110,7 +110,8 @@ class ShortRunInference(Backbone):
 
     def _network(self) -> Backbone:
         network = class_of(self.settings["backbone"], backbones, Backbone)
-        return network(self.input_shape, **self.settings["backbone_settings"])
+        # As an encoder's file rebuilds it: its settings must not choose what is imported or read.
+        return network.rebuilt(self.input_shape, self.settings["backbone_settings"])
 
     def train(self, mode: bool = True) -> "ShortRunInference":
         """Stays in evaluation mode: an image's latents must not depend on its batch."""

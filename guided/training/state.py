@@ -13,6 +13,7 @@ from guided.checksums import check_archive
 from guided.encoder import Encoder
 from guided.errors import InputError
 from guided.files import write_archive
+from guided.torch_files import check_torch_file
 
 Score = Callable[[Encoder], float]
 """A score of an encoder on validation data; lower is better."""
@@ -87,6 +88,7 @@ class ResumableState:
         """
         try:
             check_archive(path)
+            check_torch_file(path)
             state = torch.load(path, map_location="cpu", weights_only=True)
             for name, part in self.parts.items():
                 part.load_state_dict(state[name])

@@ -13,6 +13,7 @@ import pytest
 import fewshot.commands
 from fewshot.cli import main
 from fewshot.commands.help import KEYS, PURPOSES
+from guided.errors import InputError
 
 
 def config_class(command):
@@ -100,12 +101,17 @@ def test_unknown_command(capsys):
     assert "no command is called 'evalute'; did you mean evaluate? Commands: " in printed.err
 
 
+LOWER = "lower the sizes in the configuration: widths, latent_dim, image_size, batch_size"
+
+
 @pytest.mark.parametrize(
     ("error", "status", "printed"),
     [
         (KeyboardInterrupt(), 130, "interrupted; run the same command again to resume\n"),
         (BrokenPipeError(), 141, ""),
         (RuntimeError("a bug"), None, ""),
+        (MemoryError(), 2, f"not enough memory; {LOWER}\n"),
+        (InputError("a\n\x1b[2J\u2028" + "b" * 5000), 2, r"a\n\x1b[2J\u2028" + "b" * 1984 + "…\n"),
     ],
 )
 def test_how_a_command_ends(monkeypatch, capsys, error, status, printed):
@@ -118,3 +124,18 @@ def test_how_a_command_ends(monkeypatch, capsys, error, status, printed):
     with pytest.raises(RuntimeError) if status is None else contextlib.nullcontext():
         assert main(["data"]) == status
     assert capsys.readouterr().err == (printed and f"fewshot data: {printed}")
+
+
+@pytest.mark.parametrize("width", [2**42, 2**62])
+def test_an_absurd_width_is_told_in_one_line(width, fails, tmp_path):
+    data = "{class_path: Glyphs, init_args: {n_alphabets: 9, n_characters: 3, n_drawers: 2}}"
+    chosen = {
+        "dataset": data,
+        "pretrain.backbone": f"{{class_path: Conv4, init_args: {{width: {width}}}}}",
+        "pretrain.steps": "1",
+        "pretrain.batch_size": "4",
+    }
+    arguments = ["pretrain", *(word for key in chosen for word in (f"--{key}", chosen[key]))]
+    said = fails(*arguments, "--output", str(tmp_path / "run"), writes=True)
+    assert "not enough memory (" in said
+    assert LOWER in said

@@ -3,6 +3,7 @@
 import importlib
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -171,6 +172,62 @@ DAMAGE = {
     "unknown setting": lambda path: save_raw(path, description={"settings": {"breadth": 8}}),
     "two dimensions": lambda path: save_raw(path, description={"input_shape": [16, 16]}),
 }
+LARGE = 2**50
+# What is said of a description that another program may have written.
+HOSTILE = {
+    "[C, H, W]": {"input_shape": [1, LARGE, 16]},
+    "input_shape: expected": {"input_shape": [1, True, 16]},
+    "layout: expected name": {"layout": {}},
+    "layout: expected name -> [start, stop], or null, got [1]": {"layout": [1]},
+    "layout: class: expected [0, stop]": {"layout": {"class": [], "content": [0, 7]}},
+    "layout: b: expected [4, stop]": {"layout": {"a": [0, 4], "b": [3, 7]}},
+    "from 1 to 1048576, got [0, 1125899906842624]": {"layout": {"a": [0, LARGE]}},
+    "layout: expected printable names": {"layout": {"\x1b[2J": [0, 7]}},
+    "roles: expected": {"roles": {"no slice": "deformation"}},
+    "latents: expected each name once": {"latents": "class+class"},
+    "latents: expected text, got 7": {"latents": 7},
+    "projection: expected a width, got -1": {"projection": -1},
+    "settings: expected a mapping": {"settings": "width"},
+    "lacks weights: projection": {"projection": 5},
+    "expected torch.float32 [16": {"layout": {"a": [0, 8]}, "roles": {}},
+    "expected torch.float32 [1048576, 1, 3, 3]": {"settings": {"width": 2**20}},
+    "damaged encoder checkpoint (Storage": {"settings": {"width": LARGE}},
+    "damaged encoder checkpoint": {"settings": {"width": 2**62}},
+    "expected [start, stop] within the 16 numbers": {
+        "backbone": "Embedded",
+        "settings": {"parts": {"a": [0, LARGE]}},
+        "input_shape": [16, 1, 1],
+        "layout": None,
+        "roles": {},
+        "latents": "a",
+    },
+    "names a backbone": {},
+}
+
+
+@pytest.mark.parametrize("message", HOSTILE)
+def test_hostile_descriptions(message, path):
+    if message == "names a backbone":
+        message = "is not imported"
+        chosen = {"network": "antigravity.Net", "weights": "random", "mean": [0], "std": [1]}
+        inside = {"backbone": "Imported", "backbone_settings": chosen, "latent_dim": 7}
+        save_raw(path, description={"backbone": "ShortRunInference", "settings": inside})
+    else:
+        save_raw(path, description=HOSTILE[message])
+    with pytest.raises(InputError, match=re.escape(message)) as caught:
+        Encoder.load(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert str(caught.value).isprintable()
+    assert "antigravity" not in sys.modules
+
+
+def test_weights_that_are_no_numbers_are_refused(path):
+    encoder = make_encoder()
+    with torch.no_grad():
+        encoder.latent_head.bias[3] = float("nan")
+    encoder.save(path)
+    with pytest.raises(InputError, match=r"head\.bias: has weights that are NaN"):
+        Encoder.load(path)
 
 
 @pytest.mark.parametrize("kind", DAMAGE)

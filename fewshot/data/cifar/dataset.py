@@ -1,9 +1,8 @@
 """``CIFAR_FS`` and ``FC100``: the classes of CIFAR-100, divided in two ways."""
 
 import math
-import tarfile
-import zlib
 from collections.abc import Iterator, Mapping
+from io import BytesIO
 from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,6 +15,7 @@ from fewshot.data.bank import ImageBank
 from fewshot.data.cifar.splits import CIFAR_FS_HELD_OUT, FC100_HELD_OUT
 from fewshot.data.dataset import SPLITS, Dataset, Listing, SplitName, Splits
 from fewshot.data.io.cache import cached_bank, identity
+from fewshot.data.io.containers import MISSING, read_each
 from fewshot.data.io.download import RemoteFile, download_files
 from fewshot.data.io.pickles import load_pickle
 from fewshot.data.roots import Roots, first_existing
@@ -150,23 +150,13 @@ def _build(source: Path, held_out: Mapping[str, SplitName], by_superclass: bool)
 
 def _read(source: Path) -> Iterator[tuple[str, Any]]:
     """Name and content of each pickle."""
-    if source.is_dir():
-        for name in (*PARTS, META):
-            with open(source / name, "rb") as file:
-                yield name, load_pickle(file, str(source / name))
-        return
-    try:
-        with tarfile.open(source, "r:gz") as archive:
-            for member in archive:
-                folder, _, name = member.name.rpartition("/")
-                content = archive.extractfile(member)
-                if content and folder == FOLDER and name in (*PARTS, META):
-                    yield name, load_pickle(content, f"{source}/{name}")  # type: ignore[arg-type]
-    except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
-        raise InputError(
-            f"{source}: not a complete archive (an interrupted download or a web page?): {error}; "
-            f"delete it and download it again"
-        ) from error
+    names = {f"{FOLDER}/{name}" if source.is_file() else name: name for name in (*PARTS, META)}
+    for path, content in read_each(source, list(names)):
+        name = names[path]
+        if isinstance(content, bytes):
+            yield name, load_pickle(BytesIO(content), str(source / name))
+        elif content != MISSING:
+            raise InputError(f"{source / name}: cannot be read ({content})")
 
 
 def _names(source: Path, meta: Any) -> list[list[str]]:

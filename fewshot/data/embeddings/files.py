@@ -1,6 +1,5 @@
 """Files of embeddings and labels: .npz, .npy, .pt and .parquet."""
 
-import pickle
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from guided.errors import InputError
+from guided.arrays import map_npy, read_npz
+from guided.errors import InputError, reason_of
+from guided.torch_files import check_torch_file
 
 Array = NDArray[Any]
 
@@ -32,26 +33,25 @@ def read_arrays(path: Path) -> dict[str, Array]:
         raise InputError(f"{path}: expected a file of embeddings or labels ({known})")
     try:
         return reader(path)
-    except (OSError, ValueError, EOFError, RuntimeError, KeyError, pickle.UnpicklingError) as error:
-        if isinstance(error, InputError):
-            raise
-        reason = " ".join(str(error).split())[:160]
+    except InputError:
+        raise
+    except Exception as error:  # damaged files raise one of many kinds, in pandas, torch, zipfile
+        reason = reason_of(error)
         if "allow_pickle" in reason or "Python objects" in reason:
             reason = "holds Python objects; write names by labels.astype(str)"
         raise InputError(f"{path}: cannot be read as {path.suffix} ({reason})") from error
 
 
 def _npz(path: Path) -> dict[str, Array]:
-    with np.load(path, allow_pickle=False) as stored:
-        return {name: stored[name] for name in stored.files}
+    return read_npz(path)
 
 
 def _npy(path: Path) -> dict[str, Array]:
-    # Copy on write ("c"): torch warns of read-only maps. Nothing writes, so pages stay shared.
-    return {ALONE: np.load(path, mmap_mode="c", allow_pickle=False)}
+    return {ALONE: map_npy(path)}
 
 
 def _pt(path: Path) -> dict[str, Array]:
+    check_torch_file(path)
     found = torch.load(path, map_location="cpu", weights_only=True)
     if isinstance(found, Tensor):
         found = {ALONE: found}

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Self, cast
 
-from guided.errors import InputError, some
+from guided.errors import InputError, reason_of, some
 
 MOST = 2**29  # bytes of a file, so that a small archive cannot fill the memory
 MISSING = "missing"
@@ -165,7 +165,7 @@ def _opened(path: Path, remedy: str) -> Iterator[zipfile.ZipFile | tarfile.TarFi
     # Damaged archives raise errors of zipfile, tarfile, zlib and lzma, and many of Python's.
     except Exception as error:
         kind = "tar" if path.name.lower().endswith(TARS) else "zip"
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = reason_of(error)
         raise InputError(
             f"{path}: not a complete {kind} archive (an interrupted download or a web page?): "
             f"{reason}; {remedy}"
@@ -301,7 +301,7 @@ def _unzipped(archive: zipfile.ZipFile, name: str) -> bytes | str:
             return b"".join(iter(lambda: file.read(step), b""))
     # Damaged entries raise zlib's errors, EOFError, NotImplementedError and others.
     except Exception as error:
-        return " ".join(str(error).split()) or type(error).__name__
+        return reason_of(error)
 
 
 def _untarred(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes | str:

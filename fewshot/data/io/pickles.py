@@ -1,24 +1,22 @@
 """Pickles from elsewhere: numbers, text, plain containers and arrays of numbers, nothing else.
 
-A pickle is a program that may call whatever it names. Here the few names that arrays are pickled
-with stand for checked constructors of this file; no other name is looked up.
+The few names that arrays are pickled with stand for checked constructors of this file; no other
+name is looked up. See :mod:`guided.pickled` for the limits of the rest.
 """
 
-import copyreg
 import math
-import os
-import pickle
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, BinaryIO, ClassVar, NoReturn
+from typing import Any, BinaryIO, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
-from guided.errors import InputError
+from guided.errors import InputError, reason_of
+from guided.pickled import PickleReader, RefusedPickleError, refuse
 
-LARGE = 2**20  # bytes: longer text is an array's content
 EXPECTED = "expected numbers, text, lists, tuples, dicts and arrays of numbers, nothing else"
+DEEPEST = 100  # containers inside each other
 ORDERS = ("<", ">", "=", "|")
 PLAIN_DTYPE = (None, None, None, -1, -1, 0)  # no parts, no fields, no flags
 NUMBERS = ("b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8")
@@ -32,7 +30,7 @@ def load_pickle(file: BinaryIO, name: str, *, arrays: bool = True) -> Any:
     times the array's memory.
 
     Args:
-        file: open for reading, at the start of the pickle; without ``arrays``, seekable.
+        file: open for reading, at the start of the pickle, seekable.
         name: the file's name, for messages.
         arrays: if False, arrays come out empty and the content of large ones is skipped.
 
@@ -42,38 +40,22 @@ def load_pickle(file: BinaryIO, name: str, *, arrays: bool = True) -> Any:
     Raises:
         InputError: the pickle holds anything else, which is named, or is damaged.
     """
-    # An extension code that was resolved before would bypass `find_class`.
-    copyreg.clear_extension_cache()
     try:
-        loaded = _Unpickler(file if arrays else _SkipsLargeText(file), encoding="latin1").load()
-        return _plain(loaded, arrays, {})
-    except _RefusedError as refusal:
+        reader = _Reader(file, contents=arrays)
+        return _Copier(arrays, reader.size).plain(reader.load())
+    except RefusedPickleError as refusal:
         raise InputError(f"{name}: refused: the pickle {refusal}; {EXPECTED}") from refusal
     # Loading a damaged pickle raises any of Python's exceptions.
     except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = reason_of(error)
         raise InputError(
             f"{name}: not a complete pickle (an interrupted download or a web page?): {reason}"
         ) from error
 
 
-class _RefusedError(Exception):
-    """The pickle asks for something that is not allowed."""
-
-
-def _refuse(what: str) -> NoReturn:
-    raise _RefusedError(what)
-
-
-class _Unpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> "_Global":
-        known = GLOBALS.get((module, name))
-        if known is None:
-            _refuse("names " + ascii(f"{module}.{name}")[1:101].rstrip("'\""))
-        return known
-
-    def persistent_load(self, pid: object) -> NoReturn:
-        _refuse("has a persistent id")
+class _Reader(PickleReader):
+    def find(self, module: str, name: str) -> "_Global":
+        return GLOBALS.get((module, name)) or super().find(module, name)
 
 
 class _Number:
@@ -89,7 +71,7 @@ class _Number:
             case (3, str(order), *rest) if order in ORDERS and tuple(rest) == PLAIN_DTYPE:
                 self.dtype = np.dtype(order.replace("|", "=") + self.dtype.str[1:])
             case _:
-                _refuse("changes a numpy.dtype to one that is not of numbers")
+                refuse("changes a numpy.dtype to one that is not of numbers")
 
 
 @dataclass(slots=True, eq=False)
@@ -105,21 +87,23 @@ class _Array:
         match state:
             case (1, shape, _Number() as number, fortran, content):
                 self.shape, self.number, self.fortran = shape, number, fortran
-                self.content = content.encode("latin1") if isinstance(content, str) else content
+                self.content = content
             case _:
-                _refuse("fills an array with something other than numbers")
+                refuse("fills an array with something other than numbers")
 
     def array(self) -> NDArray[Any]:
         """The array itself, in this machine's byte order; a view of the content if that has it."""
-        if not isinstance(self.number, _Number) or type(self.content) not in (bytes, bytearray):
-            _refuse("has an array without content")
+        content = self.content
+        content = content.encode("latin1") if type(content) is str else content
+        if not isinstance(self.number, _Number) or type(content) not in (bytes, bytearray):
+            refuse("has an array without content")
         if type(self.shape) is not tuple or not all(type(n) is int and n >= 0 for n in self.shape):
-            _refuse("has an array without a shape")
+            refuse("has an array without a shape")
         dtype = self.number.dtype
         expected = math.prod(self.shape) * dtype.itemsize
-        if len(self.content) != expected:
-            _refuse(f"has an array of {expected} bytes by its shape but {len(self.content)} bytes")
-        array = np.ndarray(self.shape, dtype, self.content, order="F" if self.fortran else "C")
+        if len(content) != expected:
+            refuse(f"has an array of {expected} bytes by its shape but {len(content)} bytes")
+        array = np.ndarray(self.shape, dtype, content, order="F" if self.fortran else "C")
         return array.astype(dtype.newbyteorder("="), copy=False)
 
 
@@ -141,13 +125,13 @@ class _Global(Enum):
             case _Global.DTYPE, (str(kind), 0 | 1, 0 | 1) if kind in NUMBERS:
                 return _Number(kind)
             case _Global.DTYPE, (str(kind), *_):
-                _refuse(f"has an array of numpy.dtype({kind[:40]!a})")
+                refuse(f"has an array of numpy.dtype({kind[:40]!a})")
             case _Global.ENCODE, (bytes() | str() as text, "latin1" | "latin-1"):
                 return text.encode("latin1") if isinstance(text, str) else text
-        _refuse(f"calls {self.value} with arguments that make no array of numbers")
+        refuse(f"calls {self.value} with arguments that make no array of numbers")
 
     def __setstate__(self, state: Any) -> NoReturn:
-        _refuse(f"sets attributes of {self.value}")
+        refuse(f"sets attributes of {self.value}")
 
 
 GLOBALS = {
@@ -161,63 +145,47 @@ GLOBALS = {
 }
 
 
-def _plain(value: Any, arrays: bool, done: dict[int, Any]) -> Any:
-    """A copy of what was loaded, with arrays for their stand-ins.
+class _Copier:
+    """Copies what was loaded, with arrays for their stand-ins.
 
     Args:
-        value: what was loaded.
         arrays: if False, every array is empty.
-        done: id -> copy of what was copied before.
-    """
-    kind = type(value)
-    if kind in SCALARS:
-        return value
-    if id(value) in done:
-        return done[id(value)]
-    made: Any
-    if kind is dict:
-        for key in value:
-            if type(key) not in SCALARS:
-                _refuse(f"has a dict with a key of type {type(key).__name__}")
-        made = {key: _plain(item, arrays, done) for key, item in value.items()}
-    elif kind is list or kind is tuple:
-        made = kind([_plain(item, arrays, done) for item in value])
-    elif kind is _Array:
-        made = value.array() if arrays else np.empty(0)
-    else:
-        _refuse(f"holds {value.value if kind is _Global else kind.__name__}")
-    done[id(value)] = made
-    return made
-
-
-class _SkipsLargeText:
-    """A file for unpickling in which text and bytes of over 1 MiB seem to be empty.
-
-    The unpickler reads an instruction's byte, then the length of the text that follows, then the
-    text: a length is what it asks for directly after one of ``WIDTHS``. (Protocols that read
-    frames of many instructions at once keep large text out of them.)
+        most: bytes of all arrays together.
     """
 
-    WIDTHS: ClassVar[dict[bytes, int]] = {
-        b"X": 4,
-        b"T": 4,
-        b"B": 4,
-        b"\x8d": 8,
-        b"\x8e": 8,
-        b"\x96": 8,
-    }
+    def __init__(self, arrays: bool, most: int) -> None:
+        self.arrays, self.left = arrays, most
+        self.done: dict[int, Any] = {}
+        self.depth = 0
 
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._previous = b""
-        self.readline = file.readline
+    def plain(self, value: Any) -> Any:
+        """A copy; what is there twice is copied once."""
+        kind = type(value)
+        if kind in SCALARS:
+            return value
+        if id(value) in self.done:
+            return self.done[id(value)]
+        self.depth += 1
+        if self.depth > DEEPEST:
+            refuse(f"is nested more than {DEEPEST} deep")
+        made: Any
+        if kind is dict:
+            made = {key: self.plain(item) for key, item in value.items()}
+        elif kind is list or kind is tuple:
+            made = kind([self.plain(item) for item in value])
+        elif kind is _Array:
+            made = self._array(value)
+        else:
+            refuse(f"holds {value.value if kind is _Global else kind.__name__}")
+        self.depth -= 1
+        self.done[id(value)] = made
+        return made
 
-    def read(self, size: int) -> bytes:
-        content = self._file.read(size)
-        width, self._previous = self.WIDTHS.get(self._previous), content
-        if width == size:
-            length = int.from_bytes(content, "little")
-            if length > LARGE:
-                self._file.seek(length, os.SEEK_CUR)
-                return bytes(size)
-        return content
+    def _array(self, stored: _Array) -> NDArray[Any]:
+        if not self.arrays:
+            return np.empty(0)
+        # Several may have the same content, and each would be a copy of it.
+        self.left -= len(stored.content) if hasattr(stored.content, "__len__") else 0
+        if self.left < 0:
+            refuse("has arrays of more bytes than it has itself")
+        return stored.array()

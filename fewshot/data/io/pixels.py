@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from guided.errors import InputError
+from guided.errors import InputError, reason_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000")
 EIGHT_BIT = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 LARGE = 2**30 // 12  # pixels: larger images are reduced before anything else is done with them
+MOST_OF_A_BYTE = 10_000  # pixels of a large image; PNG and JPEG have at most 1,000 of one colour
 LARGEST = 2**28  # pixels: a gigabyte
 
 
@@ -91,7 +92,10 @@ def _load(content: bytes, size: tuple[int, int]) -> "Image":
         image: Image.Image = Image.open(io.BytesIO(content), formats=FORMATS)
         if image.mode not in EIGHT_BIT:
             raise UnusableImage(f"expected 8 bits per channel, got mode {image.mode}", "convert {}")
-        huge = image.width * image.height > LARGE
+        n = image.width * image.height
+        huge = n > LARGE
+        if huge and n > MOST_OF_A_BYTE * len(content):
+            raise UnusableImage(f"states {n:,} pixels in {len(content):,} bytes", "replace {}")
         if huge:
             image.draft(None, (4 * max(size), 4 * max(size)))
         image.load()
@@ -103,7 +107,7 @@ def _load(content: bytes, size: tuple[int, int]) -> "Image":
     except Exception as error:
         # Pillow's own message for this names only the address of a buffer.
         unknown = isinstance(error, UnidentifiedImageError)
-        reason = "not an image" if unknown else " ".join(str(error).split())
+        reason = "not an image" if unknown else reason_of(error)
         raise UnusableImage("cannot be decoded", "replace or delete {}", reason) from error
     if huge:
         image = _reduced(image, 4 * max(size))

@@ -1,7 +1,6 @@
 """``DSprites``: the dSprites of Matthey et al., from their file."""
 
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,11 +15,13 @@ from fewshot.data.dataset import Listing
 from fewshot.data.io.cache import identity, pixel_array
 from fewshot.data.sprites.dataset import CHUNK, SpriteDataset
 from fewshot.data.sprites.factors import LEVELS, N_CLASSES, SpriteFactors
-from guided.errors import InputError
+from guided.arrays import read_array, read_header
+from guided.errors import InputError, reason_of
 
 FILE = "dsprites/dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz"
 URL = "https://github.com/google-deepmind/dsprites-dataset"
 SIDE = 64
+MOST_IMAGES = 2**20  # the authors' file has 737,280
 
 
 class DSprites(SpriteDataset):
@@ -119,21 +120,17 @@ def _next_images(stream: IO[bytes], n: int, file: Path) -> NDArray[np.uint8]:
 
 def _image_header(stream: IO[bytes], file: Path) -> int:
     """Read the header of the images; their number."""
-    version = np.lib.format.read_magic(stream)
-    read = (
-        np.lib.format.read_array_header_1_0
-        if version == (1, 0)
-        else np.lib.format.read_array_header_2_0
-    )
-    shape, by_column, dtype = read(stream)
-    if dtype != np.uint8 or len(shape) != 3 or shape[1:] != (SIDE, SIDE) or by_column:
-        raise _unusable(file, f"imgs of {dtype} {list(shape)}")
-    return int(shape[0])
+    header = read_header(stream)
+    if header.dtype != np.uint8 or header.shape[1:] != (SIDE, SIDE) or header.order == "F":
+        raise _unusable(file, f"imgs of {header.dtype} {list(header.shape)}")
+    if len(header.shape) != 3 or header.shape[0] > MOST_IMAGES:
+        raise _unusable(file, f"imgs of shape {list(header.shape)}")
+    return header.shape[0]
 
 
 def _array(archive: zipfile.ZipFile, key: str, file: Path) -> NDArray[Any]:
     with archive.open(f"{key}.npy") as stream:
-        array: NDArray[Any] = np.lib.format.read_array(stream, allow_pickle=False)
+        array = read_array(stream)
     if array.ndim != 2 or array.dtype.kind not in "iuf":
         raise _unusable(file, f"{key} of {array.dtype} {list(array.shape)}")
     return array
@@ -145,10 +142,10 @@ def _opened(file: Path) -> Iterator[zipfile.ZipFile]:
     try:
         with zipfile.ZipFile(file) as archive:
             yield archive
-    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        if isinstance(error, InputError):
-            raise
-        raise _unusable(file, f"what cannot be read ({' '.join(str(error).split())})") from error
+    except InputError:
+        raise
+    except Exception as error:  # a damaged archive raises one of many kinds
+        raise _unusable(file, f"what cannot be read ({reason_of(error)})") from error
 
 
 def _unusable(file: Path, found: str) -> InputError:

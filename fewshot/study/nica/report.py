@@ -15,10 +15,10 @@ from fewshot.study.nica.figure import BARS, recovery_figure
 from fewshot.study.nica.scores import Recoveries, Recovery
 from fewshot.study.nica.tables import differences_table, order_table, recovery_table
 from fewshot.study.nica.terminal import terminal_tables
+from fewshot.study.recorded import plain_name
 from fewshot.study.report import write_pages
 from fewshot.study.result import provenance
-from guided.checksums import DamageError
-from guided.errors import InputError
+from guided.errors import InputError, blaming
 from guided.files import read_json, write_json
 
 if TYPE_CHECKING:
@@ -69,8 +69,11 @@ class NicaResult:
         """
         file = source / "results.json" if source.is_dir() else source
         try:
-            return cls.from_json(read_json(file))
-        except DamageError:
+            content = read_json(file)
+            with blaming(str(file)):
+                plain_name(content["study"], "study")
+            return cls.from_json(content)
+        except InputError:
             raise
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"{file}: not the result of a finished run ({error!r})") from error

@@ -25,6 +25,9 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 STORED = "stored"
 """The word for weights that the encoder's own file holds."""
 
+LONGEST_SIDE = 4096
+"""Pixels: an encoder's file may state any size."""
+
 AT_ONCE = 2**23
 """Input values of a batch: 55 colour images of 224 × 224, for which VGG takes 1.4 GB."""
 
@@ -89,6 +92,8 @@ class Foreign(Backbone):
                     key, f"one number, or one for each of {self.channels} channels", values
                 )
             self.register_buffer(key, torch.tensor(values).view(1, -1, 1, 1), persistent=False)
+        if sides and max(sides) > LONGEST_SIDE:
+            self._refuse("size", f"at most {LONGEST_SIDE} pixels", size)
         self.size = sides or (input_shape[1], input_shape[2])
         self.network = make().eval()
         head = self._cut(head)

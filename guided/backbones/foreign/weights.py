@@ -1,6 +1,5 @@
 """Weights that other programs wrote: state dicts of PyTorch, and safetensors."""
 
-import pickle
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,11 +10,12 @@ from torch import Tensor, nn
 
 from guided.errors import InputError
 from guided.regular import check_regular
+from guided.torch_files import LEGACY_BEGIN, check_torch_file
 
 INSIDE = ("state_dict", "model_state_dict", "model", "net", "network")
 """Keys under which training programs keep the state dict beside other things."""
 
-ZIP, LEGACY = b"PK\x03\x04", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+ZIP, LEGACY = b"PK\x03\x04", LEGACY_BEGIN
 """The first bytes of what ``torch.save`` writes, today and before version 1.6."""
 
 
@@ -44,23 +44,20 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     Raises:
         InputError: the file is missing, cannot be read or holds no state dict.
     """
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
         check_regular(path)
         if is_pytorch_file(path):
+            check_torch_file(path)
             found = torch.load(path, map_location="cpu", weights_only=True)
         else:
             found = load_file(path)
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file of weights") from error
-    except pickle.UnpicklingError as error:
-        raise InputError(
-            f"{path}: holds more than weights, and is not unpickled; write the weights alone: "
-            "torch.save(model.state_dict(), path)"
-        ) from error
-    except (OSError, SafetensorError, RuntimeError, EOFError, ValueError, LookupError) as error:
+    except InputError:
+        raise
+    except Exception as error:  # a damaged file raises one of many kinds
         reason = " ".join(str(error).split())
         raise InputError(f"{path}: cannot be read as weights ({reason[:120]})") from error
     return _state_dict(found, path)

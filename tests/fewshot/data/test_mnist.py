@@ -87,6 +87,8 @@ def test_missing_and_truncated_files(root, plain, name, refused):
 
 IMPOSSIBLE = bytes([0, 0, 8, 3]) + np.array([-1, -28, 28], ">i4").tobytes() + bytes(784)
 
+HUGE = bytes([0, 0, 8, 3]) + np.array([2**30, 28, 28], ">i4").tobytes() + bytes(784)
+
 
 @pytest.mark.parametrize(
     ("file", "content", "message"),
@@ -95,7 +97,9 @@ IMPOSSIBLE = bytes([0, 0, 8, 3]) + np.array([-1, -28, 28], ">i4").tobytes() + by
         (2, zipped(idx(LABELS[N_TRAIN:])), "expected images of 28×28"),
         (1, zipped(idx(LABELS[:9])), "expected 30 labels"),
         (3, zipped(idx(LABELS[N_TRAIN:] + 1)), "expected labels 0 … 9, got 10"),
-        (0, zipped(IMPOSSIBLE), "values, it has 784"),
+        (0, zipped(IMPOSSIBLE), "its header says [-1, -28, 28]"),
+        (0, zipped(idx(PIXELS[:N_TRAIN]) + bytes(10**6)), "values, it has more"),
+        (0, zipped(HUGE), "at most 268,435,456 values"),
         (0, zipped(b"<html></html>"), "expected an IDX file"),
         (0, b"<html></html>", "expected a complete IDX file"),
     ],

@@ -1,6 +1,7 @@
 """What is plainly wrong is refused, or said in the terminal and in the report."""
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -26,8 +27,9 @@ def filled(encoder, tmp_path):
     def file(value):
         made = Encoder(encoder.backbone, encoder.layout)
         with torch.no_grad():
-            made.latent_head.weight.zero_()
-            made.latent_head.bias.fill_(value)
+            # Weights themselves are finite in every file.
+            made.latent_head.weight.fill_(3e38 if value == math.inf else 0)
+            made.latent_head.bias.fill_(min(value, 3e38))
         made.save(tmp_path / f"{value}.safetensors")
         return str(tmp_path / f"{value}.safetensors")
 
@@ -89,7 +91,7 @@ def test_doubts_stand_in_the_terminal_and_in_the_report(
 
 def test_embeddings_that_are_no_numbers_are_refused(study, filled, write, fails, tmp_path):
     """Also where nothing but a diagnosis or a choice reads them."""
-    config = of_checkpoints(study, study["dataset"], broken=filled(float("nan")))
+    config = of_checkpoints(study, study["dataset"], broken=filled(math.inf))
     what = "the embeddings of 40 of 40 images are not finite (NaN or infinite), the first that of"
     said = fails("compare", write(config), writes=True)
     assert f"arm broken, seed 0, test classes: {what} image 0 of class '" in said

@@ -243,14 +243,14 @@ def test_an_extension_is_refused_even_if_it_is_known(resolved, monkeypatch):
     monkeypatch.setitem(copyreg._inverted_registry, 7, ("os", "system"))
     if resolved:
         assert pickle.loads(b"\x82\x07.") is os.system
-    refused(b"\x82\x07U\x04true\x85R.", "names os.system")
+    refused(b"\x82\x07U\x04true\x85R.", "extension")
 
 
 DAMAGED = [
     *(b"", b"\n", b"<!DOCTYPE html><html></html>", b"\x80\x63.", b".", b"0.", b"]h\x09."),
-    *(b"]\x94h\x00a.", b"X\xff\xff\xff\xffabc.", b"\x8d" + b"\xff" * 8 + b"abc."),
+    *(b"X\xff\xff\xff\xffabc.", b"\x8d" + b"\xff" * 8 + b"abc."),
     *(b"\x8e" + (2**45).to_bytes(8, "little") + b"abc.", b"T\xff\xff\xff\xffabc."),
-    *(b"\x8b\xff\xff\xff\x7f.", b"}]K\x01s."),
+    b"\x8b\xff\xff\xff\x7f.",
 ]
 
 
@@ -260,3 +260,45 @@ def test_damaged():
     whole = pickle.dumps({"image_data": ARRAYS["uint8"], "class_dict": {"a": [1]}}, protocol=2)
     for length in range(1, len(whole), 7):
         refused(whole[:length])
+
+
+def long_number(n):
+    return b"\x8a\x0c" + n.to_bytes(12, "little")
+
+
+SHARED = RECONSTRUCT + NDARRAY + b"K\x00\x85U\x01b\x87R(K\x01M\x00\x10\x85" + U1
+HOSTILE = {
+    # Python's unpickler: overflows the stack, hangs, hangs, takes 16 GB, 3 GB, hangs.
+    "the hash of a deep key": ("a key of type tuple", b"})" + b"\x85" * 50_000 + b"K\x01s."),
+    "the hash of a wide key": ("a key of type tuple", b"})" + b"2\x86" * 60 + b"K\x01s."),
+    "keys of one hash": (
+        "over 60 bits",
+        b"}(" + b"".join(long_number(i * (2**61 - 1)) + b"N" for i in range(1, 99)) + b"u.",
+    ),
+    "arrays of one content": (
+        "more bytes than it has",
+        b"]U\x01xq\x000X\x00\x10\x00\x00" + b"x" * 4096 + b"q\x010("
+        + (SHARED + b"\x89h\x01tb") * 99 + b"e.",
+    ),
+    "texts of one content": (
+        "more bytes than it has",
+        b"](X\x00\x10\x00\x00" + b"x" * 4096 + b"q\x01"
+        + (ENCODE + b"h\x01U\x06latin1\x86R") * 999 + b"e.",
+    ),
+    "many instructions": ("instructions", b"]" + b"(0" * 2**21),
+    "a deep list": ("nested more than 100", b"]" + b"\x85" * 50_000 + b"."),
+    "a list in itself": ("nested more than 100", b"]\x94h\x00a."),
+    "a list as key": ("a key of type list", b"}]K\x01s."),
+    "a number as key": ("a key of type float", b"}G" + bytes(8) + b"K\x01s."),
+    "a long number": ("a number of 70 bytes", b"\x8a\x46" + bytes(70) + b"."),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_limits(name):
+    word, content = HOSTILE[name]
+    refused(content, word)
+
+
+def test_a_place_far_away_takes_no_memory():
+    assert loaded(b"K\x07r\xff\xff\xff\x7f0j\xff\xff\xff\x7f.") == 7

@@ -66,3 +66,11 @@ def test_formats_that_start_programs_are_not_read():
     for content in (saved(picture("RGB"), "eps"), saved(picture("RGB"), "pdf"), b"BM" + bytes(60)):
         with pytest.raises(UnusableImage, match=r"^cannot be decoded \("):
             pixels_of(content, (10, 10), 3)
+
+
+def test_a_small_file_that_states_a_huge_image():
+    content = bytearray(saved(Image.new("RGB", (64, 64)), "webp", quality=1))
+    at = content.index(b"\x9d\x01\x2a") + 3
+    content[at : at + 4] = (15_000).to_bytes(2, "little") * 2
+    with large_images(), pytest.raises(UnusableImage, match=r"states 225,000,000 pixels in"):
+        pixels_of(bytes(content), (8, 8), 3)

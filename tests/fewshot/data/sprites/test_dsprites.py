@@ -94,7 +94,7 @@ def test_missing(tmp_path, refused, capsys):
         ({"imgs": PIXELS[:1100]}, "1100 images and 1200 rows of latents"),
         ({"latents_values": VALUES[:, :5]}, "latents of shapes"),
         ({"latents_classes": LEVELS + 1}, "latents_classes out of range"),
-        ({"latents_classes": LEVELS.astype(object)}, "cannot be read (Object arrays"),
+        ({"latents_classes": LEVELS.astype(object)}, "cannot be read (it holds Python objects"),
     ],
 )
 def test_files_of_something_else(path, change, message, refused):

@@ -204,6 +204,7 @@ def test_what_cannot_be_is_refused(resnet, foreign):
             r"mean: expected one",
         ),
         (Torchvision, {"model": "resnet18", "weights": path, "size": 0}, "size: expected at least"),
+        (Torchvision, {"model": "resnet18", "weights": path, "size": 9999}, "size: .*at most 4096"),
         (Imported, {"network": "nowhere.Net", **usual}, "no module is called 'nowhere'"),
         (Imported, {"network": "foreign_net.build", **usual}, r"no class of torch.nn.Module"),
         (Imported, {"network": "foreign_net.Pair", "channels": 3, **usual}, r"head: .*got tuple"),
