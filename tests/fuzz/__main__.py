@@ -9,8 +9,6 @@ saved; ``--again FILE`` reads one once more, in this process.
 
 import argparse
 import json
-import os
-import platform
 import shutil
 import sys
 import time
@@ -22,6 +20,8 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from batches import MEMORY, SECONDS, Batch, attempt
 from readers import Reader, readers
+
+from fewshot.environment import hardware, versions
 
 CORPUS = Path(__file__).with_name("corpus")
 TURN = 3.0  # seconds of a reader before the next one has its turn
@@ -91,12 +91,12 @@ def _fuzz(chosen: dict[str, Reader], given: argparse.Namespace, box: Path) -> tu
         "inputs": done.total(),
         "seconds": round(seconds),
         "inputs_per_second": round(done.total() / seconds),
-        "seed": given.seed,
+        "config": {"seed": given.seed, "only": given.only, "output": None},
+        "versions": versions(),
+        "hardware": hardware("cpu"),
         "limits": {"seconds": SECONDS, "bytes": MEMORY},
         "readers": {name: done[name] for name in chosen},
         "faults": {f"{name}: {fault}": n for (name, fault), n in faults.items()},
-        "python": platform.python_version(),
-        "processors": os.cpu_count(),
     }
     print(
         f"{done.total():,} inputs to {len(chosen)} readers in {seconds:.0f} s "
