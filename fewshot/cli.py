@@ -4,6 +4,7 @@ Help is printed without importing anything heavy: torch alone takes seconds.
 """
 
 import importlib
+import json
 import os
 import re
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import TextIO
 
 from fewshot.commands.help import PURPOSES, WITH_RESULTS, command_help, usage
+from fewshot.complaints import complaint, print_anything, quiet_writers
 from fewshot.interrupts import Interrupts
 from fewshot.printing import option_of, printing, say_first
 from guided.errors import InputError
@@ -30,11 +32,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command.
 
     Returns:
-        The exit status: 0; 2 when the input is at fault; 130 after Ctrl-C; 143 after SIGTERM; 141,
-        as of a program that SIGPIPE ended, when nobody reads its output any more.
+        The exit status: 0; 1 when the doctor finds something; 2 when the input or the system is
+        at fault; 130 after Ctrl-C; 143 after SIGTERM; 141, as
+        of a program that SIGPIPE ended, when nobody reads its output any more.
     """
     _open_standard_streams()
+    print_anything()
     arguments = list(sys.argv[1:] if argv is None else argv)
+    status = 0
     try:
         status = _main(arguments)
         sys.stdout.flush()  # or it would fail where nobody sees it, as Python ends
@@ -43,6 +48,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments and arguments[0] in LONG:
             _say_error(arguments[0], "nobody reads its output; run the same command again to go on")
         return 141
+    except OSError as error:  # its disk is full
+        drop(sys.stdout)
+        if status == 0:
+            _say_error(arguments[0] if arguments else "", complaint(error) or "")
+        return status or 2
     return status
 
 
@@ -76,7 +86,7 @@ def _nearest(name: str) -> str:
 def _run(name: str, arguments: Sequence[str]) -> int:
     interrupts = Interrupts(name)
     try:
-        with interrupts:
+        with interrupts, quiet_writers():
             status = _attempt(name, arguments, interrupts)
     except KeyboardInterrupt:
         status, line = interrupts.ending
@@ -98,11 +108,13 @@ def _attempt(name: str, arguments: Sequence[str], interrupts: Interrupts) -> int
         if interrupts.received:  # and something has swallowed it
             raise KeyboardInterrupt
         if option == "json" and results:
-            print(results.read_text(), end="")
+            print(results, end="")
     except Exception as error:
         if interrupts.received:  # a library has turned it into this one
             raise KeyboardInterrupt from error
-        line = str(error) if isinstance(error, InputError) else _lack_of_memory(error)
+        if isinstance(error, BrokenPipeError):
+            raise
+        line = complaint(error) or _lack_of_memory(error)
         if line is None:
             raise
         _say_error(name, line)
@@ -137,10 +149,10 @@ def _say_error(name: str, line: str) -> None:
 
 
 def _say(line: str) -> None:
-    """One line on standard error; the status alone if nobody reads it."""
+    """One line on standard error; the status alone if it cannot be written there."""
     try:
         print(line, file=sys.stderr, flush=True)
-    except BrokenPipeError:
+    except OSError:  # or its disk is full
         drop(sys.stderr)
 
 
@@ -159,10 +171,8 @@ def _open_standard_streams() -> None:
             setattr(sys, name, os.fdopen(nowhere, mode, closefd=nowhere != number))
 
 
-def _command(
-    name: str, arguments: Sequence[str], interrupts: Interrupts
-) -> tuple[int, Path | None]:
-    """Run it; returns the exit status and the file of results, if there is one."""
+def _command(name: str, arguments: Sequence[str], interrupts: Interrupts) -> tuple[int, str | None]:
+    """Run it; returns the exit status and the results as JSON, if there are any."""
     interrupts.loading = True
     from guided.malloc import reuse_memory
 
@@ -174,9 +184,12 @@ def _command(
     command = importlib.import_module(f"fewshot.commands.{name}").main
     interrupts.loading = False
     try:
-        return 0, command(arguments)
+        results = command(arguments)
     except SystemExit as ended:  # after --help-all and --print-config
         return int(ended.code or 0), None
+    if isinstance(results, dict):  # what the doctor found
+        return int(bool(results["problems"])), json.dumps(results, indent=1) + "\n"
+    return 0, results.read_text(encoding="utf-8") if isinstance(results, Path) else None
 
 
 def _uses_workers(name: str, arguments: Sequence[str]) -> bool:

@@ -24,6 +24,7 @@ from guided.checksums import file_checksum, is_damaged
 from guided.errors import InputError
 from guided.files import read_json, write_bytes, write_json
 from guided.progress import say
+from guided.regular import check_regular
 from guided.temporary import sweep
 
 PLACES = (
@@ -97,9 +98,13 @@ def only_one(output: Path) -> Iterator[None]:
     """
     try:
         output.mkdir(parents=True, exist_ok=True)
-        file = (output / ".lock").open("w")
+        lock = output / ".lock"
+        if lock.exists():
+            check_regular(lock)
+        file = lock.open("w")
     except OSError as error:
-        raise InputError(f"output: {output} cannot be created ({error.strerror})") from error
+        what = error.filename or output
+        raise InputError(f"output: {what} cannot be created ({error.strerror})") from error
     with file:
         if not _locked(file, wait=False):
             print(f"{output} is in use by another run of fewshot; waiting", flush=True)
@@ -328,5 +333,6 @@ def _named_files(value: Any) -> Iterator[Path]:
 
 def file_digest(path: Path) -> str:
     """A digest of a file's content."""
+    check_regular(path)
     with path.open("rb") as file:
         return hashlib.file_digest(file, "blake2b").hexdigest()

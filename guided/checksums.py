@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from guided.errors import InputError, reason_of
+from guided.regular import check_regular
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,6 +45,7 @@ def checksum(content: bytes | memoryview) -> str:
 
 def file_checksum(path: Path) -> str:
     """The checksum of a file's content."""
+    check_regular(path)
     with path.open("rb") as file:
         return _checksum_to(file, path.stat().st_size)
 
@@ -124,6 +126,7 @@ def check_archive(path: Path) -> None:
     """
     import zipfile
 
+    check_regular(path)
     with path.open("rb") as file:
         end = max(file.seek(0, 2) - _TAIL, 0)
         file.seek(end)

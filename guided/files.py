@@ -21,6 +21,7 @@ from guided.checksums import (
     without_checksum,
 )
 from guided.errors import InputError, reason_of
+from guided.regular import check_regular
 from guided.temporary import sync_folder, temporary_file
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ def read_json(path: Path | str) -> Any:
         InputError: the file is missing or cannot be read.
     """
     try:
+        check_regular(path)
         value = json.loads(Path(path).read_bytes())
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
@@ -157,6 +159,7 @@ def read_weights(path: Path | str) -> "tuple[dict[str, Tensor], dict[str, str]]"
     """
     from safetensors import safe_open
 
+    check_regular(path)
     with Path(path).open("rb"):  # says why it cannot be
         pass
     with safe_open(str(path), framework="pt") as file:

@@ -8,7 +8,8 @@ Kinds: ``results``, ``controls``, ``new_classes`` and ``headline`` (of one learn
 or their paired ``differences``), ``costs`` (of trainings, beside an arm), ``peer``, ``probe``,
 ``curve`` (of a number of latents), ``lake`` (of all arms, or one), ``nica`` (of ``mcc``,
 ``information``, their ``_differences``, or ``order``), ``coverage`` (of known data, or of new
-``classes``), ``classifiers``, ``select`` (``correlations``, ``regrets`` or ``arms``).
+``classes``), ``classifiers``, ``faults`` (of kinds, or of ``commands``),
+``select`` (``correlations``, ``regrets`` or ``arms``).
 """
 
 import json
@@ -132,6 +133,13 @@ def _classifiers(content: Mapping[str, Any], _: str) -> str:
     return markdown(["classifier", "test error, percent (95 %)", "test images"], lines)
 
 
+def _faults(content: Mapping[str, Any], which: str) -> str:
+    lines = content[which]
+    total = [sum(numbers) for numbers in zip(*(list(e.values())[1:] for e in lines), strict=True)]
+    table = [*(list(line.values()) for line in lines), ["together", *total]]
+    return markdown(list(lines[0]), [list(map(str, line)) for line in table])
+
+
 def _fuzzing(content: Mapping[str, Any], _: str) -> str:
     counts = content["readers"].items()
     faults = sum(content["faults"].values())
@@ -164,6 +172,7 @@ KINDS: dict[str, Callable[[Mapping[str, Any], str], str]] = {
         _nica,
         _coverage,
         _classifiers,
+        _faults,
         _select,
         _fuzzing,
     )

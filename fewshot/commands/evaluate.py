@@ -174,8 +174,8 @@ def _run(config: EvaluateCommand) -> Path:
     if config.predictions:
         write_predictions(config.predictions, results)
     write_runs([FinishedRun.load(config.output)], config.output / PAGE)
-    print(f"{words}\n{finished(config.output)}")
     finish.write(words, FILES)
+    print(f"{words}\n{finished(config.output)}")
     return config.output / FILES[0]
 
 

@@ -16,6 +16,7 @@ PURPOSES = {
     "report": "finished runs as one HTML page, with tables and figures",
     "select": "which encoder of a study to take, without labels; how good that is",
     "inspect": "curves, pictures and tables of runs, in TensorBoard",
+    "doctor": "what a bug report needs; checks the installation in ten seconds",
 }
 
 COMMON = {
@@ -121,11 +122,15 @@ KEYS: Mapping[str, Mapping[str, str]] = {
     "inspect": {
         "port": "of the page (default: 6006, or the next free one)",
     },
+    "doctor": {
+        "data_root": COMMON["data_root"],
+        "device": COMMON["device"],
+    },
 }
 """Command -> main key -> its meaning, in at most 55 characters."""
 
-WITH_RESULTS = ("pretrain", "train", "evaluate", "compare", "probe", "nica", "lake")
-"""Commands that write a file of results, and have ``--json``."""
+WITH_RESULTS = ("pretrain", "train", "evaluate", "compare", "probe", "nica", "lake", "doctor")
+"""Commands with results, which have ``--json``; all but the last write a file of them."""
 
 EXAMPLES = {
     "data": (
@@ -172,6 +177,10 @@ EXAMPLES = {
         "fewshot inspect runs/quickstart",
         "fewshot inspect runs",
     ),
+    "doctor": (
+        "fewshot doctor",
+        "fewshot doctor --json > doctor.json",
+    ),
 }
 
 USAGE = """usage: fewshot COMMAND [FILE] [--key value ...]
@@ -199,7 +208,7 @@ def usage() -> str:
 def command_help(name: str) -> str:
     """The text of ``fewshot NAME --help``: main keys and two examples in thirty lines."""
     runs = dict.fromkeys(("report", "select", "inspect"), " RUN [RUN ...]")
-    file = {"data": "", **runs}.get(name, " [FILE]")
+    file = {"data": "", "doctor": "", **runs}.get(name, " [FILE]")
     options = {f"--{key}": meaning for key, meaning in KEYS[name].items()}
     if name == "report":
         options = {"RUN": "run folder, or the file of its results"} | options

@@ -105,8 +105,8 @@ def _run(config: PretrainCommand) -> Path:
     write_runs([FinishedRun.load(config.output)], config.output / PAGE)
     words = summary(config.output / FILES[0], trained, measured, held_out)
     words = "\n".join([words, *(filled(f"warning: {line}", width()) for line in cautions([facts]))])
-    print(f"{words}\n{finished(config.output)}")
     finish.write(words, FILES)
+    print(f"{words}\n{finished(config.output)}")
     return config.output / FILES[2]
 
 

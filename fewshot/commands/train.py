@@ -111,8 +111,8 @@ def _run(config: TrainCommand) -> Path:
         f"{shape.n_shot}-shot error on the validation classes is {progress.best_score:.2f} %\n"
         + "\n".join(str(config.output / name) for name in files)
     )
-    print(f"{words}\n{finished(config.output)}")
     finish.write(words, [*files, *FILES[1:3]])
+    print(f"{words}\n{finished(config.output)}")
     return config.output / FILES[1]
 
 

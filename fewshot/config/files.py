@@ -5,6 +5,7 @@ from typing import Any
 
 from fewshot.config.yaml import LARGEST, YAMLFault, parse_yaml
 from guided.errors import InputError
+from guided.regular import check_regular
 
 
 class KeyFault(InputError):
@@ -27,7 +28,9 @@ def read_file(path: Path) -> dict[str, Any]:
         InputError: it cannot be read, or holds something else.
     """
     try:
-        with path.open() as file:
+        if path.parts[:2] != ("/", "dev"):  # as of a shell's <(command)
+            check_regular(path)
+        with path.open(encoding="utf-8") as file:
             text = file.read(LARGEST + 1)
         content = read_yaml(text, str(path), lines=True)
     except OSError as error:

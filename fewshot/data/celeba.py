@@ -245,7 +245,7 @@ def _read_list(path: Path, how_to_get: str) -> _List:
         InputError: the file is incomplete or not such a list.
     """
     try:
-        with open(path) as file:
+        with open(path, encoding="utf-8") as file:
             header = [file.readline() for _ in range(2)] if path.name == ATTRIBUTES else []
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # numpy only warns of an empty file

@@ -29,13 +29,8 @@ def test_help_lists_the_commands(capsys, arguments):
     printed = capsys.readouterr()
     assert printed.err == ""
     folder = Path(fewshot.commands.__file__).parent
-    modules = {path.stem for path in folder.glob("*.py")} - {
-        "__init__",
-        "common",
-        "evaluate_files",
-        "help",
-        "replay",
-    }
+    others = {"__init__", "common", "evaluate_files", "help", "replay"}
+    modules = {path.stem for path in folder.glob("*.py")} - others
     assert set(PURPOSES) == modules
     for name, purpose in PURPOSES.items():
         assert re.search(rf"^  {name} +{re.escape(purpose)}$", printed.out, re.M)

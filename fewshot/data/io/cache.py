@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -32,10 +32,19 @@ DAMAGES = (OSError, ValueError, LookupError, TypeError)
 
 
 def cache_folder() -> Path:
-    """The folder of decoded banks."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = Path(os.environ.get("FEWSHOT_CACHE") or Path(base) / "guided-fewshot")
-    return folder.expanduser()
+    """The folder of decoded banks.
+
+    Raises:
+        InputError: it is in the home folder, and this user has none.
+    """
+    given, base = os.environ.get("FEWSHOT_CACHE"), os.environ.get("XDG_CACHE_HOME")
+    folder = Path(given or Path(base or "~/.cache", "guided-fewshot"))
+    try:
+        return folder.expanduser()
+    except RuntimeError as error:
+        raise InputError(
+            f"{folder}: the cache's folder, but no home folder is known; set FEWSHOT_CACHE"
+        ) from error
 
 
 def identity(files: Sequence[Path]) -> list[list[str | int]]:
@@ -113,7 +122,7 @@ def _store(folder: Path, bank: ImageBank) -> None:
         for key, column in _columns(bank).items():
             path = partial / f"{key}.npy"
             with path.open("wb") as file:
-                np.save(file, column.numpy())
+                _save(file, column.numpy())
                 file.flush()
                 os.fsync(file.fileno())
             checksums[path.name] = file_checksum(path)
@@ -134,6 +143,13 @@ def _store(folder: Path, bank: ImageBank) -> None:
             with suppress(OSError):
                 partial.rename(folder)
         sync_folder(folder.parent)
+
+
+def _save(file: BinaryIO, array: NDArray[Any]) -> None:
+    """As ``numpy.save``, which says nothing when the disk is full at its last bytes."""
+    header = np.lib.format.header_data_from_array_1_0(np.ascontiguousarray(array))
+    np.lib.format.write_array_header_1_0(file, header)
+    file.write(np.ascontiguousarray(array).data)
 
 
 def _columns(bank: ImageBank) -> dict[str, Tensor]:

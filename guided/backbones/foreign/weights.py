@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from guided.errors import InputError
+from guided.regular import check_regular
 from guided.torch_files import LEGACY_BEGIN, check_torch_file
 
 INSIDE = ("state_dict", "model_state_dict", "model", "net", "network")
@@ -25,6 +26,7 @@ class UnusedWeightsWarning(UserWarning):
 def is_pytorch_file(path: Path | str) -> bool:
     """True if ``torch.save`` wrote the file, by its first bytes."""
     try:
+        check_regular(path)
         with Path(path).open("rb") as file:
             start = file.read(len(LEGACY))
     except OSError:
@@ -45,6 +47,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
     try:
+        check_regular(path)
         if is_pytorch_file(path):
             check_torch_file(path)
             found = torch.load(path, map_location="cpu", weights_only=True)

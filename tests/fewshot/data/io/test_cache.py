@@ -4,7 +4,6 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
@@ -79,10 +78,27 @@ def test_a_failed_build_or_write_leaves_nothing_that_is_opened(cache, monkeypatc
         cached_bank("toy", 1, fail)
     assert not list(cache.glob("**/*"))
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(np, "save", fail)
+        patch.setattr("fewshot.data.io.cache.file_checksum", fail)
         cached_bank("toy", 1, small_bank)
     assert list(cache.iterdir()) == []
     assert same(cached_bank("toy", 1, small_bank), small_bank())
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sizes are limited so on Unix alone")
+def test_a_disk_that_is_full_at_the_last_bytes_is_noticed(cache):
+    """``numpy.save`` says nothing then."""
+    import resource
+
+    cached_bank("toy", 0, small_bank)
+    (largest,) = {path.stat().st_size for path in cache.rglob("images.npy")}
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (largest - 1, hard))
+    try:
+        with pytest.raises(InputError, match="cache cannot be written"):
+            cached_bank("toy", 1, small_bank)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert len(list(cache.iterdir())) == 1
 
 
 def flipped(path):
