@@ -26,6 +26,14 @@ imported = True
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals of other systems differ")
 
 
+@pytest.fixture(autouse=True)
+def heard():
+    """Ctrl-C as in a terminal: a shell's background jobs, this one too, ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def wait():
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
