@@ -128,6 +128,8 @@ class Process:
                 self.send(signal.SIGKILL)
             time.sleep(0.003)
         code = -signal.SIGALRM if hangs else os.waitstatus_to_exitcode(status)
+        for log in self.logs:
+            log.touch()  # killed before it had opened them
         said, errors = (log.read_text(errors="replace") for log in self.logs)
         for log in self.logs:
             log.unlink()
