@@ -34,7 +34,7 @@ ELBO, ELBO_SPREAD = 108.0, 4.0
 
 
 def facts(roots: Roots | None, device: str) -> dict[str, Any]:
-    """What a bug report needs, JSON-able; nothing of it identifies a person but paths."""
+    """The facts that a bug report needs, JSON-able; nothing of it identifies a person but paths."""
     return {
         "versions": versions(),
         "platform": platform.platform(),

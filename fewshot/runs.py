@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, is_dataclass
 from itertools import takewhile
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from fewshot.config import describe, write_yaml
 from fewshot.config.files import read_file
@@ -25,7 +25,7 @@ from guided.errors import InputError
 from guided.files import read_json, write_bytes, write_json
 from guided.progress import say
 from guided.regular import check_regular
-from guided.temporary import sweep
+from guided.temporary import lock, sweep
 
 PLACES = (
     *("output", "data_root", "device", "predictions"),
@@ -98,30 +98,18 @@ def only_one(output: Path) -> Iterator[None]:
     """
     try:
         output.mkdir(parents=True, exist_ok=True)
-        lock = output / ".lock"
-        if lock.exists():
-            check_regular(lock)
-        file = lock.open("w")
+        path = output / ".lock"
+        if path.exists():
+            check_regular(path)
+        file = path.open("w")
     except OSError as error:
         what = error.filename or output
         raise InputError(f"output: {what} cannot be created ({error.strerror})") from error
     with file:
-        if not _locked(file, wait=False):
+        if lock(file.fileno(), wait=False) is False:
             print(f"{output} is in use by another run of fewshot; waiting", flush=True)
-            _locked(file, wait=True)
+            lock(file.fileno(), wait=True)
         yield
-
-
-def _locked(file: IO[str], *, wait: bool) -> bool:
-    try:
-        import fcntl
-    except ImportError:  # Windows has no such locks
-        return True
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except BlockingIOError:
-        return False
-    return True
 
 
 def keep_configuration(output: Path, name: str, config: object, files: Sequence[str]) -> None:

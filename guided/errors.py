@@ -28,5 +28,5 @@ def some(words: Sequence[str], n: int = 3) -> str:
 
 
 def reason_of(error: BaseException, longest: int = 160) -> str:
-    """What an exception says, in one line that is not long: it may quote a file."""
+    """The message of an exception, in one line that is not long: it may quote a file."""
     return " ".join(str(error).split())[:longest] or type(error).__name__

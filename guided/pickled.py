@@ -51,11 +51,11 @@ class PickleReader:
         self.made = 0
 
     def find(self, module: str, name: str) -> Any:
-        """What stands for a name: if it can be called, calls are made to it."""
+        """The value that stands for a name: if it can be called, calls are made to it."""
         refuse("names " + ascii(f"{module}.{name}")[1:101].rstrip("'\""))
 
     def refer(self, key: Any) -> Any:
-        """What stands for an object that is stored elsewhere, under a persistent id."""
+        """The value that stands for an object that is stored elsewhere, under a persistent id."""
         refuse("has a persistent id")
 
     def load(self) -> Any:

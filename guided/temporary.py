@@ -79,7 +79,7 @@ def _remove_if_left(path: Path) -> None:
         return
     with suppress(OSError):
         try:
-            locked = _lock(descriptor, wait=False)
+            locked = lock(descriptor, wait=False)
             if locked or (locked is None and time.time() - path.stat().st_mtime > DAY):
                 if path.is_dir():
                     shutil.rmtree(path)
@@ -91,14 +91,14 @@ def _remove_if_left(path: Path) -> None:
 
 def _keep(descriptor: int, path: Path) -> bool:
     """Lock what was just made; false if another process swept it before."""
-    _lock(descriptor, wait=True)
+    lock(descriptor, wait=True)
     try:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except FileNotFoundError:
         return False
 
 
-def _lock(descriptor: int, *, wait: bool) -> bool | None:
+def lock(descriptor: int, *, wait: bool) -> bool | None:
     """Lock an open file or folder; None where the system or the disk has no locks."""
     try:
         import fcntl

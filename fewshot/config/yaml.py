@@ -11,6 +11,8 @@ LARGEST = 1_000_000
 """Most characters of a text, and most characters and values with its aliases written out."""
 DEEPEST = 50
 """Most collections inside each other."""
+EXPONENT = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$")
+"""A number like 1e-3, which PyYAML takes for a text."""
 
 
 class YAMLFault(ValueError):
@@ -110,8 +112,7 @@ def _loader() -> Any:
         def refuse(self, place: Any, message: str) -> Any:
             raise self.Refusal(problem=message, problem_mark=place.start_mark)
 
-    number = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$")
-    Loader.add_implicit_resolver("tag:yaml.org,2002:float", number, list("-+0123456789"))
+    Loader.add_implicit_resolver("tag:yaml.org,2002:float", EXPONENT, list("-+0123456789"))
     Loader.yaml_implicit_resolvers = {
         first: [pair for pair in pairs if pair[0] != "tag:yaml.org,2002:timestamp"]
         for first, pairs in Loader.yaml_implicit_resolvers.items()

@@ -49,17 +49,17 @@ def test_what_is_swept_before_it_is_locked_is_made_again(tmp_path, monkeypatch):
     """Between the making of a file and the lock on it, another process may take it for left."""
     import guided.temporary as module
 
-    lock, swept = module._lock, []
+    lock, swept = module.lock, []
 
     def late(descriptor, *, wait):
         if wait and len(swept) < 2:
             swept.append(left(tmp_path))
-            monkeypatch.setattr(module, "_lock", lock)
+            monkeypatch.setattr(module, "lock", lock)
             sweep(tmp_path)
-            monkeypatch.setattr(module, "_lock", late)
+            monkeypatch.setattr(module, "lock", late)
         return lock(descriptor, wait=wait)
 
-    monkeypatch.setattr(module, "_lock", late)
+    monkeypatch.setattr(module, "lock", late)
     with temporary_file(tmp_path / "file") as (handle, path):
         handle.write(b"whole")
         path.replace(tmp_path / "file")
@@ -70,7 +70,7 @@ def test_what_is_swept_before_it_is_locked_is_made_again(tmp_path, monkeypatch):
 
 
 def test_without_locks_age_decides(tmp_path, monkeypatch):
-    monkeypatch.setattr("guided.temporary._lock", lambda descriptor, wait: None)
+    monkeypatch.setattr("guided.temporary.lock", lambda descriptor, wait: None)
     new, old = (tmp_path / f".{name}{SUFFIX}" for name in ("new", "old"))
     for path in (new, old):
         path.write_bytes(b"")
