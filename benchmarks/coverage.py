@@ -34,7 +34,7 @@ from fewshot.statistics import (
     t_interval,
 )
 from fewshot.study.text import markdown
-from guided.files import write_json
+from guided.storage.files import write_json
 
 Values = NDArray[np.float64]
 Model = Callable[[np.random.Generator, int, int], Values]

@@ -36,8 +36,8 @@ from fewshot.meta_train import TrainConfig
 from fewshot.sampler import EpisodeSampler
 from fewshot.statistics import Crossed, paired_difference
 from fewshot.study import StudyResult
-from guided.files import write_json
 from guided.seeds import derive_seed
+from guided.storage.files import write_json
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

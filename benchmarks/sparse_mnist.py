@@ -29,8 +29,8 @@ from fewshot.statistics import Crossed
 from guided.backbones import Dense, Pixels
 from guided.backbones.sparse_code import standardised
 from guided.figures.grids import labelled_rows
-from guided.files import write_figure, write_json
 from guided.sparse_coding import LinkedDictionaries
+from guided.storage.files import write_figure, write_json
 from guided.training import ClassifierConfig, LabelledImages, train_classifier
 from guided.training.encoders.base import TrainingContext
 from guided.training.encoders.sparse_coding import IMAGE, SparseCoding

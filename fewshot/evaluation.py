@@ -16,10 +16,10 @@ from fewshot.predictions import Evaluation
 from fewshot.sampler import EpisodeSampler
 from guided.encoder import Encoder
 from guided.errors import InputError
-from guided.files import write_arrays
 from guided.finite import check_embeddings
 from guided.progress import hidden
 from guided.seeds import derive_seed
+from guided.storage.files import write_arrays
 
 CHUNK_BYTES = 2**23
 """Bytes of embeddings gathered at a time: small enough for a core's caches."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from fewshot.predictions import Evaluation
 from fewshot.statistics import t_interval
-from guided.files import write_arrays, write_bytes
+from guided.storage.files import write_arrays, write_bytes
 
 Results = Mapping[str, Sequence[Evaluation]]
 """Learner -> its evaluation in each setting."""

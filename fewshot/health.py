@@ -17,7 +17,7 @@ from fewshot.data.roots import Roots
 from fewshot.environment import choose_device, hardware, versions
 from guided.errors import InputError
 from guided.progress import PLAIN
-from guided.temporary import SUFFIX, temporary_file
+from guided.storage.temporary import SUFFIX, temporary_file
 
 VARIABLES = (
     *("FEWSHOT_", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "LC_", "LANG"),

@@ -9,7 +9,7 @@ folder, under names that TensorBoard does not read.
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from guided.files import write_bytes
+from guided.storage.files import write_bytes
 
 NOTE, STORED = "cell.txt", "log"
 

@@ -20,12 +20,12 @@ from fewshot.config.files import read_file
 from fewshot.data.dataset import Splits
 from fewshot.environment import hardware, versions
 from fewshot.logs import LAKE_PAGE, PAGES, REPORT_PAGE, remove_page, remove_reports
-from guided.checksums import file_checksum, is_damaged
 from guided.errors import InputError
-from guided.files import read_json, write_bytes, write_json
 from guided.progress import say
-from guided.regular import check_regular
-from guided.temporary import lock, sweep
+from guided.readers.regular import check_regular
+from guided.storage.checksums import file_checksum, is_damaged
+from guided.storage.files import read_json, write_bytes, write_json
+from guided.storage.temporary import lock, sweep
 
 PLACES = (
     *("output", "data_root", "device", "predictions"),

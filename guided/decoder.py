@@ -7,14 +7,14 @@ import torch
 from torch import Tensor, nn
 
 from guided import likelihoods
-from guided.checksums import DamageError
 from guided.encoder import Encoder
-from guided.encoder_file import check_weights
 from guided.errors import InputError, blaming
-from guided.files import read_weights, write_weights
 from guided.likelihoods import Likelihood
 from guided.naming import class_of, name_of
+from guided.readers.encoder_file import check_weights
 from guided.seeds import generator
+from guided.storage.checksums import DamageError
+from guided.storage.files import read_weights, write_weights
 from guided.vae import VAE
 
 FORMAT = "guided-fewshot decoder 1"

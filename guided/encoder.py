@@ -15,13 +15,13 @@ from guided.augment import Augmentation
 from guided.backbones import Backbone, ImageShape
 from guided.backbones.foreign.base import Foreign
 from guided.backbones.foreign.weights import is_pytorch_file
-from guided.checksums import DamageError
-from guided.encoder_file import check_weights, read_description
 from guided.errors import InputError
-from guided.files import read_weights, write_weights
 from guided.latents import LatentLayout
 from guided.naming import class_of, name_of
 from guided.ranges import Checked, Whole
+from guided.readers.encoder_file import check_weights, read_description
+from guided.storage.checksums import DamageError
+from guided.storage.files import read_weights, write_weights
 
 FORMAT = "guided-fewshot encoder 2"
 

@@ -32,7 +32,7 @@ from fewshot.study.result import StudyResult
 from fewshot.study.select import table as select_tables
 from fewshot.study.select.selection import Selection
 from fewshot.study.text import fixed, markdown
-from guided.files import write_bytes
+from guided.storage.files import write_bytes
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -40,10 +40,10 @@ from guided.backbones.short_run import semi_amortised
 from guided.decoder import Decoder
 from guided.encoder import Encoder
 from guided.errors import InputError, blaming
-from guided.files import write_arrays, write_json
 from guided.ranges import Count, Whole
 from guided.seeds import derive_seed
 from guided.short_run import Langevin
+from guided.storage.files import write_arrays, write_json
 
 FILES = ("results.json", "episodes.npz", "episodes.csv", "confusion.csv", EXAMPLES, PAGE)
 

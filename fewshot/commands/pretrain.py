@@ -27,9 +27,9 @@ from fewshot.threads import computing_with, in_use
 from guided.decoder import Decoder
 from guided.encoder import Encoder
 from guided.figures import augmentation_figure, picture_figures, save_sheets
-from guided.files import write_figure, write_json
 from guided.guidance.base import Guidance
 from guided.ranges import Whole
+from guided.storage.files import write_figure, write_json
 from guided.training.config import PretrainConfig
 from guided.training.pretrain import Pretrained, check_pretraining, pretrain
 

@@ -22,9 +22,9 @@ from fewshot.study.nica.report import NicaResult, write_nica
 from fewshot.study.recorded import recorded
 from fewshot.study.report import row_figures, texts, write_pages
 from fewshot.study.result import Result, StudyResult, read_result
-from guided.checksums import DamageError
 from guided.errors import InputError
-from guided.files import read_json
+from guided.storage.checksums import DamageError
+from guided.storage.files import read_json
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

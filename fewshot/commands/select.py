@@ -27,7 +27,7 @@ from fewshot.study.select.report import shown, write_selection
 from fewshot.study.select.run import SelectStudy
 from guided.errors import InputError
 from guided.ranges import Range, Whole
-from guided.temporary import sweep
+from guided.storage.temporary import sweep
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,10 +26,10 @@ from fewshot.threads import computing_with, in_use
 from guided.backbones import BackboneFactory, Conv4, ImageShape
 from guided.decoder import Decoder
 from guided.encoder import Encoder, digest
-from guided.files import write_json
 from guided.latents import LatentLayout
 from guided.ranges import Count, Whole
 from guided.seeds import seeded_initialisation
+from guided.storage.files import write_json
 
 
 @dataclass(frozen=True)

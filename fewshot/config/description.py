@@ -102,6 +102,6 @@ def to_yaml(value: Any) -> str:
 
 def write_yaml(path: Path, value: Any) -> None:
     """Write :func:`to_yaml` to a file, atomically."""
-    from guided.files import write_bytes
+    from guided.storage.files import write_bytes
 
     write_bytes(path, to_yaml(value).encode())

@@ -5,7 +5,7 @@ from typing import Any
 
 from fewshot.config.yaml import LARGEST, YAMLFault, parse_yaml
 from guided.errors import InputError
-from guided.regular import check_regular
+from guided.readers.regular import check_regular
 
 
 class KeyFault(InputError):

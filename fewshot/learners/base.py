@@ -16,8 +16,8 @@ from guided.augment import Augmentation
 from guided.backbones.batch_norm import group_statistics
 from guided.encoder import Encoder
 from guided.errors import InputError, reason_of
-from guided.files import read_weights, write_weights
 from guided.ranges import Checked
+from guided.storage.files import read_weights, write_weights
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -7,7 +7,7 @@ from typing import Any
 from fewshot.study.outcome import Outcome
 from fewshot.study.recorded import plain_name, recorded
 from guided.errors import blaming
-from guided.files import read_json, write_json
+from guided.storage.files import read_json, write_json
 
 FILE = "cells.json"
 

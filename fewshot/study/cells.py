@@ -18,9 +18,9 @@ from fewshot.environment import versions
 from fewshot.logs import STORED, log_folder, show_logs
 from fewshot.study.damage import discard_damaged, discard_without_weights
 from fewshot.threads import computing_with
-from guided.checksums import file_checksum
 from guided.errors import InputError
-from guided.files import fingerprint, read_json, write_bytes, write_json
+from guided.storage.checksums import file_checksum
+from guided.storage.files import fingerprint, read_json, write_bytes, write_json
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fewshot.study.rows import RowKey
 from guided.errors import InputError
-from guided.files import read_arrays, write_arrays
+from guided.storage.files import read_arrays, write_arrays
 
 Wrong = NDArray[np.unsignedinteger]
 

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from guided.checksums import DamageError, file_checksum, is_damaged
 from guided.progress import say
+from guided.storage.checksums import DamageError, file_checksum, is_damaged
 
 if TYPE_CHECKING:
     from fewshot.study.cells import Cell

@@ -19,8 +19,8 @@ from fewshot.study.counts import Wrong, smallest
 from fewshot.study.outcome import Answers, Subject
 from fewshot.study.rows import Key
 from guided.errors import InputError, blaming
-from guided.files import write_arrays, write_figure
 from guided.seeds import derive_seed
+from guided.storage.files import write_arrays, write_figure
 
 
 class Examiner:

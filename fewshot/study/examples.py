@@ -20,7 +20,7 @@ from fewshot.study.config import StudyConfig
 from fewshot.study.examiner import Examiner
 from fewshot.study.outcome import Subject
 from fewshot.study.rows import Key
-from guided.files import read_arrays, write_arrays
+from guided.storage.files import read_arrays, write_arrays
 
 HARDEST, APART = 3, 2
 """Episodes shown: the hardest, and those on which guided and unguided arms differ most."""

@@ -22,7 +22,7 @@ from fewshot.study.rows import Key, WrongQueries
 from guided.backbones.short_run import semi_amortised
 from guided.decoder import Decoder
 from guided.encoder import Encoder
-from guided.files import read_arrays, write_arrays
+from guided.storage.files import read_arrays, write_arrays
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from torch.nn.functional import interpolate
 
 from fewshot.data.bank import ImageBank
 from guided.encoder import Encoder
-from guided.files import write_bytes
+from guided.storage.files import write_bytes
 
 IMAGES = 1000
 SPRITE = 8192  # pixels: the largest side of a sheet that browsers take as a texture

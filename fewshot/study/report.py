@@ -24,7 +24,7 @@ from fewshot.study.outcome import Outcome
 from fewshot.study.pivot import learner_entries, legend, pivot_markdown
 from fewshot.study.result import StudyResult, provenance
 from fewshot.study.scores import described_rows, percent, score_episodes, stack
-from guided.files import write_bytes
+from guided.storage.files import write_bytes
 from guided.training.log import RunLog
 
 if TYPE_CHECKING:

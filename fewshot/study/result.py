@@ -21,11 +21,11 @@ from fewshot.study.rows import ResultRow, Row
 from fewshot.study.scores import score_episodes
 from fewshot.study.tables import study_table, verdicts
 from fewshot.study.text import setting_names
-from guided.checksums import DamageError
 from guided.errors import InputError, blaming
-from guided.files import read_json, write_json
 from guided.html.fragment import fragment
 from guided.html.frame import Frame
+from guided.storage.checksums import DamageError
+from guided.storage.files import read_json, write_json
 
 if TYPE_CHECKING:
     from pandas import DataFrame

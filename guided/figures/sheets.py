@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from guided.files import write_picture
+from guided.storage.files import write_picture
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

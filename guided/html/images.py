@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from guided.figures.sheets import Sheet
-from guided.files import read_pixels
+from guided.storage.files import read_pixels
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from guided.files import drawn, write_figure
+from guided.storage.files import drawn, write_figure
 from guided.training.grid import image_grid
 from guided.training.log_tags import meaning
 

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from guided.checksums import check_archive
 from guided.encoder import Encoder
 from guided.errors import InputError
-from guided.files import write_archive
-from guided.torch_files import check_torch_file
+from guided.readers.torch_files import check_torch_file
+from guided.storage.checksums import check_archive
+from guided.storage.files import write_archive
 
 Score = Callable[[Encoder], float]
 """A score of an encoder on validation data; lower is better."""

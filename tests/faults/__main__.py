@@ -19,7 +19,7 @@ from typing import Any
 
 from fewshot.environment import hardware, versions
 from fewshot.printing import columns
-from guided.files import write_json
+from guided.storage.files import write_json
 from tests.faults.kinds import KINDS, Trial, Undisturbed
 from tests.faults.points import Points
 from tests.faults.processes import run, warm

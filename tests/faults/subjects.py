@@ -9,8 +9,8 @@ from typing import Any
 
 import yaml
 
-from guided.checksums import weights_checksum
-from guided.files import read_weights
+from guided.storage.checksums import weights_checksum
+from guided.storage.files import read_weights
 
 SHAPE = {"n_way": 3, "n_shot": 1, "n_query": 2}
 ALPHABETS = {"n_alphabets": 3, "validation_alphabets": 1, "test_alphabets": 1, "size": 16}

@@ -22,9 +22,9 @@ from fewshot.episodes import Episodes
 from fewshot.study.counts import Counts
 from guided.backbones import Conv4, Pixels
 from guided.encoder import Encoder
-from guided.files import read_json
 from guided.latents import LatentLayout
 from guided.seeds import seeded_initialisation
+from guided.storage.files import read_json
 
 SHAPE = (1, 16, 16)
 

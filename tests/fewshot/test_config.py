@@ -30,8 +30,8 @@ from fewshot.learners.ridge import Ridge
 from guided.augment import Augmentation
 from guided.backbones import Conv4
 from guided.errors import InputError
-from guided.files import fingerprint
 from guided.likelihoods import Bernoulli, Gaussian
+from guided.storage.files import fingerprint
 from guided.training.config import PretrainConfig
 
 CONFIGS = sorted(Path(__file__).parents[2].glob("configs/**/*.yaml"))

@@ -37,8 +37,8 @@ from guided import Conv4, Encoder, LatentLayout, Pixels
 from guided.backbones.foreign.weights import read_weights
 from guided.decoder import Decoder
 from guided.encoder import provenance
-from guided.files import read_arrays
 from guided.likelihoods import Bernoulli
+from guided.storage.files import read_arrays
 from guided.training.state import ResumableState
 
 PUBLISHED = Path(__file__).parents[2] / "runs" / "published"

@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from guided.arrays import map_npy, read_npz
 from guided.errors import InputError, reason_of
-from guided.torch_files import check_torch_file
+from guided.readers.arrays import map_npy, read_npz
+from guided.readers.torch_files import check_torch_file
 
 Array = NDArray[Any]
 

@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fewshot.data.bank import ImageBank
-from guided.checksums import differs, file_checksum
 from guided.errors import InputError
-from guided.files import fingerprint, read_json, write_json
 from guided.progress import say
-from guided.temporary import sweep, sync_folder, temporary_folder
+from guided.storage.checksums import differs, file_checksum
+from guided.storage.files import fingerprint, read_json, write_json
+from guided.storage.temporary import sweep, sync_folder, temporary_folder
 
 FORMAT = 1  # part of every key: raise it when the meaning of the files changes
 IN_MEMORY = 2**29  # bytes: larger banks are decoded into a temporary file

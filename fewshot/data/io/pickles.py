@@ -1,7 +1,7 @@
 """Pickles from elsewhere: numbers, text, plain containers and arrays of numbers, nothing else.
 
 The few names that arrays are pickled with stand for checked constructors of this file; no other
-name is looked up. See :mod:`guided.pickled` for the limits of the rest.
+name is looked up. See :mod:`guided.readers.pickled` for the limits of the rest.
 """
 
 import math
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from guided.errors import InputError, reason_of
-from guided.pickled import PickleReader, RefusedPickleError, refuse
+from guided.readers.pickled import PickleReader, RefusedPickleError, refuse
 
 EXPECTED = "expected numbers, text, lists, tuples, dicts and arrays of numbers, nothing else"
 DEEPEST = 100  # containers inside each other

@@ -15,8 +15,8 @@ from fewshot.data.dataset import Listing
 from fewshot.data.io.cache import identity, pixel_array
 from fewshot.data.sprites.dataset import CHUNK, SpriteDataset
 from fewshot.data.sprites.factors import LEVELS, N_CLASSES, SpriteFactors
-from guided.arrays import read_array, read_header
 from guided.errors import InputError, reason_of
+from guided.readers.arrays import read_array, read_header
 
 FILE = "dsprites/dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz"
 URL = "https://github.com/google-deepmind/dsprites-dataset"

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from fewshot.study.examples import FILE
 from fewshot.study.html.content import Content
-from guided.files import read_arrays, read_json
 from guided.html.images import of_image
+from guided.storage.files import read_arrays, read_json
 
 Images = NDArray[np.uint8]
 

@@ -16,8 +16,8 @@ from fewshot.study.html.pictures import Gallery, first_seed, galleries
 from fewshot.study.html.plots import Curves, Forest, curves_plot, differences_plot, errors_plot
 from fewshot.study.html.setup import Setup, setup
 from fewshot.study.html.tables import Measure, measures
-from guided.files import write_bytes
 from guided.html.fragment import environment
+from guided.storage.files import write_bytes
 
 FILE = "report.html"
 

@@ -21,8 +21,8 @@ from fewshot.study.outcome import Outcome, Subject
 from fewshot.study.rows import Key, RowKey
 from guided.encoder import provenance
 from guided.errors import InputError
-from guided.files import read_arrays, write_arrays
 from guided.progress import say as say_line
+from guided.storage.files import read_arrays, write_arrays
 
 SETTING = Setting(n_way=N_CHARACTERS, n_shot=1, n_query=1)
 

@@ -23,12 +23,12 @@ from guided.decoder import Decoder
 from guided.encoder import Encoder
 from guided.errors import InputError
 from guided.figures import picture_figures
-from guided.files import read_arrays, write_arrays, write_figure
 from guided.guided_vae import GuidedVAE
 from guided.metrics.frechet import FrechetDistance
 from guided.metrics.probe import linear_probe_wrong
 from guided.progress import say as say_line
 from guided.seeds import derive_seed
+from guided.storage.files import read_arrays, write_arrays, write_figure
 from guided.training.classifier import train_classifier
 from guided.training.config import PretrainConfig
 from guided.training.pretrain import build_model, pretrain

@@ -19,7 +19,7 @@ from fewshot.study.recorded import plain_name
 from fewshot.study.report import write_pages
 from fewshot.study.result import provenance
 from guided.errors import InputError, blaming
-from guided.files import read_json, write_json
+from guided.storage.files import read_json, write_json
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -8,7 +8,7 @@ from fewshot.study.select.figure import correlations_figure, errors_figure
 from fewshot.study.select.selection import Selection
 from fewshot.study.select.table import more_tables, notes, tables
 from fewshot.study.text import markdown
-from guided.files import write_bytes, write_figure, write_json
+from guided.storage.files import write_bytes, write_figure, write_json
 
 
 def shown(selection: Selection, width: int = 80, paint: Paint = plain) -> str:

@@ -26,8 +26,8 @@ from fewshot.study.select.score import (
 )
 from fewshot.study.select.selection import Entry, Selection, known, plain
 from guided.encoder import Encoder
-from guided.files import read_arrays, write_arrays
 from guided.seeds import derive_seed
+from guided.storage.files import read_arrays, write_arrays
 
 FORMAT = 1  # part of every digest: raise it when the same encoders come to have other scores
 TRUTH = "true factors"

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from guided.errors import InputError
-from guided.regular import check_regular
-from guided.torch_files import LEGACY_BEGIN, check_torch_file
+from guided.readers.regular import check_regular
+from guided.readers.torch_files import LEGACY_BEGIN, check_torch_file
 
 INSIDE = ("state_dict", "model_state_dict", "model", "net", "network")
 """Keys under which training programs keep the state dict beside other things."""

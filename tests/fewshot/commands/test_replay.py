@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fewshot.cli import main
-from guided.files import read_json
+from guided.storage.files import read_json
 
 pytestmark = pytest.mark.usefixtures("cache")
 

@@ -8,7 +8,7 @@ import pytest
 
 from fewshot.cli import main
 from fewshot.study.result import StudyResult
-from guided.files import read_json
+from guided.storage.files import read_json
 
 
 @pytest.fixture

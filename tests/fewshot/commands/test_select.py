@@ -13,8 +13,8 @@ from fewshot.cli import main
 from fewshot.study.select.selection import Selection
 from fewshot.study.select.table import correlations_table
 from guided.encoder import Encoder
-from guided.files import read_json
 from guided.metrics import udr_scores
+from guided.storage.files import read_json
 
 pytestmark = pytest.mark.usefixtures("cache")
 

@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_info
 
 from fewshot.study.cells import Cell, Cells, Seconds
 from guided.errors import InputError
-from guided.files import read_json, write_arrays, write_bytes, write_json
+from guided.storage.files import read_json, write_arrays, write_bytes, write_json
 from guided.training.state import ResumableState
 
 DEPENDS = {"steps": 3, "seed": 0}

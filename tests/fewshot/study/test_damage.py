@@ -7,7 +7,7 @@ import pytest
 
 from fewshot.cli import main
 from fewshot.study.counts import Counts
-from guided.files import read_json
+from guided.storage.files import read_json
 
 pytestmark = pytest.mark.usefixtures("cache")
 

@@ -5,8 +5,8 @@ import pytest
 
 from fewshot.study import ArmConfig
 from fewshot.study.examples import chosen_episodes
-from guided.files import read_json
 from guided.guidance.excitation_inhibition import ExcitationInhibition
+from guided.storage.files import read_json
 
 
 @pytest.fixture

@@ -20,8 +20,8 @@ from guided import metrics
 from guided.backbones import Pixels
 from guided.encoder import Encoder
 from guided.errors import InputError
-from guided.files import read_json
 from guided.latents import LatentLayout
+from guided.storage.files import read_json
 
 pytestmark = pytest.mark.usefixtures("cache")
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from guided.checksums import DamageError
 from guided.errors import InputError
-from guided.files import read_json
+from guided.storage.checksums import DamageError
+from guided.storage.files import read_json
 
 RESULTS = "results.json"
 

@@ -10,7 +10,7 @@ import torch
 from fewshot.data import ImageBank
 from fewshot.data.io.cache import cache_folder, cached_bank, identity, pixel_array
 from guided.errors import InputError
-from guided.files import read_json
+from guided.storage.files import read_json
 
 
 def small_bank():

@@ -15,8 +15,8 @@ from fewshot.study.html.tables import difference_table, error_table
 from fewshot.study.rows import ResultRow
 from fewshot.study.text import STANDS, arm_label, fixed, partner_label, span
 from guided.figures import Sheet
-from guided.files import read_json
 from guided.html.images import of_sheet
+from guided.storage.files import read_json
 
 
 @pytest.fixture(scope="module")

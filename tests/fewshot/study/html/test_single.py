@@ -9,7 +9,7 @@ import pytest
 from fewshot.cli import main
 from fewshot.study.html.single.run import FinishedRun
 from guided.figures import Sheet
-from guided.files import read_json, write_json
+from guided.storage.files import read_json, write_json
 
 
 def words(text):

@@ -28,9 +28,9 @@ from fewshot.study.latents import LatentsResult, ProbeStudy
 from fewshot.study.latents.report import latents_figure, score_images
 from guided.decoder import Decoder
 from guided.encoder import Encoder
-from guided.files import read_json
 from guided.metrics.frechet import FrechetDistance
 from guided.seeds import derive_seed
+from guided.storage.files import read_json
 from guided.training.pretrain import build_model, pretrain
 from guided.training.step import Trainer
 

@@ -21,9 +21,9 @@ from fewshot.study.nica.sources import draw, mix
 from fewshot.study.nica.tables import differences_table, order_table, recovery_table
 from fewshot.study.nica.terminal import terminal_tables
 from fewshot.study.nica.training import build, train
-from guided.files import read_json
 from guided.metrics import mcc
 from guided.seeds import generator
+from guided.storage.files import read_json
 
 STUDY = yaml.safe_load("""
 study: nica

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from guided.errors import InputError, reason_of
-from guided.pickled import PickleReader, RefusedPickleError, refuse
+from guided.readers.pickled import PickleReader, RefusedPickleError, refuse
 
 LONGEST_PICKLE = 2**26  # bytes: names and shapes, no weights
 BYTES = {

@@ -7,13 +7,13 @@ import time
 
 import pytest
 
-from guided.files import write_bytes, write_picture
-from guided.temporary import DAY, SUFFIX, sweep, temporary_file, temporary_folder
+from guided.storage.files import write_bytes, write_picture
+from guided.storage.temporary import DAY, SUFFIX, sweep, temporary_file, temporary_folder
 
 WRITER = """
 import sys, time
 from pathlib import Path
-from guided.temporary import temporary_file, temporary_folder
+from guided.storage.temporary import temporary_file, temporary_folder
 place = Path(sys.argv[1])
 with temporary_file(place / "below" / "file"), temporary_folder(place / "bank") as folder:
     (folder / "images.npy").write_bytes(b"half")
@@ -47,7 +47,7 @@ def test_a_process_keeps_its_files_until_it_is_killed(tmp_path):
 
 def test_what_is_swept_before_it_is_locked_is_made_again(tmp_path, monkeypatch):
     """Between the making of a file and the lock on it, another process may take it for left."""
-    import guided.temporary as module
+    import guided.storage.temporary as module
 
     lock, swept = module.lock, []
 
@@ -70,7 +70,7 @@ def test_what_is_swept_before_it_is_locked_is_made_again(tmp_path, monkeypatch):
 
 
 def test_without_locks_age_decides(tmp_path, monkeypatch):
-    monkeypatch.setattr("guided.temporary.lock", lambda descriptor, wait: None)
+    monkeypatch.setattr("guided.storage.temporary.lock", lambda descriptor, wait: None)
     new, old = (tmp_path / f".{name}{SUFFIX}" for name in ("new", "old"))
     for path in (new, old):
         path.write_bytes(b"")

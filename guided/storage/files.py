@@ -9,8 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from guided.arrays import read_npz
-from guided.checksums import (
+from guided.errors import InputError, reason_of
+from guided.readers.arrays import read_npz
+from guided.readers.regular import check_regular
+from guided.storage.checksums import (
     KEY,
     DamageError,
     check_archive,
@@ -20,9 +22,7 @@ from guided.checksums import (
     with_checksum,
     without_checksum,
 )
-from guided.errors import InputError, reason_of
-from guided.regular import check_regular
-from guided.temporary import sync_folder, temporary_file
+from guided.storage.temporary import sync_folder, temporary_file
 
 if TYPE_CHECKING:
     import numpy as np

@@ -6,7 +6,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from guided.arrays import map_npy, read_array, read_npz
+from guided.readers.arrays import map_npy, read_array, read_npz
 
 RNG = np.random.default_rng(0)
 ARRAYS = {

@@ -10,11 +10,11 @@ from safetensors.torch import save_file
 from torch import nn
 
 from guided.backbones import Conv4
-from guided.checksums import DamageError, check_archive, file_checksum, is_damaged
 from guided.encoder import Encoder
 from guided.errors import InputError
-from guided.files import read_arrays, read_json, read_weights, write_arrays, write_json
 from guided.latents import LatentLayout
+from guided.storage.checksums import DamageError, check_archive, file_checksum, is_damaged
+from guided.storage.files import read_arrays, read_json, read_weights, write_arrays, write_json
 from guided.training.state import ResumableState
 
 VALUE = {"error": 1.25, "names": ["ä", None, True], "history": [{"step": 2, "score": 1e-7}]}
@@ -136,7 +136,7 @@ def test_weights_of_every_kind_keep_their_checksum(tmp_path):
         "flags": torch.tensor([True, False]),
         "strided": torch.arange(6.0).reshape(2, 3).T,
     }
-    from guided.files import write_weights
+    from guided.storage.files import write_weights
 
     write_weights(tmp_path / "weights", weights, {"b": "2", "a": "ä"})
     read, texts = read_weights(tmp_path / "weights")

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from guided.errors import InputError, reason_of
-from guided.regular import check_regular
+from guided.readers.regular import check_regular
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from guided.errors import InputError
-from guided.torch_files import check_torch_file
+from guided.readers.torch_files import check_torch_file
 
 MODULE = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Linear(4, 3))
 OPTIMIZER = torch.optim.AdamW(MODULE.parameters())

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from guided.errors import InputError
-from guided.files import (
+from guided.storage.files import (
     atomic_write,
     fingerprint,
     read_json,
