@@ -173,7 +173,7 @@ def main() -> None:
     bank = load_bank(arguments.dataset, "train")
     rows = EpisodeSampler(bank, SETTING, seed=0).batch(0, arguments.tasks)
     episodes = rows.gather(bank.images.float() / 255)
-    engines: list[Engine] = ["learn2learn", "vectorised"]
+    engines: list[Engine] = ["looped", "vectorised"]
     contenders = [Contender(PRODUCT, matrix_product_flops(device), matrix_product(device))]
     flops: dict[str, float] = {}
     on_device = episodes.to(torch.device(device))
@@ -203,7 +203,7 @@ def main() -> None:
 
 def report(rate: dict[str, float], flops: dict[str, float], device: str) -> None:
     peak = rate.pop(PRODUCT)
-    default = "vectorised" if device == "cuda" else "learn2learn"
+    default = "vectorised" if device == "cuda" else "looped"
     rows, ratios = [], {}
     for label, per_second in rate.items():
         name, engine = label.split(": ")

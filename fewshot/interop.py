@@ -14,7 +14,7 @@ from fewshot.data.bank import ImageBank
 from fewshot.episodes import Setting
 from fewshot.sampler import EpisodeSampler
 from guided.encoder import Encoder
-from guided.errors import InputError
+from guided.errors import InputError, importing
 from guided.seeds import seeded_initialisation
 
 if TYPE_CHECKING:
@@ -43,8 +43,12 @@ def meta_dataset(bank: ImageBank) -> "MetaDataset":
     """A bank as learn2learn's ``MetaDataset``: float images ``[C, H, W]`` in [0, 1], int labels.
 
     No image is read to find its label; classes without images are left out.
+
+    Raises:
+        InputError: learn2learn is not installed.
     """
-    from learn2learn.data import MetaDataset
+    with importing("learn2learn", "meta_dataset"):
+        from learn2learn.data import MetaDataset
 
     rows = bank.labels.argsort(stable=True).split(bank.class_sizes.tolist())
     by_label = {label: of_class.tolist() for label, of_class in enumerate(rows) if len(of_class)}
@@ -69,12 +73,14 @@ def task_dataset(bank: ImageBank, setting: Setting, n_tasks: int = -1) -> "Tasks
         of the same length: 0 … n_way - 1 in random order, so the first class need not be 0.
 
     Raises:
-        InputError: the bank has too few classes or images, or ``n_tasks`` is impossible.
+        InputError: the bank has too few classes or images, ``n_tasks`` is impossible, or
+            learn2learn is not installed.
     """
     if n_tasks != -1 and n_tasks < 1:
         raise InputError(f"n_tasks: expected at least 1, or -1 for no end, got {n_tasks}")
     EpisodeSampler(bank, setting, seed=0)  # refuses what would fail in mid-training
-    from learn2learn.data import Taskset, transforms
+    with importing("learn2learn", "task_dataset"):
+        from learn2learn.data import Taskset, transforms
 
     data = meta_dataset(bank)
     chain = [

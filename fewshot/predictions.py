@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fewshot.episodes import Setting
 from fewshot.statistics import t_interval
-from guided.errors import InputError
+from guided.errors import importing
 from guided.html.fragment import Table, fragment
 
 if TYPE_CHECKING:
@@ -175,8 +175,6 @@ def data_frame(data: Any) -> "DataFrame":
     Raises:
         InputError: pandas is not installed.
     """
-    try:
+    with importing("pandas", "to_frame"):
         from pandas import DataFrame
-    except ImportError as error:
-        raise InputError("to_frame: pandas is not installed; pip install pandas") from error
     return DataFrame(data)

@@ -21,6 +21,22 @@ def blaming(culprit: str) -> Iterator[None]:
         raise InputError(f"{culprit}: {error}") from error
 
 
+@contextmanager
+def importing(extra: str, asker: str) -> Iterator[None]:
+    """Context for imports of an extra's packages.
+
+    Raises:
+        InputError: one of them is not installed; names who asked for it and the extra.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = (error.name or extra).partition(".")[0]
+        raise InputError(
+            f'{asker}: {package} is not installed; pip install "guided-fewshot[{extra}]"'
+        ) from error
+
+
 def some(words: Sequence[str], n: int = 3) -> str:
     """The first few of many words, and how many more there are: ``a, b, c and 37 more``."""
     more = f" and {len(words) - n} more" if len(words) > n else ""

@@ -20,6 +20,12 @@ def environment(**more):
     return {**known, "OMP_NUM_THREADS": "1", "TERM": "xterm", **more}
 
 
+@pytest.fixture
+def learn2learn():
+    """The package of this name; tests that need it are skipped without it."""
+    return pytest.importorskip("learn2learn", reason="the extra [learn2learn] is not installed")
+
+
 @pytest.fixture(scope="session")
 def python_run():
     """Run a program in a fresh interpreter, with pipes; returns the finished process."""

@@ -28,8 +28,10 @@ def _one_thread():
 
 @pytest.mark.usefixtures("_one_thread")
 @pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.stem)
-def test_is_short_runs_and_beats_chance(file, cache, tmp_path, monkeypatch, capsys):
+def test_is_short_runs_and_beats_chance(file, cache, tmp_path, monkeypatch, capsys, request):
     assert len(file.read_text().splitlines()) <= 40
+    if "learn2learn" in file.read_text():
+        request.getfixturevalue("learn2learn")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FEWSHOT_CACHE", str(cache))
     monkeypatch.setattr(sys, "argv", [file.name, "15"])

@@ -150,7 +150,7 @@ def test_a_frame_has_a_row_an_episode(result, bank, monkeypatch):
     names = [bank.class_names[c] for c in result.classes[17]]
     assert list(frame["classes"][17]) == names
     monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises(InputError, match=r"^to_frame: .*; pip install pandas$"):
+    with pytest.raises(InputError, match=r"^to_frame: .*; pip install .*\[pandas\]"):
         result.to_frame()
 
 

@@ -1,6 +1,7 @@
 """What goes to and fro between learn2learn and us keeps its images, labels and gradients."""
 
 import random
+import sys
 from copy import deepcopy
 from functools import partial
 
@@ -34,11 +35,9 @@ def class_of(bank, images):
     return bank.labels[nearest.argmin(1)]
 
 
-def test_the_meta_dataset_is_what_learn2learn_would_find(uneven):
-    from learn2learn.data import MetaDataset
-
+def test_the_meta_dataset_is_what_learn2learn_would_find(uneven, learn2learn):
     data = meta_dataset(uneven)
-    slow = MetaDataset(data.dataset)
+    slow = learn2learn.data.MetaDataset(data.dataset)
     assert data.labels_to_indices == slow.labels_to_indices
     assert data.indices_to_labels == slow.indices_to_labels
     assert set(data.labels) == set(slow.labels) == {0, 1, 2, 3, 5}
@@ -48,9 +47,8 @@ def test_the_meta_dataset_is_what_learn2learn_would_find(uneven):
     assert (type(label), label) == (int, int(uneven.labels[7]))
 
 
-def test_learn2learns_tasks_are_episodes(bank):
-    from learn2learn.data import partition_task
-
+def test_learn2learns_tasks_are_episodes(bank, learn2learn):
+    partition_task = learn2learn.data.partition_task
     random.seed(0)
     tasks = task_dataset(bank, SETTING, n_tasks=20)
     drawn, first = set(), set()
@@ -72,6 +70,14 @@ def test_learn2learns_tasks_are_episodes(bank):
     assert first == {0, 1, 2, 3}
     assert len(tasks) == 20
     assert torch.equal(tasks[3][0], tasks[3][0])
+
+
+@pytest.mark.parametrize("function", [meta_dataset, partial(task_dataset, setting=SETTING)])
+def test_without_learn2learn_its_extra_is_named(bank, monkeypatch, function):
+    for module in ("learn2learn", "learn2learn.data"):
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(InputError, match=r"^\w+: learn2learn is not .*\[learn2learn\]"):
+        function(bank)
 
 
 def test_tasks_are_the_samplers_episodes(uneven):
@@ -140,6 +146,7 @@ def adapted_by_hand(network, task):
     ],
 )
 @pytest.mark.parametrize("frozen", [False, True])
+@pytest.mark.usefixtures("learn2learn")
 def test_maml_differentiates_through_the_encoder(encoder, bank, latents, projections, frozen):
     encoder = encoder.select(latents)
     for width in projections:
@@ -175,10 +182,9 @@ def test_the_classifier_is_the_encoder_with_a_seeded_layer(encoder, bank):
     assert torch.equal(network[0](images), encoder(images)), "weights are shared"
 
 
-def test_other_algorithms_of_learn2learn_train_the_encoder(encoder, bank):
+def test_other_algorithms_of_learn2learn_train_the_encoder(encoder, bank, learn2learn):
     """GBML views gradients as vectors: they must be contiguous."""
-    import learn2learn as l2l
-
+    l2l = learn2learn
     support, support_labels, query, query_labels = Tasks(bank, SETTING, 0, 1)[0]
     scale = l2l.optim.ModuleTransform(l2l.nn.Scale)
     for algorithm in (l2l.algorithms.MetaSGD, partial(l2l.algorithms.GBML, transform=scale)):
@@ -199,6 +205,7 @@ def drawn(bank, n_tasks):
         yield support, support_labels, query, query_labels
 
 
+@pytest.mark.usefixtures("learn2learn")
 @pytest.mark.parametrize("latents", ["all", "class", "features"])
 def test_anil_adapts_the_layer_and_trains_the_encoder(encoder, bank, latents):
     """As in learn2learn's example: ``MAML`` around the last layer alone."""
@@ -242,6 +249,7 @@ def test_anil_adapts_the_layer_and_trains_the_encoder(encoder, bank, latents):
     assert torch.equal(encoder.select(latents)(bank.images[:4]), features(bank.images[:4]))
 
 
+@pytest.mark.usefixtures("learn2learn")
 def test_reptile_moves_towards_the_weights_of_trained_copies(encoder, bank):
     """As in learn2learn's example: the outer gradient is the mean of θ - θ_K over the tasks."""
     network, tasks = classifier(encoder, 4), [*drawn(bank, 2)]

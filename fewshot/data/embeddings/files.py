@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from guided.errors import InputError, reason_of
+from guided.errors import InputError, importing, reason_of
 from guided.readers.arrays import map_npy, read_npz
 from guided.readers.torch_files import check_torch_file
 
@@ -72,14 +72,9 @@ def _array(value: Any) -> Array:
 
 
 def _parquet(path: Path) -> dict[str, Array]:
-    try:
+    with importing("parquet", str(path)):
         import pyarrow  # noqa: F401, I001 - pandas reads through it
         import pandas
-    except ImportError as error:
-        raise InputError(
-            f"{path}: .parquet is read by pandas and pyarrow, and {error.name} is not installed; "
-            'pip install "guided-fewshot[parquet]"'
-        ) from error
     frame = pandas.read_parquet(path)
     arrays: dict[str, Array] = {}
     for name in frame.columns:

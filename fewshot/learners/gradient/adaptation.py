@@ -1,16 +1,15 @@
-"""Adaptation of a network to each of E episodes by gradient steps: two engines, one result.
+"""Adaptation of a network to each of E episodes by gradient steps: three engines, one result.
 
-``learn2learn`` makes a differentiable clone for each episode, and works on as many episodes at a
-time as there are threads. ``vectorised`` is one ``torch.func`` program, vmapped over the episodes:
-fast on a GPU, slow on a CPU, because weights that differ by episode make grouped convolutions.
+``looped`` takes one episode after the other, as many at a time as there are threads.
+``vectorised`` is one ``torch.func`` program, vmapped over the episodes: fast on a GPU, slow on a
+CPU, because weights that differ by episode make grouped convolutions. ``learn2learn`` is
+``looped`` by learn2learn's clones.
 """
 
-import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -18,10 +17,9 @@ from torch import Tensor, nn
 
 from fewshot.learners.base import BatchNormPolicy
 from guided.backbones.batch_norm import group_statistics
+from guided.errors import importing
 
-Engine = Literal["auto", "learn2learn", "vectorised"]
-
-T = TypeVar("T")
+Engine = Literal["looped", "vectorised", "learn2learn"]
 
 
 @dataclass(frozen=True)
@@ -35,20 +33,20 @@ class InnerLoop:
         first_order: treat the gradients of the steps as constants.
         batch_norm: policy for the queries; the steps use statistics of the support, unless it is
             ``frozen``.
-        fused: let batch norm use torch's fused kernel, which is wrong under vmap.
+        engine: what takes them.
     """
 
     rates: Mapping[str, Tensor | float]
     steps: int
     first_order: bool
     batch_norm: BatchNormPolicy
-    fused: bool = True
+    engine: Engine = "looped"
 
     def step_statistics(self) -> AbstractContextManager[None]:
         """Context in which batch norm normalises a batch by its own statistics, unless frozen."""
         if self.batch_norm == "frozen":
             return nullcontext()
-        return group_statistics(1, fused=self.fused)
+        return group_statistics(1, fused=self._fused)
 
     def query_logits(
         self, call: Callable[[Tensor], Tensor], support: Tensor, query: Tensor
@@ -63,14 +61,103 @@ class InnerLoop:
         if self.batch_norm != "support":
             with self.step_statistics():
                 return call(query)
-        with group_statistics(1, len(support), fused=self.fused):
+        with group_statistics(1, len(support), fused=self._fused):
             return call(torch.cat([support, query]))[len(support) :]
 
+    @property
+    def _fused(self) -> bool:
+        """True if batch norm may use torch's fused kernel, which is wrong under vmap."""
+        return self.engine != "vectorised"
 
-def adapted_clone(
-    network: nn.Module, loop: InnerLoop, support: Tensor, labels: Tensor
-) -> nn.Module:
-    """A learn2learn clone of the network after the inner loop of one episode.
+
+class Adapted:
+    """A network at weights of its own, ``[B, …]`` to logits ``[B, n_way]``.
+
+    Args:
+        network: it stays as it is, but no other thread may use it during a call.
+        names: the parameters that move.
+
+    Attributes:
+        weights: the values of these parameters by name.
+    """
+
+    def __init__(self, network: nn.Module, names: Iterable[str]) -> None:
+        self.network = network
+        parameters: dict[str, Tensor] = dict(network.named_parameters())
+        # Views, so that the gradients of an episode are added up before those of the next.
+        self.weights = {name: parameters[name].view_as(parameters[name]) for name in names}
+        name_of = {parameters[name]: name for name in self.weights}
+        self._places = {
+            f"{path}.{leaf}" if path else leaf: name_of[parameter]
+            for path, module in network.named_modules()
+            for leaf, parameter in module.named_parameters(recurse=False, remove_duplicate=False)
+            if parameter in name_of
+        }
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        return self.at(self.weights, inputs)
+
+    def at(self, weights: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
+        """Logits at other weights."""
+        # A parameter may be in several modules. To look for them in each call, as torch would,
+        # takes as long as a small layer; and a module of two names would keep these weights.
+        tensors = {place: weights[name] for place, name in self._places.items()}
+        logits: Tensor = torch.func.functional_call(
+            self.network, tensors, (inputs,), tie_weights=False
+        )
+        return logits
+
+    def move(self, updates: Mapping[str, Tensor]) -> None:
+        """Add to the weights, differentiably."""
+        self.weights = {name: weight + updates[name] for name, weight in self.weights.items()}
+
+    def detach(self) -> None:
+        """Make the weights leaves of a new graph."""
+        self.weights = {n: w.detach().requires_grad_() for n, w in self.weights.items()}
+
+
+class Clone:
+    """The same by learn2learn, which clones the modules and all parameters of a network.
+
+    Source: Arnold et al. (2020), arXiv:2008.12284.
+    """
+
+    def __init__(self, network: nn.Module, names: Iterable[str]) -> None:
+        from learn2learn.utils import clone_module
+
+        self.network: nn.Module = clone_module(network)
+        self._read(names)
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        logits: Tensor = self.network(inputs)
+        return logits
+
+    def move(self, updates: Mapping[str, Tensor]) -> None:
+        from learn2learn.utils import update_module
+
+        for name, weight in self.weights.items():
+            weight.update = updates[name]  # type: ignore[attr-defined]
+        update_module(self.network)
+        self._read(self.weights)
+
+    def detach(self) -> None:
+        from learn2learn.utils import detach_module
+
+        detach_module(self.network, keep_requires_grad=True)
+
+    def _read(self, names: Iterable[str]) -> None:
+        parameters: dict[str, Tensor] = dict(self.network.named_parameters())
+        self.weights = {name: parameters[name] for name in names}
+
+
+def require_learn2learn(asker: str) -> None:
+    """Raise InputError, which names the asker, unless learn2learn is installed."""
+    with importing("learn2learn", asker):
+        import learn2learn.utils  # noqa: F401
+
+
+def adapt(network: nn.Module, loop: InnerLoop, support: Tensor, labels: Tensor) -> Adapted | Clone:
+    """A network after the inner loop of one episode, differentiable in its parameters.
 
     Args:
         network: images or embeddings ``[B, …]`` to logits ``[B, n_way]``.
@@ -78,31 +165,28 @@ def adapted_clone(
         support: ``[n, …]``.
         labels: positions of the support's classes, int64 ``[n]``.
     """
-    from learn2learn.utils import clone_module, detach_module, update_module
-
     backpropagates = torch.is_grad_enabled()
+    by_learn2learn = loop.engine == "learn2learn"
     with torch.enable_grad():
-        clone: nn.Module = clone_module(network)
+        adapted = (Clone if by_learn2learn else Adapted)(network, loop.rates)
         if not backpropagates:
-            detach_module(clone, keep_requires_grad=True)
+            adapted.detach()
         for _ in range(loop.steps):
-            parameters = dict(clone.named_parameters())
             with loop.step_statistics():
-                loss = F.cross_entropy(clone(support), labels)
+                loss = F.cross_entropy(adapted(support), labels)
             gradients = torch.autograd.grad(
                 loss,
-                [parameters[name] for name in loop.rates],
+                [*adapted.weights.values()],
                 create_graph=backpropagates and not loop.first_order,
             )
-            for (name, rate), gradient in zip(loop.rates.items(), gradients, strict=True):
-                parameters[name].update = -rate * gradient  # type: ignore[attr-defined]
-            update_module(clone)
+            rates = zip(loop.rates.items(), gradients, strict=True)
+            adapted.move({name: -rate * gradient for (name, rate), gradient in rates})
             if not backpropagates:
-                detach_module(clone, keep_requires_grad=True)
-    return clone
+                adapted.detach()
+    return adapted
 
 
-def cloned_logits(
+def episode_logits(
     network: nn.Module, loop: InnerLoop, support: Tensor, labels: Tensor, query: Tensor
 ) -> Tensor:
     """Logits ``[q, n_way]`` of the queries of one episode, differentiable in the parameters.
@@ -114,8 +198,7 @@ def cloned_logits(
         labels: positions of the support's classes, int64 ``[n]``.
         query: ``[q, …]``.
     """
-    clone = adapted_clone(network, loop, support, labels)
-    return loop.query_logits(clone, support, query)
+    return loop.query_logits(adapt(network, loop, support, labels), support, query)
 
 
 def vectorised_logits(
@@ -130,13 +213,9 @@ def vectorised_logits(
         labels: int64 ``[n]``, the same for all episodes.
         query: ``[E, q, …]``.
     """
-    loop = dataclasses.replace(loop, fused=False)
 
     def episode(support: Tensor, query: Tensor) -> Tensor:
-        weights = _adapted_weights(network, loop, support, labels)
-        return loop.query_logits(
-            lambda images: torch.func.functional_call(network, weights, (images,)), support, query
-        )
+        return loop.query_logits(_adapt(network, loop, support, labels), support, query)
 
     logits: Tensor = torch.func.vmap(episode)(support, query)
     return logits
@@ -153,104 +232,27 @@ def vectorised_training(
         images: ``[E, n, …]``.
         labels: int64 ``[n]``, the same for all episodes.
     """
-    loop = dataclasses.replace(loop, fused=False)
 
     def episode(images: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        weights = _adapted_weights(network, loop, images, labels)
+        adapted = _adapt(network, loop, images, labels)
         with loop.step_statistics():
-            logits = torch.func.functional_call(network, weights, (images,))
-        return weights, F.cross_entropy(logits, labels)
+            return adapted.weights, F.cross_entropy(adapted(images), labels)
 
     weights, losses = torch.func.vmap(episode)(images)
     return weights, losses
 
 
-def _adapted_weights(
-    network: nn.Module, loop: InnerLoop, support: Tensor, labels: Tensor
-) -> dict[str, Tensor]:
-    """The adapted parameters of one episode by name, computed by ``torch.func``."""
-    parameters = dict(network.named_parameters())
+def _adapt(network: nn.Module, loop: InnerLoop, support: Tensor, labels: Tensor) -> Adapted:
+    """As :func:`adapt`, by ``torch.func``, whose gradients may be vmapped."""
+    adapted = Adapted(network, loop.rates)
 
     def support_loss(weights: dict[str, Tensor]) -> Tensor:
         with loop.step_statistics():
-            logits = torch.func.functional_call(network, weights, (support,))
-        return F.cross_entropy(logits, labels)
+            return F.cross_entropy(adapted.at(weights, support), labels)
 
-    weights: dict[str, Tensor] = {name: parameters[name] for name in loop.rates}
     for _ in range(loop.steps):
-        gradients = torch.func.grad(support_loss)(weights)
+        gradients = torch.func.grad(support_loss)(adapted.weights)
         if loop.first_order:
             gradients = {name: gradient.detach() for name, gradient in gradients.items()}
-        weights = {
-            name: weights[name] - rate * gradients[name] for name, rate in loop.rates.items()
-        }
-    return weights
-
-
-def over_cores(task: Callable[[int], T], n_tasks: int) -> Iterator[T]:
-    """Yield ``task(0), task(1), …`` in this order, computed by as many threads as torch may use.
-
-    The tensors of an episode are too small to be split among threads, so each thread takes whole
-    episodes.
-    """
-    threads = torch.get_num_threads()
-    if threads == 1 or n_tasks == 1:
-        yield from map(task, range(n_tasks))
-        return
-    grad_enabled = torch.is_grad_enabled()  # a setting of the thread
-
-    def run(index: int) -> T:
-        with torch.set_grad_enabled(grad_enabled):
-            return task(index)
-
-    # For the calling thread too, whose idle worker threads would spin on the cores.
-    torch.set_num_threads(1)
-    try:
-        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            yield from pool.map(run, range(n_tasks))
-    finally:
-        torch.set_num_threads(threads)
-
-
-def loss_with_gradients(
-    task: Callable[[int], Tensor], n_tasks: int, parameters: Sequence[nn.Parameter]
-) -> Tensor:
-    """The mean loss of the tasks, a scalar that already knows its gradients.
-
-    The graph of a task is freed as soon as its gradients are known, so memory does not grow with
-    the number of tasks. Gradients are added in the order of the tasks, so the result does not
-    depend on the number of threads.
-
-    Args:
-        task: number of a task to its loss, a scalar.
-        n_tasks: number of tasks.
-        parameters: what to differentiate by.
-    """
-
-    def differentiated(index: int) -> tuple[Tensor, tuple[Tensor | None, ...]]:
-        loss = task(index) / n_tasks
-        return loss.detach(), torch.autograd.grad(loss, parameters, allow_unused=True)
-
-    total = torch.zeros((), dtype=parameters[0].dtype, device=parameters[0].device)
-    sums: list[Tensor | None] = [None] * len(parameters)
-    for loss, gradients in over_cores(differentiated, n_tasks):
-        total += loss
-        for i, gradient in enumerate(gradients):
-            if gradient is not None:
-                before = sums[i]
-                sums[i] = gradient if before is None else before.add_(gradient)
-    result: Tensor = WithGradients.apply(total, sums, *parameters)
-    return result
-
-
-class WithGradients(torch.autograd.Function):
-    """A value with given gradients in some parameters."""
-
-    @staticmethod
-    def forward(ctx, value, gradients, *parameters):  # type: ignore[no-untyped-def]
-        ctx.gradients = gradients
-        return value.clone()
-
-    @staticmethod
-    def backward(ctx, outer):  # type: ignore[no-untyped-def]
-        return None, None, *(None if g is None else outer * g for g in ctx.gradients)
+        adapted.move({name: -rate * gradients[name] for name, rate in loop.rates.items()})
+    return adapted

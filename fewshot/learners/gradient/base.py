@@ -3,7 +3,7 @@
 import copy
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -14,11 +14,11 @@ from fewshot.learners.base import BatchNormPolicy, Learner
 from fewshot.learners.gradient.adaptation import (
     Engine,
     InnerLoop,
-    cloned_logits,
-    loss_with_gradients,
-    over_cores,
+    episode_logits,
+    require_learn2learn,
     vectorised_logits,
 )
+from fewshot.learners.gradient.cores import loss_with_gradients, over_cores
 from guided.encoder import Encoder
 from guided.errors import InputError
 from guided.ranges import Count, Positive, Several
@@ -50,11 +50,13 @@ class GradientLearner(Learner):
         batch_norm: ``support``: statistics of the support, in the inner steps and for the
             queries. ``transductive``: the queries are normalised by their own statistics, as in
             the code of MAML's authors. ``frozen``: running statistics of the encoder.
-        engine: ``learn2learn``, ``vectorised``, or ``auto``: the latter on a GPU only.
+        engine: ``looped``: one episode after the other; ``vectorised``: all at once; ``auto``:
+            the latter on a GPU only; ``learn2learn``: looped, by the clones of that package.
 
     Raises:
-        InputError: a setting is out of range. In the first episode: ``adapt`` names a parameter
-            that does not exist, is frozen or does not reach the logits.
+        InputError: a setting is out of range, or the engine is not installed. In the first
+            episode: ``adapt`` names a parameter that does not exist, is frozen or does not reach
+            the logits.
     """
 
     adapts_encoder: ClassVar[bool] = True
@@ -69,7 +71,7 @@ class GradientLearner(Learner):
         first_order: bool = False,
         adapt: Sequence[str] | None = None,
         batch_norm: BatchNormPolicy = "support",
-        engine: Engine = "auto",
+        engine: Engine | Literal["auto"] = "auto",
     ) -> None:
         # In torch's default memory layout: on batches as small as episodes oneDNN is faster then.
         own = copy.deepcopy(encoder).to(memory_format=torch.contiguous_format)
@@ -80,7 +82,9 @@ class GradientLearner(Learner):
         self.learning_rate = learning_rate
         self.first_order = first_order
         self.adapt = adapt
-        self.engine: Engine = engine
+        self.engine: Engine | Literal["auto"] = engine
+        if engine == "learn2learn":
+            require_learn2learn(f"{type(self).__name__}.engine")
         self._adapted: tuple[str, ...] | None = None
 
     @abstractmethod
@@ -97,26 +101,27 @@ class GradientLearner(Learner):
         support, query = self._inputs(episodes)
         network, labels = self._network(episodes.n_way), episodes.support_labels()
         loop = self._loop(network, support[0], labels)
-        if self._vectorised:
+        if loop.engine == "vectorised":
             return vectorised_logits(network, loop, support, labels, query)
-        tasks = over_cores(
-            lambda e: cloned_logits(network, loop, support[e], labels, query[e]), len(episodes)
-        )
-        return torch.stack(list(tasks))
+
+        def task(own: nn.Module, e: int) -> Tensor:
+            return episode_logits(own, loop, support[e], labels, query[e])
+
+        return torch.stack([*over_cores(task, network, len(episodes))])
 
     def loss(self, episodes: Episodes) -> Tensor:
         """Cross-entropy of the queries after adaptation, nats per query, a scalar."""
-        if self._vectorised or not torch.is_grad_enabled():
+        if self._engine == "vectorised" or not torch.is_grad_enabled():
             return super().loss(episodes)
         support, query = self._inputs(episodes)
         network, labels = self._network(episodes.n_way), episodes.support_labels()
         loop, targets = self._loop(network, support[0], labels), episodes.query_labels()
 
-        def task(e: int) -> Tensor:
-            logits = cloned_logits(network, loop, support[e], labels, query[e])
+        def task(own: nn.Module, e: int) -> Tensor:
+            logits = episode_logits(own, loop, support[e], labels, query[e])
             return F.cross_entropy(logits, targets)
 
-        return loss_with_gradients(task, len(episodes), self.trainable())
+        return loss_with_gradients(task, network, len(episodes), self.trainable())
 
     def trainable(self) -> list[nn.Parameter]:
         """The parameters that meta-training updates."""
@@ -127,10 +132,11 @@ class GradientLearner(Learner):
         return dict.fromkeys(adapted, self.learning_rate)
 
     @property
-    def _vectorised(self) -> bool:
-        if self.engine == "auto":
-            return self.encoder.chosen.is_cuda  # pixels and embeddings have no parameters
-        return self.engine == "vectorised"
+    def _engine(self) -> Engine:
+        if self.engine != "auto":
+            return self.engine
+        # Pixels and embeddings have no parameters.
+        return "vectorised" if self.encoder.chosen.is_cuda else "looped"
 
     def _inputs(self, episodes: Episodes) -> tuple[Tensor, Tensor]:
         """Normalised support ``[E, n, C, H, W]`` and query ``[E, q, C, H, W]``."""
@@ -152,6 +158,7 @@ class GradientLearner(Learner):
             steps=self.steps if self.training else self.evaluation_steps,
             first_order=self.first_order,
             batch_norm=self.batch_norm,
+            engine=self._engine,
         )
 
     def _usable(self, network: nn.Module, support: Tensor, labels: Tensor) -> tuple[str, ...]:

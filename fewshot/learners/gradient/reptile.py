@@ -7,13 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fewshot.episodes import Episodes
-from fewshot.learners.gradient.adaptation import (
-    WithGradients,
-    adapted_clone,
-    over_cores,
-    vectorised_training,
-)
+from fewshot.learners.gradient.adaptation import adapt, vectorised_training
 from fewshot.learners.gradient.base import MetaLearner
+from fewshot.learners.gradient.cores import WithGradients, over_cores
 from guided.encoder import Encoder
 from guided.ranges import Count
 
@@ -51,21 +47,20 @@ class Reptile(MetaLearner, fixed=["first_order"]):
         network = self._network(episodes.n_way)
         loop = self._loop(network, images[0], labels)
         starts = {name: p for name, p in network.named_parameters() if name in loop.rates}
-        if self._vectorised:
+        if loop.engine == "vectorised":
             ends, losses = vectorised_training(network, loop, images, labels)
             moves = {name: (start - ends[name]).mean(0) for name, start in starts.items()}
             return losses.mean(), moves
 
-        def task(e: int) -> tuple[nn.Module, Tensor]:
-            clone = adapted_clone(network, loop, images[e], labels)
+        def task(own: nn.Module, e: int) -> tuple[dict[str, Tensor], Tensor]:
+            adapted = adapt(own, loop, images[e], labels)
             with loop.step_statistics():
-                return clone, F.cross_entropy(clone(images[e]), labels)
+                return adapted.weights, F.cross_entropy(adapted(images[e]), labels)
 
         total = images.new_zeros(())
         sums = {name: torch.zeros_like(start) for name, start in starts.items()}
-        for clone, loss in over_cores(task, len(images)):
+        for end, loss in over_cores(task, network, len(images)):
             total += loss
-            end = dict(clone.named_parameters())
             for name, start in starts.items():
                 sums[name] += start - end[name]
         return total / len(images), {name: move / len(images) for name, move in sums.items()}

@@ -9,7 +9,7 @@ from fewshot.study.cells import Cells, Task
 from fewshot.study.executors.base import Executor, refuse
 from fewshot.study.executors.local import RETRIES, Plan
 from fewshot.study.executors.progress import Progress
-from guided.errors import InputError
+from guided.errors import InputError, importing
 from guided.progress import PLAIN
 
 
@@ -68,12 +68,8 @@ NOT_TRIED = "a cell that it needs was not computed"
 def _import() -> Any:
     # Below `uv run`, Ray would build the whole environment anew for its workers: it is there.
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
-    try:
+    with importing("ray", "executor"):
         import ray
-    except ImportError as error:
-        raise InputError(
-            "executor: ray is not installed; pip install 'guided-fewshot[ray]'"
-        ) from error
     return ray
 
 

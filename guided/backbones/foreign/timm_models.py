@@ -7,7 +7,7 @@ from torch import nn
 
 from guided.backbones.base import ImageShape
 from guided.backbones.foreign.base import Deviations, Foreign, Means, Size, Weights
-from guided.errors import InputError
+from guided.errors import InputError, importing
 from guided.ranges import Count
 
 
@@ -66,12 +66,8 @@ class Timm(Foreign):
 
 
 def _timm() -> Any:
-    try:
+    with importing("timm", "Timm"):
         import timm
-    except ImportError as error:
-        raise InputError(
-            'Timm: timm is not installed; pip install "guided-fewshot[timm]"'
-        ) from error
     return timm
 
 

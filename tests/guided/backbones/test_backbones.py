@@ -77,6 +77,7 @@ def test_pixels_are_the_features_and_have_no_decoder():
         backbone.decoder(2)
 
 
+@pytest.mark.usefixtures("learn2learn")
 def test_dense_is_learn2learns_network():
     from learn2learn.vision.models import OmniglotFC
 

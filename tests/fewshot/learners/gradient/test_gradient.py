@@ -1,6 +1,7 @@
 """Learners that adapt by gradient steps, against learn2learn, torch's SGD and each other."""
 
 import copy
+import sys
 import weakref
 
 import pytest
@@ -18,7 +19,7 @@ from guided.errors import InputError
 from guided.seeds import seeded_initialisation
 
 WAY = 3
-each_engine = pytest.mark.parametrize("engine", ["learn2learn", "vectorised"])
+each_engine = pytest.mark.parametrize("engine", ["looped", "vectorised"])
 of_whole_networks = pytest.mark.parametrize(
     "cls", [MAML, MetaSGD, Reptile, FineTune], ids=lambda cls: cls.__name__
 )
@@ -70,23 +71,70 @@ def sgd(network, inputs, labels, steps, rate):
 def test_engines_agree(encoder, cls, order, steps, batch_norm):
     """Also where the loss is a part of another one."""
     settings = {"steps": steps, "batch_norm": batch_norm, **order}
-    one, two = (make(cls, encoder, engine=e, **settings) for e in ("learn2learn", "vectorised"))
-    loss, clones = gradients(one, 2 * one.loss(images()))
+    one, two = (make(cls, encoder, engine=e, **settings) for e in ("looped", "vectorised"))
+    loss, looped = gradients(one, 2 * one.loss(images()))
     other, vectorised = gradients(two, 2 * two.loss(images()))
     assert loss == pytest.approx(other, rel=1e-10)
-    used = {n: g for n, g in vectorised.items() if n in clones or g.any()}
-    assert_close(clones, used, rtol=1e-8, atol=1e-11)
+    used = {n: g for n, g in vectorised.items() if n in looped or g.any()}
+    assert_close(looped, used, rtol=1e-8, atol=1e-11)
+
+
+class TwoHeads(Network):
+    """Reads one layer under two names."""
+
+    def __init__(self, encoder, classifier):
+        super().__init__(encoder, classifier)
+        self.again = classifier
+
+    def forward(self, inputs):
+        return super().forward(inputs) - 0.3 * self.again(self.encoder(inputs).sin())
+
+
+@pytest.mark.usefixtures("learn2learn")
+@pytest.mark.parametrize(
+    ("cls", "settings", "network"),
+    [
+        (MAML, {"steps": 2}, Network),
+        (MAML, {"steps": 2}, TwoHeads),
+        (MAML, {"first_order": True}, Network),
+        (MetaSGD, {}, Network),
+        (ANIL, {}, Network),
+        (Reptile, {"steps": 2}, TwoHeads),
+        (FineTune, {"steps": 3, "adapt": ["encoder.head", "classifier"]}, Network),
+    ],
+)
+def test_learn2learns_clones_give_the_same_bits(encoder, monkeypatch, cls, settings, network):
+    """In single precision; a layer of two names moves as one."""
+    monkeypatch.setattr(gradient, "Network", network)
+    episodes, found = Episodes(images(3).support.float(), images(3).query.float()), []
+    for engine in ("looped", "learn2learn"):
+        learner = make(cls, encoder, engine=engine, **settings).float()
+        found.append(gradients(learner, learner.loss(episodes)))
+        with torch.no_grad():
+            found[-1] += (learner.eval().logits(episodes),)
+    (loss, slopes, logits), (other_loss, other, other_logits) = found
+    assert loss == other_loss
+    assert_close(slopes, other, rtol=0, atol=0)
+    assert torch.equal(logits, other_logits)
+
+
+def test_without_learn2learn_its_engine_is_refused(encoder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "learn2learn", None)
+    learner = make(MAML, encoder)
+    assert gradients(learner, learner.loss(images()))[1]
+    with pytest.raises(
+        InputError, match=r"^MAML\.engine: learn2learn is not installed; .*\[learn2learn\]"
+    ):
+        make(MAML, encoder, engine="learn2learn")
 
 
 @pytest.mark.parametrize("first_order", [False, True])
 @pytest.mark.parametrize("cls", [MAML, MetaSGD])
-def test_meta_gradient_is_that_of_learn2learns_algorithm(encoder, cls, first_order):
-    import learn2learn as l2l
-
+def test_meta_gradient_is_that_of_learn2learns_algorithm(encoder, learn2learn, cls, first_order):
     settings = {"learning_rate": 0.25, "first_order": first_order, "batch_norm": "transductive"}
     ours = make(cls, encoder, **settings)
     network = copy.deepcopy(Network(ours.encoder, ours.classifier)).train()
-    algorithm = getattr(l2l.algorithms, cls.__name__)
+    algorithm = getattr(learn2learn.algorithms, cls.__name__)
     theirs = algorithm(network, lr=0.25, first_order=first_order)
     episodes, total = images(), 0.0
     for support, query in zip(episodes.support, episodes.query, strict=True):
@@ -119,13 +167,14 @@ def test_meta_gradient_is_the_slope_of_the_loss(encoder, engine):
 @pytest.mark.parametrize("threads", [2, 3])
 def test_the_number_of_threads_changes_no_bit(encoder, monkeypatch, threads):
     """An error in an episode comes out of its thread; the number is put back in any case."""
+    monkeypatch.setattr(gradient, "Network", TwoHeads)
     learner = make(MAML, encoder)
     loss, found = gradients(learner, learner.loss(images(e=5)))
     torch.set_num_threads(threads)
     try:
         other_loss, other = gradients(learner, learner.loss(images(e=5)))
         assert torch.get_num_threads() == threads
-        monkeypatch.setattr(gradient, "cloned_logits", lambda *_: 1 / 0)
+        monkeypatch.setattr(gradient, "episode_logits", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             learner.loss(images())
         assert torch.get_num_threads() == threads
