@@ -39,6 +39,7 @@ from fewshot.study.report import write_report
 from fewshot.study.result import StudyResult
 from fewshot.study.reuse import reuse
 from fewshot.study.rows import Key
+from fewshot.study.tested import Tested
 from guided.encoder import Encoder
 from guided.errors import InputError, blaming
 from guided.progress import say as say_line
@@ -234,6 +235,10 @@ class Study:
                 planned.answers[name] = self.examiner.answers(key, subject)
         if tests:
             planned.diagnoses[name, seed] = self._diagnosis(name, seed, encoder)
+
+    def tests(self) -> list[Tested]:
+        """Each row with each of its seeds, planned."""
+        return self.plan().tests
 
     def recompute(
         self, arm: str, learner: str, latents: str, setting: Setting

@@ -77,9 +77,13 @@ def setup(content: Content, page: Path) -> Setup:
 
 
 def _command(content: Content) -> str:
-    """The study once more, from where it was started."""
+    """The study once more, from where it was started, or from its file."""
     file = content.file.with_name("config.yaml")
-    if content.file.name != StudyResult.file_name or not file.exists():
+    if content.file.name != StudyResult.file_name:
+        published = content.file.parts[-3:-1] == ("runs", "published")
+        name = content.file.stem if published else str(content.file)
+        return f"fewshot reproduce {shlex.quote(name)}" if content.config else ""
+    if not file.exists():
         return ""
     study = content.result.study
     run = Path(content.config.get("output") or f"runs/{study}")
