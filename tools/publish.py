@@ -29,7 +29,7 @@ from fewshot.study.html.content import Content
 from fewshot.study.html.page import write_comparisons
 from fewshot.study.lake.report import LakeResult, write_lake_page
 from fewshot.study.latents.report import LatentsResult, write_latents_page
-from fewshot.study.nica.report import NicaResult, write_nica
+from fewshot.study.nica.report import NicaResult, write_nica_page
 from fewshot.study.recorded import plain_name
 from fewshot.study.result import Result, StudyResult
 from guided.errors import InputError
@@ -128,7 +128,7 @@ def _plain_page(result: "LakeResult | LatentsResult | NicaResult", folder: Path)
     if isinstance(result, LatentsResult):
         write_latents_page(result, folder)
     else:
-        write_nica(result, folder)
+        write_nica_page(result, folder)
     return folder / "report.html"
 
 

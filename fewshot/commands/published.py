@@ -19,8 +19,8 @@ from fewshot.study.latents.report import LatentsResult
 from fewshot.study.nica.report import NicaResult
 from fewshot.study.recorded import recorded
 from fewshot.study.result import Result, StudyResult
+from fewshot.study.row_tests import StudyOfRows
 from fewshot.study.rows import RowKey
-from fewshot.study.tested import Testing
 from guided.errors import InputError, blaming
 from guided.storage.checksums import DamageError
 from guided.storage.files import read_json
@@ -39,7 +39,7 @@ class Kind:
 
     config: type[Any]
     run: Callable[[Any], Path]
-    study_of: Callable[[Any], Testing]
+    study_of: Callable[[Any], StudyOfRows]
     result: type[Result[Any]] | type[NicaResult]
 
 

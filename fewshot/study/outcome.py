@@ -20,8 +20,8 @@ from fewshot.study.disentanglement.rows import TRUTH, ScoreRow, score_rows
 from fewshot.study.encoder_facts import EncoderFacts
 from fewshot.study.learner_config import LearnerConfig
 from fewshot.study.measurement import Measurement
+from fewshot.study.row_tests import RowTest
 from fewshot.study.rows import Key, WrongQueries
-from fewshot.study.tested import Tested
 from guided.backbones.short_run import semi_amortised
 from guided.decoder import Decoder
 from guided.encoder import Encoder
@@ -237,10 +237,10 @@ class Outcome:
         return found
 
     @property
-    def tests(self) -> list[Tested]:
+    def tests(self) -> list[RowTest]:
         """Each row with each of its seeds."""
         return [
-            Tested(
+            RowTest(
                 (key.arm, key.learner, key.latents, setting.label),
                 key.seed,
                 cell,

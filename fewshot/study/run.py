@@ -38,8 +38,8 @@ from fewshot.study.outcome import Outcome, decoder_beside
 from fewshot.study.report import write_report
 from fewshot.study.result import StudyResult
 from fewshot.study.reuse import reuse
+from fewshot.study.row_tests import RowTest
 from fewshot.study.rows import Key
-from fewshot.study.tested import Tested
 from guided.encoder import Encoder
 from guided.errors import InputError, blaming
 from guided.progress import say as say_line
@@ -236,7 +236,7 @@ class Study:
         if tests:
             planned.diagnoses[name, seed] = self._diagnosis(name, seed, encoder)
 
-    def tests(self) -> list[Tested]:
+    def tests(self) -> list[RowTest]:
         """Each row with each of its seeds, planned."""
         return self.plan().tests
 

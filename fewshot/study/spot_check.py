@@ -9,8 +9,8 @@ import numpy as np
 
 from fewshot.study.agreement import Values
 from fewshot.study.cells import Cells, Task
+from fewshot.study.row_tests import RowTest, StudyOfRows
 from fewshot.study.rows import RowKey
-from fewshot.study.tested import Tested, Testing
 from guided.errors import InputError
 from guided.seeds import derive_seed
 
@@ -31,7 +31,7 @@ class Chosen:
         minutes: that these trainings took, estimated from what is on file; None if nothing is.
     """
 
-    tests: tuple[Tested, ...]
+    tests: tuple[RowTest, ...]
     part: Cells
     n_tests: int
     n_trainings: int
@@ -40,7 +40,7 @@ class Chosen:
 
 
 def drawn(
-    study: Testing,
+    study: StudyOfRows,
     rows: Mapping[RowKey, Values],
     n: int,
     seed: int,

@@ -19,9 +19,9 @@ from fewshot.study.lake.classify import (
 from fewshot.study.lake.report import LakeResult, write_lake_report
 from fewshot.study.lake.runs import LakeRuns
 from fewshot.study.outcome import Outcome
+from fewshot.study.row_tests import RowTest
 from fewshot.study.rows import Key
 from fewshot.study.run import Study
-from fewshot.study.tested import Tested
 from guided.progress import say as say_line
 
 
@@ -83,10 +83,10 @@ class LakeStudy:
         """It computes the cells."""
         return self.study.executor
 
-    def tests(self) -> list[Tested]:
+    def tests(self) -> list[RowTest]:
         """Each row with each of its seeds, planned."""
         return [
-            Tested(row_key(key, runs), key.seed, cell, partial(read_errors, cell))
+            RowTest(row_key(key, runs), key.seed, cell, partial(read_errors, cell))
             for runs, cells in zip(self.runs, self.plan()[1], strict=True)
             for key, cell in cells.items()
         ]

@@ -20,7 +20,7 @@ from fewshot.study.executors import Executor, Serial
 from fewshot.study.latents.config import ProbeArm, ProbeStudyConfig
 from fewshot.study.latents.report import Key, LatentsResult, Probed, row_key, write_report
 from fewshot.study.reuse import reuse
-from fewshot.study.tested import Tested
+from fewshot.study.row_tests import RowTest
 from guided.decoder import Decoder
 from guided.encoder import Encoder
 from guided.errors import InputError
@@ -127,10 +127,10 @@ class ProbeStudy:
         keys = [(seed, Key(name, dim, steps)) for seed, dim, name, steps in tasks]
         return [self._plan_model(key, seed) for seed, key in keys]
 
-    def tests(self) -> list[Tested]:
+    def tests(self) -> list[RowTest]:
         """Each row with each of its seeds, planned."""
         return [
-            Tested(
+            RowTest(
                 row_key(planned.key), planned.seed, planned.probe, partial(_errors, planned.probe)
             )
             for planned in self.plan()

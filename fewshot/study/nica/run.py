@@ -31,8 +31,8 @@ from fewshot.study.nica.scores import (
 )
 from fewshot.study.nica.sources import Samples, draw
 from fewshot.study.nica.training import build, train
+from fewshot.study.row_tests import RowTest
 from fewshot.study.rows import RowKey
-from fewshot.study.tested import Tested
 from guided.progress import say as say_line
 
 FORMAT = 1  # part of every digest: raise it when the same configuration comes to mean new numbers
@@ -72,7 +72,7 @@ class NicaStudy:
         scores = [Recovery(**values) for cell in planned for values in cell.facts["scores"]]
         return write_report(self.config, scores, self.cells.seconds, self.output, self.device)
 
-    def tests(self) -> list[Tested]:
+    def tests(self) -> list[RowTest]:
         """Each row with each of its seeds, planned."""
         config, found = self.config, []
         for samples in config.samples:
@@ -80,7 +80,7 @@ class NicaStudy:
             for width, cell in [*parts, (None, self._linear(samples))]:
                 for method in OF_A_NETWORK if width else WITHOUT_ONE:
                     found += [
-                        Tested(key, seed, cell, partial(_value, cell, key, seed))
+                        RowTest(key, seed, cell, partial(_value, cell, key, seed))
                         for key in row_keys(method, samples, width).values()
                         for seed in config.seeds
                     ]

@@ -11,7 +11,7 @@ from fewshot.study.rows import RowKey
 
 
 @dataclass(frozen=True)
-class Tested:
+class RowTest:
     """One row of a study with one of its seeds.
 
     Attributes:
@@ -28,7 +28,7 @@ class Tested:
     read: Callable[[], Errors]
 
 
-class Testing(Protocol):
+class StudyOfRows(Protocol):
     """A study whose rows can be computed one by one."""
 
     @property
@@ -39,5 +39,5 @@ class Testing(Protocol):
     def executor(self) -> Executor:
         """It computes the cells."""
 
-    def tests(self) -> Sequence[Tested]:
+    def tests(self) -> Sequence[RowTest]:
         """Each row with each of its seeds, planned."""
