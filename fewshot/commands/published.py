@@ -1,6 +1,6 @@
 """Files of results, the commands that made them, and their configurations."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +13,7 @@ from fewshot.config import load
 from fewshot.config.files import KeyFault
 from fewshot.runs import PLACES
 from fewshot.study.agreement import Values, values_of
+from fewshot.study.costs import Cost
 from fewshot.study.counts import Counts
 from fewshot.study.lake.report import LakeResult
 from fewshot.study.latents.report import LatentsResult
@@ -170,11 +171,17 @@ class Source:
             return load(kind.config, {k: v for k, v in self._config.items() if k not in PLACES})
         except KeyFault as fault:
             what = str(fault).partition(";")[0]
-            raise OtherVersion(self.file, what, self._fact("versions", "git")) from fault
+            raise OtherVersion(self.file, what, self.revision) from fault
 
     def _fact(self, group: str, name: str) -> Any:
         held = self.content.get(group)
         return held.get(name) if isinstance(held, Mapping) else None
+
+    @property
+    def revision(self) -> str | None:
+        """Of the code that made it; None if not recorded."""
+        git = self._fact("versions", "git")
+        return git if isinstance(git, str) else None
 
     @property
     def device(self) -> str:
@@ -182,14 +189,24 @@ class Source:
         return str(self._fact("hardware", "device") or "cpu")
 
     @property
-    def minutes(self) -> float | None:
-        """Of all cells, one after the other: of a core, or of a GPU; None if not recorded."""
+    def seconds(self) -> float | None:
+        """Of all cells, one after the other; None if not recorded."""
         seconds = self.content.get("seconds")
+        return seconds if isinstance(seconds, int | float) else None
+
+    @property
+    def minutes(self) -> float | None:
+        """The same of one core, or of a GPU."""
         # In earlier versions a cell was computed on all of torch's threads.
         threads = 1 if "threads" in self._config else self._fact("hardware", "threads")
-        if not isinstance(seconds, int | float):
-            return None
-        return seconds * (threads if self.device == "cpu" and threads else 1) / 60
+        cores = threads if isinstance(threads, int) and self.device == "cpu" else 1
+        return None if self.seconds is None else self.seconds * cores / 60
+
+    @cached_property
+    def costs(self) -> tuple[Cost, ...]:
+        """Of its encoders, as far as they were recorded."""
+        with recorded(self.file):
+            return tuple(map(Cost.from_json, self.content.get("costs", ())))
 
     @property
     def size(self) -> str:
@@ -262,8 +279,3 @@ def find(name: str, folder: Path | None) -> Source:
         meant = f"; did you mean {close[0]}?" if close else "; `fewshot reproduce` lists them"
         raise InputError(f"name: no published study is called {name!r}{meant}")
     return Source.load(file)
-
-
-def published(folder: Path) -> Iterator[Source]:
-    """All files of a folder of published studies."""
-    return map(Source.load, sorted(folder.glob("*.json")))

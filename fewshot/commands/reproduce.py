@@ -1,13 +1,13 @@
 """``fewshot reproduce``: a published study run again, or some of its cells, and compared."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from fewshot.commands.common import ImageCommand, StudyCommand
-from fewshot.commands.published import OtherVersion, Source, find, published, published_folder
+from fewshot.commands.published import OtherVersion, Source, find, published_folder
 from fewshot.config import parse
 from fewshot.environment import choose_device
 from fewshot.printing import columns, filled, width
@@ -114,15 +114,15 @@ def _listed(folder: Path | None) -> dict[str, Any]:
             "runs/published, not with an installed package"
         )
     studies, older, others = [], [], []
-    for source in published(folder):
+    for file in sorted(folder.glob("*.json")):
         try:
+            source = Source.load(file)
             source.config  # noqa: B018  (read, so that one that cannot be run is told)
-        except OtherVersion as error:
-            older.append([source.name, error.fault, error.revision or "unknown"])
-        except InputError as error:
-            others.append([source.name, str(error).removeprefix(f"{source.file}: ")])
-        else:
             studies.append(_line(source))
+        except OtherVersion as error:
+            older.append([file.stem, error.fault, error.revision or "unknown"])
+        except InputError as error:
+            others.append([file.stem, str(error).removeprefix(f"{file}: ")])
     print("\n".join(columns(HEAD, studies, width())))
     print("\nminutes: of one core, or of a GPU")
     head = ("of another version", "its configuration", "made by revision")
@@ -163,17 +163,25 @@ def _reproduced(source: Source, study: Any) -> dict[str, Any]:
 
 
 def _about(source: Source) -> str:
-    spent = source.minutes
-    of = "core-minutes" if source.device == "cpu" else f"minutes of {source.device}"
-    cost = "its cost was not recorded" if spent is None else f"took {spent:.0f} {of}"
-    return f"{source.name}: fewshot {source.command}, {source.size} arms × seeds; {cost}"
+    return f"{source.name}: fewshot {source.command}, {source.size} arms × seeds; {_cost(source)}"
+
+
+def _cost(source: Source) -> str:
+    if source.minutes is None:
+        return "the cost of the study was not recorded"
+    of = "a core" if source.device == "cpu" else source.device
+    return f"the study took {_minutes(source.minutes)} of {of}"
+
+
+def _minutes(number: float) -> str:
+    return f"{number:.{0 if number >= 10 else 1}f} minutes"
 
 
 # Some cells of it.
 
 
 def _checked(config: ReproduceCommand, source: Source, study: Any) -> dict[str, Any]:
-    rows = source.rows
+    rows, costs = source.rows, source.costs
     if all(row.values is None for row in rows.values()):
         raise InputError(
             f"{source.file}: counts of wrong answers and errors of seeds were not kept, so that no "
@@ -182,8 +190,8 @@ def _checked(config: ReproduceCommand, source: Source, study: Any) -> dict[str, 
     testing = source.kind.study_of(study)
     with only_one(study.output):
         sweep(study.output)
-        chosen = drawn(testing, rows, config.cells, config.seed, source.content)
-        print("\n".join(_plan(source, chosen)), flush=True)
+        chosen = drawn(testing, rows, config.cells, config.seed, costs, source.seconds)
+        print(filled(_plan(source, chosen), width()), flush=True)
         testing.executor.run(chosen.part, f"check {source.name}")
     found = []
     for test in chosen.tests:
@@ -193,13 +201,11 @@ def _checked(config: ReproduceCommand, source: Source, study: Any) -> dict[str, 
     return _told(source, study, found, CHECK)
 
 
-def _plan(source: Source, chosen: Chosen) -> Iterator[str]:
-    total = f" of about {source.minutes:.0f}" if source.minutes else ""
-    yield filled(
-        f"{source.name}: {len(chosen.tests)} of {chosen.n_tests} cells; "
-        f"{chosen.n_trainings} of {chosen.n_all_trainings} trainings to compute"
-        + (f", about {chosen.minutes:.1f}{total} minutes" if chosen.minutes is not None else ""),
-        width(),
+def _plan(source: Source, chosen: Chosen) -> str:
+    left = "" if chosen.minutes is None else f", about {_minutes(chosen.minutes)}"
+    return (
+        f"{source.name}: {len(chosen.tests)} of {chosen.n_tests} cells; {chosen.n_trainings} of "
+        f"{chosen.n_all_trainings} trainings to compute{left}; {_cost(source)}"
     )
 
 
@@ -214,11 +220,15 @@ def _told(source: Source, study: Any, found: Sequence[Agreement], file: str) -> 
     if shown:
         print("\n" + "\n".join(_table(shown)))
     noun = "cell" if file == CHECK else "row"
-    print(f"\n{filled(_verdict(found, wrong, others, noun), width())}")
+    said = _verdict(found, wrong, others, noun)
+    if wrong and source.revision != facts["versions"]["git"]:
+        said += f"; made by revision {source.revision}, here is {facts['versions']['git']}"
+    print(f"\n{filled(said, width())}")
     content = {
         "source": str(source.file),
         "command": source.command,
         "other_kind": others,
+        "published": {name: source.content.get(name) for name in ("versions", "hardware")},
         "rows": [row.to_json() | {"agrees": row not in wrong} for row in found],
         "problems": [row.label for row in wrong],
         **facts,

@@ -1,14 +1,14 @@
 """Some rows of a study, each with one of its seeds, drawn to be computed again."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any
 
 import numpy as np
 
 from fewshot.study.agreement import Values
 from fewshot.study.cells import Cells, Task
+from fewshot.study.costs import Cost
 from fewshot.study.row_tests import RowTest, StudyOfRows
 from fewshot.study.rows import RowKey
 from guided.errors import InputError
@@ -44,7 +44,8 @@ def drawn(
     rows: Mapping[RowKey, Values],
     n: int,
     seed: int,
-    content: Mapping[str, Any],
+    costs: Sequence[Cost] = (),
+    seconds: float | None = None,
 ) -> Chosen:
     """Draw tests at random, of those on file, and plan them.
 
@@ -53,7 +54,8 @@ def drawn(
         rows: on file; those without values are not drawn.
         n: number of tests; all if there are fewer.
         seed: of the draw.
-        content: of the file, for the cost.
+        costs: of the study's encoders, as far as they were recorded.
+        seconds: that the whole study took; None if not recorded.
 
     Raises:
         InputError: none of the study's rows is on file.
@@ -68,7 +70,7 @@ def drawn(
     part = study.cells.part(test.cell for test in chosen)
     left = [task for task in part.missing if _trains(task)]
     everything = [task for task in study.cells.tasks.values() if _trains(task)]
-    minutes = _minutes(left, len(everything), content)
+    minutes = _minutes(left, len(everything), costs, seconds)
     return Chosen(chosen, part, len(tests), len(left), len(everything), minutes)
 
 
@@ -76,15 +78,16 @@ def _trains(task: Task) -> bool:
     return bool(task.cell.log) or task.cell.depends.get("cell") in TRAINED
 
 
-def _minutes(left: list[Task], n_all: int, content: Mapping[str, Any]) -> float | None:
+def _minutes(
+    left: list[Task], n_all: int, costs: Sequence[Cost], seconds: float | None
+) -> float | None:
     """By the recorded cost of each encoder, else an equal share of all that the study took."""
-    costs = {
-        f"encoder-{cost['arm']}-seed{cost['seed']}": cost["processor_seconds"] or cost["seconds"]
-        for cost in content.get("costs", ())
-    }
     if costs:
-        usual = fmean(costs.values())
+        spent = {
+            f"encoder-{cost.arm}-seed{cost.seed}": cost.processor_seconds or cost.seconds
+            for cost in costs
+        }
+        usual = fmean(spent.values())
         names = [task.cell.name.rpartition("-")[0] for task in left]
-        return sum(costs.get(name, usual) for name in names) / 60
-    seconds = content.get("seconds")
-    return seconds * len(left) / n_all / 60 if seconds and n_all else None
+        return sum(spent.get(name, usual) for name in names) / 60
+    return None if seconds is None else seconds * len(left) / max(n_all, 1) / 60

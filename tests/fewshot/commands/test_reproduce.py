@@ -67,7 +67,7 @@ def test_a_study_is_run_again_and_one_changed_count_is_found(folder, reproduce, 
     before = {file.name: file.read_bytes() for file in folder.iterdir()}
     status, printed = reproduce("tiny")
     assert status == 0, printed
-    assert "tiny: fewshot compare, 4 × 2 arms × seeds; took" in printed
+    assert "tiny: fewshot compare, 4 × 2 arms × seeds; the study took" in printed
     assert "all 20 rows are the published ones to the bit, on this kind of machine" in printed
     found = read_json(tmp_path / "again" / "reproduction.json")
     assert found["problems"] == found["other_kind"] == []
@@ -150,6 +150,7 @@ def test_the_list_fits_the_terminal_and_says_why_some_are_not_run(folder, reprod
     content = read_json(folder / "tiny.json")
     write_json(folder / "older.json", content | {"config": content["config"] | {"resamples": 9}})
     write_json(folder / "cover.json", {"coverage": [], "config": {"simulations": 9}})
+    (folder / "broken.json").write_text("{")
     monkeypatch.setenv("COLUMNS", "80")
     (folder / "tiny.npz").unlink()
     for arguments in ([], ["--list"]):
@@ -157,6 +158,7 @@ def test_the_list_fits_the_terminal_and_says_why_some_are_not_run(folder, reprod
         assert status == 0
         assert re.search(r"tiny compare 4 × 2 \d+ –", printed)
         assert "older resamples: no such key" in printed
+        assert "broken: " in printed
         assert "cover: no study; made by `python benchmarks/coverage.py`" in printed
     assert main(["reproduce"]) == 0, "the published studies of this checkout"
 
@@ -170,6 +172,7 @@ REFUSED = {
     "other": "not the result of a finished run",
     "list": "not the result of a finished run",
     "rows": "expected counts of 1 seeds and 20 episodes, runs or images, got 2 and 20",
+    "costs": "not as a finished run leaves it",
     "kept": "were not kept, so that no single cell can be compared; run `fewshot reproduce kept`",
 }
 
@@ -181,6 +184,7 @@ def test_what_cannot_be_run_again_is_told_in_one_line(folder, fails, name):
     changes = {
         "config": {"config": None},
         "key": {"config": config | {"pretrain": config["pretrain"] | {"stepz": 3}}},
+        "costs": {"costs": [3]},
         "rows": {"rows": [content["rows"][0] | {"seeds": [0]}]},
     }
     file = folder / f"{name}.json"
@@ -191,7 +195,7 @@ def test_what_cannot_be_run_again_is_told_in_one_line(folder, fails, name):
         "list": [1, 2],
     }
     write_json(file, other.get(name, content | changes.get(name, {})))
-    if name in ("counts", "rows"):
+    if name in ("counts", "rows", "costs"):
         shutil.copy(folder / "tiny.npz", file.with_suffix(".npz"))
     if name == "counts":
         content["rows"][0]["error"] += 1
