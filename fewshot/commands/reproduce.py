@@ -202,7 +202,7 @@ def _checked(config: ReproduceCommand, source: Source, study: Any) -> dict[str, 
 
 
 def _plan(source: Source, chosen: Chosen) -> str:
-    left = "" if chosen.minutes is None else f", about {_minutes(chosen.minutes)}"
+    left = f", about {_minutes(chosen.minutes)}" if chosen.minutes else ""
     return (
         f"{source.name}: {len(chosen.tests)} of {chosen.n_tests} cells; {chosen.n_trainings} of "
         f"{chosen.n_all_trainings} trainings to compute{left}; {_cost(source)}"

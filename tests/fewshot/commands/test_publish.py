@@ -54,7 +54,7 @@ def test_a_published_study_is_complete_and_runs_again(tool, run, monkeypatch, ca
     assert wrong.keys() == Counts.load(run / "episodes.npz").wrong.keys()
     page = read_page(folder / "small.html")
     assert str(run.parent) not in page.source
-    assert "fewshot reproduce small" in page.source
+    assert "From a checkout:" in page.source and "fewshot reproduce small" in page.source
     assert {"small.json", "small.npz"} <= set(page.links)
     assert any("vae" in alt for alt in page.alts), "pictures of the encoders are inside"
     again = ["--published", str(folder), "--output", str(run)]
