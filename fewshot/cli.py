@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
-from fewshot.commands.help import PURPOSES, WITH_RESULTS, command_help, usage
+from fewshot.commands.help import PURPOSES, STUDIES, WITH_RESULTS, command_help, usage
 from fewshot.complaints import complaint, print_anything, quiet_writers
 from fewshot.interrupts import Interrupts
 from fewshot.printing import option_of, printing, say_first
@@ -32,9 +32,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command.
 
     Returns:
-        The exit status: 0; 1 when the doctor finds something; 2 when the input or the system is
-        at fault; 130 after Ctrl-C; 143 after SIGTERM; 141, as
-        of a program that SIGPIPE ended, when nobody reads its output any more.
+        The exit status: 0; 1 when the doctor finds something, or what is reproduced does not
+        agree; 2 when the input or the system is at fault; 130 after Ctrl-C; 143 after SIGTERM;
+        141, as of a program that SIGPIPE ended, when nobody reads its output any more.
     """
     _open_standard_streams()
     print_anything()
@@ -187,7 +187,7 @@ def _command(name: str, arguments: Sequence[str], interrupts: Interrupts) -> tup
         results = command(arguments)
     except SystemExit as ended:  # after --help-all and --print-config
         return int(ended.code or 0), None
-    if isinstance(results, dict):  # what the doctor found
+    if isinstance(results, dict):  # what was found, by the doctor or beside a published study
         return int(bool(results["problems"])), json.dumps(results, indent=1) + "\n"
     return 0, results.read_text(encoding="utf-8") if isinstance(results, Path) else None
 
@@ -196,7 +196,7 @@ def _uses_workers(name: str, arguments: Sequence[str]) -> bool:
     """Guessed from what is typed; a wrong guess costs or saves seconds, and changes nothing."""
     elsewhere = {"serial", "ray", "--executor=serial", "--executor=ray", "--print-config"}
     one = os.environ.get("FEWSHOT_WORKERS") == "1" or os.cpu_count() == 1
-    return name in ("compare", "probe", "nica", "lake") and not (one or elsewhere & set(arguments))
+    return name in STUDIES and not (one or elsewhere & set(arguments))
 
 
 if __name__ == "__main__":

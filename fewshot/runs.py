@@ -39,6 +39,8 @@ REPORTS = (
     "cells.json",
     "report.html",
     "finished.json",
+    "reproduction.json",
+    "check.json",
     "table.md",
     "confusion.csv",
     "episodes.npz",

@@ -91,9 +91,9 @@ class Crossed:
 
     def _half_width(self, outside: float, n_seeds: int) -> float:
         """Half of the width that leaves a probability outside."""
-        squared = _t(outside, self.n_episodes - 1) ** 2 * self.episode_variance
+        squared = t_quantile(outside, self.n_episodes - 1) ** 2 * self.episode_variance
         if n_seeds > 1:
-            squared += _t(outside, n_seeds - 1) ** 2 * self.ms_seed / n_seeds
+            squared += t_quantile(outside, n_seeds - 1) ** 2 * self.ms_seed / n_seeds
         return math.sqrt(squared / self.n_episodes)
 
     @property
@@ -132,7 +132,7 @@ class Crossed:
         return high
 
 
-def _t(outside: float, freedom: int) -> float:
+def t_quantile(outside: float, freedom: int) -> float:
     """The value that Student's t exceeds, in size, with a probability."""
     from scipy.special import stdtrit
 
@@ -150,7 +150,7 @@ def t_interval(values: NDArray[np.floating], confidence: float = CONFIDENCE) -> 
         return None
     values = np.asarray(values, np.float64)
     error = float(values.std(ddof=1)) / math.sqrt(len(values))
-    return around(float(values.mean()), _t(1 - confidence, len(values) - 1) * error)
+    return around(float(values.mean()), t_quantile(1 - confidence, len(values) - 1) * error)
 
 
 def t_p_value(values: NDArray[np.floating]) -> float | None:
@@ -213,7 +213,7 @@ def new_classes_interval(
     variance = class_variance(values, classes, n_classes)
     if variance is None:
         return None
-    further = _t(1 - CONFIDENCE, n_classes - 1) ** 2 * variance
+    further = t_quantile(1 - CONFIDENCE, n_classes - 1) ** 2 * variance
     return around(crossed.mean, math.sqrt(crossed.half_width() ** 2 + further))
 
 

@@ -124,7 +124,9 @@ def test_commands_are_accepted(command, folder, capsys):
         assert main([name, *arguments, "--print-config"]) == 0
     printed = capsys.readouterr()
     assert not printed.err
-    assert {"dataset", "mixing", "results", "replay", "runs"} & set(yaml.safe_load(printed.out))
+    assert {"dataset", "mixing", "results", "replay", "runs", "published"} & set(
+        yaml.safe_load(printed.out)
+    )
 
 
 def test_no_remembered_figure():

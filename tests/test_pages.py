@@ -96,6 +96,22 @@ def test_published_rows_are_what_their_counts_give(file):
         assert not [pair for row in result.rows for pair in row.pairs if pair.ci95]
 
 
+def test_published_files_are_shown_and_those_that_are_shown_exist():
+    """Tables' sources too; links of pages are tested with the pages."""
+    text = "\n".join(page.read_text() for page in pages.pages())
+    folder = ROOT / "runs" / "published"
+    sources = {ROOT / match[2] for match in pages.BLOCK.findall(text)}
+    assert sorted(file for file in sources if not file.exists()) == []
+    for file in sorted(folder.iterdir()):
+        if file.suffix == ".npz":
+            assert file.with_suffix(".json").exists(), f"{file.name}: counts of nothing"
+        elif file.suffix == ".html":
+            assert file.with_suffix(".json").exists(), f"{file.name}: the page of nothing"
+            assert not re.search(r'(src|href)="(?!data:|#|[\w.-]+")', file.read_text()), file.name
+        elif file.suffix == ".png":
+            assert file.name in text, f"{file.name}: on no page"
+
+
 PEER = ("peer", "maml", "features", "5w1s")
 
 # Tables of rows that are known.

@@ -80,7 +80,11 @@ def compare(
 
 def main(arguments: Sequence[str]) -> Path:
     """Run the command; returns the file of results."""
-    config = parse(CompareConfig, arguments, "fewshot compare")
+    return run(parse(CompareConfig, arguments, "fewshot compare"))
+
+
+def run(config: CompareConfig) -> Path:
+    """Run a study, and show its result; returns the file of results."""
     prepared = _Prepared.from_config(config)
     output = prepared.output
     print(headline(config, prepared.study.splits, prepared.study.executor), flush=True)
@@ -88,6 +92,11 @@ def main(arguments: Sequence[str]) -> Path:
         if not prepared.finish.said_before(lambda: shown(StudyResult.load(output))):
             print(shown(prepared.result(config)))
     return output / RESULTS[0]
+
+
+def study_of(config: CompareConfig) -> Study:
+    """The study, checked and not yet planned; nothing is written."""
+    return _Prepared.from_config(config).study
 
 
 @dataclass(frozen=True)

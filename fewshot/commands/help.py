@@ -14,6 +14,7 @@ PURPOSES = {
     "nica": "nonlinear ICA of mixed sources, from few and many samples",
     "lake": "Lake's one-shot classification, with a study's encoders and learners",
     "report": "finished runs as one HTML page, with tables and figures",
+    "reproduce": "a published study again, or some cells of it, and compare",
     "select": "which encoder of a study to take, without labels; how good that is",
     "inspect": "curves, pictures and tables of runs, in TensorBoard",
     "doctor": "what a bug report needs; checks the installation in ten seconds",
@@ -111,6 +112,15 @@ KEYS: Mapping[str, Mapping[str, str]] = {
     "report": {
         "output": "folder to write to (default: runs/report/<study>)",
     },
+    "reproduce": {
+        "check": "name: compute some of its cells alone",
+        "cells": "how many, drawn at random (default: 3)",
+        "seed": "of that draw (default: 0)",
+        "published": "folder of the published studies",
+        "workers": STUDY["workers"],
+        **COMMON,
+        "output": "folder to run in (default: runs/reproduced/NAME)",
+    },
     "select": {
         "images": "of the training classes, encoded for UDR (default: 1000)",
         "votes": "of ModelCentrality, for each live latent (default: 5 to 20)",
@@ -129,7 +139,10 @@ KEYS: Mapping[str, Mapping[str, str]] = {
 }
 """Command -> main key -> its meaning, in at most 55 characters."""
 
-WITH_RESULTS = ("pretrain", "train", "evaluate", "compare", "probe", "nica", "lake", "doctor")
+STUDIES = ("compare", "probe", "nica", "lake", "reproduce")
+"""Commands that run studies."""
+
+WITH_RESULTS = ("pretrain", "train", "evaluate", *STUDIES, "doctor")
 """Commands with results, which have ``--json``; all but the last write a file of them."""
 
 EXAMPLES = {
@@ -168,6 +181,10 @@ EXAMPLES = {
     "report": (
         "fewshot report runs/quickstart runs/quickstart-again",
         "fewshot report runs/published/omniglot_compare.json --output compare",
+    ),
+    "reproduce": (
+        "fewshot reproduce omniglot_compare",
+        "fewshot reproduce --check omniglot_compare --cells 3",
     ),
     "select": (
         "fewshot select runs/glyphs_rivals",
@@ -208,10 +225,13 @@ def usage() -> str:
 def command_help(name: str) -> str:
     """The text of ``fewshot NAME --help``: main keys and two examples in thirty lines."""
     runs = dict.fromkeys(("report", "select", "inspect"), " RUN [RUN ...]")
-    file = {"data": "", "doctor": "", **runs}.get(name, " [FILE]")
+    given = {"data": "", "doctor": "", "reproduce": " [NAME]", **runs}
+    file = given.get(name, " [FILE]")
     options = {f"--{key}": meaning for key, meaning in KEYS[name].items()}
     if name == "report":
         options = {"RUN": "run folder, or the file of its results"} | options
+    elif name == "reproduce":
+        options = {"NAME": "study, or path of its results; none: list the studies"} | options
     elif name == "select":
         options = {"RUN": "run folder of a finished comparison"} | options
     elif name == "inspect":

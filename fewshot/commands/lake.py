@@ -84,7 +84,29 @@ class LakeConfig(CompareConfig):
 
 def main(arguments: Sequence[str]) -> Path:
     """Run the command; returns the file of results."""
-    config = parse(LakeConfig, arguments, "fewshot lake")
+    return run(parse(LakeConfig, arguments, "fewshot lake"))
+
+
+def run(config: LakeConfig) -> Path:
+    """Classify the runs, and show the result; returns the file of results."""
+    lake = study_of(config)
+    output, device, splits = lake.output, lake.device, lake.study.splits
+    facts = {"runs": [kind.digest for kind in lake.runs], **outside_code(config.arms)}
+    finish = Finish.from_run(output, config, splits, device, name=MARK, **facts)
+    print(headline(config, splits, lake.executor), flush=True)
+    with only_one(output):
+        if finish.said_before(lambda: shown(LakeResult.load(output))):
+            return output / FILES[0]
+        open_run(output, config.study_config(), device, mark=MARK)
+        keep_configuration(output, "lake.yaml", config, LAKE)
+        result = lake.result()
+        finish.write(result.table, FILES)
+    print(shown(result))
+    return output / FILES[0]
+
+
+def study_of(config: LakeConfig) -> LakeStudy:
+    """The study, checked and not yet planned; nothing is written."""
     device = choose_device(config.device)
     dataset = check_dataset(config.dataset(data_root(config.data_root)))
     check_ways(dataset, test=config.settings, validation=[config.selection])
@@ -97,20 +119,8 @@ def main(arguments: Sequence[str]) -> Path:
     for kind in runs:
         print(f"{kind.title}: {len(kind)} runs, {kind.trials} trials")
     output = config.output or Path("runs") / config.study
-    facts = {"runs": [kind.digest for kind in runs], **outside_code(config.arms)}
-    finish = Finish.from_run(output, config, splits, device, name=MARK, **facts)
     plan = partial(lake_plan, config, dataset.roots, output, device, runs, learners)
     executor = config.executor_of(plan, device)
-    study = LakeStudy(
+    return LakeStudy(
         config, splits, runs, output, learners=learners, device=device, executor=executor
     )
-    print(headline(config, splits, executor), flush=True)
-    with only_one(output):
-        if finish.said_before(lambda: shown(LakeResult.load(output))):
-            return output / FILES[0]
-        open_run(output, config.study_config(), device, mark=MARK)
-        keep_configuration(output, "lake.yaml", config, LAKE)
-        result = study.result()
-        finish.write(result.table, FILES)
-    print(shown(result))
-    return output / FILES[0]

@@ -26,19 +26,29 @@ class NicaConfig(StudyCommand, NicaStudyConfig):
 
 def main(arguments: Sequence[str]) -> Path:
     """Run the command; returns the file of results."""
+    return run(parse(NicaConfig, arguments, "fewshot nica"))
+
+
+def run(config: NicaConfig) -> Path:
+    """Run a study, and show its result; returns the file of results."""
     start = time.perf_counter()
-    config = parse(NicaConfig, arguments, "fewshot nica")
-    device = choose_device(config.device)
-    output = config.output or Path("runs") / config.study
-    finish = Finish.from_run(output, config, None, device)
-    executor = config.executor_of(partial(nica_plan, config, output, device), device)
-    study = NicaStudy(config, output, device=device, executor=executor)
+    study = study_of(config)
+    output = study.output
+    finish = Finish.from_run(output, config, None, study.device)
     with only_one(output):
         if finish.said_before(lambda: NicaResult.load(output).summary(width(), paint())):
             return output / FILES[0]
-        open_run(output, config, device)
+        open_run(output, config, study.device)
         result = study.result()
         finish.write(result.table, FILES)
     print(f"\n{result.summary(width(), paint())}")
     print(f"\n{time.perf_counter() - start:.0f} s; everything on one page: {output}/{FILES[2]}")
     return output / FILES[0]
+
+
+def study_of(config: NicaConfig) -> NicaStudy:
+    """The study, checked and not yet planned; nothing is written."""
+    device = choose_device(config.device)
+    output = config.output or Path("runs") / config.study
+    executor = config.executor_of(partial(nica_plan, config, output, device), device)
+    return NicaStudy(config, output, device=device, executor=executor)

@@ -26,22 +26,31 @@ class ProbeConfig(ImageCommand, StudyCommand, ProbeStudyConfig):
 
 def main(arguments: Sequence[str]) -> Path:
     """Run the command; returns the file of results."""
-    config = parse(ProbeConfig, arguments, "fewshot probe")
-    device = choose_device(config.device)
-    roots = data_root(config.data_root)
-    splits, _ = splits_of(config.dataset(roots), *SPLITS)
-    output = config.output or Path("runs") / config.study
-    finish = Finish.from_run(output, config, splits, device)
-    plan = partial(probe_plan, config, roots, output, device)
-    executor = config.executor_of(plan, device)
-    study = ProbeStudy(config, splits, output, device=device, executor=executor)
+    return run(parse(ProbeConfig, arguments, "fewshot probe"))
+
+
+def run(config: ProbeConfig) -> Path:
+    """Run a study, and show its result; returns the file of results."""
+    study = study_of(config)
+    output = study.output
+    finish = Finish.from_run(output, config, study.splits, study.device)
     lengths = [f"{len(config.latent_dims)} numbers of latents"] * (len(config.latent_dims) > 1)
-    print(headline(config, splits, executor, *lengths), flush=True)
+    print(headline(config, study.splits, study.executor, *lengths), flush=True)
     with only_one(output):
         if finish.said_before(lambda: shown(LatentsResult.load(output))):
             return output / FILES[0]
-        open_run(output, config, device)
+        open_run(output, config, study.device)
         result = study.result()
         finish.write(result.table, FILES)
     print(shown(result))
     return output / FILES[0]
+
+
+def study_of(config: ProbeConfig) -> ProbeStudy:
+    """The study, checked and not yet planned; nothing is written."""
+    device = choose_device(config.device)
+    roots = data_root(config.data_root)
+    splits, _ = splits_of(config.dataset(roots), *SPLITS)
+    output = config.output or Path("runs") / config.study
+    executor = config.executor_of(partial(probe_plan, config, roots, output, device), device)
+    return ProbeStudy(config, splits, output, device=device, executor=executor)

@@ -260,6 +260,19 @@ class Cells:
         with computing_with(self.threads):
             self.tasks[digest].compute()
 
+    def part(self, wanted: Iterable[Cell]) -> "Cells":
+        """The plan of some of its cells alone, and of all that they need."""
+        left, needed = [cell.digest for cell in wanted], set[str]()
+        while left:
+            digest = left.pop()
+            if digest not in needed:
+                needed.add(digest)
+                left += self.tasks[digest].needed
+        part = Cells(self.folder.parent, self.threads)
+        part.tasks = {digest: self.tasks[digest] for digest in self.tasks if digest in needed}
+        part._reused = self._reused & needed
+        return part
+
     @property
     def missing(self) -> list[Task]:
         """The tasks that are not done, each after all that it needs."""

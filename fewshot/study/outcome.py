@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fewshot.episodes import Setting
 from fewshot.learners.base import Learner
+from fewshot.statistics import Errors
 from fewshot.study.cells import Cell, Cells, Seconds
 from fewshot.study.choices import Choice, lowest
 from fewshot.study.config import StudyConfig, partner_arms
@@ -18,6 +20,7 @@ from fewshot.study.disentanglement.rows import TRUTH, ScoreRow, score_rows
 from fewshot.study.encoder_facts import EncoderFacts
 from fewshot.study.learner_config import LearnerConfig
 from fewshot.study.measurement import Measurement
+from fewshot.study.row_tests import RowTest
 from fewshot.study.rows import Key, WrongQueries
 from guided.backbones.short_run import semi_amortised
 from guided.decoder import Decoder
@@ -233,9 +236,29 @@ class Outcome:
             ]
         return found
 
+    @property
+    def tests(self) -> list[RowTest]:
+        """Each row with each of its seeds."""
+        return [
+            RowTest(
+                (key.arm, key.learner, key.latents, setting.label),
+                key.seed,
+                cell,
+                partial(_errors, cell, setting),
+            )
+            for key, cell in self.tested.items()
+            for setting in self.config.settings
+        ]
+
     def answers_of(self, arm: str) -> Answers:
         """One test episode and the answers of the arm's first seed, learner and latents."""
         return Answers.load(self.answers[arm].folder / "answers.npz")
+
+
+def _errors(cell: Cell, setting: Setting) -> Errors:
+    """Percent, of each test episode of a finished cell."""
+    wrong = read_arrays(cell.folder / "wrong.npz")[setting.label]
+    return 100 * wrong.astype(np.float64) / (setting.n_way * setting.n_query)
 
 
 def decoder_beside(encoder: Cell) -> Decoder | None:

@@ -38,6 +38,7 @@ from fewshot.study.outcome import Outcome, decoder_beside
 from fewshot.study.report import write_report
 from fewshot.study.result import StudyResult
 from fewshot.study.reuse import reuse
+from fewshot.study.row_tests import RowTest
 from fewshot.study.rows import Key
 from guided.encoder import Encoder
 from guided.errors import InputError, blaming
@@ -234,6 +235,10 @@ class Study:
                 planned.answers[name] = self.examiner.answers(key, subject)
         if tests:
             planned.diagnoses[name, seed] = self._diagnosis(name, seed, encoder)
+
+    def tests(self) -> list[RowTest]:
+        """Each row with each of its seeds, planned."""
+        return self.plan().tests
 
     def recompute(
         self, arm: str, learner: str, latents: str, setting: Setting

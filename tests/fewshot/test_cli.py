@@ -29,7 +29,7 @@ def test_help_lists_the_commands(capsys, arguments):
     printed = capsys.readouterr()
     assert printed.err == ""
     folder = Path(fewshot.commands.__file__).parent
-    others = {"__init__", "common", "evaluate_files", "help", "replay"}
+    others = {"__init__", "common", "evaluate_files", "help", "published", "replay"}
     modules = {path.stem for path in folder.glob("*.py")} - others
     assert set(PURPOSES) == modules
     for name, purpose in PURPOSES.items():

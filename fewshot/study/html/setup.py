@@ -38,6 +38,7 @@ class Setup:
 
     Attributes:
         command: reproduces the study; empty without a configuration at hand.
+        where: the folder to run it in, in words.
         arms: name -> what it adds to the shared settings, as YAML.
         shared: all other settings, as YAML; empty for results without a configuration.
         facts: name -> value: versions, hardware, time.
@@ -45,6 +46,7 @@ class Setup:
     """
 
     command: str
+    where: str
     arms: tuple[tuple[str, str], ...]
     shared: str
     facts: tuple[tuple[str, str], ...]
@@ -68,7 +70,7 @@ def setup(content: Content, page: Path) -> Setup:
     facts["seconds computed by this run"] = fixed(computed, 0)
     facts["seconds of earlier runs, reused"] = fixed(result.seconds_reused, 0)
     return Setup(
-        _command(content),
+        *_command(content),
         tuple((name, settings_text(added) if added else "") for name, added in arms.items()),
         settings_text(shared) if shared else "",
         tuple(facts.items()),
@@ -76,15 +78,20 @@ def setup(content: Content, page: Path) -> Setup:
     )
 
 
-def _command(content: Content) -> str:
-    """The study once more, from where it was started."""
+def _command(content: Content) -> tuple[str, str]:
+    """The study once more, and where: from where it was started, or from its file."""
     file = content.file.with_name("config.yaml")
-    if content.file.name != StudyResult.file_name or not file.exists():
-        return ""
+    if content.file.name != StudyResult.file_name:
+        published = content.file.parts[-3:-1] == ("runs", "published")
+        name = content.file.stem if published else str(content.file)
+        where = "a checkout" if published else "the folder in which this page was made"
+        return (f"fewshot reproduce {shlex.quote(name)}" if content.config else ""), where
+    if not file.exists():
+        return "", ""
     study = content.result.study
     run = Path(content.config.get("output") or f"runs/{study}")
     name, again = shlex.quote(str(run / file.name)), shlex.quote(f"runs/{study}-again")
-    return f"fewshot compare {name} --output {again}"
+    return f"fewshot compare {name} --output {again}", "the folder in which the study ran"
 
 
 def lean(config: Mapping[str, Any]) -> dict[str, Any]:

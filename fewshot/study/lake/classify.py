@@ -13,6 +13,7 @@ from fewshot.data.omniglot.dataset import Omniglot
 from fewshot.episodes import Episodes, Setting
 from fewshot.evaluation import CHUNK_IMAGES
 from fewshot.learners.base import Learner
+from fewshot.statistics import Errors
 from fewshot.study.cells import Cell, Cells
 from fewshot.study.config import StudyConfig
 from fewshot.study.counts import Wrong
@@ -134,9 +135,18 @@ class Classified:
         """1 for each wrong answer, ``[seeds, runs, 20]`` by the key of the row."""
         found: dict[RowKey, list[NDArray[np.bool_]]] = {}
         for key, predicted in self.predicted.items():
-            row = (key.arm, key.learner, key.latents, SETTING.label, self.runs.source)
-            found.setdefault(row, []).append(predicted != np.arange(N_CHARACTERS))
+            found.setdefault(row_key(key, self.runs), []).append(_wrong(predicted))
         return {key: np.stack(seeds).astype(np.uint8) for key, seeds in found.items()}
+
+
+def row_key(key: Key, runs: LakeRuns) -> RowKey:
+    """The key of the row that a learner's answers to some runs belong to."""
+    return key.arm, key.learner, key.latents, SETTING.label, runs.source
+
+
+def _wrong(predicted: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """True for each wrong answer, ``[R, 20]``."""
+    return predicted != np.arange(N_CHARACTERS)
 
 
 def plan_runs(
@@ -162,10 +172,16 @@ def plan_runs(
 
 def read_answers(runs: LakeRuns, cells: Mapping[Key, Cell]) -> Classified:
     """The answers to runs in finished cells."""
-    predicted = {}
-    for key, cell in cells.items():
-        predicted[key] = read_arrays(cell.folder / "predicted.npz")["predicted"]
-    return Classified(runs, predicted)
+    return Classified(runs, {key: _predicted(cell) for key, cell in cells.items()})
+
+
+def read_errors(cell: Cell) -> Errors:
+    """Percent, of each trial in a finished cell."""
+    return 100.0 * _wrong(_predicted(cell)).ravel()
+
+
+def _predicted(cell: Cell) -> NDArray[np.int64]:
+    return read_arrays(cell.folder / "predicted.npz")["predicted"]
 
 
 def _classified(key: Key, subject: Subject, runs: LakeRuns, cells: Cells, device: str) -> Cell:

@@ -1,16 +1,25 @@
 """Lake's task with the encoders and learners of a study."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from fewshot.data.dataset import Splits
-from fewshot.study.cells import Cell
+from fewshot.study.cells import Cell, Cells
 from fewshot.study.config import StudyConfig
 from fewshot.study.executors import Executor
-from fewshot.study.lake.classify import check_checkpoints, plan_runs, read_answers, twenty_way
+from fewshot.study.lake.classify import (
+    check_checkpoints,
+    plan_runs,
+    read_answers,
+    read_errors,
+    row_key,
+    twenty_way,
+)
 from fewshot.study.lake.report import LakeResult, write_lake_report
 from fewshot.study.lake.runs import LakeRuns
 from fewshot.study.outcome import Outcome
+from fewshot.study.row_tests import RowTest
 from fewshot.study.rows import Key
 from fewshot.study.run import Study
 from guided.progress import say as say_line
@@ -63,6 +72,24 @@ class LakeStudy:
             seconds=outcome.seconds,
             device=self.device,
         )
+
+    @property
+    def cells(self) -> Cells:
+        """The cells that are planned so far."""
+        return self.study.cells
+
+    @property
+    def executor(self) -> Executor:
+        """It computes the cells."""
+        return self.study.executor
+
+    def tests(self) -> list[RowTest]:
+        """Each row with each of its seeds, planned."""
+        return [
+            RowTest(row_key(key, runs), key.seed, cell, partial(read_errors, cell))
+            for runs, cells in zip(self.runs, self.plan()[1], strict=True)
+            for key, cell in cells.items()
+        ]
 
     def plan(self) -> tuple[Outcome, list[dict[Key, Cell]]]:
         """The trainings and choices of the study, and its answers to each kind of runs."""

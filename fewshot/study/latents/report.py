@@ -23,7 +23,7 @@ from fewshot.study.pivot import Entry, published_entries, summary
 from fewshot.study.published import Published
 from fewshot.study.report import write_pages
 from fewshot.study.result import Result, provenance
-from fewshot.study.rows import LatentsRow, Pair, rounded
+from fewshot.study.rows import LatentsRow, Pair, RowKey, rounded
 from fewshot.study.scores import guidance_names, scored
 from fewshot.study.tables import counted, latents_table
 from fewshot.study.text import sourced
@@ -39,6 +39,11 @@ class Key(NamedTuple):
     arm: str
     latent_dim: int
     steps: int | None = None
+
+
+def row_key(key: Key) -> RowKey:
+    """The key of the row that is about a subject."""
+    return tuple(str(part) for part in key if part is not None)
 
 
 @dataclass(frozen=True)
@@ -61,12 +66,7 @@ class Probed:
     @property
     def counts(self) -> Counts:
         """1 for each wrong answer, by the rows' keys."""
-        return Counts(
-            {
-                tuple(str(part) for part in key if part is not None): wrong.astype(np.uint8)
-                for key, wrong in self.wrong.items()
-            }
-        )
+        return Counts({row_key(key): wrong.astype(np.uint8) for key, wrong in self.wrong.items()})
 
 
 @dataclass(frozen=True, kw_only=True)

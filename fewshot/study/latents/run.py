@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,11 +14,13 @@ from fewshot.config import describe
 from fewshot.data.dataset import Splits
 from fewshot.data.labels import labelled
 from fewshot.evaluation import embed_bank
+from fewshot.statistics import Errors
 from fewshot.study.cells import Cell, Cells, foundation
 from fewshot.study.executors import Executor, Serial
 from fewshot.study.latents.config import ProbeArm, ProbeStudyConfig
-from fewshot.study.latents.report import Key, LatentsResult, Probed, write_report
+from fewshot.study.latents.report import Key, LatentsResult, Probed, row_key, write_report
 from fewshot.study.reuse import reuse
+from fewshot.study.row_tests import RowTest
 from guided.decoder import Decoder
 from guided.encoder import Encoder
 from guided.errors import InputError
@@ -41,12 +43,14 @@ class Planned(NamedTuple):
 
     Attributes:
         key: of its row.
+        seed: of its training.
         model: encoder and decoder.
         probe: the classifier's errors.
         samples: their distance; None for an untrained model.
     """
 
     key: Key
+    seed: int
     model: Cell
     probe: Cell
     samples: Cell | None
@@ -106,9 +110,9 @@ class ProbeStudy:
         self.executor.run(self.cells, self.config.study)
         wrong: dict[Key, list[NDArray[np.bool_]]] = {}
         distances: dict[Key, list[float]] = {}
-        for key, model, probe, samples in planned:
+        for key, _, model, probe, samples in planned:
             model.state_file.unlink(missing_ok=True)  # no training continues from it any more
-            wrong.setdefault(key, []).append(read_arrays(probe.folder / "wrong.npz")["wrong"])
+            wrong.setdefault(key, []).append(_wrong(probe))
             if samples:
                 distances.setdefault(key, []).append(samples.facts["distance"])
         features = {name: self._features.facts[name] for name in ("error", "training_images")}
@@ -123,12 +127,21 @@ class ProbeStudy:
         keys = [(seed, Key(name, dim, steps)) for seed, dim, name, steps in tasks]
         return [self._plan_model(key, seed) for seed, key in keys]
 
+    def tests(self) -> list[RowTest]:
+        """Each row with each of its seeds, planned."""
+        return [
+            RowTest(
+                row_key(planned.key), planned.seed, planned.probe, partial(_errors, planned.probe)
+            )
+            for planned in self.plan()
+        ]
+
     def _plan_model(self, key: Key, seed: int) -> Planned:
         trained = self.config.arms[key.arm].encoder == "pretrained"
         chosen = key if trained else key._replace(steps=None)
         model, name = self._model(chosen, seed), _name(chosen, seed)
         samples = self._samples(model, name, seed) if trained else None
-        return Planned(key, model, self._probe(model, name), samples)
+        return Planned(key, seed, model, self._probe(model, name), samples)
 
     def _pretrain_config(
         self, arm: ProbeArm, latent_dim: int, steps: int | None = None
@@ -257,6 +270,15 @@ class ProbeStudy:
     def _distance(self) -> FrechetDistance:
         encoder = Encoder.load(self._features.encoder_file).to(self.device)
         return FrechetDistance(encoder, self.splits.test.images.to(self.device))
+
+
+def _wrong(probe: Cell) -> NDArray[np.bool_]:
+    return read_arrays(probe.folder / "wrong.npz")["wrong"]
+
+
+def _errors(probe: Cell) -> Errors:
+    """Percent, of each test image."""
+    return 100.0 * _wrong(probe)
 
 
 def _log(key: Key, seed: int) -> str:

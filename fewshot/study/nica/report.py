@@ -147,6 +147,11 @@ def write_nica(result: NicaResult, output: Path) -> None:
     """Write ``results.json``, ``table.md``, the figure, ``report.html`` and TensorBoard's page."""
     write_pages(output, REPORT_PAGE, {"table": result.table}, {"recovery": result.figure})
     write_json(output / "results.json", result.to_json())
+    write_nica_page(result, output)
+
+
+def write_nica_page(result: NicaResult, output: Path) -> None:
+    """Write ``report.html``; the figure must be there."""
     write_plain(
         output / "report.html",
         result.study,

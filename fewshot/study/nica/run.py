@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,17 @@ from fewshot.study.nica.scores import (
     LEARNED,
     LINEAR,
     MIXTURES,
+    OF_A_NETWORK,
     UNMIXED,
     UNTRAINED,
+    WITHOUT_ONE,
     Recovery,
+    row_keys,
 )
 from fewshot.study.nica.sources import Samples, draw
 from fewshot.study.nica.training import build, train
+from fewshot.study.row_tests import RowTest
+from fewshot.study.rows import RowKey
 from guided.progress import say as say_line
 
 FORMAT = 1  # part of every digest: raise it when the same configuration comes to mean new numbers
@@ -65,6 +71,20 @@ class NicaStudy:
         self.executor.run(self.cells, self.config.study)
         scores = [Recovery(**values) for cell in planned for values in cell.facts["scores"]]
         return write_report(self.config, scores, self.cells.seconds, self.output, self.device)
+
+    def tests(self) -> list[RowTest]:
+        """Each row with each of its seeds, planned."""
+        config, found = self.config, []
+        for samples in config.samples:
+            parts = [(width, self._learned(samples, width)) for width in config.widths]
+            for width, cell in [*parts, (None, self._linear(samples))]:
+                for method in OF_A_NETWORK if width else WITHOUT_ONE:
+                    found += [
+                        RowTest(key, seed, cell, partial(_value, cell, key, seed))
+                        for key in row_keys(method, samples, width).values()
+                        for seed in config.seeds
+                    ]
+        return found
 
     def plan(self) -> list[Cell]:
         """The cells of each number of samples: one for each width, and one without training."""
@@ -142,6 +162,13 @@ class NicaStudy:
         centre, scale = fit.mixtures.mean(0), fit.mixtures.std(0)
         standard = [((data.mixtures - centre) / scale).to(self.device) for data in (fit, test)]
         return replace(fit, mixtures=standard[0]), replace(test, mixtures=standard[1])
+
+
+def _value(cell: Cell, key: RowKey, seed: int) -> NDArray[np.float64]:
+    """One score of a finished cell, ``[1]``."""
+    scores = [Recovery(**values) for values in cell.facts["scores"]]
+    own = [score.values for score in scores if score.seed == seed]
+    return np.array([values[key] for values in own if key in values])
 
 
 def _recoveries(

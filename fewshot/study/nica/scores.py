@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from fewshot.study.rows import rounded
+from fewshot.study.rows import RowKey, rounded
 from guided.metrics.matching import matched_information, mcc
 
 LEARNED = "contrast"
@@ -15,7 +15,10 @@ UNTRAINED = "untrained"
 UNMIXED = "contrast, FastICA"
 MIXTURES = "mixtures"
 LINEAR = "FastICA"
+OF_A_NETWORK = (LEARNED, UNMIXED, UNTRAINED)
+WITHOUT_ONE = (LINEAR, MIXTURES)
 Measure = Literal["mcc", "mcc_squares", "information"]
+MEASURES: tuple[Measure, ...] = ("mcc", "mcc_squares", "information")
 Floats = NDArray[np.float64]
 
 
@@ -67,6 +70,18 @@ class Recovery:
     def to_json(self) -> dict[str, Any]:
         """Plain values by name."""
         return asdict(self)
+
+    @property
+    def values(self) -> dict[RowKey, float]:
+        """Each measure by the key of its row."""
+        keys = row_keys(self.method, self.samples, self.width)
+        return {key: getattr(self, measure) for measure, key in keys.items()}
+
+
+def row_keys(method: str, samples: int, width: int | None) -> dict[Measure, RowKey]:
+    """Measure -> the key of the row that has it for all seeds of a condition."""
+    condition = (method, f"{samples} samples", *([f"width {width}"] if width else []))
+    return {measure: (*condition, measure) for measure in MEASURES}
 
 
 @dataclass(frozen=True)

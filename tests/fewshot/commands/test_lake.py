@@ -333,3 +333,20 @@ def test_any_encoder(from_file, data, write, tmp_path, says):
     (row,) = json.loads((run / "lake.json").read_text())["rows"]
     assert row["encoder"] == "checkpoint"
     assert 0 < row["error"] < 80, "better than chance"
+
+
+@pytest.mark.usefixtures("cache")
+def test_the_task_is_reproduced_cell_by_cell_and_whole(done, data, tmp_path, capsys):
+    """In a copy of the folder, whose cells are there; by counts, and by errors of seeds alone."""
+    shutil.copytree(done.run / "cells", tmp_path / "again" / "cells")
+    shutil.copy(done.run / "lake.json", tmp_path / "task.json")
+    arguments = [str(tmp_path / "task.json"), "--data_root", str(data)]
+    arguments += ["--output", str(tmp_path / "again")]
+    cells = 2 * len(done.results["rows"])
+    assert main(["reproduce", "--check", *arguments, "--cells", "99"]) == 0
+    assert f"all {cells} cells are the published ones to the bit" in capsys.readouterr().out
+    shutil.copy(done.run / "lake.npz", tmp_path / "task.npz")
+    assert main(["reproduce", "--check", *arguments, "--cells", "99"]) == 0
+    assert f"all {cells} cells are the published ones to the bit" in capsys.readouterr().out
+    assert main(["reproduce", *arguments]) == 0
+    assert f"all {cells // 2} rows are the published ones to" in capsys.readouterr().out

@@ -223,3 +223,19 @@ def test_a_cell_of_another_plan_is_refused(cells, tmp_path):
     other = Cells(tmp_path).plan("c", {"torch": "another"}, never)
     with pytest.raises(InputError, match="torch, guided-fewshot or the images are others"):
         cells.compute(other.digest)
+
+
+def test_a_part_of_a_plan_is_what_some_cells_need(cells):
+    """Also the shorter training that one starts from, and nothing else."""
+    short = cells.plan("short", {"steps": 1}, lambda _: None)
+    encoder = cells.plan("long", {"steps": 2}, lambda _: None, start_from=short)
+    tests = [
+        cells.plan("test", {"test": n}, lambda _: None, needs={"encoder": encoder}) for n in (0, 1)
+    ]
+    cells.plan("other", {"steps": 3}, never)
+    part = cells.part(tests[:1])
+    assert list(part.tasks) == [cell.digest for cell in (short, encoder, tests[0])]
+    for task in part.missing:
+        part.compute(task.cell.digest)
+    assert tests[0].done and not tests[1].done
+    assert part.seconds.reused == 0

@@ -392,3 +392,12 @@ def test_lengths_that_cannot_be_continued(fails, write, key, value, message):
     values = curve()
     override(values, key, value)
     assert message in fails("probe", write(values))
+
+
+@pytest.mark.usefixtures("cache")
+def test_rows_are_reproduced_cell_by_cell(finished, tmp_path, capsys):
+    """In a copy of the folder, whose cells are there."""
+    shutil.copytree(finished.folder / "cells", tmp_path / "cells")
+    arguments = [str(finished.folder), "--output", str(tmp_path), "--cells", "99"]
+    assert main(["reproduce", "--check", *arguments]) == 0
+    assert "all 12 cells are the published ones to the bit" in capsys.readouterr().out

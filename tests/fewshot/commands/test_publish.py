@@ -1,0 +1,102 @@
+"""``tools/publish.py``: what a published study consists of, and which runs are refused."""
+
+import importlib.util
+import shutil
+from pathlib import Path
+
+import pytest
+
+from fewshot.cli import main
+from fewshot.study.counts import Counts
+from guided.errors import InputError
+from guided.storage.files import read_json, write_json
+from tests.faults.subjects import CONFIGS
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(scope="module")
+def tool():
+    spec = importlib.util.spec_from_file_location("publish", ROOT / "tools" / "publish.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def run(finished, tmp_path):
+    """A copy of the tiny study's run folder, as from committed code."""
+    shutil.copytree(finished.folder, tmp_path / "work" / "run")
+    revised(tmp_path / "work" / "run" / "results.json")
+    return tmp_path / "work" / "run"
+
+
+def revised(file, git="0123456789ab", **config):
+    """State another revision, and other values of the configuration."""
+    content = read_json(file)
+    content["versions"]["git"] = git
+    content["config"] |= config
+    write_json(file, content)
+
+
+@pytest.mark.usefixtures("cache")
+def test_a_published_study_is_complete_and_runs_again(tool, run, monkeypatch, capsys, read_page):
+    """Its page needs no other file; run again where its cells are, it is the same."""
+    monkeypatch.chdir(run.parent)
+    folder = Path("runs") / "published"
+    file = tool.publish(run, "small", ["errors.png"], folder)
+    names = sorted(path.name for path in folder.iterdir())
+    assert names == ["small.html", "small.json", "small.npz", "small_errors.png"]
+    content, before = read_json(file), read_json(run / "results.json")
+    assert content["config"] == before["config"] | {"output": None}
+    assert content["rows"] == before["rows"]
+    wrong = Counts.load(folder / "small.npz").wrong
+    assert wrong.keys() == Counts.load(run / "episodes.npz").wrong.keys()
+    page = read_page(folder / "small.html")
+    assert str(run.parent) not in page.source
+    assert "From a checkout:" in page.source and "fewshot reproduce small" in page.source
+    assert {"small.json", "small.npz"} <= set(page.links)
+    assert any("vae" in alt for alt in page.alts), "pictures of the encoders are inside"
+    again = ["--published", str(folder), "--output", str(run)]
+    assert main(["reproduce", "small", *again]) == 0
+    assert "all 20 rows are the published ones to the bit" in capsys.readouterr().out
+
+
+def test_a_study_of_another_command_has_its_page(tool, tmp_path, write, read_page):
+    run = tmp_path / "nica"
+    assert main(["nica", write(CONFIGS["nica"]), "--output", str(run)]) == 0
+    revised(run / "results.json")
+    tool.publish(run, "sources", folder=tmp_path / "published")
+    names = sorted(path.name for path in (tmp_path / "published").iterdir())
+    assert names == ["sources.html", "sources.json"]
+    page = read_page(tmp_path / "published" / "sources.html")
+    assert len(page.loaded) == 2, "an empty icon and the figure"
+    assert all(link.startswith("#") for link in page.links)
+
+
+@pytest.mark.parametrize(
+    ("git", "config", "message"),
+    [
+        ("0123-dirty", {}, r"made by revision 0123-dirty; run it from a checkout without changes"),
+        (None, {}, "made by an installed package; run it from a checkout"),
+        ("0123", {"study": "/elsewhere/mine"}, r"config\.study: /elsewhere/mine is outside"),
+        ("0123", {"stepz": 3}, r"configuration of another version \(stepz: no such key"),
+    ],
+)
+def test_what_nobody_else_could_run_is_refused(tool, run, tmp_path, git, config, message):
+    revised(run / "results.json", git, **config)
+    with pytest.raises(InputError, match=message):
+        tool.publish(run, "small", folder=tmp_path / "published")
+    assert not (tmp_path / "published").exists()
+
+
+def test_names_and_figures_are_checked(tool, run, tmp_path):
+    folder = tmp_path / "published"
+    for arguments, message in (
+        ((run, "a/b"), "name: expected a name without /"),
+        ((run, "small", ["no.png"]), r"figures: .*no\.png not found"),
+        ((tmp_path, "small"), "not the result of a finished run"),
+    ):
+        with pytest.raises(InputError, match=message):
+            tool.publish(*arguments, folder=folder)
+    assert not folder.exists()

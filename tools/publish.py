@@ -1,0 +1,155 @@
+"""Publish a finished study: its numbers, counts, report and figures, for pages and for others.
+
+    python tools/publish.py RUN NAME [--figures FILE ...]
+
+RUN is a run folder of compare, lake, probe or nica, or a file of results in it. Written into
+runs/published:
+
+    NAME.json         rows and how they were made, without this machine's folders
+    NAME.npz          every count of wrong answers, where the study has some
+    NAME.html         the report as one page that needs no other file
+    NAME_FIGURE.png   the figures that are named, for a page to show
+
+A study is refused if it was not made from committed code, or if its configuration names a file
+outside the current folder: nobody else could run it again.
+"""
+
+import argparse
+import shutil
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from fewshot.commands.published import NAMES, Source
+from fewshot.complaints import complaint
+from fewshot.study.html.content import Content
+from fewshot.study.html.page import write_comparisons
+from fewshot.study.lake.report import LakeResult, write_lake_page
+from fewshot.study.latents.report import LatentsResult, write_latents_page
+from fewshot.study.nica.report import NicaResult, write_nica_page
+from fewshot.study.recorded import plain_name
+from fewshot.study.result import Result, StudyResult
+from guided.errors import InputError
+from guided.storage.files import write_bytes, write_json
+
+PUBLISHED = Path(__file__).resolve().parent.parent / "runs" / "published"
+OF_THE_MACHINE = ("output", "data_root")
+LARGEST = 5_000_000  # bytes of a page
+
+
+def publish(run: Path, name: str, figures: Sequence[str] = (), folder: Path = PUBLISHED) -> Path:
+    """Write the files of a study; returns the JSON file.
+
+    Args:
+        run: its run folder, or the file of results in it.
+        name: of the published study.
+        figures: names of files in the run folder.
+        folder: to write to.
+
+    Raises:
+        InputError: it is no finished study, or nobody else could run it again.
+    """
+    plain_name(name, "name")
+    if run.is_dir():
+        run = next((run / file for file in NAMES if (run / file).exists()), run / NAMES[0])
+    source = Source.load(run)
+    kind = source.kind.result
+    content = {**source.content, "config": _portable(source)}
+    counts = source.counts
+    if issubclass(kind, Result) and counts is None:
+        raise InputError(f"{run}: its counts of wrong answers are missing")
+    pictures = [run.parent / file for file in figures]
+    for picture in pictures:
+        if not picture.is_file():
+            raise InputError(f"figures: {picture} not found")
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"{name}.json"
+    write_json(file, content)
+    if counts is not None:
+        counts.save(file.with_suffix(".npz"))
+    _write_page(kind.from_json(content), run, file)
+    for picture in pictures:
+        write_bytes(folder / f"{name}_{picture.stem}{picture.suffix}", picture.read_bytes())
+    return file
+
+
+def _portable(source: Source) -> dict[str, Any]:
+    """The configuration without what is this machine's alone."""
+    source.config  # noqa: B018  (read, so that one that cannot be run again is refused)
+    git = source.content["versions"].get("git")
+    if not git or git.endswith("dirty"):
+        made = f"revision {git}" if git else "an installed package"
+        raise InputError(f"{source.file}: made by {made}; run it from a checkout without changes")
+    config = dict(source.content["config"])
+    config |= {key: None for key in OF_THE_MACHINE if key in config}
+    portable: dict[str, Any] = _relative(config, "config")
+    return portable
+
+
+def _relative(value: Any, key: str) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _relative(item, f"{key}.{name}") for name, item in value.items()}
+    if isinstance(value, list):
+        return [_relative(item, f"{key}.{i}") for i, item in enumerate(value)]
+    if not isinstance(value, str) or not Path(value).is_absolute():
+        return value
+    if not Path(value).is_relative_to(Path.cwd()):
+        raise InputError(f"{key}: {value} is outside {Path.cwd()}, where nobody else has it")
+    return str(Path(value).relative_to(Path.cwd()))
+
+
+def _write_page(result: Any, run: Path, file: Path) -> None:
+    """Write the report beside the published file."""
+    page = file.with_suffix(".html")
+    if isinstance(result, StudyResult):
+        here = replace(Content.load(run), result=result, file=file)
+        write_comparisons([here], page)
+    else:
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)  # holds the figures alone: the page links to no other file
+            for picture in run.parent.rglob("*.png"):
+                if "cells" not in picture.relative_to(run.parent).parts:
+                    copy = folder / picture.relative_to(run.parent)
+                    copy.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copy(picture, copy)
+            write_bytes(page, _plain_page(result, folder).read_bytes())
+    if page.stat().st_size > LARGEST:
+        raise InputError(f"{page}: larger than {LARGEST:,} bytes; lower the study's pictures")
+
+
+def _plain_page(result: "LakeResult | LatentsResult | NicaResult", folder: Path) -> Path:
+    if isinstance(result, LakeResult):
+        sheets = [f"lake/{sheet.stem}" for sheet in sorted((folder / "lake").glob("*.png"))]
+        write_lake_page(result, folder, sheets)
+        return folder / "lake.html"
+    if isinstance(result, LatentsResult):
+        write_latents_page(result, folder)
+    else:
+        write_nica_page(result, folder)
+    return folder / "report.html"
+
+
+def main() -> int:
+    """Run it; the status is 2 if the study is refused."""
+    parser = argparse.ArgumentParser(prog="python tools/publish.py", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("run", type=Path)
+    parser.add_argument("name")
+    parser.add_argument("--figures", nargs="*", default=[], help="such as errors.png")
+    given = parser.parse_args()
+    try:
+        file = publish(given.run, given.name, given.figures)
+    except Exception as error:
+        if (line := complaint(error)) is None:
+            raise
+        print(f"publish: {line}", file=sys.stderr)
+        return 2
+    print(f"wrote {file} and what belongs to it; check: fewshot reproduce --check {given.name}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
