@@ -36,6 +36,10 @@ class Learned:
     left: Tensor
     kept: Tensor
 
+    def __str__(self) -> str:
+        """The numbers of pairs."""
+        return f"{int(self.kept.sum())} of {len(self.pairs)} pairs of neighbours kept"
+
     @property
     def facts(self) -> dict[str, float]:
         """Plain numbers: pairs that were fitted and kept, and the threshold between them."""

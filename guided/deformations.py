@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from guided.errors import InputError, reason_of
-from guided.free_form import N_COEFFICIENTS, coefficients_of
+from guided.free_form import N_COEFFICIENTS, coefficients_of, places, weights
 from guided.storage.checksums import DamageError
 from guided.storage.files import read_weights, write_weights
 
@@ -48,17 +48,20 @@ class Deformations:
             _check(name, getattr(self, name))
 
     def principal(self, n: int) -> tuple[Tensor, Tensor]:
-        """The n deformations of largest variance, of images as they are.
+        """The n deformations by which pixels move most in mean square, of images as they are.
 
         Returns:
-            Deformations by one standard deviation, ``[n, 32]``, and the shares of the variance
-            that they hold, ``[n]``.
+            Deformations by one standard deviation, ``[n, 32]``, and the shares of the mean squared
+            shift that they hold, ``[n]``.
         """
-        values, vectors = torch.linalg.eigh(self.covariance.double())
+        grid = weights(places(GRID, GRID).double()).flatten(0, 1)
+        length = torch.linalg.cholesky(grid.T @ grid / len(grid))  # |Lᵀ c| is a shift's length
+        length = torch.block_diag(length, length)
+        values, vectors = torch.linalg.eigh(length.T @ self.covariance.cpu().double() @ length)
         values, vectors = values.clamp(min=0).flip(0), vectors.flip(1)
         # An eigenvector's sign is arbitrary; its largest entry is made positive.
         largest = vectors.gather(0, vectors.abs().argmax(0, keepdim=True)).sign()
-        steps = (vectors * largest * values.sqrt()).T[:n]
+        steps = torch.linalg.solve(length.T, vectors * largest * values.sqrt()).T[:n]
         return steps.float(), (values / values.sum().clamp(min=1e-12))[:n].float()
 
     def save(self, path: Path | str) -> None:
