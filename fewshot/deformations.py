@@ -9,10 +9,10 @@ from torch import Tensor
 from fewshot.learners.deformation.alignment import alignments, ink, reduced
 from fewshot.learners.deformation.distortion import image_features
 from fewshot.learners.free_form_matching import FreeFormMatching
-from guided.deformations import GRID, Deformations, shrunk
+from guided.deformations import Deformations, shrunk
 from guided.encoder import Encoder
 from guided.errors import InputError
-from guided.free_form import N_COEFFICIENTS, coefficients_of, places, weights
+from guided.free_form import GRID, N_COEFFICIENTS, coefficients_of, places, slopes, weights
 from guided.ranges import Checked, Count, Positive, PositiveShare, Several
 from guided.seeds import generator
 
@@ -76,7 +76,7 @@ class DeformationFit(Checked):
     pairs: Several = 2000
     keep: PositiveShare = 0.5
     rounds: Count = 2
-    stiffness: Positive = 0.05
+    stiffness: Positive = 0.02
 
     @torch.no_grad()
     def learn(
@@ -191,8 +191,10 @@ def _undone(coefficients: Tensor, fixed: Tensor, moving: Tensor) -> Tensor:
     at = places(GRID, GRID).to(coefficients).flatten(0, 1)
     scales = [matrix.diagonal(dim1=1, dim2=2).unsqueeze(1) for matrix in (fixed, moving)]
     aligned = (at - fixed[:, None, :, 2]) / scales[0]
-    # Beyond the aligned image a cubic says nothing: there it continues as at the border.
-    grid = weights(aligned.clamp(-1, 1))
-    shifts = torch.einsum("bpk,bdk->bpd", grid, coefficients.unflatten(1, (2, -1)))
+    # A cubic says nothing beyond the image: there its affine part alone continues.
+    inside = aligned.clamp(-1, 1)
+    control = coefficients.unflatten(1, (2, -1))
+    shifts = torch.einsum("bpk,bdk->bpd", weights(inside), control)
+    shifts = shifts + (aligned - inside) @ (control @ slopes().to(control).T).mT
     moved = scales[1] * (aligned + shifts) + moving[:, None, :, 2]
     return coefficients_of((moved - at).unflatten(1, (GRID, GRID)))

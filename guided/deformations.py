@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from guided.errors import InputError, reason_of
-from guided.free_form import N_COEFFICIENTS, coefficients_of, places, weights
+from guided.free_form import GRID, N_COEFFICIENTS, coefficients_of, places, weights
 from guided.storage.checksums import DamageError
 from guided.storage.files import read_weights, write_weights
 
@@ -22,9 +22,6 @@ TOLERANCE = 1e-4
 
 DRAWS = 4096
 """Draws from which the covariance of an augmentation is estimated."""
-
-GRID = 28
-"""Pixels along each side of the images that these would deform."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,6 +20,9 @@ CONTROLS = 4
 
 N_COEFFICIENTS = 2 * CONTROLS**2
 
+GRID = 28
+"""Pixels along each side of an image, where a deformation is measured that has none."""
+
 
 def places(height: int, width: int) -> Tensor:
     """Coordinates x and y of the pixels, from -1 to 1 over the image, ``[H, W, 2]``."""
@@ -63,6 +66,17 @@ def coefficients_of_affine(matrix: Tensor) -> Tensor:
     """The deformations that are affine maps ``[B, 2, 3]``, ``[B, N_COEFFICIENTS]``."""
     grid = F.affine_grid(matrix, [len(matrix), 1, CONTROLS, CONTROLS], align_corners=False)
     return coefficients_of(grid - places(CONTROLS, CONTROLS).to(grid))
+
+
+@cache
+def slopes() -> Tensor:
+    """From shifts of control points to the mean slopes of shifts along x and y, ``[2, 16]``.
+
+    Those of the affine map that is nearest over the image.
+    """
+    at = places(GRID, GRID).double().flatten(0, 1)
+    nearest = torch.linalg.pinv(torch.cat([torch.ones(len(at), 1), at], 1)) @ weights(at)
+    return nearest[1:].float()
 
 
 @cache

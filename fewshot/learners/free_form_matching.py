@@ -57,7 +57,7 @@ class FreeFormMatching(
         encoder: Encoder,
         *,
         prior: Augmentation | Path = BY_HAND,
-        stiffness: Positive = 0.05,
+        stiffness: Positive = 0.02,
         alignment: Alignment = "scale",
         **settings: Any,
     ) -> None:
