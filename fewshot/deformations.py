@@ -52,7 +52,7 @@ class Learned:
 
 @dataclass(frozen=True)
 class DeformationFit(Checked):
-    """How deformations are learned from images without labels.
+    """Learns the deformations between images that an encoder holds for alike, without labels.
 
     Two images are a pair if each is among the other's nearest ones, by the cosine of an encoder's
     embeddings. Each is deformed into the other, after alignment, as :class:`FreeFormMatching` does

@@ -31,7 +31,7 @@ class Deformations:
     Attributes:
         covariance: Σ of the coefficients of :mod:`guided.free_form`, of images as they are,
             ``[32, 32]``.
-        aligned: the same of images that were brought to one place and size before.
+        aligned: the same of images that were brought to one place and size before, ``[32, 32]``.
 
     Raises:
         InputError: a matrix is no covariance of deformations.

@@ -41,7 +41,8 @@ class FreeFormMatching(
             and thickness do not count; or a file of :class:`~guided.Deformations`, of which that
             of aligned images counts (of images as they are with ``alignment: none``).
         stiffness: cost of a deformation of the prior's size, > 0, beside squared differences of
-            features averaged over pixels.
+            features averaged over pixels. 0.01 of six values from 0.005 to 0.5 had the lowest
+            error on training characters of Omniglot.
         alignment: before it; see :class:`DeformationMatching`. Turning is left to the deformation.
         settings: others of :class:`DeformationMatching`.
 
@@ -57,7 +58,7 @@ class FreeFormMatching(
         encoder: Encoder,
         *,
         prior: Augmentation | Path = BY_HAND,
-        stiffness: Positive = 0.02,
+        stiffness: Positive = 0.01,
         alignment: Alignment = "scale",
         **settings: Any,
     ) -> None:
