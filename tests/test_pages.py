@@ -11,6 +11,7 @@ import pytest
 from fewshot.commands.report import kind_of
 from fewshot.statistics import paired_difference
 from fewshot.study import page_tables as tables
+from fewshot.study.costs import Cost
 from fewshot.study.disentanglement.rows import score_rows
 from fewshot.study.lake.tables import side_by_side
 from fewshot.study.published import Published
@@ -344,3 +345,20 @@ def test_a_selection_is_a_line_for_each_score_and_each_arm(tmp_path):
         marker = f"<!-- select: s.json {which} -->\n"
         found = pages.fill(f"{marker}<!-- end -->\n", tmp_path)
         assert found == f"{marker}{head[which]}{expected}<!-- end -->\n"
+
+
+def test_systems_stand_in_the_order_of_their_errors_beside_those_of_equal_time():
+    rows = [
+        row("vae", "ridge", 30.0),
+        row("slow", "ridge", 20.0, -10.0, latents="class"),
+        row("slow", "ridge", 1.0, -29.0),
+        row("slow_timed", "ridge", 25.0, -5.0, latents="class"),
+        row("other", "ridge", 1.0, -29.0),
+    ]
+    spent = {"vae": (1000, 3.0), "slow": (1000, 6.0), "slow_timed": (500, 3.5)}
+    costs = [Cost(arm, seed, n, 9.0, t + seed) for arm, (n, t) in spent.items() for seed in (0, 2)]
+    assert tables.systems_table(rows, costs, ["vae", "slow"]).splitlines()[2:] == [
+        "| slow (class) | 7 | 20.0 ± 1.0 | -10.0 (-10.5 … -9.5) |"
+        " 500 | 25.0 ± 1.0 | -5.0 (-5.5 … -4.5) |",
+        "| vae | 4 | 30.0 ± 1.0 |  |  |  |  |",
+    ]

@@ -5,11 +5,11 @@
 rewrites the text between each pair of markers ``<!-- KIND: FILE WHICH -->`` and ``<!-- end -->``.
 Kinds: ``results``, ``controls``, ``new_classes`` and ``headline`` (of one learner), ``learners``
 (of one arm), ``budget`` (of one group of learners), ``diagnostics``, ``disentanglement`` (scores,
-or their paired ``differences``), ``costs`` (of trainings, beside an arm), ``peer``, ``probe``,
-``curve`` (of a number of latents), ``lake`` (of all arms, or one), ``nica`` (of ``mcc``,
-``information``, their ``_differences``, or ``order``), ``coverage`` (of known data, or of new
-``classes``), ``classifiers``, ``faults`` (of kinds, or of ``commands``),
-``select`` (``correlations``, ``regrets`` or ``arms``).
+or their paired ``differences``), ``costs`` (of trainings, beside an arm), ``systems`` (the arms
+a,b,…), ``peer``, ``probe``, ``curve`` (of a number of latents), ``lake`` (of all arms, or one),
+``nica`` (of ``mcc``, ``information``, their ``_differences``, or ``order``), ``coverage`` (of known
+data, or of new ``classes``), ``classifiers``, ``faults`` (of kinds, or of ``commands``), ``select``
+(``correlations``, ``regrets`` or ``arms``).
 """
 
 import json
@@ -73,6 +73,11 @@ def _disentanglement(content: Mapping[str, Any], which: str) -> str:
 
 def _costs(content: Mapping[str, Any], beside: str) -> str:
     return costs_table(list(map(Cost.from_json, content["costs"])), beside)
+
+
+def _systems(content: Mapping[str, Any], arms: str) -> str:
+    costs = list(map(Cost.from_json, content["costs"]))
+    return tables.systems_table(StudyResult.from_json(content).rows, costs, arms.split(","))
 
 
 def _peer(content: Mapping[str, Any], _: str) -> str:
@@ -165,6 +170,7 @@ KINDS: dict[str, Callable[[Mapping[str, Any], str], str]] = {
         _diagnostics,
         _disentanglement,
         _costs,
+        _systems,
         _peer,
         _probe,
         _curve,

@@ -56,14 +56,7 @@ def costs_table(costs: Sequence[Cost], beside: str) -> str:
 
     Arms whose processor time was not recorded are left out.
     """
-    arms: dict[str, list[Cost]] = {}
-    for cost in costs:
-        if cost.processor_seconds is not None:
-            arms.setdefault(cost.arm, []).append(cost)
-    spent = {
-        arm: (own[0].steps, fmean(cost.processor_seconds or 0.0 for cost in own))
-        for arm, own in arms.items()
-    }
+    spent = mean_costs(costs)
     usual = spent.get(beside)
     lines = []
     for arm, (steps, seconds) in spent.items():
@@ -72,3 +65,15 @@ def costs_table(costs: Sequence[Cost], beside: str) -> str:
         lines.append([arm, f"{steps:,}", fixed(seconds, 0), a_step, ratio])
     head = ["arm", "steps", "seconds of one core", "milliseconds a step", f"times {beside}"]
     return markdown(head, lines)
+
+
+def mean_costs(costs: Sequence[Cost]) -> dict[str, tuple[int, float]]:
+    """Arm -> its steps and the mean processor seconds of its trainings."""
+    arms: dict[str, list[Cost]] = {}
+    for cost in costs:
+        if cost.processor_seconds is not None:
+            arms.setdefault(cost.arm, []).append(cost)
+    return {
+        arm: (own[0].steps, fmean(cost.processor_seconds or 0.0 for cost in own))
+        for arm, own in arms.items()
+    }

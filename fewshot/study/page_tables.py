@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from fewshot.study.costs import Cost, mean_costs
 from fewshot.study.measurement import Measurement
 from fewshot.study.published import Published
 from fewshot.study.rows import LatentsRow, ResultRow, Row
@@ -189,3 +190,55 @@ def peer_table(ours: Row, seconds: float, peer: dict[str, Any], difference: dict
             ],
         ],
     )
+
+
+TIMED = "_timed"
+"""Ends the name of an arm that is trained for as long as the baseline, not for as many steps."""
+
+
+def systems_table(rows: Sequence[ResultRow], costs: Sequence[Cost], arms: Sequence[str]) -> str:
+    """Errors at equal steps and at equal time, a line for each arm, the lowest error first.
+
+    Of the first learner, on each arm's first latents. An arm's errors at equal time are those of
+    the arm of its name and ``_timed``; an arm without one costs as much as the baseline, or is not
+    trained by steps.
+
+    Args:
+        rows: of a study.
+        costs: of its trainings.
+        arms: to show.
+    """
+    settings = setting_names(rows)
+    cells: dict[tuple[str, str], ResultRow] = {}
+    for row in rows:
+        if row.learner == rows[0].learner:
+            cells.setdefault((row.arm, row.label), row)
+    first = next(iter(settings))
+    spent = mean_costs(costs)
+    lines = []
+    for arm in sorted(arms, key=lambda arm: cells[arm, first].error):
+        own = [cells[arm, setting] for setting in settings]
+        timed = [cells.get((arm + TIMED, setting)) for setting in settings]
+        _, seconds = spent.get(arm, (0, None))
+        lines.append(
+            [
+                arm_label(own[0]),
+                fixed(seconds, 0),
+                *_errors(own),
+                f"{spent[arm + TIMED][0]:,}" if timed[0] else "",
+                *_errors(timed),
+            ]
+        )
+    difference = minus(rows)
+    names = [name for setting in settings.values() for name in (setting, difference)]
+    head = ["arm", "seconds", *names, "steps in equal time", *names]
+    return markdown(head, lines)
+
+
+def _errors(rows: Sequence[ResultRow | None]) -> list[str]:
+    texts = []
+    for row in rows:
+        texts += (
+            ["", ""] if row is None else [plus_minus(row.error, row.error_ci95), paired(row.pair)]
+        )
+    return texts
