@@ -3,6 +3,7 @@ import guided.errors
 from . import data as data, learners as learners, study as study, tasks as tasks
 from .commands.compare import compare as compare
 from .data.bank import ImageBank as ImageBank
+from .deformations import DeformationFit as DeformationFit
 from .episodes import Episodes as Episodes, Setting as Setting
 from .evaluation import evaluate as evaluate, write_embeddings as write_embeddings
 from .learners.base import Learner as Learner

@@ -24,6 +24,7 @@ from .backbones import (
 )
 from .backbones.short_run import semi_amortised as semi_amortised
 from .decoder import Decoder as Decoder
+from .deformations import Deformations as Deformations
 from .encoder import Encoder as Encoder
 from .errors import InputError as InputError
 from .guidance import (

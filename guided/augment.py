@@ -3,12 +3,17 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from guided import free_form
 from guided.affine import AFFINE, affine, warp
+from guided.deformations import Deformations, root
+from guided.errors import blaming
 from guided.ranges import Checked, Count, NonNegative, PositiveShare, Share
 
 COLOURS = ("brightness", "contrast", "saturation")
@@ -52,9 +57,12 @@ class Augmentation(Checked):
             which a smooth warp is interpolated (after Simard et al. 2003).
         thickness: largest step from the image towards its dilation or erosion by 3×3 pixels, in
             [0, 1]: strokes become thicker or thinner.
+        learned: a file of deformations that were learned (:class:`guided.Deformations`), of which
+            each image meets one besides; null: none.
+        strength: factor of the learned deformations.
 
     Raises:
-        InputError: a limit is out of its range.
+        InputError: a limit is out of its range; the file is missing or damaged.
     """
 
     rotation: NonNegative = 0.0
@@ -69,6 +77,20 @@ class Augmentation(Checked):
     saturation: Share = 0.0
     elastic: NonNegative = 0.0
     thickness: Share = 0.0
+    learned: Path | None = None
+    strength: NonNegative = 1.0
+
+    def __post_init__(self) -> None:
+        if self.learned:
+            with blaming("learned"):
+                _ = self._root
+
+    @cached_property
+    def _root(self) -> Tensor | None:
+        """From rows of normal draws to learned deformations; read once."""
+        if self.learned is None:
+            return None
+        return self.strength * root(Deformations.load(self.learned).covariance)
 
     @property
     def active(self) -> bool:
@@ -91,7 +113,11 @@ class Augmentation(Checked):
     @property
     def _moves(self) -> bool:
         limits = (self.rotation, self.scale, self.shear, self.translation, self.elastic)
-        return any(limits) or self.crop < 1 or self.flip
+        return any(limits) or self.crop < 1 or self.flip or self._learns
+
+    @property
+    def _learns(self) -> bool:
+        return self.learned is not None and self.strength > 0
 
     @property
     def _colours(self) -> bool:
@@ -124,9 +150,31 @@ class Augmentation(Checked):
             amounts |= factors
         return Deformed(images, {name: amounts[name].expand(len(images)) for name in self.known})
 
+    def shifts(self, shape: tuple[int, int], n: int, generator: torch.Generator) -> Tensor:
+        """Shifts of the pixels' input coordinates by n draws of what moves, ``[n, H, W, 2]``.
+
+        Args:
+            shape: height and width of the images that would be moved.
+            n: number of draws.
+            generator: of the draws.
+        """
+        matrix, shifts, _ = self._map(shape, n, generator)
+        grid = F.affine_grid(matrix, [n, 1, *shape], align_corners=False)
+        moved = grid - free_form.places(*shape).to(grid)
+        return moved if shifts is None else moved + shifts
+
     def _moved(
         self, images: Tensor, n: int, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, Tensor]]:
+        height, width = images.shape[2:]
+        matrix, shifts, amounts = self._map((height, width), n, generator)
+        moved = warp(images, matrix, shifts)
+        return moved.contiguous(memory_format=torch.channels_last), amounts
+
+    def _map(
+        self, shape: tuple[int, int], n: int, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor | None, dict[str, Tensor]]:
+        """Affine maps ``[n, 2, 3]``, shifts besides ``[n, H, W, 2]``, and the maps' amounts."""
         amount = 2 * _uniform(5, n, generator) - 1
         angle = math.radians(self.rotation) * amount[0]
         log_size = self.scale * amount[1]
@@ -145,15 +193,25 @@ class Augmentation(Checked):
         )
         columns = torch.stack([mirror, torch.ones_like(mirror), torch.ones_like(mirror)], 1)
         matrix = affine(**amounts) * columns.unsqueeze(1)
-        moved = warp(images, matrix, self._shifts(images, n, generator) if self.elastic else None)
-        return moved.contiguous(memory_format=torch.channels_last), amounts
+        shifts = self._elastic_shifts(shape, n, generator) if self.elastic else None
+        if self._learns:
+            learned = self._learned_shifts(shape, n, generator)
+            shifts = learned if shifts is None else shifts + learned
+        return matrix, shifts, amounts
 
-    def _shifts(self, images: Tensor, n: int, generator: torch.Generator) -> Tensor:
+    def _elastic_shifts(self, shape: tuple[int, int], n: int, generator: torch.Generator) -> Tensor:
         """Smooth shifts for every pixel, ``[n, H, W, 2]``."""
         points = 2 * _uniform(2 * CONTROLS**2, n, generator) - 1
         field = self.elastic * points.T.reshape(n, 2, CONTROLS, CONTROLS)
-        smooth = F.interpolate(field, images.shape[2:], mode="bicubic", align_corners=True)
+        smooth = F.interpolate(field, shape, mode="bicubic", align_corners=True)
         return smooth.permute(0, 2, 3, 1)
+
+    def _learned_shifts(self, shape: tuple[int, int], n: int, generator: torch.Generator) -> Tensor:
+        """Shifts by learned deformations, one a draw, ``[n, H, W, 2]``."""
+        assert self._root is not None
+        size, device = (n, free_form.N_COEFFICIENTS), generator.device
+        draws = torch.randn(size, generator=generator, device=device)
+        return free_form.shifts(draws @ self._root.to(draws), *shape)
 
     def _thickened(
         self, images: Tensor, n: int, generator: torch.Generator

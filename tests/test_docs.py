@@ -172,7 +172,7 @@ def test_learners_table_is_true():
     text = (ROOT / "docs" / "learners.md").read_text()
     rows = re.findall(r"^\| `(\w+)` \|.*\| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", text, re.M)
     found = [row for row in rows if len(row) == 4 and row[3] in ("optional", "required")]
-    assert len(found) == 16
+    assert len(found) == 17
     for name, transductive, _, trained in found:
         learner = getattr(fewshot.learners, name)
         assert (transductive == "**yes**") == learner.transductive, name
@@ -279,3 +279,4 @@ def test_fragments_run(folder, tmp_path, monkeypatch):
     variables = {"fewshot": fewshot, "splits": splits, "encoder": encoder}
     exec(code, variables)
     assert len(variables["result"].errors) == 20
+    assert (tmp_path / "deformations.safetensors").exists()

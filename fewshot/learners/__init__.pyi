@@ -5,6 +5,7 @@ from .base import (
 )
 from .baseline_plus_plus import BaselinePlusPlus as BaselinePlusPlus
 from .deformation_matching import DeformationMatching as DeformationMatching
+from .free_form_matching import FreeFormMatching as FreeFormMatching
 from .gradient.anil import ANIL as ANIL
 from .gradient.base import GradientLearner as GradientLearner, MetaLearner as MetaLearner
 from .gradient.fine_tune import FineTune as FineTune

@@ -41,6 +41,9 @@ class ArmConfig(Checked):
         steps: of its pretraining, in place of the study's; null: the study's.
         backbone: of its network, in place of that of the study's ``pretrain``; null: that one.
         training: of a trained encoder: a class and its settings, e.g. PixelPCA.
+        deformations: the arm whose encoder says which images are alike; what is learned between
+            these (:class:`~fewshot.deformations.DeformationFit`) is the ``learned`` of this arm's
+            augmentation; null: none.
         group: a name shared by arms that differ only in ``labelled``: one line of a figure, one
             name in a table; null: the arm's own.
     """
@@ -57,6 +60,7 @@ class ArmConfig(Checked):
     steps: Count | None = None
     backbone: BackboneFactory | None = None
     training: EncoderTraining | None = None
+    deformations: str | None = None
     group: str | None = None
 
     def _repr_html_(self) -> str:
@@ -86,10 +90,10 @@ class ArmConfig(Checked):
             raise InputError(f"{key}.autoencoder: {kind} is not pretrained")
         if self.autoencoder and not self.elbo:
             raise InputError(f"{key}.autoencoder: decodes images; leave elbo true")
-        for name in ("augmentation", "steps", "backbone"):
+        for name in ("augmentation", "steps", "backbone", "deformations"):
             if getattr(self, name) is not None and self.encoder == "trained":
                 raise InputError(f"{key}.{name}: {kind} is trained as its training says")
-        for name in ("augmentation", "steps"):
+        for name in ("augmentation", "steps", "deformations"):
             if getattr(self, name) is not None and self.encoder != "pretrained":
                 raise InputError(f"{key}.{name}: {kind} is not trained here")
         if self.backbone is not None and self.encoder not in ("pretrained", "random"):

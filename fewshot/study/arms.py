@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -18,9 +18,12 @@ from fewshot.study.config import StudyConfig
 from fewshot.study.diagnostics import examine
 from fewshot.study.foreign_arms import import_encoder, imported_facts
 from guided.decoder import Decoder
+from guided.deformations import Deformations
 from guided.encoder import Encoder, digest
 from guided.errors import blaming
+from guided.figures import Sheet, deformations_figure, spaced
 from guided.guided_vae import GuidedVAE
+from guided.storage.files import write_figure
 from guided.training.config import PretrainConfig
 from guided.training.data import LabelledImages
 from guided.training.encoders.base import (
@@ -32,6 +35,12 @@ from guided.training.encoders.base import (
 from guided.training.log_tags import FEW_SHOT_ERROR
 from guided.training.pretrain import build_model, pretrain
 from guided.training.state import Score
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SHOWN = 3
+"""Images that a figure of deformations moves."""
 
 
 class Arms:
@@ -105,6 +114,9 @@ class Arms:
     def cell(self, name: str, arm: ArmConfig, seed: int) -> Cell:
         """The cell that holds the arm's encoder, planned."""
         depends = self._depends(name, arm, seed)
+        needs = {}
+        if arm.deformations is not None:
+            needs["deformations"] = self.deformations(arm.deformations, seed)
 
         def work(cell: Cell) -> dict[str, Any]:
             with blaming(f"arm {name}, seed {seed}"):
@@ -113,7 +125,35 @@ class Arms:
             return facts
 
         log = f"{name}/seed{seed}" if arm.encoder == "pretrained" or arm.training else ""
-        return self.cells.plan(f"encoder-{name}-seed{seed}", depends, work, log=log)
+        title = f"encoder-{name}-seed{seed}"
+        return self.cells.plan(title, depends, work, needs=needs, log=log)
+
+    def deformations(self, name: str, seed: int) -> Cell:
+        """The cell of what is learned between neighbours of an arm's encoder, planned."""
+        arm = self.config.arms[name]
+        encoder, latents = self.cell(name, arm, seed), arm.latents[0]
+        depends = {
+            "cell": "deformations",
+            "fit": describe(self.config.fit),
+            "latents": latents,
+            "seed": seed,
+        }
+
+        def work(cell: Cell) -> dict[str, Any]:
+            made = Encoder.load(encoder.encoder_file, latents)
+            with blaming(f"deformations of arm {name}, seed {seed}"):
+                images = self.splits.train.images
+                found = self.config.fit.learn(made, images, seed=seed, device=self.device)
+            found.deformations.save(cell.deformations_file)
+            write_figure(cell.folder / "deformations.png", self._shown(found.deformations))
+            self.say(f"deformations of {name}, seed {seed}: {found}")
+            return found.facts
+
+        title = f"deformations-{name}-seed{seed}-{latents}"
+        return self.cells.plan(title, depends, work, needs={"encoder": encoder})
+
+    def _shown(self, deformations: Deformations) -> "Figure":
+        return deformations_figure(deformations, spaced(self.splits.train.images, SHOWN))
 
     def _made(
         self, name: str, arm: ArmConfig, seed: int, cell: Cell
@@ -170,10 +210,17 @@ class Arms:
     def _pretrain(
         self, name: str, arm: ArmConfig, seed: int, cell: Cell
     ) -> tuple[Encoder, dict[str, Any]]:
+        config = self._pretrain_config(arm)
+        if arm.deformations is not None:
+            learned = self.deformations(arm.deformations, seed).deformations_file
+            augmentation = dataclasses.replace(config.augmentation, learned=learned)
+            config = dataclasses.replace(config, augmentation=augmentation)
+            sheet = Sheet.of(self._shown(Deformations.load(learned)))
+            sheet.save(cell.folder / "sheets" / "learned_deformations.png")
         trained = pretrain(
             self._images(arm, seed),
             self.splits.validation,
-            self._pretrain_config(arm),
+            config,
             seed=seed,
             device=self.device,
             precision=self.config.precision,

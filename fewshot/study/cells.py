@@ -106,6 +106,11 @@ class Cell:
         return self.folder / "decoder.safetensors"
 
     @property
+    def deformations_file(self) -> Path:
+        """Deformations that were learned between the neighbours of an encoder."""
+        return self.folder / "deformations.safetensors"
+
+    @property
     def learner_file(self) -> Path:
         """The weights of a meta-trained learner that are not its encoder's."""
         return self.folder / "learner.safetensors"

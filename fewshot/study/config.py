@@ -7,8 +7,10 @@ from typing import Literal, Protocol
 
 from fewshot.config import made_by
 from fewshot.data.dataset import DatasetFactory
+from fewshot.deformations import DeformationFit
 from fewshot.episodes import Setting
 from fewshot.study.arm_config import ArmConfig
+from fewshot.study.deformations import check_deformations
 from fewshot.study.disentanglement.config import DisentanglementConfig
 from fewshot.study.learner_config import LearnerConfig
 from fewshot.study.published import Published
@@ -48,6 +50,8 @@ class StudyConfig(Checked):
         precision: of pretraining and meta-training: float32, or bfloat16. Errors are measured in
             float32.
         threads: of each cell's computation on a CPU; cells are computed side by side instead.
+        fit: how deformations are learned, where an arm or a learner names an arm as
+            ``deformations``.
         published: errors that others report for some of ``settings``, shown beside ours.
         disentanglement: score every encoder's latents against the factors of the test images,
             beside an untrained network and the factors themselves, as ``random`` and ``truth``;
@@ -69,6 +73,7 @@ class StudyConfig(Checked):
     episode_seed: Whole = 0
     precision: Precision = "float32"
     threads: Count = 1
+    fit: DeformationFit = field(default_factory=DeformationFit)
     published: list[Published] = field(default_factory=list)
     disentanglement: DisentanglementConfig | None = None
 
@@ -81,6 +86,7 @@ class StudyConfig(Checked):
             for used in learner.arms or ():
                 if used not in self.arms:
                     raise InputError(f"learners.{name}.arms: no arm is called {used!r}")
+        check_deformations(self.arms, self.learners, self.pretrain)
         for name in ("arms", "learners", "settings", "seeds"):
             if not getattr(self, name):
                 raise InputError(f"{name}: at least one is needed")

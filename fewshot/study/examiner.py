@@ -54,10 +54,10 @@ class Examiner:
         """The seed of the test episodes of a setting."""
         return derive_seed(self.config.episode_seed, "test", setting.label)
 
-    def subject(self, key: Key, source: Cell) -> Subject:
+    def subject(self, key: Key, source: Cell, prior: Cell | None = None) -> Subject:
         """The learner that is examined; its choice of settings, if it has one, is planned."""
         learner = self.config.learners[key.learner]
-        subject = Subject(learner, key.latents, source)
+        subject = Subject(learner, key.latents, source, prior=prior)
         if not learner.choose:
             return subject
         depends = {
@@ -74,7 +74,7 @@ class Examiner:
                 return {"errors": [self._error(subject, values) for values in learner.candidates]}
 
         choice = self.cells.plan(_name("choice", key), depends, work, needs=subject.needs)
-        return Subject(learner, key.latents, source, choice)
+        return Subject(learner, key.latents, source, choice, prior)
 
     def _error(self, subject: Subject, settings: Mapping[str, Any]) -> float:
         """Mean error in percent on the selection episodes, with some settings."""

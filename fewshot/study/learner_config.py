@@ -6,7 +6,7 @@ from functools import cached_property
 from itertools import product
 from typing import Any
 
-from fewshot.config import describe, made_by
+from fewshot.config import describe, made_by, settings_of
 from fewshot.config.build import build_options
 from fewshot.learners.base import LearnerFactory
 from fewshot.meta_train import TrainConfig
@@ -30,6 +30,9 @@ class LearnerConfig(Checked):
         arms: those that it is used on; null: all.
         baseline: the learners that it is paired with, arm by arm: a name, or several; null: arms
             are paired.
+        deformations: the arm whose encoder says which images are alike; what is learned between
+            these (:class:`~fewshot.deformations.DeformationFit`) is the learner's ``prior``; null:
+            the prior of its own settings.
         test_augmentation: at test time an image's embedding is the mean over it and ``views``
             copies, deformed within these limits, all images alike; null: of the image alone.
             Learners that differ in this alone are trained once.
@@ -46,6 +49,7 @@ class LearnerConfig(Checked):
     choose: dict[str, list[Any]] = field(default_factory=dict)
     arms: list[str] | None = None
     baseline: str | list[str] | None = None
+    deformations: str | None = None
     test_augmentation: Augmentation | None = None
     test_inference: Langevin | None = None
     group: str | None = None
@@ -81,6 +85,8 @@ class LearnerConfig(Checked):
             )
         if self.trained_by is not None:
             self._check_trainer(f"{key}.trained_by", others)
+        if self.deformations is not None:
+            self._check_prior(f"{key}.deformations")
         self._candidates(f"{key}.choose")
         if self.choose and self.train:
             raise InputError(
@@ -114,6 +120,18 @@ class LearnerConfig(Checked):
         if trainer is None or trainer.train is None:
             what = "no learner is called" if trainer is None else "there is no train of"
             raise InputError(f"{key}: {what} {self.trained_by!r}; name one that is meta-trained")
+
+    def _check_prior(self, key: str) -> None:
+        """Refuse deformations for a learner without a prior, or with another one."""
+        made = made_by(self.learner)
+        if "prior" not in settings_of(self.learner):
+            raise InputError(
+                f"{key}: {made.__name__} has no prior of deformations; choose FreeFormMatching"
+            )
+        if "prior" in self.choose or "prior" in getattr(self.learner, "keywords", {}):
+            raise InputError(f"{key}: the learner has a prior of its own; remove one of the two")
+        if self.train:
+            raise InputError(f"{key}: a prior has no part in meta-training; remove train")
 
     def _candidates(self, key: str) -> list[dict[str, Any]]:
         options = build_options(made_by(self.learner), self.choose, key, skip=1)

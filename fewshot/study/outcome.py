@@ -86,17 +86,20 @@ class Subject:
         latents: of the encoder.
         source: the cell that holds the encoder, or the meta-trained learner.
         choice: the cell of the settings that were chosen; None where there is no choice.
+        prior: the cell of the deformations that are its prior; None: its own settings say.
     """
 
     learner: LearnerConfig
     latents: str
     source: Cell
     choice: Cell | None = None
+    prior: Cell | None = None
 
     @property
     def needs(self) -> dict[str, Cell]:
         """The cells that must be there before, by the part they play."""
-        return {"source": self.source} | ({"choice": self.choice} if self.choice else {})
+        others = {"choice": self.choice, "prior": self.prior}
+        return {"source": self.source} | {part: cell for part, cell in others.items() if cell}
 
     @property
     def depends(self) -> dict[str, Any]:
@@ -112,6 +115,8 @@ class Subject:
         if settings is None:
             chosen = lowest(self.choice.facts["errors"]) if self.choice else 0
             settings = self.learner.candidates[chosen]
+        if self.prior:
+            settings = {**settings, "prior": self.prior.deformations_file}
         make = partial(self.learner.learner, **settings)
         if self.source.depends["cell"] == "encoder":
             model = make(self._encoder())

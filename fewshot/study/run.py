@@ -34,7 +34,7 @@ from fewshot.study.examples import plan_examples
 from fewshot.study.executors import Executor, Serial
 from fewshot.study.foreign_arms import check_data
 from fewshot.study.learner_config import LearnerConfig
-from fewshot.study.outcome import Outcome, decoder_beside
+from fewshot.study.outcome import Outcome, Subject, decoder_beside
 from fewshot.study.report import write_report
 from fewshot.study.result import StudyResult
 from fewshot.study.reuse import reuse
@@ -226,8 +226,7 @@ class Study:
         encoder = planned.encoders[name, seed] = self.arms.cell(name, arm, seed)
         for latents, learner in self._conditions(name):
             key = Key(name, seed, learner, latents)
-            source = self._meta_trained(key, arm, encoder) or encoder
-            subject = planned.learners[key] = self.examiner.subject(key, source)
+            subject = planned.learners[key] = self._subject(key, arm, encoder)
             if not tests:
                 continue
             planned.tested[key] = self.examiner.wrong(key, subject)
@@ -240,6 +239,13 @@ class Study:
         """Each row with each of its seeds, planned."""
         return self.plan().tests
 
+    def _subject(self, key: Key, arm: ArmConfig, encoder: Cell) -> Subject:
+        """The learner as it is examined on an arm, with what it needs planned."""
+        source = self._meta_trained(key, arm, encoder) or encoder
+        teacher = self.config.learners[key.learner].deformations
+        prior = None if teacher is None else self.arms.deformations(teacher, key.seed)
+        return self.examiner.subject(key, source, prior)
+
     def recompute(
         self, arm: str, learner: str, latents: str, setting: Setting
     ) -> NDArray[np.unsignedinteger]:
@@ -251,8 +257,7 @@ class Study:
         for seed in self.config.seeds:
             key = Key(arm, seed, learner, latents)
             encoder = self.arms.cell(arm, self.config.arms[arm], seed)
-            source = self._meta_trained(key, self.config.arms[arm], encoder) or encoder
-            seeds.append(self.examiner.subject(key, source))
+            seeds.append(self._subject(key, self.config.arms[arm], encoder))
         self.executor.run(self.cells, self.config.study)
         return np.stack([self.examiner.count(subject, [setting])[setting] for subject in seeds])
 

@@ -1,4 +1,5 @@
 from .augmentation import augmentation_figure as augmentation_figure
+from .deformations import deformations_figure as deformations_figure
 from .grids import labelled_rows as labelled_rows, sheet_figure as sheet_figure, spaced as spaced
 from .model import (
     log_inputs as log_inputs,

@@ -25,16 +25,21 @@ def augmentation_figure(augmentation: Augmentation, image: Tensor, columns: int 
     drawn = {
         field.name: getattr(augmentation, field.name)
         for field in fields(augmentation)
-        if field.name != "views" and getattr(augmentation, field.name) != field.default
+        if field.name not in ("views", "strength")
+        and getattr(augmentation, field.name) != field.default
     }
     shown = image.float() / 255 if image.dtype == torch.uint8 else image
     copies = shown.expand(columns, *shown.shape)
-    rows = [Augmentation(**{name: limit}) for name, limit in drawn.items()]
+    strength = augmentation.strength
+    rows = [
+        replace(Augmentation(**{name: limit}), strength=strength) for name, limit in drawn.items()
+    ]
     rows.append(replace(augmentation, views=1))
     deformed = [
         row(copies, generator(number, "contact sheet", device=image.device))
         for number, row in enumerate(rows)
     ]
     sheet = torch.stack([torch.cat([shown[None], views]) for views in deformed])
-    labels = [f"{name} {limit:g}" for name, limit in drawn.items()]
+    limits = drawn | ({"learned": strength} if augmentation.learned else {})
+    labels = [f"{name} {limit:g}" for name, limit in limits.items()]
     return labelled_rows(sheet.clamp(0, 1), [*labels, "all"], ["image", *[""] * columns])

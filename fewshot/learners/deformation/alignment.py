@@ -40,7 +40,14 @@ def ink(images: Tensor) -> Tensor:
 
 
 def aligned(images: Tensor, spread: float | None, stretch: float = 0.0) -> Tensor:
-    """Ink moved so that its centre is the image's, and brought to one size; bilinear, 0 outside.
+    """Images under the maps of :func:`alignments`, bilinear, 0 outside."""
+    return warp(images, alignments(images, spread, stretch))
+
+
+def alignments(images: Tensor, spread: float | None, stretch: float = 0.0) -> Tensor:
+    """The maps that move ink so that its centre is the image's, and bring it to one size.
+
+    Along each axis a factor and a shift, from output to input coordinates, ``[B, 2, 3]``.
 
     Args:
         images: :func:`ink`, ``[B, C, H, W]``.
@@ -66,7 +73,7 @@ def aligned(images: Tensor, spread: float | None, stretch: float = 0.0) -> Tenso
         ]
     none = torch.zeros_like(centres[0])
     rows = [factors[0], none, centres[0], none, factors[1], centres[1]]
-    return warp(images, torch.stack(rows, 1).view(-1, 2, 3))
+    return torch.stack(rows, 1).view(-1, 2, 3)
 
 
 def turned(images: Tensor, degrees: float) -> Tensor:

@@ -102,7 +102,7 @@ class Explanation:
 
     Attributes:
         displacement: from a pixel of the query to the one of the support that explains it, rows
-            then columns, int64 ``[B, H, W, 2]``; of equally good ones the shortest.
+            then columns, in pixels, ``[B, H, W, 2]``; of equally good ones the shortest.
         deformed: the support image, deformed into the query, ``[B, C, H, W]``.
         residual: the query less that, ``[B, C, H, W]``.
         cost: of each pixel, ``[B, H, W]``.

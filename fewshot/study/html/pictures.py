@@ -34,6 +34,11 @@ TITLES = {
         "The basis, one latent at a time",
         "All other latents are 0.",
     ),
+    "learned_deformations": (
+        "Learned deformations",
+        "Training images moved along the principal deformations that the arm's augmentation draws, "
+        "in standard deviations; beside them their share of the variance.",
+    ),
     "principal_components": (
         "Basis images",
         "By descending norm; grey is 0. They order and separate what varies only where the basis "

@@ -2,8 +2,15 @@
 
 import torch
 
-from guided import Augmentation
+from guided import Augmentation, Deformations
 from guided.figures import augmentation_figure
+
+
+def test_learned_deformations_have_a_row_too(row_labels, tmp_path):
+    Deformations(torch.eye(32), torch.eye(32)).save(tmp_path / "file.safetensors")
+    augmentation = Augmentation(learned=tmp_path / "file.safetensors", strength=0.5)
+    figure = augmentation_figure(augmentation, torch.rand(1, 12, 12), columns=2)
+    assert row_labels(figure) == ["learned 0.5", "all"]
 
 
 def test_each_deformation_has_a_row_of_its_own(sheet, row_labels):
