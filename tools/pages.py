@@ -7,9 +7,9 @@ Kinds: ``results``, ``controls``, ``new_classes`` and ``headline`` (of one learn
 (of one arm), ``budget`` (of one group of learners), ``diagnostics``, ``disentanglement`` (scores,
 or their paired ``differences``), ``costs`` (of trainings, beside an arm), ``systems`` (the arms
 a,b,…), ``peer``, ``probe``, ``curve`` (of a number of latents), ``lake`` (of all arms, or one),
-``nica`` (of ``mcc``, ``information``, their ``_differences``, or ``order``), ``coverage`` (of known
-data, or of new ``classes``), ``classifiers``, ``faults`` (of kinds, or of ``commands``), ``select``
-(``correlations``, ``regrets`` or ``arms``).
+``latents``, ``nica`` (of ``mcc``, ``information``, their ``_differences``, or ``order``),
+``coverage`` (of known data, or of new ``classes``), ``classifiers``, ``faults`` (of kinds, or of
+``commands``), ``select`` (``correlations``, ``regrets`` or ``arms``).
 """
 
 import json
@@ -22,6 +22,7 @@ from typing import Any
 from fewshot.study import page_tables as tables
 from fewshot.study.costs import Cost, costs_table
 from fewshot.study.disentanglement.rows import score_differences_table, scores_table
+from fewshot.study.encoder_facts import latents_table
 from fewshot.study.lake.report import LakeResult
 from fewshot.study.lake.tables import side_by_side
 from fewshot.study.latents.report import LatentsResult
@@ -78,6 +79,10 @@ def _costs(content: Mapping[str, Any], beside: str) -> str:
 def _systems(content: Mapping[str, Any], arms: str) -> str:
     costs = list(map(Cost.from_json, content["costs"]))
     return tables.systems_table(StudyResult.from_json(content).rows, costs, arms.split(","))
+
+
+def _latents(content: Mapping[str, Any], _: str) -> str:
+    return latents_table(StudyResult.from_json(content).encoders)
 
 
 def _peer(content: Mapping[str, Any], _: str) -> str:
@@ -175,6 +180,7 @@ KINDS: dict[str, Callable[[Mapping[str, Any], str], str]] = {
         _probe,
         _curve,
         _lake,
+        _latents,
         _nica,
         _coverage,
         _classifiers,

@@ -16,7 +16,7 @@ from fewshot.logs import show_logs
 from fewshot.printing import columns, filled, width
 from fewshot.runs import Finish, open_run, state_to_continue
 from fewshot.study.cells import Cell
-from fewshot.study.diagnostics import diagnose, examine, excited_slices, kl_per_latent
+from fewshot.study.diagnostics import diagnose, examine, excited_slices, latent_facts
 from fewshot.study.encoder_facts import EncoderFacts, cautions
 from fewshot.study.html.page import FILE as PAGE
 from fewshot.study.html.single.page import write_runs
@@ -141,7 +141,7 @@ def _facts(
         name,
         config.seed,
         trained.progress.history,
-        kl_per_latent(trained.encoder, test, device) if posterior else (),
+        latent_facts(trained.encoder, test, device, posterior=posterior),
         any(guidance.basis for guidance in settings.guidance),
     )
 

@@ -36,7 +36,7 @@ def diagnose(
     """
     layout = encoder.layout
     encoder.to(device).eval()
-    measured = encoder.backbone.measurements(bank.images)
+    measured: list[dict[str, Any]] = []
     if layout is None:
         return measured
     held_out = HeldOut(encoder, bank.images, bank.targets(), bank.factors, seed=seed)
@@ -52,18 +52,35 @@ def diagnose(
 
 
 @torch.no_grad()
-def kl_per_latent(encoder: Encoder, bank: ImageBank, device: str = "cpu") -> list[float]:
-    """KL of each latent's posterior from N(0, 1), nats, mean over the images; ``[latent_dim]``.
+def latent_facts(
+    encoder: Encoder, bank: ImageBank, device: str = "cpu", *, posterior: bool
+) -> dict[str, list[float]]:
+    """Signs of posterior collapse, a number for each latent.
 
     Args:
-        encoder: of a VAE, with all its latents.
-        bank: held-out images.
+        encoder: with all its latents.
+        bank: held-out images, at least 2.
         device: where to encode.
+        posterior: True if it is a VAE's.
+
+    Returns:
+        Of a VAE's, ``kl_per_latent``: KL of the posterior from N(0, 1), nats, mean over the images;
+        ``variance_ratios``: variance of the posterior's mean over the images, by its mean variance,
+        as of :func:`guided.metrics.collapse.image_to_chain_variance` without draws. The
+        latter alone of an encoder whose backbone infers; empty of any other.
     """
     encoder.to(device).eval()
-    moments = (encoder.moments(images.to(device)) for images in bank.images.split(1024))
-    total = sum((Posterior(*own).kl().sum(0) for own in moments), start=torch.zeros(()))
-    return [round(float(kl), 5) for kl in total / len(bank)]
+    if not posterior:
+        ratios = encoder.backbone.variance_ratios(bank.images)
+        return {"variance_ratios": ratios} if ratios else {}
+    moments = [encoder.moments(images.to(device)) for images in bank.images.split(1024)]
+    q = Posterior(*map(torch.cat, zip(*moments, strict=True)))
+    return {
+        "kl_per_latent": [round(float(kl), 5) for kl in q.kl().mean(0)],
+        "variance_ratios": [
+            round(float(ratio), 4) for ratio in q.mean.var(0) / q.logvar.exp().mean(0)
+        ],
+    }
 
 
 def examine(model: GuidedVAE, bank: ImageBank, dataset: Dataset) -> list[dict[str, Any]]:

@@ -1,12 +1,12 @@
 """Facts of a pretrained encoder that say whether it can be judged: collapse, and convergence."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import groupby
-from statistics import fmean
+from statistics import fmean, median
 from typing import Any, Self
 
-from fewshot.study.text import fixed, markdown
+from fewshot.study.text import NONE, fixed, markdown
 
 ACTIVE = 0.01
 """Mean KL of a latent, in nats, above which it says something of the image; a posterior with no
@@ -26,6 +26,11 @@ class EncoderFacts:
         arm, seed: of the encoder.
         kl: of each latent's posterior from the prior N(0, 1), nats, mean over held-out images, of
             the state that was kept; empty for an encoder without a posterior.
+        ratios: each latent's variance over held-out images by that of its posterior, or of the
+            chains that infer it; near 0 where the latent ignores its image. Empty for an encoder
+            without either.
+        reconstruction: error on validation images of the state that was kept, nats per image; None
+            where it was not measured.
         kept_step, last_step: of the validations; None if there was none.
         falls: the held-out loss's fall in the last quarter of the steps as a share of its whole
             fall; None with fewer than two validations.
@@ -35,6 +40,8 @@ class EncoderFacts:
     arm: str
     seed: int
     kl: tuple[float, ...] = ()
+    ratios: tuple[float, ...] = ()
+    reconstruction: float | None = None
     kept_step: int | None = None
     last_step: int | None = None
     falls: float | None = None
@@ -46,7 +53,7 @@ class EncoderFacts:
         arm: str,
         seed: int,
         history: Sequence[Mapping[str, float]],
-        kl: Sequence[float],
+        latents: Mapping[str, Sequence[float]],
         basis: bool,
     ) -> Self:
         """The facts of a history of validations.
@@ -55,13 +62,20 @@ class EncoderFacts:
             arm: name of the encoder.
             seed: of its training.
             history: one entry a validation, with ``step``.
-            kl: of each latent.
+            latents: ``kl_per_latent`` and ``variance_ratios``, where they were measured.
             basis: True if its guidance learns a basis like PCA's.
         """
+        kl, ratios = (tuple(latents.get(name, ())) for name in ("kl_per_latent", "variance_ratios"))
+        facts = cls(arm, seed, kl, ratios, basis=basis)
         if not (best := kept(history)):
-            return cls(arm, seed, tuple(kl), basis=basis)
-        steps = int(best["step"]), int(history[-1]["step"])
-        return cls(arm, seed, tuple(kl), *steps, late_fall(history), basis)
+            return facts
+        return replace(
+            facts,
+            reconstruction=best.get("reconstruction"),
+            kept_step=int(best["step"]),
+            last_step=int(history[-1]["step"]),
+            falls=late_fall(history),
+        )
 
     @property
     def active(self) -> int:
@@ -85,12 +99,14 @@ class EncoderFacts:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values by name."""
-        return {**asdict(self), "kl": list(self.kl)}
+        return {**asdict(self), "kl": list(self.kl), "ratios": list(self.ratios)}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
         """The facts that :meth:`to_json` described."""
-        return cls(**{**values, "kl": tuple(values["kl"])})
+        return cls(
+            **{**values, "kl": tuple(values["kl"]), "ratios": tuple(values.get("ratios", ()))}
+        )
 
 
 def kept(history: Sequence[Mapping[str, float]]) -> Mapping[str, float]:
@@ -142,29 +158,35 @@ def cautions(encoders: Sequence[EncoderFacts]) -> list[str]:
     return found
 
 
-def kl_table(encoders: Sequence[EncoderFacts]) -> str:
-    """Means over seeds of the KL of arms' latents, as Markdown; empty if none was measured."""
+def latents_table(encoders: Sequence[EncoderFacts]) -> str:
+    """Means over seeds of the signs of collapse, as Markdown; empty if none was measured."""
     arms: dict[str, list[EncoderFacts]] = {}
     for facts in encoders:
-        if facts.kl:
+        if facts.kl or facts.ratios:
             arms.setdefault(facts.arm, []).append(facts)
-    if not arms:
-        return ""
-    head = ["arm", "latents", f"above {ACTIVE:g}", "largest", "sum"]
+    head = ["arm", "reconstruction", "latents", f"KL above {ACTIVE:g}", "largest", "sum"]
+    head += ["variance above 1", "median"]
     lines = [
         [
             arm,
-            str(len(found[0].kl)),
-            fixed(fmean(facts.active for facts in found), 1),
-            fixed(fmean(max(facts.kl) for facts in found)),
-            fixed(fmean(sum(facts.kl) for facts in found), 1),
+            _mean([facts.reconstruction for facts in found], 1),
+            str(len(found[0].kl or found[0].ratios)),
+            _mean([facts.active if facts.kl else None for facts in found], 1),
+            _mean([max(facts.kl, default=None) for facts in found]),
+            _mean([sum(facts.kl) if facts.kl else None for facts in found], 1),
+            _mean(
+                [sum(r > 1 for r in facts.ratios) if facts.ratios else None for facts in found], 1
+            ),
+            _mean([median(facts.ratios) if facts.ratios else None for facts in found]),
         ]
         for arm, found in arms.items()
     ]
-    return (
-        "KL of each latent's posterior from the prior, in nats per test image: how many latents "
-        f"say something, the largest, and all together.\n\n{markdown(head, lines)}"
-    )
+    return markdown(head, lines) if lines else ""
+
+
+def _mean(values: Sequence[float | None], digits: int = 2) -> str:
+    known = [value for value in values if value is not None]
+    return fixed(fmean(known), digits) if len(known) == len(values) else NONE
 
 
 def _seeds(encoders: Sequence[EncoderFacts]) -> str:

@@ -34,8 +34,6 @@ class Measurement:
             found.append(("across images", f"{more['across_images']:.{digits}f}", ""))
         if "other_max" in more:
             found.append(("best of the others", "", f"{more['other_max']:.{digits}f}"))
-        if "above_1" in more:
-            found.append((f"{more['above_1']} of {more['of']} latents are above 1", "", ""))
         return found
 
     def to_json(self) -> dict[str, Any]:

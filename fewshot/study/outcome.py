@@ -188,17 +188,17 @@ class Outcome:
 
     @property
     def encoder_facts(self) -> list[EncoderFacts]:
-        """Of the encoders that were pretrained here: their latents' KL, and their convergence."""
+        """Of the encoders that were trained here: signs of collapse, and of convergence."""
         return [
             EncoderFacts.of(
                 name,
                 seed,
                 cell.facts["history"],
-                self.diagnoses[name, seed].facts.get("kl_per_latent", ()),
+                self.diagnoses[name, seed].facts,
                 any(guidance.basis for guidance in self.config.arms[name].guidance),
             )
             for (name, seed), cell in self.encoders.items()
-            if self.config.arms[name].encoder == "pretrained"
+            if self.config.arms[name].encoder in ("pretrained", "trained")
         ]
 
     @property

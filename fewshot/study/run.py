@@ -21,12 +21,7 @@ from fewshot.study.arms import Arms
 from fewshot.study.cells import Cell, Cells, foundation
 from fewshot.study.config import StudyConfig, is_meta_trained
 from fewshot.study.counts import EpisodeList
-from fewshot.study.diagnostics import (
-    diagnose,
-    excited_slices,
-    kl_per_latent,
-    measures_in_use,
-)
+from fewshot.study.diagnostics import diagnose, excited_slices, latent_facts, measures_in_use
 from fewshot.study.disentanglement.cells import FactorScorer
 from fewshot.study.disentanglement.rows import RANDOM, TRUTH
 from fewshot.study.examiner import Examiner
@@ -334,18 +329,17 @@ class Study:
 
         def work(_: Cell) -> dict[str, Any]:
             made, bank = Encoder.load(encoder.encoder_file), self.splits.test
+            is_vae = self.config.arms[name].posterior
             with blaming(f"arm {name}, seed {seed}, test classes"):
                 found = diagnose(made, bank, self._excited, self.device, guidance=self._guidance)
-                facts: dict[str, Any] = {"measurements": found}
-                if self.config.arms[name].posterior:
-                    facts["kl_per_latent"] = kl_per_latent(made, bank, self.device)
-            return facts
+                facts = latent_facts(made, bank, self.device, posterior=is_vae)
+            return {"measurements": found} | facts
 
         return self.cells.plan(
             f"diagnosis-{name}-seed{seed}",
             {
                 "cell": "diagnosis",
-                "version": 2,  # raise it when a measure comes to mean another number
+                "version": 3,  # raise it when a measure comes to mean another number
                 "slices": describe(self._excited),
                 "measures": measures_in_use(self._guidance),
             },

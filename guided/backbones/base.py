@@ -79,14 +79,13 @@ class Backbone(Checked, nn.Module, ABC):
         """
         raise InputError(f"{type(self).__name__}: has no feature maps to match; Conv4 has")
 
-    def measurements(self, images: Tensor) -> list[dict[str, Any]]:
-        """Measurements of this network's own on held-out images; none unless it says so.
+    def variance_ratios(self, images: Tensor) -> list[float]:
+        """Each latent's variance over images by that of its inference; empty unless it infers.
+
+        A sign of posterior collapse, as of :func:`guided.metrics.collapse.image_to_chain_variance`.
 
         Args:
-            images: uint8 ``[N, C, H, W]``.
-
-        Returns:
-            Entries as of a :data:`guided.metrics.held_out.Measure`.
+            images: held out, uint8 ``[N, C, H, W]``.
         """
         return []
 

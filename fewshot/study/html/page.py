@@ -7,7 +7,7 @@ from typing import Any
 
 from fewshot.study.colours import Style, arm_styles
 from fewshot.study.disentanglement.rows import report_tables
-from fewshot.study.encoder_facts import kl_table
+from fewshot.study.encoder_facts import ACTIVE, latents_table
 from fewshot.study.html.content import Content
 from fewshot.study.html.episodes import Examples, examples
 from fewshot.study.html.findings import Findings, findings
@@ -77,10 +77,7 @@ def _run(content: Content, styles: Mapping[str, Style], path: Path, n_runs: int)
         ],
         curves=_curves(content, styles),
         scores=list(
-            blocks(
-                f"{kl_table(content.result.encoders)}\n"
-                f"{report_tables(content.result.disentanglement)}"
-            )
+            blocks(f"{_latents(content)}\n{report_tables(content.result.disentanglement)}")
         ),
         measures=measures(content.result.diagnostics),
         galleries=galleries(encoders, n_runs),
@@ -89,6 +86,19 @@ def _run(content: Content, styles: Mapping[str, Style], path: Path, n_runs: int)
         setup=setup(content, path),
         has_cells=content.index is not None,
     )
+
+
+LATENTS = (
+    "Means over seeds. The reconstruction error on validation images and the KL of a latent's "
+    f"posterior from the prior are in nats per image: how many latents have more than {ACTIVE:g}, "
+    "the largest, and all together. Variance: that of a latent over test images by that of its "
+    "posterior, or of the chains that infer it; a latent well below 1 says little of its image."
+)
+
+
+def _latents(content: Content) -> str:
+    table = latents_table(content.result.encoders)
+    return f"{LATENTS}\n\n{table}" if table else ""
 
 
 def _curves(content: Content, styles: Mapping[str, Style]) -> list[Curves]:

@@ -166,11 +166,6 @@ EXPLAINED = (
         "in the content latents where these ignore the deformation.",
     ),
     (
-        "variance over images by that over chains",
-        "Latents of an image are drawn by chains: how much a latent varies over images, by how "
-        "much it varies over the chains of one image; a latent below 1 says nothing of the image.",
-    ),
-    (
         "do(",
         "One factor is set on the codes of images: the error of a factor as it is read from the "
         "codes after, beside that without the intervention; low in the first column where the "

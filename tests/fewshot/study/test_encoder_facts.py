@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from fewshot.study.diagnostics import kl_per_latent
-from fewshot.study.encoder_facts import EncoderFacts, cautions, kept, kl_table, late_fall
+from fewshot.study.diagnostics import latent_facts
+from fewshot.study.encoder_facts import EncoderFacts, cautions, kept, late_fall, latents_table
 from guided.backbones import Pixels
 from guided.encoder import Encoder
 from guided.latents import LatentLayout
@@ -15,7 +15,7 @@ def history(*losses, name="negative_elbo", **more):
 
 
 def facts_of(entries, kl=(1.0,), *, basis=True):
-    return EncoderFacts.of("pca", 0, entries, kl, basis)
+    return EncoderFacts.of("pca", 0, entries, {"kl_per_latent": kl}, basis)
 
 
 def test_the_fall_in_the_last_quarter_of_the_steps():
@@ -51,15 +51,27 @@ def test_cautions_name_arms_and_seeds():
     assert not EncoderFacts("pixels", 0).collapsed, "nothing was measured"
 
 
-def test_a_table_of_kl_has_means_over_seeds():
-    seeds = [EncoderFacts("vae", 0, (1.0, 0.0)), EncoderFacts("vae", 1, (2.0, 0.2))]
-    assert kl_table([EncoderFacts("classifier", 0)]) == ""
-    lines = kl_table([EncoderFacts("classifier", 0), *seeds]).splitlines()
-    assert lines[2:] == [
-        "| arm | latents | above 0.01 | largest | sum |",
-        "|---|---|---|---|---|",
-        "| vae | 2 | 1.5 | 1.50 | 1.6 |",
+def test_a_table_of_latents_has_means_over_seeds():
+    vae = EncoderFacts("vae", 0, (1.0, 0.0), (4.0, 0.0), reconstruction=80.0)
+    again = EncoderFacts("vae", 1, (2.0, 0.2), (6.0, 2.0), reconstruction=90.0)
+    before = EncoderFacts("before", 0, (1.0, 0.0))
+    chains = EncoderFacts("chains", 0, (), (0.5, 3.0), reconstruction=70.0)
+    assert latents_table([EncoderFacts("classifier", 0)]) == ""
+    found = latents_table([EncoderFacts("classifier", 0), vae, again, before, chains])
+    assert found.splitlines()[2:] == [
+        "| vae | 85.0 | 2 | 1.5 | 1.50 | 1.6 | 1.5 | 3.00 |",
+        "| before | – | 2 | 1.0 | 1.00 | 1.0 | – | – |",
+        "| chains | 70.0 | 2 | – | – | – | 1.0 | 1.75 |",
     ]
+
+
+def test_the_reconstruction_is_that_of_the_state_that_was_kept():
+    entries = [{"step": s, "score": abs(s - 4), "reconstruction": 100.0 - s} for s in (2, 4, 6)]
+    facts = EncoderFacts.of("a", 0, entries, {"variance_ratios": [2.0]}, basis=False)
+    assert (facts.reconstruction, facts.ratios, facts.kl) == (96.0, (2.0,), ())
+    assert EncoderFacts.from_json(facts.to_json()) == facts
+    old = {k: v for k, v in facts.to_json().items() if k not in ("ratios", "reconstruction")}
+    assert EncoderFacts.from_json(old).ratios == ()
 
 
 def test_the_first_of_the_lowest_scores_is_kept():
@@ -67,7 +79,7 @@ def test_the_first_of_the_lowest_scores_is_kept():
     assert kept([{"known": 3.0}]) == kept([]) == {}
 
 
-def test_the_kl_of_each_latent(make_bank):
+def test_kl_and_variance_of_each_latent(make_bank):
     """Latent 0 is twice the image's mean, of standard deviation 1/2; latent 1 ignores the image."""
     bank = make_bank(2, 5)
     encoder = Encoder(Pixels((1, 16, 16)), LatentLayout({"content": (0, 2)}))
@@ -79,4 +91,7 @@ def test_the_kl_of_each_latent(make_bank):
     expected = torch.distributions.kl_divergence(
         torch.distributions.Normal(means, 0.5), torch.distributions.Normal(0.0, 1.0)
     ).mean()
-    assert kl_per_latent(encoder, bank) == pytest.approx([float(expected), 0.0], abs=1e-4)
+    facts = latent_facts(encoder, bank, posterior=True)
+    assert facts["kl_per_latent"] == pytest.approx([float(expected), 0.0], abs=1e-4)
+    assert facts["variance_ratios"] == pytest.approx([float(means.var()) / 0.25, 0.0], abs=1e-4)
+    assert latent_facts(encoder, bank, posterior=False) == {}
