@@ -26,7 +26,7 @@ STUDY = (
     "--selection_episodes 10 --workers 1 --quiet"
 )
 MAML = (
-    "train --dataset Glyphs --learner MAML --train.setting {n_way:5,n_shot:1,n_query:5} "
+    "train --dataset Glyphs --learner MAML --train.setting.n_way 5 --train.setting.n_query 5 "
     "--train.steps 4 --train.validate_every 2 --output runs/maml"
 )
 WITHOUT = (
