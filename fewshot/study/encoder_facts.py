@@ -98,8 +98,10 @@ class EncoderFacts:
         return ""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values by name."""
-        return {**asdict(self), "kl": list(self.kl), "ratios": list(self.ratios)}
+        """Plain values by name; ``ratios`` and ``reconstruction`` where they were measured."""
+        optional = {"ratios": list(self.ratios), "reconstruction": self.reconstruction}
+        values = asdict(self) | {"kl": list(self.kl)} | optional
+        return {name: value for name, value in values.items() if value or name not in optional}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:

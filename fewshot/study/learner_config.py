@@ -128,7 +128,9 @@ class LearnerConfig(Checked):
             raise InputError(
                 f"{key}: {made.__name__} has no prior of deformations; choose FreeFormMatching"
             )
-        if "prior" in self.choose or "prior" in getattr(self.learner, "keywords", {}):
+        # A configuration that is written out in full gives the default.
+        given = settings_of(self.learner)["prior"] != settings_of(made)["prior"]
+        if given or "prior" in self.choose:
             raise InputError(f"{key}: the learner has a prior of its own; remove one of the two")
         if self.train:
             raise InputError(f"{key}: a prior has no part in meta-training; remove train")

@@ -70,8 +70,7 @@ def test_the_reconstruction_is_that_of_the_state_that_was_kept():
     facts = EncoderFacts.of("a", 0, entries, {"variance_ratios": [2.0]}, basis=False)
     assert (facts.reconstruction, facts.ratios, facts.kl) == (96.0, (2.0,), ())
     assert EncoderFacts.from_json(facts.to_json()) == facts
-    old = {k: v for k, v in facts.to_json().items() if k not in ("ratios", "reconstruction")}
-    assert EncoderFacts.from_json(old).ratios == ()
+    assert not {"ratios", "reconstruction"} & EncoderFacts("a", 0).to_json().keys()
 
 
 def test_the_first_of_the_lowest_scores_is_kept():
