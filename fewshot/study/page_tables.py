@@ -229,7 +229,7 @@ def systems_table(rows: Sequence[ResultRow], costs: Sequence[Cost], arms: Sequen
                 *_errors(timed),
             ]
         )
-    difference = minus(rows)
+    difference = minus([row for (arm, _), row in cells.items() if arm in arms])
     names = [name for setting in settings.values() for name in (setting, difference)]
     head = ["arm", "seconds", *names, "steps in equal time", *names]
     return markdown(head, lines)
