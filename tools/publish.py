@@ -1,8 +1,9 @@
 """Publish a finished study: its numbers, counts, report and figures, for pages and for others.
 
-    python tools/publish.py RUN NAME [--figures FILE ...]
+    python tools/publish.py RUN NAME [--figures FILE ...] [--join RUN ...]
 
-RUN is a run folder of compare, lake, probe or nica, or a file of results in it. Written into
+RUN is a run folder of compare, lake, probe or nica, or a file of results in it; with --join, runs
+of the same comparison with other seeds are published with it as one study. Written into
 runs/published:
 
     NAME.json         rows and how they were made, without this machine's folders
@@ -24,7 +25,9 @@ from pathlib import Path
 from typing import Any
 
 from fewshot.commands.published import NAMES, Source
+from fewshot.commands.report import main as report
 from fewshot.complaints import complaint
+from fewshot.study.cell_index import CellIndex
 from fewshot.study.html.content import Content
 from fewshot.study.html.page import write_comparisons
 from fewshot.study.lake.report import LakeResult, write_lake_page
@@ -40,7 +43,13 @@ OF_THE_MACHINE = ("output", "data_root")
 LARGEST = 5_000_000  # bytes of a page
 
 
-def publish(run: Path, name: str, figures: Sequence[str] = (), folder: Path = PUBLISHED) -> Path:
+def publish(
+    run: Path,
+    name: str,
+    figures: Sequence[str] = (),
+    folder: Path = PUBLISHED,
+    others: Sequence[Path] = (),
+) -> Path:
     """Write the files of a study; returns the JSON file.
 
     Args:
@@ -48,13 +57,33 @@ def publish(run: Path, name: str, figures: Sequence[str] = (), folder: Path = PU
         name: of the published study.
         figures: names of files in the run folder.
         folder: to write to.
+        others: runs of the same study with other seeds.
 
     Raises:
         InputError: it is no finished study, or nobody else could run it again.
     """
     plain_name(name, "name")
-    if run.is_dir():
-        run = next((run / file for file in NAMES if (run / file).exists()), run / NAMES[0])
+    runs = [_file_of(path) for path in (run, *others)]
+    for other in runs[1:]:
+        _portable(Source.load(other))
+    if len(runs) == 1:
+        return _publish(runs[0], name, figures, folder, runs)
+    with tempfile.TemporaryDirectory() as joined:
+        report([*map(str, runs), "--join", "true", "--output", joined])
+        return _publish(Path(joined) / NAMES[0], name, figures, folder, runs)
+
+
+def _file_of(run: Path) -> Path:
+    """The file of results in a run folder."""
+    if not run.is_dir():
+        return run
+    return next((run / file for file in NAMES if (run / file).exists()), run / NAMES[0])
+
+
+def _publish(
+    run: Path, name: str, figures: Sequence[str], folder: Path, made_in: Sequence[Path]
+) -> Path:
+    """Write the files of the results of one file, with pictures from the runs they were made in."""
     source = Source.load(run)
     kind = source.kind.result
     content = {**source.content, "config": _portable(source)}
@@ -70,7 +99,8 @@ def publish(run: Path, name: str, figures: Sequence[str] = (), folder: Path = PU
     write_json(file, content)
     if counts is not None:
         counts.save(file.with_suffix(".npz"))
-    _write_page(kind.from_json(content), run, file)
+    indices = (CellIndex.load(made.parent) for made in made_in)
+    _write_page(kind.from_json(content), run, file, next(filter(None, indices), None))
     for picture in pictures:
         write_bytes(folder / f"{name}_{picture.stem}{picture.suffix}", picture.read_bytes())
     return file
@@ -101,11 +131,11 @@ def _relative(value: Any, key: str) -> Any:
     return str(Path(value).relative_to(Path.cwd()))
 
 
-def _write_page(result: Any, run: Path, file: Path) -> None:
+def _write_page(result: Any, run: Path, file: Path, index: CellIndex | None) -> None:
     """Write the report beside the published file."""
     page = file.with_suffix(".html")
     if isinstance(result, StudyResult):
-        here = replace(Content.load(run), result=result, file=file)
+        here = replace(Content.load(run), result=result, index=index, file=file)
         write_comparisons([here], page)
     else:
         with tempfile.TemporaryDirectory() as name:
@@ -139,9 +169,10 @@ def main() -> int:
     parser.add_argument("run", type=Path)
     parser.add_argument("name")
     parser.add_argument("--figures", nargs="*", default=[], help="such as errors.png")
+    parser.add_argument("--join", nargs="*", default=[], type=Path, help="runs with other seeds")
     given = parser.parse_args()
     try:
-        file = publish(given.run, given.name, given.figures)
+        file = publish(given.run, given.name, given.figures, others=given.join)
     except Exception as error:
         if (line := complaint(error)) is None:
             raise

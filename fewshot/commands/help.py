@@ -111,6 +111,7 @@ KEYS: Mapping[str, Mapping[str, str]] = {
     },
     "report": {
         "output": "folder to write to (default: runs/report/<study>)",
+        "join": "true: one study from runs of it with other seeds",
     },
     "reproduce": {
         "check": "name: compute some of its cells alone",
@@ -180,7 +181,7 @@ EXAMPLES = {
     ),
     "report": (
         "fewshot report runs/quickstart runs/quickstart-again",
-        "fewshot report runs/published/omniglot_compare.json --output compare",
+        "fewshot report runs/seeds-0-4 runs/seeds-5-9 --join true --output runs/all-seeds",
     ),
     "reproduce": (
         "fewshot reproduce omniglot_compare",

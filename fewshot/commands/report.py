@@ -15,6 +15,7 @@ from fewshot.study.html.content import Content
 from fewshot.study.html.page import FILE, write_comparisons
 from fewshot.study.html.single.page import SECTIONS, write_runs
 from fewshot.study.html.single.run import FinishedRun
+from fewshot.study.joined import joined
 from fewshot.study.lake.figures import lake_figure
 from fewshot.study.lake.report import LakeResult, write_lake_page
 from fewshot.study.latents.report import LatentsResult, latents_figures, write_latents_page
@@ -36,22 +37,27 @@ class ReportCommand:
 
     Nothing is trained and no image is read: rows come from the counts of wrong answers, pictures
     and learning curves from the cells of the run folder, where these are at hand. Several
-    comparisons are shown side by side on one page, and several runs of pretrain, train or evaluate.
+    comparisons are shown side by side on one page, and several runs of pretrain, train or evaluate;
+    comparisons of one configuration with other seeds can be joined to one study.
 
     Args:
         results: run folders, or their results.json, lake.json or published JSON files, with their
             counts (``.npz``) beside them.
         output: folder to write to; runs/report/<study> if not given.
+        join: make one study of the seeds of several comparisons, which differ in nothing else.
     """
 
     results: list[Path]
     output: Path | None = None
+    join: bool = False
 
     def __post_init__(self) -> None:
         if not self.results:
             raise InputError("results: name at least one run folder or file")
         if len({path.resolve() for path in self.results}) < len(self.results):
             raise InputError("results: one is named twice")
+        if self.join and len(self.results) < 2:
+            raise InputError("join: name two run folders or files, or more")
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -68,6 +74,8 @@ def main(arguments: Sequence[str]) -> None:
 def _written(config: ReportCommand, sources: Sequence[Path]) -> None:
     commands = {source: command_of(source) for source in sources}
     if any(command in SECTIONS for command in commands.values()):
+        if config.join:
+            raise InputError("join: of comparisons alone; only their seeds are one study")
         _runs(config, commands)
     elif len(sources) > 1:
         _several(config, commands)
@@ -113,7 +121,7 @@ def _runs(config: ReportCommand, commands: Mapping[Path, str]) -> None:
 
 
 def _several(config: ReportCommand, commands: Mapping[Path, str]) -> None:
-    """The page of several comparisons."""
+    """The page of several comparisons, or the study that they are together."""
     for source, command in commands.items():
         if command != "compare":
             raise InputError(
@@ -121,10 +129,27 @@ def _several(config: ReportCommand, commands: Mapping[Path, str]) -> None:
                 "evaluate, share a page"
             )
     sources = list(commands)
+    if config.join:
+        _joined(config, sources)
+        return
     studies = dict.fromkeys(StudyResult.load(source).study for source in sources)
     output = _checked(config.output or Path("runs") / "report" / "+".join(studies), sources)
     write_comparisons([Content.load(source) for source in sources], output / FILE)
     print(f"{len(sources)} studies side by side in {output / FILE}")
+
+
+def _joined(config: ReportCommand, sources: Sequence[Path]) -> None:
+    """Rows, tables, figures and page of the study that several runs are together."""
+    whole = joined([Content.load(source) for source in sources])
+    result = whole.result
+    output = _checked(config.output or Path("runs") / "report" / result.study, sources)
+    assert whole.counts is not None
+    whole.counts.save(output / result.counts_name)
+    content = replace(whole, file=output / result.file_name)
+    _write_comparison(content, whole.counts, output)
+    replace(result, output=output).save()
+    print(f"\n{result.summary(width(), paint())}")
+    print(f"\n{len(sources)} runs, {len(result.rows[0].seeds)} seeds joined in {output}")
 
 
 def _same(commands: Mapping[Path, str]) -> None:
@@ -181,9 +206,7 @@ def kind_of(content: Mapping[str, Any]) -> type[StudyResult | LakeResult | Laten
 def _write(result: Result[Any], counts: Counts, source: Path, output: Path) -> None:
     figures: dict[str, Figure | None]
     if isinstance(result, StudyResult):
-        tables, figures = {"table": result.table}, row_figures(result, counts)
-        write_pages(output, REPORT_PAGE, tables, figures, texts(result))
-        write_comparisons([replace(Content.load(source), result=result)], output / FILE)
+        _write_comparison(replace(Content.load(source), result=result), counts, output)
     elif isinstance(result, LakeResult):
         figures = {"lake": lake_figure(result.rows, result.published)}
         write_pages(output, LAKE_PAGE, {"lake": result.table}, figures)
@@ -191,3 +214,10 @@ def _write(result: Result[Any], counts: Counts, source: Path, output: Path) -> N
     elif isinstance(result, LatentsResult):
         write_pages(output, REPORT_PAGE, {"table": result.table}, latents_figures(result))
         write_latents_page(result, output)
+
+
+def _write_comparison(content: Content, counts: Counts, output: Path) -> None:
+    result = content.result
+    tables, figures = {"table": result.table}, row_figures(result, counts)
+    write_pages(output, REPORT_PAGE, tables, figures, texts(result))
+    write_comparisons([content], output / FILE)

@@ -65,8 +65,14 @@ def setup(content: Content, page: Path) -> Setup:
     shared = {key: value for key, value in config.items() if key != "arms"}
     result = content.result
     computed = result.seconds - result.seconds_reused
-    facts = {name: str(value) for name, value in result.facts.get("versions", {}).items() if value}
-    facts |= {name: str(value) for name, value in result.facts.get("hardware", {}).items()}
+    facts = _made(result.facts)
+    for run in result.facts.get("joined", ())[1:]:
+        seeds = ", ".join(map(str, run["seeds"]))
+        facts |= {
+            f"{name}, seeds {seeds}": value
+            for name, value in _made(run).items()
+            if facts.get(name) != value
+        }
     facts["seconds computed by this run"] = fixed(computed, 0)
     facts["seconds of earlier runs, reused"] = fixed(result.seconds_reused, 0)
     return Setup(
@@ -76,6 +82,12 @@ def setup(content: Content, page: Path) -> Setup:
         tuple(facts.items()),
         tuple(_files(content.file, page)),
     )
+
+
+def _made(facts: Mapping[str, Any]) -> dict[str, str]:
+    """Versions and hardware."""
+    held = [facts.get(group) or {} for group in ("versions", "hardware")]
+    return {name: str(value) for group in held for name, value in group.items() if value}
 
 
 def _command(content: Content) -> tuple[str, str]:

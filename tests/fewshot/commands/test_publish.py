@@ -1,6 +1,5 @@
 """``tools/publish.py``: what a published study consists of, and which runs are refused."""
 
-import importlib.util
 import shutil
 from pathlib import Path
 
@@ -11,16 +10,6 @@ from fewshot.study.counts import Counts
 from guided.errors import InputError
 from guided.storage.files import read_json, write_json
 from tests.faults.subjects import CONFIGS
-
-ROOT = Path(__file__).parents[3]
-
-
-@pytest.fixture(scope="module")
-def tool():
-    spec = importlib.util.spec_from_file_location("publish", ROOT / "tools" / "publish.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture
