@@ -12,6 +12,7 @@ from fewshot.data.bank import ImageBank
 from fewshot.data.dataset import Splits
 from fewshot.episodes import Episodes, Setting
 from fewshot.learners.base import Learner
+from fewshot.learners.deformation_matching import DeformationMatching
 from fewshot.predictions import Evaluation
 from fewshot.sampler import EpisodeSampler
 from guided.encoder import Encoder
@@ -177,7 +178,11 @@ def episode_errors(
 
 
 def wrong_queries(
-    learner: Learner, table: Tensor, sampler: EpisodeSampler, n_episodes: int
+    learner: Learner,
+    table: Tensor,
+    sampler: EpisodeSampler,
+    n_episodes: int,
+    costs: Tensor | None = None,
 ) -> Tensor:
     """Number of wrong queries in each of the first episodes.
 
@@ -186,33 +191,78 @@ def wrong_queries(
         table: result of :func:`table_for` for the sampler's bank, ``[N, …]``.
         sampler: the list of episodes.
         n_episodes: number of episodes.
+        costs: result of :func:`matching_costs` for the same episodes, of a learner that matches
+            images; None: it computes them.
 
     Returns:
         int64 ``[n_episodes]`` on the CPU.
     """
     wrong = [
         (positions != rows.query_labels().to(table.device)).sum(1)
-        for rows, positions in _predicted(learner, table, sampler, n_episodes)
+        for rows, positions in _predicted(learner, table, sampler, n_episodes, costs)
     ]
     return torch.cat(wrong).cpu()
 
 
 @torch.no_grad()
+def matching_costs(
+    learner: DeformationMatching, table: Tensor, sampler: EpisodeSampler, n_episodes: int
+) -> Tensor:
+    """Costs of the classes in each of the first episodes, which no encoder changes.
+
+    Args:
+        learner: put into evaluation mode.
+        table: as of :func:`wrong_queries`.
+        sampler: the list of episodes.
+        n_episodes: number of episodes.
+
+    Returns:
+        float32 ``[n_episodes, n_way * n_query, n_way]`` on the CPU.
+    """
+    learner.eval()
+    found = [
+        learner.costs_of(rows.to(table.device).gather(table)).cpu()
+        for rows in _batches(learner, table, sampler, n_episodes)
+    ]
+    return torch.cat(found)
+
+
+@torch.no_grad()
 def _predicted(
-    learner: Learner, table: Tensor, sampler: EpisodeSampler, n_episodes: int
+    learner: Learner,
+    table: Tensor,
+    sampler: EpisodeSampler,
+    n_episodes: int,
+    costs: Tensor | None = None,
 ) -> Iterator[tuple[Episodes, Tensor]]:
     """Batches of episodes as row numbers, with predicted positions ``[B, n_way * n_query]``."""
     learner.eval()
+    done = 0
+    for rows in _batches(learner, table, sampler, n_episodes):
+        episodes = rows.to(table.device).gather(table)
+        if costs is None:
+            logits = learner.logits(episodes)
+        else:
+            assert isinstance(learner, DeformationMatching)
+            known = costs[done : done + len(rows)]
+            logits = learner.logits_from(episodes, known.to(table.device))
+        done += len(rows)
+        # The first of equal ones, as of argmax, which is slower.
+        scores, positions = logits.max(2)
+        if bool(scores.isnan().any()):
+            name = type(learner).__name__
+            raise InputError(f"{name}: answers are not numbers (NaN) in some episodes")
+        yield rows, positions
+
+
+def _batches(
+    learner: Learner, table: Tensor, sampler: EpisodeSampler, n_episodes: int
+) -> Iterator[Episodes]:
+    """Batches of the first episodes, as row numbers."""
     setting = sampler.setting
     images = setting.n_way * (setting.n_shot + setting.n_query)
     width = table[0].numel() * table.element_size()
     at_once = CHUNK_IMAGES if learner.reads_images else CHUNK_BYTES // width
     chunk = max(1, at_once // images)
     for start in range(0, n_episodes, DRAWN):
-        for rows in sampler.batch(start, min(start + DRAWN, n_episodes)).split(chunk):
-            # The first of equal ones, as of argmax, which is slower.
-            scores, positions = learner.logits(rows.to(table.device).gather(table)).max(2)
-            if bool(scores.isnan().any()):
-                name = type(learner).__name__
-                raise InputError(f"{name}: answers are not numbers (NaN) in some episodes")
-            yield rows, positions
+        yield from sampler.batch(start, min(start + DRAWN, n_episodes)).split(chunk)

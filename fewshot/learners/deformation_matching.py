@@ -43,6 +43,11 @@ TURNS = (-15, 0, 15)
 MAP_WINDOW = 1
 """Largest displacement on feature maps."""
 
+OF_SCORES = frozenset(
+    {"weight", "cosine", "relative", "temperature", "learn_temperature", "batch_norm"}
+)
+"""Settings of :class:`DeformationMatching` that the costs of pixels do not depend on."""
+
 SHOWN = 6
 """Wrong and right answers in a figure, each."""
 
@@ -195,7 +200,24 @@ class DeformationMatching(Learner):
 
     def logits(self, episodes: Episodes) -> Tensor:
         embedded, prepared = self._parts(episodes)
-        scores = -self.weight * self._cost_shares(prepared)
+        return self._scores(embedded, self._cost_shares(prepared))
+
+    def logits_from(self, episodes: Episodes, costs: Tensor) -> Tensor:
+        """As :meth:`logits`, from costs that are known.
+
+        Args:
+            episodes: of what :meth:`embedding` returns.
+            costs: :meth:`costs_of` the same episodes, by a learner that differs in nothing but
+                :data:`OF_SCORES`.
+        """
+        return self._scores(self._parts(episodes)[0], _shares(costs))
+
+    def costs_of(self, episodes: Episodes) -> Tensor:
+        """:meth:`costs` of episodes of what :meth:`embedding` returns; no encoder changes them."""
+        return self.costs(self._parts(episodes)[1])
+
+    def _scores(self, embedded: Episodes | None, shares: Tensor) -> Tensor:
+        scores = -self.weight * shares
         if embedded is not None:
             prototypes = embedded.support.mean(2)
             cosines = similarity(embedded.query.flatten(1, 2), prototypes, "cosine")

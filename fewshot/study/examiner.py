@@ -16,6 +16,7 @@ from fewshot.sampler import EpisodeSampler
 from fewshot.study.cells import Cell, Cells
 from fewshot.study.config import StudyConfig
 from fewshot.study.counts import Wrong, smallest
+from fewshot.study.matching_costs import MatchingCosts, read_costs
 from fewshot.study.outcome import Answers, Subject
 from fewshot.study.rows import Key
 from guided.errors import InputError, blaming
@@ -30,21 +31,30 @@ class Examiner:
         config: the study.
         splits: the dataset's banks.
         cells: the run folder's cells.
+        shared: what every cell of the study depends on; see :func:`.foundation`.
         device: where to compute.
 
     Raises:
         InputError: impossible episodes.
     """
 
-    def __init__(self, config: StudyConfig, splits: Splits, cells: Cells, device: str) -> None:
+    def __init__(
+        self,
+        config: StudyConfig,
+        splits: Splits,
+        cells: Cells,
+        shared: Mapping[str, Any],
+        device: str,
+    ) -> None:
         self.config, self.splits, self.cells, self.device = config, splits, cells, device
+        self.costs = MatchingCosts(cells, shared, device)
         self.samplers = {
             setting: EpisodeSampler(splits.test, setting, self.seed(setting))
             for setting in config.settings
         }
-        seed = derive_seed(config.episode_seed, "selection")
+        self.selection_seed = derive_seed(config.episode_seed, "selection")
         try:
-            self.judge = EpisodeSampler(splits.validation, config.selection, seed)
+            self.judge = EpisodeSampler(splits.validation, config.selection, self.selection_seed)
         except InputError as error:
             raise InputError(f"validation classes: {error}") from error
         self._settings = describe(config.settings)
@@ -69,19 +79,28 @@ class Examiner:
             "episode_seed": self.config.episode_seed,
         }
 
-        def work(_: Cell) -> dict[str, Any]:
-            with blaming(f"arm {key.arm}, seed {key.seed}, validation classes"):
-                return {"errors": [self._error(subject, values) for values in learner.candidates]}
+        n_episodes = self.config.selection_episodes
+        seed = self.selection_seed
+        costs = self.costs.cell(
+            learner, prior, self.splits.validation, self.judge, seed, n_episodes
+        )
 
-        choice = self.cells.plan(_name("choice", key), depends, work, needs=subject.needs)
+        def work(_: Cell) -> dict[str, Any]:
+            known = read_costs(costs)
+            with blaming(f"arm {key.arm}, seed {key.seed}, validation classes"):
+                errors = [self._error(subject, values, known) for values in learner.candidates]
+                return {"errors": errors}
+
+        needs = subject.needs | ({"costs": costs} if costs else {})
+        choice = self.cells.plan(_name("choice", key), depends, work, needs=needs)
         return Subject(learner, key.latents, source, choice, prior)
 
-    def _error(self, subject: Subject, settings: Mapping[str, Any]) -> float:
+    def _error(self, subject: Subject, settings: Mapping[str, Any], costs: Tensor | None) -> float:
         """Mean error in percent on the selection episodes, with some settings."""
         model = subject.load(settings).to(self.device)
         table = self._table(subject, model, self.splits.validation)
         n_episodes, shape = self.config.selection_episodes, self.config.selection
-        wrong = int(wrong_queries(model, table, self.judge, n_episodes).sum())
+        wrong = int(wrong_queries(model, table, self.judge, n_episodes, costs).sum())
         return 100 * wrong / (n_episodes * shape.n_way * shape.n_query)
 
     def wrong(self, key: Key, subject: Subject) -> Cell:
@@ -94,23 +113,44 @@ class Examiner:
             "episode_seed": self.config.episode_seed,
         }
 
+        args = subject.learner, subject.prior, self.splits.test
+        costs = {
+            setting: cell
+            for setting, sampler in self.samplers.items()
+            if (cell := self.costs.cell(*args, sampler, self.seed(setting), self.config.episodes))
+        }
+
         def work(cell: Cell) -> None:
             with blaming(f"arm {key.arm}, seed {key.seed}, test classes"):
-                wrong = self.count(subject, self.config.settings)
+                wrong = self.count(subject, self.config.settings, costs)
             write_arrays(cell.folder / "wrong.npz", {s.label: wrong[s] for s in wrong})
 
-        return self.cells.plan(_name("wrong", key), depends, work, needs=subject.needs)
+        needs = subject.needs | {f"costs {s.label}": cell for s, cell in costs.items()}
+        return self.cells.plan(_name("wrong", key), depends, work, needs=needs)
 
-    def count(self, subject: Subject, settings: Sequence[Setting]) -> dict[Setting, Wrong]:
-        """Numbers of wrong queries ``[episodes]`` in the test episodes of each setting."""
+    def count(
+        self,
+        subject: Subject,
+        settings: Sequence[Setting],
+        costs: Mapping[Setting, Cell] | None = None,
+    ) -> dict[Setting, Wrong]:
+        """Numbers of wrong queries ``[episodes]`` in the test episodes of each setting.
+
+        Args:
+            subject: the learner.
+            settings: of the episodes.
+            costs: the cells of those that the learner would compute, where they are shared.
+        """
         model = subject.load().to(self.device)
         table = self._table(subject, model, self.splits.test)
-        return {
-            setting: smallest(
-                wrong_queries(model, table, self.samplers[setting], self.config.episodes).numpy()
+        found = {}
+        for setting in settings:
+            known = read_costs((costs or {}).get(setting))
+            sampler, n_episodes = self.samplers[setting], self.config.episodes
+            found[setting] = smallest(
+                wrong_queries(model, table, sampler, n_episodes, known).numpy()
             )
-            for setting in settings
-        }
+        return found
 
     def answers(self, key: Key, subject: Subject) -> Cell:
         """The cell of the answers to the first test episode of the first setting."""

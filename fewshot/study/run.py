@@ -71,10 +71,10 @@ class Study:
         self.device, self.say = device, say
         self.executor = executor or Serial()
         self.cells = Cells(output, config.threads)
-        self.examiner = Examiner(config, splits, self.cells, device)
         shared = foundation(FORMAT, config.dataset, splits, device)
         if config.precision != StudyConfig.precision:
             shared["precision"] = config.precision
+        self.examiner = Examiner(config, splits, self.cells, shared, device)
         self.arms = Arms(config, splits, self.examiner.judge, self.cells, shared, device, say)
         scores = config.disentanglement
         self.scorer = (

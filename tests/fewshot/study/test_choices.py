@@ -227,4 +227,4 @@ def test_a_choice_needs_validation_classes(chosen, splits, tmp_path, fails, writ
     config = load(CompareConfig, chosen[0])
     none = splits.__class__(splits.train, splits.validation.classes([]), splits.test)
     with pytest.raises(InputError, match="validation classes: n_way: 4"):
-        Examiner(config, none, None, "cpu")
+        Examiner(config, none, None, {}, "cpu")
