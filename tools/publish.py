@@ -27,13 +27,16 @@ from typing import Any
 from fewshot.commands.published import NAMES, Source
 from fewshot.commands.report import main as report
 from fewshot.complaints import complaint
+from fewshot.logs import REPORT_PAGE
 from fewshot.study.cell_index import CellIndex
 from fewshot.study.html.content import Content
 from fewshot.study.html.page import write_comparisons
+from fewshot.study.lake.figures import lake_figure
 from fewshot.study.lake.report import LakeResult, write_lake_page
-from fewshot.study.latents.report import LatentsResult, write_latents_page
+from fewshot.study.latents.report import LatentsResult, latents_figures, write_latents_page
 from fewshot.study.nica.report import NicaResult, write_nica_page
 from fewshot.study.recorded import plain_name
+from fewshot.study.report import write_pages
 from fewshot.study.result import Result, StudyResult
 from guided.errors import InputError
 from guided.storage.files import write_bytes, write_json
@@ -139,25 +142,27 @@ def _write_page(result: Any, run: Path, file: Path, index: CellIndex | None) -> 
         write_comparisons([here], page)
     else:
         with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)  # holds the figures alone: the page links to no other file
-            for picture in run.parent.rglob("*.png"):
-                if "cells" not in picture.relative_to(run.parent).parts:
-                    copy = folder / picture.relative_to(run.parent)
-                    copy.parent.mkdir(parents=True, exist_ok=True)
-                    shutil.copy(picture, copy)
-            write_bytes(page, _plain_page(result, folder).read_bytes())
+            write_bytes(page, _plain_page(result, run.parent, Path(name)).read_bytes())
     if page.stat().st_size > LARGEST:
         raise InputError(f"{page}: larger than {LARGEST:,} bytes; lower the study's pictures")
 
 
-def _plain_page(result: "LakeResult | LatentsResult | NicaResult", folder: Path) -> Path:
+def _plain_page(result: "LakeResult | LatentsResult | NicaResult", run: Path, folder: Path) -> Path:
+    """Write a page into a folder that holds its figures alone: it links to no other file."""
     if isinstance(result, LakeResult):
-        sheets = [f"lake/{sheet.stem}" for sheet in sorted((folder / "lake").glob("*.png"))]
-        write_lake_page(result, folder, sheets)
+        figures = {"lake": lake_figure(result.rows, result.published)}
+        write_pages(folder, REPORT_PAGE, {}, figures)
+        sheets = sorted((run / "lake").glob("*.png"))
+        (folder / "lake").mkdir()
+        for sheet in sheets:
+            shutil.copy(sheet, folder / "lake")
+        write_lake_page(result, folder, [f"lake/{sheet.stem}" for sheet in sheets])
         return folder / "lake.html"
     if isinstance(result, LatentsResult):
+        write_pages(folder, REPORT_PAGE, {}, latents_figures(result))
         write_latents_page(result, folder)
     else:
+        write_pages(folder, REPORT_PAGE, {}, {"recovery": result.figure})
         write_nica_page(result, folder)
     return folder / "report.html"
 
