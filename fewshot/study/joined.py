@@ -76,12 +76,15 @@ def _result(results: Sequence[StudyResult], counts: Counts) -> StudyResult:
         noticed=_once(chain.from_iterable(result.noticed for result in results)),
         costs=[cost for facts in every for cost in facts.get("costs", ())],
         config={**first.facts["config"], "seeds": list(seeds)},
-        joined=[
-            {"seeds": list(result.rows[0].seeds)}
-            | {name: result.facts.get(name) for name in ("versions", "hardware")}
-            for result in results
-        ],
+        joined=list(chain.from_iterable(map(_parts, results))),
     )
+
+
+def _parts(result: StudyResult) -> list[dict[str, Any]]:
+    """The runs that a result is made of, each with its seeds, versions and hardware."""
+    own = {name: result.facts.get(name) for name in ("versions", "hardware")}
+    parts: list[dict[str, Any]] = result.facts.get("joined", [])
+    return parts or [{"seeds": list(result.rows[0].seeds), **own}]
 
 
 def _with(result: StudyResult, **facts: Any) -> StudyResult:
