@@ -181,7 +181,7 @@ EXAMPLES = {
     ),
     "report": (
         "fewshot report runs/quickstart runs/quickstart-again",
-        "fewshot report runs/seeds-0-4 runs/seeds-5-9 --join true --output runs/all-seeds",
+        "fewshot report runs/seeds-0-4 runs/seeds-5-9 --join true",
     ),
     "reproduce": (
         "fewshot reproduce omniglot_compare",

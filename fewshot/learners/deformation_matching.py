@@ -203,17 +203,21 @@ class DeformationMatching(Learner):
         return self._scores(embedded, self._cost_shares(prepared))
 
     def logits_from(self, episodes: Episodes, costs: Tensor) -> Tensor:
-        """As :meth:`logits`, from costs that are known.
+        """As :meth:`logits`, ``[E, n_way * n_query, n_way]``, from costs that are known.
 
         Args:
             episodes: of what :meth:`embedding` returns.
             costs: :meth:`costs_of` the same episodes, by a learner that differs in nothing but
-                :data:`OF_SCORES`.
+                :data:`OF_SCORES`; of the same shape.
         """
         return self._scores(self._parts(episodes)[0], _shares(costs))
 
     def costs_of(self, episodes: Episodes) -> Tensor:
-        """:meth:`costs` of episodes of what :meth:`embedding` returns; no encoder changes them."""
+        """Costs ``[E, n_way * n_query, n_way]``, which no encoder changes; see :meth:`costs`.
+
+        Args:
+            episodes: of what :meth:`embedding` returns.
+        """
         return self.costs(self._parts(episodes)[1])
 
     def _scores(self, embedded: Episodes | None, shares: Tensor) -> Tensor:
