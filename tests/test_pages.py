@@ -60,9 +60,10 @@ def test_published_results_record_how_they_were_made(file):
         assert len(row["seeds"]) >= 3
         # Lake's task has runs of twenty trials in place of episodes: 400 are his own number; a
         # probe has test images.
-        least = {"trials": 400, "images": 10_000, "episodes": 400}
+        least = {"trials": 400, "images": 10_000, "episodes": 600}
         kind = next(name for name in least if name in row)
-        assert row[kind] >= least[kind]
+        # With three seeds; more seeds may have fewer each.
+        assert row[kind] * len(row["seeds"]) >= 3 * least[kind]
 
 
 @pytest.mark.parametrize("file", PUBLISHED, ids=lambda file: file.stem)

@@ -43,11 +43,6 @@ TURNS = (-15, 0, 15)
 MAP_WINDOW = 1
 """Largest displacement on feature maps."""
 
-OF_SCORES = frozenset(
-    {"weight", "cosine", "relative", "temperature", "learn_temperature", "batch_norm"}
-)
-"""Settings of :class:`DeformationMatching` that the costs of pixels do not depend on."""
-
 SHOWN = 6
 """Wrong and right answers in a figure, each."""
 
@@ -207,8 +202,7 @@ class DeformationMatching(Learner):
 
         Args:
             episodes: of what :meth:`embedding` returns.
-            costs: :meth:`costs_of` the same episodes, by a learner that differs in nothing but
-                :data:`OF_SCORES`; of the same shape.
+            costs: :meth:`costs_of` the same episodes, of the same shape.
         """
         return self._scores(self._parts(episodes)[0], _shares(costs))
 

@@ -1,10 +1,10 @@
 """One study from several runs of it with other seeds: on several machines, or added later."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from operator import attrgetter
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -16,8 +16,6 @@ from fewshot.study.html.verdicts import faults
 from fewshot.study.result import StudyResult
 from fewshot.study.rows import Pair, ResultRow
 from guided.errors import InputError
-
-T = TypeVar("T")
 
 
 def joined(contents: Sequence[Content]) -> Content:
@@ -73,7 +71,7 @@ def _result(results: Sequence[StudyResult], counts: Counts) -> StudyResult:
     every = [result.facts for result in results]
     return _with(
         whole.rescored(counts),
-        noticed=_once(chain.from_iterable(result.noticed for result in results)),
+        noticed=list(dict.fromkeys(chain.from_iterable(map(attrgetter("noticed"), results)))),
         costs=[cost for facts in every for cost in facts.get("costs", ())],
         config={**first.facts["config"], "seeds": list(seeds)},
         joined=list(chain.from_iterable(map(_parts, results))),
@@ -171,7 +169,3 @@ def _short(value: Any) -> str:
         return "not given"
     text = str(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def _once(values: Iterable[T]) -> list[T]:
-    return list(dict.fromkeys(values))

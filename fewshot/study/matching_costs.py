@@ -10,7 +10,7 @@ from torch import Tensor
 from fewshot.config import describe, made_by, settings_of
 from fewshot.data.bank import ImageBank
 from fewshot.evaluation import matching_costs, table_for
-from fewshot.learners.deformation_matching import OF_SCORES, DeformationMatching
+from fewshot.learners.deformation_matching import DeformationMatching
 from fewshot.sampler import EpisodeSampler
 from fewshot.study.cells import Cell, Cells
 from fewshot.study.learner_config import LearnerConfig
@@ -19,6 +19,11 @@ from guided.encoder import Encoder
 from guided.storage.files import read_arrays, write_arrays
 
 FILE = "costs.npz"
+
+OF_SCORES = frozenset(
+    {"weight", "cosine", "relative", "temperature", "learn_temperature", "batch_norm"}
+)
+"""Settings of :class:`.DeformationMatching` that the costs of pixels do not depend on."""
 
 
 class MatchingCosts:
