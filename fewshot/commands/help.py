@@ -67,7 +67,7 @@ KEYS: Mapping[str, Mapping[str, str]] = {
         "learners": "name -> class and settings (default: Prototypical)",
         "settings": "shapes of the episodes (default: 5-way 1-shot)",
         "episodes": "number for each shape (default: 1000)",
-        "split": "train, validation or test (default: test)",
+        "split": "train, validation, test or all (default: test)",
         "predictions": "CSV file of the true and predicted class of every query",
         "replay": "results.json of a study: compute one of its rows again",
         "row": "with --replay: position of the row, from 0",
