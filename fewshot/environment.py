@@ -4,11 +4,14 @@ import os
 import platform
 import re
 import subprocess
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 PACKAGES = ("guided-fewshot", "torch", "torchvision", "learn2learn", "numpy", "scipy")
+UNKNOWN = "unknown"
+"""A revision that was not recorded."""
 
 
 def versions() -> dict[str, str | None]:
@@ -19,10 +22,15 @@ def versions() -> dict[str, str | None]:
             found[package] = version(package)
         except PackageNotFoundError:
             found[package] = None
-    return {**found, "git": _git_revision()}
+    return {**found, "git": revision()}
 
 
-def _git_revision() -> str | None:
+@cache
+def revision() -> str | None:
+    """The git revision of the source when this process first asked; None outside a checkout.
+
+    Later changes of the checkout are not in the code that was loaded.
+    """
     source = Path(__file__).parent
     command = ["git", "-C", str(source), "describe", "--always", "--dirty", "--abbrev=12"]
     try:

@@ -47,6 +47,23 @@ def test_a_changed_number_is_noticed():
     assert pages.fill(table.replace(number, "0.7", 1)) == pages.fill(table) == table
 
 
+COMPARE = "results: runs/published/omniglot_compare.json ridge"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("<!-- result: runs/published/omniglot_compare.json -->\n<!-- end -->", "result: runs"),
+        (f"<!-- {COMPARE} -->\n", "a marker without"),
+        (f"<!-- {COMPARE} -->\nprose\n<!-- {COMPARE} -->\n<!-- end -->", "without one opening"),
+        ("prose\n<!-- end -->", "without one opening"),
+    ],
+)
+def test_a_marker_that_makes_no_table_is_refused(text, message):
+    with pytest.raises(ValueError, match=message):
+        pages.fill(text)
+
+
 @pytest.mark.parametrize("file", PUBLISHED, ids=lambda file: file.stem)
 def test_published_results_record_how_they_were_made(file):
     results = json.loads(file.read_text())

@@ -9,10 +9,9 @@ or their paired ``differences``), ``costs`` (of trainings, beside an arm), ``sys
 a,b,…), ``peer``, ``probe``, ``curve`` (of a number of latents), ``lake`` (of all arms, or one),
 ``latents``, ``nica`` (of ``mcc``, ``information``, their ``_differences``, or ``order``),
 ``coverage`` (of known data, or of new ``classes``), ``classifiers``, ``faults`` (of kinds, or of
-``commands``), ``select`` (``correlations``, ``regrets`` or ``arms``).
+``commands``), ``fuzzing``, ``select`` (``correlations``, ``regrets`` or ``arms``).
 """
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -33,7 +32,7 @@ from fewshot.study.result import StudyResult
 from fewshot.study.select import table as select_tables
 from fewshot.study.select.selection import Selection
 from fewshot.study.text import fixed, markdown
-from guided.storage.files import write_bytes
+from guided.storage.files import read_json, write_bytes
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -189,6 +188,8 @@ KINDS: dict[str, Callable[[Mapping[str, Any], str], str]] = {
         _fuzzing,
     )
 }
+OPENING = re.compile(r"<!-- (\w+): (\S*)")
+CLOSING = "<!-- end -->"
 BLOCK = re.compile(rf"(<!-- ({'|'.join(KINDS)}): (\S+) ?(\S*) -->\n)(.*?)(<!-- end -->)", re.S)
 
 
@@ -203,11 +204,22 @@ def fill(text: str, root: Path = ROOT) -> str:
     Args:
         text: the page.
         root: the folder that the markers' paths start from.
+
+    Raises:
+        ValueError: a marker of a kind that there is not, or one without its end.
     """
+    for part in text.split(CLOSING)[:-1]:
+        if len(OPENING.findall(part)) != 1:
+            raise ValueError(f"{CLOSING} without one opening marker before it: ...{part[-80:]!r}")
+    for kind, file in OPENING.findall(text):
+        if kind not in KINDS:
+            raise ValueError(f"{kind}: {file}: no such kind of table")
+    if len(OPENING.findall(text)) != text.count(CLOSING):
+        raise ValueError(f"a marker without {CLOSING}")
 
     def block(match: re.Match[str]) -> str:
         opening, kind, file, which, _, closing = match.groups()
-        return opening + KINDS[kind](json.loads((root / file).read_text()), which) + closing
+        return opening + KINDS[kind](read_json(root / file), which) + closing
 
     return BLOCK.sub(block, text)
 

@@ -16,6 +16,7 @@ outside the current folder: nobody else could run it again.
 """
 
 import argparse
+import os
 import shutil
 import sys
 import tempfile
@@ -24,9 +25,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from fewshot.commands.published import NAMES, Source
+from fewshot.commands.published import NAMES, Source, results_in
 from fewshot.commands.report import main as report
 from fewshot.complaints import complaint
+from fewshot.environment import UNKNOWN
 from fewshot.logs import REPORT_PAGE
 from fewshot.study.cell_index import CellIndex
 from fewshot.study.html.content import Content
@@ -37,7 +39,7 @@ from fewshot.study.latents.report import LatentsResult, latents_figures, write_l
 from fewshot.study.nica.report import NicaResult, write_nica_page
 from fewshot.study.recorded import plain_name
 from fewshot.study.report import write_pages
-from fewshot.study.result import Result, StudyResult
+from fewshot.study.result import Result, StudyResult, revisions_of
 from guided.errors import InputError
 from guided.storage.files import write_bytes, write_json
 
@@ -66,21 +68,14 @@ def publish(
         InputError: it is no finished study, or nobody else could run it again.
     """
     plain_name(name, "name")
-    runs = [_file_of(path) for path in (run, *others)]
-    for other in runs[1:]:
-        _portable(Source.load(other))
+    runs = [results_in(path) for path in (run, *others)]
     if len(runs) == 1:
         return _publish(runs[0], name, figures, folder, runs)
+    for part in runs:
+        _portable(Source.load(part))
     with tempfile.TemporaryDirectory() as joined:
         report([*map(str, runs), "--join", "true", "--output", joined])
         return _publish(Path(joined) / NAMES[0], name, figures, folder, runs)
-
-
-def _file_of(run: Path) -> Path:
-    """The file of results in a run folder."""
-    if not run.is_dir():
-        return run
-    return next((run / file for file in NAMES if (run / file).exists()), run / NAMES[0])
 
 
 def _publish(
@@ -97,25 +92,33 @@ def _publish(
     for picture in pictures:
         if not picture.is_file():
             raise InputError(f"figures: {picture} not found")
-    folder.mkdir(parents=True, exist_ok=True)
-    file = folder / f"{name}.json"
-    write_json(file, content)
-    if counts is not None:
-        counts.save(file.with_suffix(".npz"))
-    indices = (CellIndex.load(made.parent) for made in made_in)
-    _write_page(kind.from_json(content), run, file, next(filter(None, indices), None))
-    for picture in pictures:
-        write_bytes(folder / f"{name}_{picture.stem}{picture.suffix}", picture.read_bytes())
-    return file
+    with tempfile.TemporaryDirectory() as place:
+        # Beside each other under the names of their place, which the page knows.
+        file = Path(place, *PUBLISHED.parts[-2:], f"{name}.json")
+        file.parent.mkdir(parents=True)
+        write_json(file, content)
+        if counts is not None:
+            counts.save(file.with_suffix(".npz"))
+        indices = (CellIndex.load(made.parent) for made in made_in)
+        _write_page(kind.from_json(content), run, file, next(filter(None, indices), None))
+        for picture in pictures:
+            shutil.copy(picture, file.with_name(f"{name}_{picture.stem}{picture.suffix}"))
+        folder.mkdir(parents=True, exist_ok=True)
+        for made in sorted(file.parent.iterdir()):
+            write_bytes(folder / made.name, made.read_bytes())
+    return folder / file.name
 
 
 def _portable(source: Source) -> dict[str, Any]:
     """The configuration without what is this machine's alone."""
     source.config  # noqa: B018  (read, so that one that cannot be run again is refused)
-    git = source.content["versions"].get("git")
-    if not git or git.endswith("dirty"):
-        made = f"revision {git}" if git else "an installed package"
-        raise InputError(f"{source.file}: made by {made}; run it from a checkout without changes")
+    for revision in [source.revision or UNKNOWN, *revisions_of(source.content)]:
+        if revision == UNKNOWN or revision.endswith("dirty"):
+            made = "outside a checkout" if revision == UNKNOWN else f"by revision {revision}"
+            raise InputError(
+                f"{source.file}: made {made}, at least in part; run it in a new folder, from a "
+                "checkout without changes"
+            )
     config = dict(source.content["config"])
     config |= {key: None for key in OF_THE_MACHINE if key in config}
     portable: dict[str, Any] = _relative(config, "config")
@@ -127,11 +130,12 @@ def _relative(value: Any, key: str) -> Any:
         return {name: _relative(item, f"{key}.{name}") for name, item in value.items()}
     if isinstance(value, list):
         return [_relative(item, f"{key}.{i}") for i, item in enumerate(value)]
-    if not isinstance(value, str) or not Path(value).is_absolute():
+    if not isinstance(value, str) or not {"/", ".."} & {*Path(value).parts}:
         return value
-    if not Path(value).is_relative_to(Path.cwd()):
+    path = Path(os.path.abspath(value))  # noqa: PTH100  (resolve would follow links)
+    if not path.is_relative_to(Path.cwd()):
         raise InputError(f"{key}: {value} is outside {Path.cwd()}, where nobody else has it")
-    return str(Path(value).relative_to(Path.cwd()))
+    return str(path.relative_to(Path.cwd()))
 
 
 def _write_page(result: Any, run: Path, file: Path, index: CellIndex | None) -> None:

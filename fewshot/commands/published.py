@@ -249,6 +249,13 @@ def published_folder() -> Path | None:
     return next((place for place in places if place.is_dir()), None)
 
 
+def results_in(run: Path) -> Path:
+    """The file of results in a run folder; a file stands for itself."""
+    if not run.is_dir():
+        return run
+    return next((run / file for file in NAMES if (run / file).exists()), run / NAMES[0])
+
+
 def find(name: str, folder: Path | None) -> Source:
     """The published study of a name, or the results of a path.
 
@@ -260,12 +267,11 @@ def find(name: str, folder: Path | None) -> Source:
         InputError: there is no such study.
     """
     path = Path(name).expanduser()
-    if path.is_dir():
-        path = next((path / file for file in NAMES if (path / file).exists()), path / NAMES[0])
-    if path.exists():
-        return Source.load(path)
+    in_run = results_in(path)
+    if in_run.is_file():
+        return Source.load(in_run)
     if path.suffix == ".json" or len(path.parts) > 1:
-        raise InputError(f"name: {name} not found")
+        raise InputError(f"name: {in_run} not found")
     if folder is None:
         raise InputError(
             f"name: {name}: published studies come with a checkout, in runs/published, not with an "

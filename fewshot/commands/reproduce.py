@@ -9,11 +9,11 @@ from typing import Any
 from fewshot.commands.common import ImageCommand, StudyCommand
 from fewshot.commands.published import OtherVersion, Source, find, published_folder
 from fewshot.config import parse
-from fewshot.environment import choose_device
+from fewshot.environment import UNKNOWN, choose_device
 from fewshot.printing import columns, filled, width
 from fewshot.runs import only_one
 from fewshot.study.agreement import Agreement, Values, agreement, other_kind, values_of
-from fewshot.study.result import Result, provenance
+from fewshot.study.result import Result, provenance, revisions_of
 from fewshot.study.spot_check import Chosen, drawn
 from fewshot.study.text import NONE, fixed, span
 from guided.errors import InputError
@@ -149,17 +149,18 @@ def _line(source: Source) -> list[str]:
 def _reproduced(source: Source, study: Any) -> dict[str, Any]:
     rows = source.rows  # before anything is computed
     kind = source.kind
+    planned = {test.key for test in kind.study_of(study).tests()}
+    if others := sorted(set(rows) ^ planned):
+        raise InputError(
+            f"{source.file}: its rows are not those of its configuration: {'|'.join(others[0])}"
+        )
     print(filled(_about(source), width()), flush=True)
     kind.run(study)
     new = kind.result.load(study.output)
     counts = new.load_counts(study.output) if isinstance(new, Result) else None
     again = values_of(new, counts)
-    if missing := sorted(set(rows) ^ set(again)):
-        raise InputError(
-            f"{source.file}: its rows are not those of its configuration: {'|'.join(missing[0])}"
-        )
     found = [agreement(rows[key], again[key], len(rows)) for key in rows]
-    return _told(source, study, found, WHOLE)
+    return _told(source, study, found, WHOLE, revisions_of(new.facts))
 
 
 def _about(source: Source) -> str:
@@ -192,13 +193,16 @@ def _checked(config: ReproduceCommand, source: Source, study: Any) -> dict[str, 
         sweep(study.output)
         chosen = drawn(testing, rows, config.cells, config.seed, costs, source.seconds)
         print(filled(_plan(source, chosen), width()), flush=True)
+        if chosen.unknown:
+            names = ", ".join(map("|".join, chosen.unknown))
+            print(filled(f"not drawn, because its configuration makes none here: {names}", width()))
         testing.executor.run(chosen.part, f"check {source.name}")
     found = []
     for test in chosen.tests:
         values = test.read()[None]
         new = Values(test.key, (test.seed,), float(values.mean()), values=values)
         found.append(agreement(rows[test.key], new, len(chosen.tests)))
-    return _told(source, study, found, CHECK)
+    return _told(source, study, found, CHECK, chosen.part.revisions)
 
 
 def _plan(source: Source, chosen: Chosen) -> str:
@@ -212,7 +216,9 @@ def _plan(source: Source, chosen: Chosen) -> str:
 # The verdict.
 
 
-def _told(source: Source, study: Any, found: Sequence[Agreement], file: str) -> dict[str, Any]:
+def _told(
+    source: Source, study: Any, found: Sequence[Agreement], file: str, revisions: Sequence[str]
+) -> dict[str, Any]:
     facts = provenance(study, study.device)
     others = other_kind(source.content, facts)
     wrong = [row for row in found if not row.agrees(not others)]
@@ -223,6 +229,8 @@ def _told(source: Source, study: Any, found: Sequence[Agreement], file: str) -> 
     said = _verdict(found, wrong, others, noun)
     if wrong and source.revision != facts["versions"]["git"]:
         said += f"; made by revision {source.revision}, here is {facts['versions']['git']}"
+    if earlier := sorted({*revisions} - {facts["versions"]["git"] or UNKNOWN}):
+        said += f"; of the cells, some were there before, computed by revision {', '.join(earlier)}"
     print(f"\n{filled(said, width())}")
     content = {
         "source": str(source.file),
@@ -231,6 +239,7 @@ def _told(source: Source, study: Any, found: Sequence[Agreement], file: str) -> 
         "published": {name: source.content.get(name) for name in ("versions", "hardware")},
         "rows": [row.to_json() | {"agrees": row not in wrong} for row in found],
         "problems": [row.label for row in wrong],
+        "revisions": list(revisions),
         **facts,
     }
     write_json(study.output / file, content)

@@ -119,17 +119,17 @@ def agreement(published: Values, new: Values, rows: int) -> Agreement:
         return _judged(published, new, published.mean, published.interval, 0, 0, same)
     if old.shape[1] == 1 < again.shape[1]:  # of the trainings on file the means alone are known
         again = again.mean(1, keepdims=True)
-        same = bool((np.abs(again - old) < HALF_A_DECIMAL).all())
+        other = np.abs(again - old) >= HALF_A_DECIMAL
     elif old.shape == again.shape:
-        same = np.array_equal(old, again)
+        other = old != again
     else:
         raise InputError(
             f"{'|'.join(new.key)}: {again.shape[1]} episodes, runs or images, on file "
             f"{old.shape[1]}"
         )
-    differ = int((old != again).sum())
+    differ = int(other.sum())
     interval = _expected(published, old, again, rows)
-    return _judged(published, new, float(old.mean()), interval, old.size, differ, same)
+    return _judged(published, new, float(old.mean()), interval, old.size, differ, not differ)
 
 
 def _judged(

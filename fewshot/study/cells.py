@@ -14,7 +14,7 @@ from typing import Any
 
 from fewshot.config import describe
 from fewshot.data.dataset import DatasetFactory, Splits
-from fewshot.environment import versions
+from fewshot.environment import UNKNOWN, revision, versions
 from fewshot.logs import STORED, log_folder, show_logs
 from fewshot.study.damage import discard_damaged, discard_without_weights
 from fewshot.threads import computing_with
@@ -65,11 +65,11 @@ class Cell:
     def finish(self, seconds: float, facts: Mapping[str, Any]) -> None:
         """Mark the cell as done; written last, because a cell without this mark does not count.
 
-        The mark holds the checksums of the cell's files.
+        The mark holds the checksums of the cell's files, and the revision of the code.
         """
         files = {str(path.relative_to(self.folder)): file_checksum(path) for path in self._written}
-        content = {"seconds": round(seconds, 2), **facts, "files": files, "depends": self.depends}
-        write_json(self.marker, content)
+        made = {"seconds": round(seconds, 2), "revision": revision()}
+        write_json(self.marker, {**made, **facts, "files": files, "depends": self.depends})
 
     @property
     def _written(self) -> list[Path]:
@@ -236,15 +236,15 @@ class Cells:
             if there and cell.done:
                 self._reused.add(digest)
             else:
-                self._bring_back(needs.values())
+                self.bring_back(needs.values())
         return self.tasks[digest].cell
 
-    def _bring_back(self, needed: Iterable[Cell]) -> None:
-        """Have cells computed again that another one needs and whose weights were removed."""
+    def bring_back(self, needed: Iterable[Cell]) -> None:
+        """Have planned cells computed again that are needed and whose weights were removed."""
         if multiprocessing.parent_process() is None:
             for cell in discard_without_weights(needed):
                 self._reused.discard(cell.digest)
-                self._bring_back(self.tasks[cell.digest].needs.values())
+                self.bring_back(self.tasks[cell.digest].needs.values())
 
     def show_logs(self) -> None:
         """Leave the logs of the planned trainings alone in TensorBoard."""
@@ -291,6 +291,12 @@ class Cells:
             if task.cell.done:
                 spent[digest in self._reused] += task.cell.facts["seconds"]
         return Seconds(computed=round(spent[False], 2), reused=round(spent[True], 2))
+
+    @property
+    def revisions(self) -> list[str]:
+        """Of the code that computed the cells; ``unknown`` for a cell from outside a checkout."""
+        done = (task.cell for task in self.tasks.values() if task.cell.done)
+        return sorted({cell.facts.get("revision") or UNKNOWN for cell in done})
 
 
 def foundation(

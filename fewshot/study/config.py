@@ -14,6 +14,7 @@ from fewshot.study.deformations import check_deformations
 from fewshot.study.disentanglement.config import DisentanglementConfig
 from fewshot.study.learner_config import LearnerConfig
 from fewshot.study.published import Published
+from fewshot.study.recorded import plain_name
 from guided.errors import InputError
 from guided.ranges import Checked, Count, Several, Whole
 from guided.training.config import PretrainConfig
@@ -229,13 +230,14 @@ def check_baselines(usual: Baseline, arms: Mapping[str, _Paired]) -> None:
 
 
 def check_names(key: str, names: Iterable[str]) -> None:
-    """Refuse names that would not be told apart in the file of counts.
+    """Refuse names that would not be told apart in the file of counts, or name no folder.
 
     Raises:
         InputError: names the key.
     """
     for name in names:
-        if not name or "|" in name:
+        plain_name(name, key)
+        if "|" in name:
             raise InputError(f"{key}: expected a name without '|', got {name!r}")
 
 

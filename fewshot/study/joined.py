@@ -13,7 +13,7 @@ from fewshot.study.disentanglement.rows import ScoreRow, score_rows
 from fewshot.study.html.content import Content
 from fewshot.study.html.setup import lean
 from fewshot.study.html.verdicts import faults
-from fewshot.study.result import StudyResult
+from fewshot.study.result import StudyResult, revisions_of
 from fewshot.study.rows import Pair, ResultRow
 from guided.errors import InputError
 
@@ -73,6 +73,7 @@ def _result(results: Sequence[StudyResult], counts: Counts) -> StudyResult:
         whole.rescored(counts),
         noticed=list(dict.fromkeys(chain.from_iterable(map(attrgetter("noticed"), results)))),
         costs=[cost for facts in every for cost in facts.get("costs", ())],
+        revisions=sorted(set(chain.from_iterable(map(revisions_of, every)))),
         config={**first.facts["config"], "seeds": list(seeds)},
         joined=list(chain.from_iterable(map(_parts, results))),
     )

@@ -72,7 +72,7 @@ def write_report(
             "classes": classes,
             "noticed": [*doubts, *other_studies(output, config)],
             "costs": [cost.to_json() for cost in outcome.costs],
-            **provenance(config, device),
+            **provenance(config, device, outcome.cells),
         },
         output=output,
     )

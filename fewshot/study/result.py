@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
 from fewshot.config import describe
-from fewshot.environment import hardware, versions
+from fewshot.environment import UNKNOWN, hardware, versions
 from fewshot.predictions import data_frame
 from fewshot.printing import Paint, filled, plain
 from fewshot.study.choices import Choice, choices_table
@@ -29,6 +29,8 @@ from guided.storage.files import read_json, write_json
 
 if TYPE_CHECKING:
     from pandas import DataFrame
+
+    from fewshot.study.cells import Cells
 
 
 R = TypeVar("R", bound=Row)
@@ -279,10 +281,29 @@ def made_by_command(command: str, config: Any, device: str, seconds: float) -> d
     }
 
 
-def provenance(config: Any, device: str) -> dict[str, Any]:
-    """Versions, hardware and configuration of a run, JSON-able."""
+def provenance(config: Any, device: str, cells: "Cells | None" = None) -> dict[str, Any]:
+    """Versions, hardware and configuration of a run, JSON-able.
+
+    Args:
+        config: of the command.
+        device: where it was computed.
+        cells: of a study; the revisions that computed them may be earlier than that of this run.
+    """
     return {
         "versions": versions(),
+        **({"revisions": cells.revisions} if cells else {}),
         "hardware": hardware(device),
         "config": describe(config, full=True),
     }
+
+
+def revisions_of(facts: Mapping[str, Any]) -> list[str]:
+    """Revisions of the code that computed a study's cells.
+
+    Of results that were written before cells recorded it: of the code that wrote the results.
+
+    Args:
+        facts: of the results.
+    """
+    found: list[str] | None = facts.get("revisions")
+    return found or [(facts.get("versions") or {}).get("git") or UNKNOWN]

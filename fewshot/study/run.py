@@ -1,24 +1,23 @@
 """The study: arms × seeds × learners × settings, paired, in resumable cells."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fewshot.config import describe, made_by
+from fewshot.config import describe
 from fewshot.data.dataset import Splits
 from fewshot.data.labels import labelled_classes
 from fewshot.episodes import Setting
-from fewshot.learners.base import Learner
 from fewshot.meta_train import meta_train
-from fewshot.sampler import EpisodeSampler
+from fewshot.runs import only_one
 from fewshot.study.arm_config import ArmConfig
 from fewshot.study.arms import Arms
 from fewshot.study.cells import Cell, Cells, foundation
+from fewshot.study.checks import check_arm, check_training
 from fewshot.study.config import StudyConfig, is_meta_trained
 from fewshot.study.counts import EpisodeList
 from fewshot.study.diagnostics import diagnose, excited_slices, latent_facts, measures_in_use
@@ -27,8 +26,6 @@ from fewshot.study.disentanglement.rows import RANDOM, TRUTH
 from fewshot.study.examiner import Examiner
 from fewshot.study.examples import plan_examples
 from fewshot.study.executors import Executor, Serial
-from fewshot.study.foreign_arms import check_data
-from fewshot.study.learner_config import LearnerConfig
 from fewshot.study.outcome import Outcome, Subject, decoder_beside
 from fewshot.study.report import write_report
 from fewshot.study.result import StudyResult
@@ -36,7 +33,7 @@ from fewshot.study.reuse import reuse
 from fewshot.study.row_tests import RowTest
 from fewshot.study.rows import Key
 from guided.encoder import Encoder
-from guided.errors import InputError, blaming
+from guided.errors import blaming
 from guided.progress import say as say_line
 
 FORMAT = 4  # part of every digest: raise it when the same configuration comes to mean new numbers
@@ -49,6 +46,7 @@ class Study:
         config: what to compare.
         splits: the dataset's banks.
         output: the run folder; cells go below its folder ``cells``.
+        learners: names of those that are tested; all of the configuration's if not given.
         device: where to compute.
         say: receives one line after each training.
         executor: computes the cells.
@@ -63,11 +61,13 @@ class Study:
         splits: Splits,
         output: Path,
         *,
+        learners: Collection[str] | None = None,
         device: str = "cpu",
         say: Callable[[str], object] = say_line,
         executor: Executor | None = None,
     ) -> None:
         self.config, self.splits, self.output = config, splits, output
+        self.learners = config.learners if learners is None else learners
         self.device, self.say = device, say
         self.executor = executor or Serial()
         self.cells = Cells(output, config.threads)
@@ -83,68 +83,13 @@ class Study:
         self._guidance = [own for arm in config.arms.values() for own in arm.guidance]
         # Attribute -> the latents that an arm excites for it.
         self._excited: dict[str, tuple[int, int]] = {}
-        for learner in config.learners.values():
-            if learner.train:
-                if learner.train.tasks is None:
-                    EpisodeSampler(splits.train, learner.train.setting, seed=0)
-                EpisodeSampler(splits.validation, learner.train.validation, seed=0)
+        check_training(config, splits)
         for name, arm in config.arms.items():
             from_files = arm.checkpoint or arm.from_elsewhere
             for seed in config.seeds if from_files else config.seeds[:1]:
-                self._check(name, seed)
-
-    def _check(self, of_arm: str, seed: int) -> None:
-        """Build the arm's network and learners once, before anything is trained."""
-        arm = self.config.arms[of_arm]
-        check_data(arm, f"arms.{of_arm}", self.splits.train)
-        untrained = self.arms.untrained(arm, seed)
-        n_labelled = len(labelled_classes(self.splits.train, arm.labelled, seed=0))
-        for latents, name in self._conditions(of_arm):
-            learner, encoder = self.config.learners[name], untrained.select(latents)
-            if encoder.reads_embeddings:
-                learner.check_embeddings(f"learners.{name}")
-            for settings in learner.candidates:
-                self._check_learner(name, partial(learner.learner, **settings)(encoder), n_labelled)
-            if learner.test_inference and not (arm.has_decoder and latents != "features"):
-                raise InputError(
-                    f"learners.{name}.test_inference: needs the latents of a VAE and its decoder, "
-                    f"which {latents} of the arm {of_arm!r} has not; choose others by arms"
-                )
-            if learner.train:
-                self._check_tasks(arm, name, learner)
-                n_way = learner.train.setting.n_way
-                if learner.train.tasks is None and n_way > n_labelled:
-                    raise InputError(
-                        f"labelled: {arm.labelled} of the training classes are {n_labelled}, "
-                        f"too few for {n_way}-way training"
-                    )
-        self._excited = excited_slices(untrained, self.splits.test) | self._excited
-
-    def _check_learner(self, name: str, made: Learner, n_labelled: int) -> None:
-        config = self.config.learners[name]
-        for option in ("test_augmentation", "test_inference"):
-            if getattr(config, option) and made.reads_images:
-                raise InputError(
-                    f"learners.{name}.{option}: {type(made).__name__} computes no "
-                    "embedding before it has seen the episode"
-                )
-        settings = list(self.config.settings)
-        if config.choose or name == next(iter(self.config.learners)):
-            settings.append(self.config.selection)
-        if config.train:
-            settings += [config.train.setting, config.train.validation]
-            made.check_classes(n_labelled)
-        for setting in settings:
-            made.check_ways(setting.n_way)
-
-    def _check_tasks(self, arm: ArmConfig, name: str, learner: LearnerConfig) -> None:
-        tasks = learner.train.tasks if learner.train else None
-        decoded = tasks is not None and made_by(tasks).needs_decoder
-        if decoded and is_meta_trained(arm, learner) and not arm.has_decoder:
-            raise InputError(
-                f"learners.{name}.train.tasks: {made_by(tasks).__name__} needs a decoder; only an "
-                "arm that is pretrained with the ELBO has one"
-            )
+                untrained = self.arms.untrained(arm, seed)
+                check_arm(config, splits, name, untrained)
+                self._excited = excited_slices(untrained, splits.test) | self._excited
 
     def _repr_html_(self) -> str:
         return self.config._repr_html_() + self.splits._repr_html_()
@@ -253,14 +198,18 @@ class Study:
             key = Key(arm, seed, learner, latents)
             encoder = self.arms.cell(arm, self.config.arms[arm], seed)
             seeds.append(self._subject(key, self.config.arms[arm], encoder))
-        self.executor.run(self.cells, self.config.study)
+        self.cells.bring_back(cell for subject in seeds for cell in subject.needs.values())
+        if self.cells.missing:
+            with only_one(self.output):
+                self.executor.run(self.cells, self.config.study)
         return np.stack([self.examiner.count(subject, [setting])[setting] for subject in seeds])
 
     def _conditions(self, arm: str) -> Iterator[tuple[str, str]]:
         """Yield (latents, learner's name)."""
         for latents in self.config.arms[arm].latents:
             for learner in self.config.learners_of(arm):
-                yield latents, learner
+                if learner in self.learners:
+                    yield latents, learner
 
     def _meta_trained(self, key: Key, arm: ArmConfig, encoder: Cell) -> Cell | None:
         """The cell of the meta-trained learner; None for one that is only evaluated."""

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from fewshot.config import made_by, settings_of, short_name
+from fewshot.config import describe, made_by, settings_of, short_name
 from fewshot.episodes import Setting
 from fewshot.statistics import (
     Crossed,
@@ -120,7 +120,7 @@ def question_of(config: StudyConfig, arm: ArmConfig, partner: ArmConfig) -> str 
     """The question that the difference between two encoders answers, as far as it has a name."""
     if arm.encoder != "pretrained" or partner.encoder != "pretrained" or not arm.guidance:
         return None
-    if arm.autoencoder != partner.autoencoder:
+    if _besides_guidance(config, arm) != _besides_guidance(config, partner):
         return None
     if arm.labelled != partner.labelled and (_labels(arm) or _labels(partner)):
         return None
@@ -137,6 +137,13 @@ def question_of(config: StudyConfig, arm: ArmConfig, partner: ArmConfig) -> str 
         return "guidance"
     # One without augmentation, beside a VAE with it.
     return "guidance beyond augmentation" if other.active and not mine.active else None
+
+
+def _besides_guidance(config: StudyConfig, arm: ArmConfig) -> tuple[Any, ...]:
+    """What else may tell two arms apart, besides their guidance, labels and augmentation."""
+    usual = config.pretrain
+    backbone = describe(arm.backbone or usual.backbone)
+    return arm.autoencoder, arm.deformations, arm.steps or usual.steps, backbone
 
 
 def _labels(arm: ArmConfig) -> set[str]:

@@ -28,6 +28,7 @@ class Chosen:
         n_tests: of the whole study.
         n_trainings: that are left to compute for them.
         n_all_trainings: of the whole study.
+        unknown: rows on file that the study does not make here.
         minutes: that these trainings took, estimated from what is on file; None if nothing is.
     """
 
@@ -37,6 +38,7 @@ class Chosen:
     n_trainings: int
     n_all_trainings: int
     minutes: float | None
+    unknown: tuple[RowKey, ...] = ()
 
 
 def drawn(
@@ -61,7 +63,8 @@ def drawn(
         InputError: none of the study's rows is on file.
     """
     known = {(key, of) for key, row in rows.items() if row.values is not None for of in row.seeds}
-    tests = [test for test in study.tests() if (test.key, test.seed) in known]
+    every = study.tests()
+    tests = [test for test in every if (test.key, test.seed) in known]
     if not tests:
         raise InputError("no row of its configuration is among its rows")
     rng = np.random.default_rng(derive_seed(seed, "check"))
@@ -71,7 +74,8 @@ def drawn(
     left = [task for task in part.missing if _trains(task)]
     everything = [task for task in study.cells.tasks.values() if _trains(task)]
     minutes = _minutes(left, len(everything), costs, seconds)
-    return Chosen(chosen, part, len(tests), len(left), len(everything), minutes)
+    unknown = tuple(sorted(set(rows) - {test.key for test in every}))
+    return Chosen(chosen, part, len(tests), len(left), len(everything), minutes, unknown)
 
 
 def _trains(task: Task) -> bool:

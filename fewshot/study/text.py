@@ -1,9 +1,13 @@
 """Numbers, intervals and labels as text: the one place where they are rounded for reading."""
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from fewshot.study.published import Published
 from fewshot.study.rows import LearnerRow, Pair, Row
+
+if TYPE_CHECKING:
+    from fewshot.episodes import Setting
 
 NONE = "–"
 STANDS = "†"
@@ -39,8 +43,8 @@ def paired(pair: Pair | None, digits: int = 1) -> str:
     return fixed(pair.difference, digits, "+") + interval + (f" {STANDS}" if pair.stands else "")
 
 
-def ways_and_shots(row: LearnerRow) -> str:
-    """A setting in words."""
+def ways_and_shots(row: "LearnerRow | Setting") -> str:
+    """A setting, or that of a row, in words."""
     return f"{row.n_way}-way {row.n_shot}-shot"
 
 

@@ -83,6 +83,8 @@ IMPOSSIBLE = [
     ("arms.random.steps", 9, "arms.random.steps: a random encoder is not trained here"),
     ("arms.pixels.steps", 9, "arms.pixels.steps: a pixels encoder is not trained here"),
     ("arms.a|b", {}, "arms: expected a name without '|', got 'a|b'"),
+    ("arms.a/b", {}, "arms: expected a name without / and \\, got 'a/b'"),
+    ("study", "mine/first", "study: expected a name without / and \\, got 'mine/first'"),
     ("learners.a|b", PROTOTYPICAL, "learners: expected a name without '|', got 'a|b'"),
     ("learners", {}, "learners: at least one"),
     ("seeds", [], "seeds: at least one"),

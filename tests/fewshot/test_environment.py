@@ -22,6 +22,26 @@ def test_versions_are_the_installed_ones(monkeypatch):
     assert "git" in found
 
 
+@pytest.fixture
+def unasked():
+    """This process has not asked for its revision yet."""
+    environment.revision.cache_clear()
+    yield
+    environment.revision.cache_clear()
+
+
+@pytest.mark.usefixtures("unasked")
+def test_the_revision_is_that_of_the_code_that_was_loaded(monkeypatch):
+    said = iter(["first", "after a commit"])
+
+    def run(*_, **__):
+        return subprocess.CompletedProcess((), 0, stdout=f"{next(said)}\n")
+
+    monkeypatch.setattr(environment.subprocess, "run", run)
+    assert versions()["git"] == versions()["git"] == "first"
+
+
+@pytest.mark.usefixtures("unasked")
 @pytest.mark.parametrize(
     "failure", [FileNotFoundError(), subprocess.TimeoutExpired("git", 10), PermissionError()]
 )

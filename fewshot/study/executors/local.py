@@ -133,7 +133,8 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-_cells: Cells | None = None
+_cells: Cells | InputError | None = None
+"""The plan of this process, or why there is none."""
 
 
 def _card(worker: int, cards: int) -> str | None:
@@ -164,9 +165,14 @@ def _prepare(plan: Plan, card: str | None, plain: str) -> None:
     tqdm.set_lock(threading.RLock())
     reuse_memory()
     global _cells
-    _cells = plan()
+    try:
+        _cells = plan()
+    except InputError as error:  # told with the first cell; here it would look like a crash
+        _cells = error
 
 
 def _compute(digest: str) -> None:
+    if isinstance(_cells, InputError):
+        raise _cells
     assert _cells is not None
     _cells.compute(digest)

@@ -42,11 +42,12 @@ class Progress:
         self._show()
 
     def finished(self, task: Task) -> None:
-        """Count a cell as done, or as given up."""
-        start = self._running.pop(task.cell.name.rpartition("-")[0], time.monotonic())
+        """Count a cell as done, or as given up; its time counts if its start was told."""
+        start = self._running.pop(task.cell.name.rpartition("-")[0], None)
         of = group(task)
-        self._done[of] += 1
-        self._seconds[of] += time.monotonic() - start
+        if start is not None:
+            self._done[of] += 1
+            self._seconds[of] += time.monotonic() - start
         self._left[of] -= 1
         self._bar.update()
         self._show()

@@ -14,7 +14,7 @@ import yaml
 from fewshot.config import describe, load
 from fewshot.study.config import StudyConfig
 from fewshot.study.html.content import Content
-from fewshot.study.result import StudyResult
+from fewshot.study.result import StudyResult, revisions_of
 from fewshot.study.text import fixed
 from guided.errors import InputError
 
@@ -73,6 +73,8 @@ def setup(content: Content, page: Path) -> Setup:
             for name, value in _made(run).items()
             if facts.get(name) != value
         }
+    if (revisions := revisions_of(result.facts)) != [facts.get("git")]:
+        facts["cells computed by revision"] = ", ".join(revisions)
     facts["seconds computed by this run"] = fixed(computed, 0)
     facts["seconds of earlier runs, reused"] = fixed(result.seconds_reused, 0)
     return Setup(

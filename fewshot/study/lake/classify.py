@@ -1,6 +1,6 @@
 """A study's encoders and learners on Lake's one-shot classification task."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -149,24 +149,17 @@ def _wrong(predicted: NDArray[np.int64]) -> NDArray[np.bool_]:
     return predicted != np.arange(N_CHARACTERS)
 
 
-def plan_runs(
-    outcome: Outcome,
-    learners: Sequence[str],
-    runs: LakeRuns,
-    device: str = "cpu",
-) -> dict[Key, Cell]:
+def plan_runs(outcome: Outcome, runs: LakeRuns, device: str = "cpu") -> dict[Key, Cell]:
     """The cells of the answers to the runs, by every encoder and learner of a planned study.
 
     Args:
         outcome: the planned cells of a study.
-        learners: those to use.
         runs: the task.
         device: where to compute.
     """
     return {
         key: _classified(key, subject, runs, outcome.cells, device)
         for key, subject in outcome.learners.items()
-        if key.learner in learners
     }
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 from fewshot.logs import LAKE_PAGE
 from fewshot.printing import Paint, filled, plain
 from fewshot.statistics import Crossed, Errors, Interval
-from fewshot.study.cells import Seconds
+from fewshot.study.cells import Cells
 from fewshot.study.choices import Choice, choices_table
 from fewshot.study.config import StudyConfig
 from fewshot.study.counts import Counts
@@ -132,7 +132,7 @@ def write_lake_report(
     output: Path,
     *,
     choices: Sequence[Choice],
-    seconds: Seconds,
+    cells: Cells,
     device: str = "cpu",
 ) -> LakeResult:
     """Write ``lake.json``, ``lake.npz``, ``lake.md``, ``lake.html`` and the figures.
@@ -144,7 +144,7 @@ def write_lake_report(
         classified: answers of every arm, seed and learner to each kind of runs.
         output: the run folder.
         choices: settings that were chosen on the validation classes.
-        seconds: of the study and of classifying.
+        cells: of the study and of classifying.
         device: where it was computed.
     """
     counts = Counts({key: wrong for answers in classified for key, wrong in answers.wrong.items()})
@@ -155,11 +155,11 @@ def write_lake_report(
         rows=tuple(lake_rows(config, counts)),
         choices=tuple(choices),
         published=PUBLISHED,
-        seconds=seconds.total,
-        seconds_reused=seconds.reused,
+        seconds=cells.seconds.total,
+        seconds_reused=cells.seconds.reused,
         facts={
             "runs": {r.source: {"images": r.digest, "names": list(r.names)} for r in kinds},
-            **provenance(config, device),
+            **provenance(config, device, cells),
         },
         output=output,
     )

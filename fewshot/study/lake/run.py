@@ -57,7 +57,15 @@ class LakeStudy:
     ) -> None:
         self.config, self.runs, self.output, self.device = config, runs, output, device
         self.learners = learners or twenty_way(config, say)
-        self.study = Study(config, splits, output, device=device, say=say, executor=executor)
+        self.study = Study(
+            config,
+            splits,
+            output,
+            learners=self.learners,
+            device=device,
+            say=say,
+            executor=executor,
+        )
         check_checkpoints(config, say)
 
     def result(self) -> LakeResult:
@@ -68,8 +76,8 @@ class LakeStudy:
             self.config,
             [read_answers(*pair) for pair in zip(self.runs, answers, strict=True)],
             self.output,
-            choices=[choice for choice in outcome.choices if choice.learner in self.learners],
-            seconds=outcome.seconds,
+            choices=outcome.choices,
+            cells=outcome.cells,
             device=self.device,
         )
 
@@ -94,4 +102,4 @@ class LakeStudy:
     def plan(self) -> tuple[Outcome, list[dict[Key, Cell]]]:
         """The trainings and choices of the study, and its answers to each kind of runs."""
         outcome = self.study.plan(tests=False)
-        return outcome, [plan_runs(outcome, self.learners, runs, self.device) for runs in self.runs]
+        return outcome, [plan_runs(outcome, runs, self.device) for runs in self.runs]

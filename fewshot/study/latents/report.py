@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from fewshot.logs import REPORT_PAGE
 from fewshot.printing import Paint, filled, plain
 from fewshot.statistics import t_interval
-from fewshot.study.cells import Seconds
+from fewshot.study.cells import Cells
 from fewshot.study.colours import DASHES, Style, arm_styles
 from fewshot.study.counts import Counts
 from fewshot.study.figures import WIDE
@@ -55,13 +55,13 @@ class Probed:
         distances: Fréchet distance of the samples of each seed; absent for untrained arms.
         features: ``error``: the feature classifier's on the test images, in percent;
             ``training_images``: the Fréchet distance of as many training as test images.
-        seconds: of computing, each cell counted once.
+        cells: of the study.
     """
 
     wrong: dict[Key, NDArray[np.bool_]]
     distances: dict[Key, list[float]]
     features: dict[str, float]
-    seconds: Seconds
+    cells: Cells
 
     @property
     def counts(self) -> Counts:
@@ -161,15 +161,15 @@ def write_report(
 
     TensorBoard's page has the table and the figure too.
     """
-    facts = provenance(config, device)
+    facts = provenance(config, device, probed.cells)
     facts["versions"] |= {name: version(name) for name in ("scikit-learn", "torchmetrics")}
     facts["features"] = {name: rounded(value) for name, value in probed.features.items()}
     result = LatentsResult(
         study=config.study,
         rows=tuple(latents_rows(config, probed)),
         published=tuple(config.published),
-        seconds=probed.seconds.total,
-        seconds_reused=probed.seconds.reused,
+        seconds=probed.cells.seconds.total,
+        seconds_reused=probed.cells.seconds.reused,
         facts=facts,
         output=output,
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from fewshot.config import describe
@@ -117,7 +118,7 @@ class ProbeStudy:
                 distances.setdefault(key, []).append(samples.facts["distance"])
         features = {name: self._features.facts[name] for name in ("error", "training_images")}
         stacked = {key: np.stack(seeds) for key, seeds in wrong.items()}
-        return Probed(stacked, distances, features, self.cells.seconds)
+        return Probed(stacked, distances, features, self.cells)
 
     def plan(self) -> list[Planned]:
         """The cells of each model."""
@@ -251,6 +252,7 @@ class ProbeStudy:
         """The cell of the classifier on whose features all samples are measured."""
         depends = self._foundation | {
             "cell": "features",
+            "version": 2,  # raise it when a fact comes to mean another number
             "classifier": describe(self.config.features),
         }
 
@@ -259,7 +261,10 @@ class ProbeStudy:
             test = self.splits.test
             error = classifier.error(test.images.to(self.device), test.labels.to(self.device))
             classifier.encoder.save(cell.encoder_file, **depends)
-            same_number = self.splits.train.images[: len(test)].to(self.device)
+            train = self.splits.train.images
+            # From all of the bank, which may be sorted by class.
+            spread = torch.linspace(0, len(train) - 1, min(len(train), len(test))).long()
+            same_number = train[spread].to(self.device)
             distance = FrechetDistance(classifier.encoder, test.images.to(self.device))
             self.say(f"feature classifier: test error {error:.2f} %")
             return {"error": error, "training_images": distance(same_number)}

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Annotated
 
+from fewshot.study.recorded import plain_name
 from guided.errors import InputError
 from guided.ranges import (
     Checked,
@@ -103,6 +104,7 @@ class NicaStudyConfig(Checked):
     threads: Count = 1
 
     def __post_init__(self) -> None:
+        plain_name(self.study, "study")
         for name in ("samples", "widths", "seeds"):
             values = getattr(self, name)
             if not values:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from fewshot.logs import REPORT_PAGE
 from fewshot.printing import Paint, plain
-from fewshot.study.cells import Seconds
+from fewshot.study.cells import Cells
 from fewshot.study.html.plain import write_plain
 from fewshot.study.nica.config import NicaStudyConfig
 from fewshot.study.nica.figure import BARS, recovery_figure
@@ -131,14 +131,14 @@ class NicaResult:
 def write_report(
     config: NicaStudyConfig,
     scores: Sequence[Recovery],
-    seconds: Seconds,
+    cells: Cells,
     output: Path,
     device: str,
 ) -> NicaResult:
     """Write ``results.json`` and all that :func:`write_nica` makes of it."""
-    facts = provenance(config, device)
+    facts = provenance(config, device, cells)
     facts["versions"] |= {"scikit-learn": version("scikit-learn")}
-    result = NicaResult(config.study, tuple(scores), seconds.total, facts)
+    result = NicaResult(config.study, tuple(scores), cells.seconds.total, facts)
     write_nica(result, output)
     return result
 

@@ -70,7 +70,7 @@ class NicaStudy:
         planned = self.plan()
         self.executor.run(self.cells, self.config.study)
         scores = [Recovery(**values) for cell in planned for values in cell.facts["scores"]]
-        return write_report(self.config, scores, self.cells.seconds, self.output, self.device)
+        return write_report(self.config, scores, self.cells, self.output, self.device)
 
     def tests(self) -> list[RowTest]:
         """Each row with each of its seeds, planned."""

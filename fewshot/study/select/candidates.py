@@ -2,12 +2,16 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from fewshot.config import describe
 from fewshot.study.arm_config import ArmConfig
 from fewshot.study.cells import Cell
+from fewshot.study.config import StudyConfig
 from fewshot.study.counts import Counts
 from fewshot.study.result import StudyResult
 from fewshot.study.rows import ResultRow
@@ -101,8 +105,9 @@ def find_candidates(studies: Sequence[tuple[Study, StudyResult, Counts]], seed: 
     found = Found([], [], {})
     seen: dict[str, str] = {}
     runs = _run_names([study.output for study, _, _ in studies])
+    for one, other in combinations((study for study, _, _ in studies), 2):
+        _check_same(one, other)
     for run, (study, result, counts) in zip(runs, studies, strict=True):
-        _check_same(first, study)
         for (arm, of_seed), cell in study.plan(tests=False).encoders.items():
             kind, name = study.config.arms[arm].kind, _named(run, arm)
             if kind != "pretrained":
@@ -174,9 +179,33 @@ def _check_same(first: Study, other: Study) -> None:
                 f"{other.output}: its {key} differ from those of {first.output}, so that errors "
                 "do not compare"
             )
+    ours, theirs = _tests(first.config), _tests(other.config)
+    for key in ours.keys() & theirs.keys():
+        if ours[key] != theirs[key]:
+            raise InputError(
+                f"{other.output}: its {key} is another than that of {first.output}, so that errors "
+                "do not compare"
+            )
+
+
+def _tests(config: StudyConfig) -> dict[str, Any]:
+    """What errors depend on besides images and encoders, by names that rows of studies share."""
+    selection = config.selection, config.selection_episodes, config.select_by
+    learners = {
+        f"learners.{name}": (learner.testing, learner.training, describe(learner.choose))
+        for name, learner in config.learners.items()
+    }
+    settings = {ways_and_shots(setting): setting for setting in config.settings}
+    judged = next(iter(config.learners.values())).testing
+    return {"selection of states": (selection, judged), **learners, **settings}
 
 
 def _candidate(study: Study, cell: Cell, key: tuple[str, str, int]) -> Candidate:
+    if cell.done and not cell.encoder_file.exists():
+        raise InputError(
+            f"{study.output}: the weights of {key[1]}, seed {key[2]}, were removed; remove "
+            f"{cell.marker} and finished.json too, and run `fewshot compare` there again"
+        )
     if not cell.done:
         raise InputError(
             f"{study.output}: no finished encoder of {key[1]}, seed {key[2]}; other versions made "

@@ -9,6 +9,7 @@ from fewshot.cli import main
 from fewshot.study.counts import Counts
 from fewshot.study.disentanglement.rows import score_rows
 from fewshot.study.joined import all_scores
+from guided.errors import InputError
 from guided.storage.files import read_json, write_json
 
 
@@ -57,12 +58,24 @@ def test_seeds_of_two_runs_are_the_study_of_both(finished, halves, tmp_path, cap
 def test_a_joined_study_is_published_with_its_pictures(halves, tmp_path, tool, read_page):
     runs = [shutil.copytree(half, tmp_path / half.name) for half in halves]
     for run in runs:
-        changed(run, lambda content: content["versions"].update(git="0123456789ab"))
+        changed(run, committed)
     folder = tmp_path / "published"
     tool.publish(runs[0], "small", ["errors.png"], folder, others=runs[1:])
     assert read_json(folder / "small.json")["config"]["seeds"] == [0, 1]
     assert any("vae" in alt for alt in read_page(folder / "small.html").alts)
     assert (folder / "small_errors.png").stat().st_size > 5000
+    # Whichever run comes first, none may be from uncommitted code.
+    changed(runs[1], lambda content: committed(content, "0123456789ab-dirty"))
+    for first, other in (runs, reversed(runs)):
+        with pytest.raises(
+            InputError, match=r"seed1/results\.json: made by revision 0123456789ab-d"
+        ):
+            tool.publish(first, "small", folder=folder, others=[other])
+
+
+def committed(content, git="0123456789ab"):
+    content["versions"].update(git=git)
+    content["revisions"] = [git]
 
 
 def changed(run, change):

@@ -15,9 +15,12 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from fewshot.cli import main
+from fewshot.config import load
 from fewshot.data.omniglot import dataset as omniglot
 from fewshot.data.omniglot.dataset import Omniglot
+from fewshot.study.config import StudyConfig
 from fewshot.study.lake.report import PUBLISHED, LakeResult
+from fewshot.study.lake.run import LakeStudy
 from fewshot.study.lake.runs import draw_runs, read_runs
 from guided.backbones import Pixels
 from guided.encoder import Encoder
@@ -166,6 +169,15 @@ def test_rows_print_files_and_log_agree(done):
     log = EventAccumulator(str(done.run / "_lake")).Reload()
     assert set(log.Tags()["images"]) == pictures
     assert len(list((done.run / "_lake").iterdir())) == 1
+
+
+def test_a_learner_that_is_left_out_is_not_trained(splits, tmp_path):
+    runs = [draw_runs(splits.test, 2, 0)]
+    study = LakeStudy(load(StudyConfig, STUDY), splits, runs, tmp_path, say=lambda _: None)
+    study.plan()
+    planned = {task.cell.name.rpartition("-")[0] for task in study.cells.tasks.values()}
+    assert "lake-drawn-vae-seed0-all-ridge" in planned
+    assert not any("five" in name for name in planned)
 
 
 def test_one_command_reports_again(done, tmp_path, read_page):

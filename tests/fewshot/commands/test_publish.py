@@ -20,10 +20,11 @@ def run(finished, tmp_path):
     return tmp_path / "work" / "run"
 
 
-def revised(file, git="0123456789ab", **config):
-    """State another revision, and other values of the configuration."""
+def revised(file, git="0123456789ab", cells=None, **config):
+    """State other revisions, and other values of the configuration."""
     content = read_json(file)
     content["versions"]["git"] = git
+    content["revisions"] = [cells or git or "unknown"]
     content["config"] |= config
     write_json(file, content)
 
@@ -66,8 +67,10 @@ def test_a_study_of_another_command_has_its_page(tool, tmp_path, write, read_pag
 @pytest.mark.parametrize(
     ("git", "config", "message"),
     [
-        ("0123-dirty", {}, r"made by revision 0123-dirty; run it from a checkout without changes"),
-        (None, {}, "made by an installed package; run it from a checkout"),
+        ("0123-dirty", {}, r"made by revision 0123-dirty, at least in part; run it in a new fol"),
+        ("0123", {"cells": "0122-dirty"}, r"made by revision 0122-dirty, at least in part"),
+        (None, {}, "made outside a checkout, at least in part; run it in a new folder"),
+        ("0123", {"study": "../mine"}, r"config\.study: \.\./mine is outside"),
         ("0123", {"study": "/elsewhere/mine"}, r"config\.study: /elsewhere/mine is outside"),
         ("0123", {"stepz": 3}, r"configuration of another version \(stepz: no such key"),
     ],
@@ -77,6 +80,17 @@ def test_what_nobody_else_could_run_is_refused(tool, run, tmp_path, git, config,
     with pytest.raises(InputError, match=message):
         tool.publish(run, "small", folder=tmp_path / "published")
     assert not (tmp_path / "published").exists()
+
+
+def test_a_refused_page_leaves_what_is_published(tool, run, tmp_path, monkeypatch):
+    folder = tmp_path / "published"
+    tool.publish(run, "small", folder=folder)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    revised(run / "results.json", episodes=20, selection_episodes=9)
+    monkeypatch.setattr(tool, "LARGEST", 1000)
+    with pytest.raises(InputError, match="larger than 1,000 bytes"):
+        tool.publish(run, "small", folder=folder)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
 def test_names_and_figures_are_checked(tool, run, tmp_path):

@@ -69,6 +69,16 @@ def test_a_row_from_nothing(finished, replay, alone, tmp_path, monkeypatch):
     assert sorted(path.name for path in alone.parent.iterdir()) == ["episodes.npz", "results.json"]
 
 
+def test_removed_weights_are_trained_again(finished, replay, tmp_path):
+    run = shutil.copytree(finished.folder, tmp_path / "run")
+    (removed,) = run.glob("cells/encoder-vae-seed1-*/encoder.safetensors")
+    weights = removed.read_bytes()
+    removed.unlink()
+    printed = replay(run / "results.json", position(finished, "vae", "prototypical"))
+    assert "the same in all 40 episodes" in printed
+    assert removed.read_bytes() == weights
+
+
 def tampered(alone, row, *, counts=None, error=None, **columns):
     """Change a row's counts by a function, and its error so that they agree again."""
     content = read_json(alone)

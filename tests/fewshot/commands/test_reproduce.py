@@ -101,6 +101,30 @@ def test_a_study_is_run_again_and_one_changed_count_is_found(folder, reproduce, 
     assert re.search(r"pixels, prototypical, 3w1s 0\.000 \d\S* outside", printed)
 
 
+def test_cells_of_an_earlier_revision_are_told(folder, reproduce, finished, tmp_path):
+    run = tmp_path / "again"
+    shutil.copytree(finished.folder / "cells", run / "cells")
+    (marker,) = run.glob("cells/encoder-vae-seed1-*/cell.json")
+    write_json(marker, read_json(marker) | {"revision": "0123456789ab"})
+    status, printed = reproduce("tiny")
+    assert status == 0
+    assert "to the bit, on this kind of machine; of the cells, some were there before, c" in printed
+    assert "computed by revision 0123456789ab" in printed
+    assert "0123456789ab" in read_json(run / "reproduction.json")["revisions"]
+
+
+def test_rows_that_the_configuration_does_not_make_are_told(folder, reproduce, fails, tmp_path):
+    content = read_json(folder / "tiny.json")
+    invented = content["rows"][0] | {"arm": "invented"}
+    write_json(folder / "tiny.json", content | {"rows": [*content["rows"], invented]})
+    again = "--output", str(tmp_path / "again")
+    line = fails("reproduce", "tiny", "--published", str(folder), *again, writes=True)
+    assert "its rows are not those of its configuration: invented|prototypical|all|3w1s" in line
+    status, printed = reproduce("--check", "tiny", "--cells", "1")
+    assert status == 0
+    assert "not drawn, because its configuration makes none here: invented|prototypical" in printed
+
+
 def test_a_check_trains_only_what_its_cells_need(folder, reproduce, tmp_path, capsys):
     status, printed = reproduce("--check", "tiny", "--cells", "2", "--seed", "3")
     assert status == 0, printed
@@ -203,6 +227,12 @@ def test_what_cannot_be_run_again_is_told_in_one_line(folder, fails, name):
     line = fails("reproduce", "--check", str(file))
     assert str(file) in line
     assert REFUSED[name] in line
+
+
+def test_a_folder_of_the_same_name_hides_no_study(folder, tmp_path, monkeypatch):
+    (tmp_path / "tiny").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert published_module.find("tiny", folder).file == folder / "tiny.json"
 
 
 def test_names_that_are_no_study(folder, fails, monkeypatch, tmp_path):

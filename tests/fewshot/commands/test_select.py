@@ -190,9 +190,28 @@ def test_runs_that_do_not_compare_are_refused(fails, finished, tmp_path):
     def episodes(content):
         content["config"]["episode_seed"] = 5
 
-    for name, change in (("its train images", fewer), ("its episode_seed differ", episodes)):
+    def euclidean(content):
+        content["config"]["learners"]["prototypical"]["learner"] = {"class_path": "Prototypical"}
+
+    def queries(content):
+        content["config"]["settings"][0]["n_query"] += 1
+
+    for name, change in (
+        ("its train images", fewer),
+        ("its episode_seed differ", episodes),
+        ("its learners.prototypical is another", euclidean),
+        ("its 3-way 1-shot is another", queries),
+    ):
         other = edited(finished, tmp_path / name, change)
         assert name in fails("select", str(finished.folder), other)
+
+
+def test_removed_weights_are_named(fails, finished, tmp_path):
+    run = shutil.copytree(finished.folder, tmp_path / "run")
+    (removed,) = run.glob("cells/encoder-vae-seed1-*/encoder.safetensors")
+    removed.unlink()
+    line = fails("select", str(run))
+    assert f"the weights of vae, seed 1, were removed; remove {removed.parent}/cell.json" in line
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 import torch
 from threadpoolctl import threadpool_info
 
+from fewshot.study import cells as cells_module
 from fewshot.study.cells import Cell, Cells, Seconds
 from guided.errors import InputError
 from guided.storage.files import read_json, write_arrays, write_bytes, write_json
@@ -148,6 +149,17 @@ def test_seconds_count_each_cell_once_and_tell_new_from_reused(tmp_path):
     new = computed(second, "new", {}, lambda cell: None)
     assert second.seconds == Seconds(computed=new.facts["seconds"], reused=7.5)
     assert second.seconds.total == pytest.approx(7.5 + new.facts["seconds"])
+
+
+def test_a_plan_knows_the_revisions_that_computed_its_cells(tmp_path, monkeypatch):
+    for name, revision in (("a", "0123"), ("b", "0123-dirty"), ("c", None), ("d", "0123")):
+        monkeypatch.setattr(cells_module, "revision", lambda now=revision: now)
+        computed(Cells(tmp_path), name, {"name": name}, lambda cell: None)
+    again = Cells(tmp_path)
+    for name in "abcd":
+        again.plan(name, {"name": name}, never)
+    again.plan("not computed yet", {"name": "e"}, never)
+    assert again.revisions == ["0123", "0123-dirty", "unknown"]
 
 
 def change(path):

@@ -26,6 +26,7 @@ from fewshot.study.rows import Key, LakeRow, ResultRow, WrongQueries
 from fewshot.study.scores import described_rows, question_of, score_episodes, stack
 from fewshot.study.tables import study_table, verdicts
 from guided.augment import Augmentation
+from guided.backbones import Conv4
 from guided.errors import InputError
 from guided.guidance.deformable_pca import DeformablePCA
 from guided.guidance.excitation_inhibition import ExcitationInhibition
@@ -366,10 +367,15 @@ ANY_LEARNER = {"a": LearnerConfig(partial(Prototypical))}
         (labels(), replace(labels(), elbo=False, labelled=0.5), None),
         (ArmConfig(guidance=DEFORM), labels(), None),
         (ArmConfig(), ArmConfig("random"), None),
+        (labels(), replace(labels(), elbo=False, steps=9000), None),
+        (ArmConfig(guidance=DEFORM, steps=2000), ArmConfig(), "guidance"),
+        (ArmConfig(guidance=DEFORM, backbone=partial(Conv4, width=8)), ArmConfig(), None),
     ],
 )
 def test_a_pair_answers_a_question(arm, partner, question):
+    """If nothing but guidance, labels or augmentation tells the two apart, also not their steps."""
     config = StudyConfig("any", partial(dict), {"vae": partner}, ANY_LEARNER)
+    assert config.pretrain.steps == 2000
     assert question_of(config, arm, partner) == question
 
 

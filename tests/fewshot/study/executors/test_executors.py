@@ -113,6 +113,12 @@ def test_what_cannot_be_computed_is_named_and_the_rest_is_finished(toy, tmp_path
     assert (cells["c00"].folder / "tried").read_text() == "x"
 
 
+def test_workers_that_cannot_plan_say_why(toy, tmp_path):
+    plan = functools.partial(toy.plan_here, str(tmp_path))
+    with pytest.raises(InputError, match="data_root: no images any more"):
+        Local(plan, 2).run(plan(), "toy")
+
+
 def test_serially_the_first_error_ends_it(toy, tmp_path):
     cells, error = run("serial", toy, tmp_path, ("c01", "refuses"))
     assert error == "lower learning_rate"
@@ -148,6 +154,10 @@ def test_the_time_left_is_known_when_each_kind_has_finished(tmp_path, monkeypatc
             progress.finished(task)
         # A trained encoder, two untrained ones, and wrong answers, of pixels as of the other arm.
         assert progress.seconds_left == (25 + 2 * 0 + 2 * 4 + 3 * 4) / 2
+    with Progress("toy", tasks, workers=2) as progress:  # a cluster tells no starts
+        for task in tasks[:-1]:
+            progress.finished(task)
+        assert progress.seconds_left is None
 
 
 # Whole studies.
