@@ -231,7 +231,9 @@ class _Trainer:
     def step(self, number: int) -> Tensor:
         """Take step ``number``, counted from 0; returns its loss, a scalar without a graph."""
         config, size = self.config, self.config.episodes_per_step
-        self.model.train(not config.freeze_encoder)
+        self.model.train()
+        if config.freeze_encoder:
+            self.model.encoder.eval()
         if config.halve_every:
             factor = 0.5 ** (number // config.halve_every)
             self.optimizer.param_groups[0]["lr"] = config.learning_rate * factor

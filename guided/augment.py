@@ -99,12 +99,16 @@ class Augmentation(Checked):
 
     @property
     def known(self) -> tuple[str, ...]:
-        """Names of the amounts that are reported: the keys of :attr:`Deformed.amounts`."""
+        """Names of the amounts that are reported: the keys of :attr:`Deformed.amounts`.
+
+        Not those whose direction a mirror image reverses, with ``flip``: whether an image is
+        mirrored is not reported.
+        """
         moves = {
-            "rotation": self.rotation,
+            "rotation": self.rotation and not self.flip,
             "scale": self.scale or self.crop < 1,
-            "shear": self.shear,
-            "translation_x": self.translation or self.crop < 1,
+            "shear": self.shear and not self.flip,
+            "translation_x": (self.translation or self.crop < 1) and not self.flip,
             "translation_y": self.translation or self.crop < 1,
         }
         others = {name: getattr(self, name) for name in (*COLOURS, "thickness")}
@@ -128,7 +132,12 @@ class Augmentation(Checked):
         return self.deform(images, generator).images
 
     def deform(
-        self, images: Tensor, generator: torch.Generator, *, alike: bool = False
+        self,
+        images: Tensor,
+        generator: torch.Generator,
+        *,
+        alike: bool = False,
+        views: int | None = None,
     ) -> "Deformed":
         """Deformed images, and the amounts by which each was deformed.
 
@@ -136,8 +145,10 @@ class Augmentation(Checked):
             images: float ``[B, C, H, W]`` in [0, 1], background 0.
             generator: on the images' device.
             alike: deform all images, and all views, by the same amounts.
+            views: in place of its own.
         """
-        images = torch.cat([images] * self.views) if self.views > 1 else images
+        views = self.views if views is None else views
+        images = torch.cat([images] * views) if views > 1 else images
         amounts: dict[str, Tensor] = {}
         n = 1 if alike else len(images)  # deformations to draw
         if self.thickness:

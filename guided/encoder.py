@@ -3,7 +3,6 @@
 import copy
 import hashlib
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -125,10 +124,9 @@ class Encoder(Checked, nn.Module):
         """
         images = self.normalised(images)
         generator = torch.Generator(images.device).manual_seed(0)
-        one = replace(augmentation, views=1)
         total = self(images)
         for _ in range(augmentation.views):
-            total = total + self(one.deform(images, generator, alike=True).images)
+            total = total + self(augmentation.deform(images, generator, alike=True, views=1).images)
         mean: Tensor = total / (augmentation.views + 1)
         return mean
 

@@ -39,8 +39,12 @@ class Posterior:
 
     def precise(self) -> "Posterior":
         """The same in at least single precision, for sums that bfloat16 would round."""
-        precise = torch.promote_types(self.mean.dtype, torch.float32)
-        return Posterior(self.mean.to(precise), self.logvar.to(precise))
+        return Posterior(precise(self.mean), precise(self.logvar))
+
+
+def precise(values: Tensor) -> Tensor:
+    """The values in at least single precision."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 class VAE(nn.Module):

@@ -8,6 +8,7 @@ from fewshot.episodes import Episodes
 from fewshot.learners.base import BatchNormPolicy, Learner
 from guided.encoder import Encoder
 from guided.ranges import Positive
+from guided.vae import precise
 
 
 def dual_ridge(support: Tensor, query: Tensor, labels: Tensor, penalty: Tensor) -> Tensor:
@@ -24,10 +25,13 @@ def dual_ridge(support: Tensor, query: Tensor, labels: Tensor, penalty: Tensor) 
     Returns:
         ``[E, q, k]``.
     """
-    gram = support @ support.mT
-    identity = torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device)
-    solution = torch.linalg.solve(gram + penalty * identity, labels.expand(len(gram), -1, -1))
-    return query @ support.mT @ solution
+    # Single precision also inside autocast: no system is solved in bfloat16.
+    with torch.autocast(support.device.type, enabled=False):
+        support, query, labels = precise(support), precise(query), precise(labels)
+        gram = support @ support.mT
+        identity = torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device)
+        solution = torch.linalg.solve(gram + penalty * identity, labels.expand(len(gram), -1, -1))
+        return query @ support.mT @ solution
 
 
 class Ridge(Learner):

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from guided.ranges import Checked, Positive
+from guided.vae import precise
 
 Metric = Literal["squared_euclidean", "cosine"]
 
@@ -24,6 +25,12 @@ def similarity(query: Tensor, reference: Tensor, metric: Metric) -> Tensor:
     Returns:
         ``[E, q, r]``.
     """
+    # Single precision also inside autocast: bfloat16 would round a distance of 128 to a whole nat.
+    with torch.autocast(query.device.type, enabled=False):
+        return _similarity(precise(query), precise(reference), metric)
+
+
+def _similarity(query: Tensor, reference: Tensor, metric: Metric) -> Tensor:
     if metric == "cosine":
         return F.normalize(query, dim=2) @ F.normalize(reference, dim=2).transpose(1, 2)
     # |q - c|² - |q - r|² = 2 q (r - c) - (r - c)(r + c), where c is the mean reference. With c = 0

@@ -51,7 +51,7 @@ class ResNet12(Backbone):
         for i, width in enumerate(widths):
             blocks.append(_Block(channels, width))
             if drop:
-                blocks.append(DropBlock(drop, block_size if i >= 2 else 1, number=i))
+                blocks.append(DropBlock(drop, block_size if i >= 2 else 1))
             channels, size = width, [n // 2 for n in size]
             self.sizes.append(tuple(size))
         self.body = nn.Sequential(*blocks)
@@ -109,20 +109,21 @@ class DropBlock(nn.Module):
     """Drops whole squares of a feature map, in training, and scales the rest up.
 
     Source: Ghiasi et al. (2018), arXiv:1810.12890, algorithm 1. torchvision's draws from the global
-    generator; this one's n-th mask is a function of its number and n, which is kept with the
-    weights: a resumed training sees the same masks.
+    generator; this one's n-th mask is a function of a seed, drawn with the weights, and of n; both
+    are kept with the weights: a resumed training sees the same masks.
 
     Args:
         drop: the share dropped, in [0, 1), but for overlaps.
         block_size: side of a square; smaller where the map is smaller.
-        number: tells the layers of a network apart.
     """
 
     calls: Tensor
+    noise_seed: Tensor
 
-    def __init__(self, drop: float, block_size: int, number: int) -> None:
+    def __init__(self, drop: float, block_size: int) -> None:
         super().__init__()
-        self.drop, self.block_size, self.number = drop, block_size, number
+        self.drop, self.block_size = drop, block_size
+        self.register_buffer("noise_seed", torch.randint(2**31, ()))
         self.register_buffer("calls", torch.tensor(0))
 
     def forward(self, features: Tensor) -> Tensor:
@@ -138,7 +139,8 @@ class DropBlock(nn.Module):
         side = min(self.block_size, height, width)
         corners = (height - side + 1) * (width - side + 1)
         rate = self.drop * height * width / (side**2 * corners)
-        noise = generator(self.number, "drop block", int(self.calls), device=features.device)
+        seed, calls = int(self.noise_seed), int(self.calls)
+        noise = generator(seed, "drop block", calls, device=features.device)
         shape = (batch, channels, height - side + 1, width - side + 1)
         corner = torch.rand(shape, generator=noise, device=features.device) < rate
         # A square covers every position from which its corner is less than a side away.

@@ -20,7 +20,7 @@ from guided.metrics.held_out import HeldOut
 from guided.metrics.interventions import intervention_errors
 from guided.ranges import Count, NonNegative
 from guided.seeds import generator
-from guided.vae import VAE, Posterior
+from guided.vae import VAE, Posterior, precise
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -133,7 +133,7 @@ class CausalMechanismsModule(GuidanceModule):
         known = ~labels.isnan()
         # In single precision at least: also under automatic mixed precision.
         with torch.autocast(z.device.type, enabled=False):
-            own = _precise(z[:, self.inside])
+            own = precise(z[:, self.inside])
             expected = self.expected(self.standardised(labels.nan_to_num()), own)
             error = (own - expected).square().unflatten(1, (-1, self.settings.width)).sum(2)
             of_factor = (error * known).sum(0) / known.sum(0).clamp_min(1)
@@ -165,7 +165,7 @@ class CausalMechanismsModule(GuidanceModule):
         """-log p(z) + log N(z; 0, 1) of the factors' latents, ``[B]``."""
         assert self.flow is not None
         with torch.autocast(z.device.type, enabled=False):
-            own = _precise(z[:, self.inside])
+            own = precise(z[:, self.inside])
             noise, log_determinant = self.flow.noise(own)
             return log_determinant + 0.5 * (noise.square() - own.square()).sum(1)
 
@@ -244,7 +244,3 @@ def _seen_again(vae: VAE, codes: Tensor) -> NDArray[np.floating]:
     """The codes ``[n, latent_dim]`` of decoded codes."""
     again = [vae.posterior(vae.decode(some)).mean for some in codes.split(1024)]
     return torch.cat(again).cpu().numpy()
-
-
-def _precise(z: Tensor) -> Tensor:
-    return z.to(torch.promote_types(z.dtype, torch.float32))

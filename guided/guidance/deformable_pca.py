@@ -17,7 +17,7 @@ from guided.guidance.base import Guidance, GuidanceContext, GuidanceModule, Meas
 from guided.latents import DEFORMATION
 from guided.metrics.deformation_latents import find_deformed, follow_deformations
 from guided.ranges import NonNegative, Positive
-from guided.vae import VAE, Posterior
+from guided.vae import VAE, Posterior, precise
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -175,6 +175,11 @@ class DeformablePCAModule(GuidanceModule):
     def losses(
         self, images: Tensor, posterior: Posterior, z: Tensor, targets: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
+        # Single precision also inside autocast: bfloat16 would round places to parts of a pixel.
+        with torch.autocast(z.device.type, enabled=False):
+            return self._terms(images, precise(z))
+
+    def _terms(self, images: Tensor, z: Tensor) -> dict[str, Tensor]:
         # The batch holds one view of every image, then the other of every image.
         content = z.roll(len(z) // 2, 0) if self.settings.exchange else z
         rendered = self.render(z, content)

@@ -25,9 +25,9 @@ class FactorVAE(Guidance):
     own.
 
     Differs from the paper: the product's draws are made of the batch itself, not of another, and
-    without random numbers: the d-th latent of each comes from the d-th image before it. The
-    discriminator is smaller by default (there: six layers of 1,000, at a learning rate of 1e-4,
-    with Adam's β₁ at 0.5).
+    without random numbers: the d-th latent of each comes from the d-th image before it, of a batch
+    in random order; ``shuffle: false`` of the training spoils that. The discriminator is smaller by
+    default (there: six layers of 1,000, at a learning rate of 1e-4, with Adam's β₁ at 0.5).
 
     Args:
         weight: γ, >= 0, beside the ELBO.

@@ -80,7 +80,8 @@ class GeneralizedContrast(Guidance):
             role = ATTRIBUTE if self.labels else None
             places = context.latents.take(self.auxiliary, self.latents, role)
         sizes = [context.categories[part] for part in self.labels]
-        return GeneralizedContrastModule(self, slice(places[0], places[-1] + 1), sizes)
+        inside = slice(places[0], places[-1] + 1)
+        return GeneralizedContrastModule(self, inside, sizes, context.views)
 
 
 class GeneralizedContrastModule(GuidanceModule):
@@ -90,11 +91,14 @@ class GeneralizedContrastModule(GuidanceModule):
         settings: of the guidance.
         inside: its latents.
         sizes: numbers of values of the auxiliary attributes; empty for views.
+        views: of each image in a batch, which holds the first of all images, then the next.
     """
 
-    def __init__(self, settings: GeneralizedContrast, inside: slice, sizes: list[int]) -> None:
+    def __init__(
+        self, settings: GeneralizedContrast, inside: slice, sizes: list[int], views: int = 1
+    ) -> None:
         super().__init__()
-        self.settings, self.inside, self.sizes = settings, inside, sizes
+        self.settings, self.inside, self.sizes, self.views = settings, inside, sizes, views
         width = inside.stop - inside.start
         self.scores: nn.Module = (
             LabelScores(width, math.prod(sizes), settings.hidden)
@@ -140,6 +144,9 @@ class GeneralizedContrastModule(GuidanceModule):
         if within:
             groups = within[0]
             u, known = groups * self.sizes[0] + attribute, known & (groups >= 0)
+            # Each view has groups of its own: an image's other view is no other image.
+            view = torch.arange(len(groups), device=groups.device) * self.views // len(groups)
+            groups = groups * self.views + view
         rows, compared = other_rows(groups.where(known, -1), self.settings.negatives)
         u = u.where(known, 0)
         features = self.scores.features(y)
@@ -152,7 +159,8 @@ class GeneralizedContrastModule(GuidanceModule):
         self, posterior: Posterior, targets: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
         """The share of pairs that are told apart, true ones and others alike."""
-        positive, negative, known = self._scored(posterior.mean[:, self.inside], targets)
+        mean = posterior.precise().mean[:, self.inside]  # outside autocast, as the weights are
+        positive, negative, known = self._scored(mean, targets)
         right = 0.5 * (positive > 0).float() + 0.5 * (negative < 0).float().mean(0)
         if known is not None:
             right = right[known]

@@ -252,7 +252,7 @@ class _Judge:
     def __call__(self) -> dict[str, float]:
         self.model.eval()
         values: dict[str, float] = {}
-        if self.images:
+        if self.images and self.model.elbo:  # without it, no decoder is trained
             values = negative_elbo(self.model, self.images.images, self.seed)
             values["score"] = values.get("negative_elbo", values["reconstruction"])
         if self.score:

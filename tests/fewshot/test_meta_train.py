@@ -226,6 +226,19 @@ def test_a_frozen_encoder_trains_only_its_projection(trained, encoder, start, fr
     assert found.projection.in_features == chosen.out_dim
 
 
+def test_a_frozen_encoder_leaves_the_learner_in_training(trained):
+    """Whose number of inner steps, for one, is that of training."""
+    seen = set()
+
+    class Watching(Prototypical):
+        def loss(self, episodes):
+            seen.add((self.training, self.encoder.training))
+            return super().loss(episodes)
+
+    trained(Watching, freeze_encoder=True, projection=6)
+    assert seen == {(True, False)}
+
+
 def test_settings_by_keyword_are_those_of_a_configuration(banks, encoder, trained):
     expected = trained(steps=3)
     for found in (

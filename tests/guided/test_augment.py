@@ -139,6 +139,9 @@ def test_only_what_is_drawn_is_told():
     assert Augmentation().known == ()
     assert Augmentation(flip=True, elastic=0.1).known == ()
     assert Augmentation(crop=0.5).known == ("scale", "translation_x", "translation_y")
+    # A mirror image reverses the direction of the others, and is not told.
+    moves = {"rotation": 9, "shear": 0.1, "translation": 0.1}
+    assert Augmentation(crop=0.5, flip=True, **moves).known == ("scale", "translation_y")
     augmentation = Augmentation(shear=0.1, thickness=0.5, contrast=0.3)
     amounts = augmentation.deform(torch.rand(5, 3, N, N), rng()).amounts
     assert tuple(amounts) == augmentation.known == ("shear", "contrast", "thickness")

@@ -21,17 +21,15 @@ LABELS = ("labels", "label", "y", "targets", "target", "class", "classes")
 SPLIT, NAMES = "split", "class_names"
 
 
-class Arrays(NamedTuple):
-    """The arrays of one file, by what they are.
+class Facts(NamedTuple):
+    """What a file tells of its rows, besides their embeddings; None: nothing.
 
     Attributes:
-        features: name -> ``[N, d]``.
-        labels: ``[N]``; None if there are none.
-        split: name of the split of each row, ``[N]``; None if there are none.
-        class_names: of the numbers 0 …; None if there are none.
+        labels: ``[N]``.
+        split: name of the split of each row, ``[N]``.
+        class_names: of the numbers 0 ….
     """
 
-    features: dict[str, Array]
     labels: Array | None
     split: Array | None
     class_names: Array | None
@@ -115,21 +113,28 @@ class Embeddings(Dataset):
     def _read(self) -> tuple[EmbeddingBank, Array | None]:
         """All embeddings, and the split of each row if it is given."""
         files = {name: self._located(path) for name, path in self.paths.items()}
-        found = {name: self._arrays(path) for name, path in files.items()}
-        features = {
-            _joined(name, own, len(arrays.features)): values
-            for name, arrays in found.items()
-            for own, values in arrays.features.items()
-        }
-        labels = self._own_labels(found, files)
-        first = next(iter(found.values()))
-        names = first.class_names
+        features: dict[str, Array] = {}
+        facts: dict[Path, Facts] = {}
+        for name, path in files.items():
+            arrays = read_arrays(path)
+            facts[path] = self._facts(arrays, path, labelled=self.label_file is None)
+            own = self._features(arrays, path)
+            features |= {_joined(name, inner, len(own)): own[inner] for inner in own}
+        if self.label_file:
+            path = self._located(self.label_file)
+            facts[path] = self._facts(read_arrays(path), path, labelled=True, of_labels=True)
+        labels, names = _agreed(facts, "labels"), _agreed(facts, NAMES)
+        first = next(iter(files.values()))
+        if labels is None:
+            raise InputError(
+                f"Embeddings.labels: {first} has none under {', '.join(LABELS)}; name their file "
+                "by labels, or their array by label"
+            )
         try:
             bank = EmbeddingBank.from_arrays(features, labels, None if names is None else [*names])
         except InputError as error:
-            raise InputError(f"{next(iter(files.values()))}: {error}") from error
-        splits = [arrays.split for arrays in found.values() if arrays.split is not None]
-        return bank, splits[0] if splits else None
+            raise InputError(f"{first}: {error}") from error
+        return bank, _agreed(facts, SPLIT)
 
     def _located(self, path: Path) -> Path:
         paths = [path, *(root / path for root in self.roots)]
@@ -139,12 +144,8 @@ class Embeddings(Dataset):
             raise InputError(f"Embeddings.path: none of these files exists: {tried}")
         return there
 
-    def _arrays(self, path: Path) -> Arrays:
-        """The arrays of a file of embeddings, by what they are."""
-        arrays = read_arrays(path)
-        names = arrays.pop(NAMES, None)
-        split = arrays.pop(SPLIT, None)
-        labels = None if self.label_file else self._taken_labels(arrays, path)
+    def _features(self, arrays: dict[str, Array], path: Path) -> dict[str, Array]:
+        """The embeddings ``[N, d]`` among the arrays of a file."""
         if self.chosen:
             if self.chosen not in arrays:
                 raise InputError(
@@ -157,7 +158,34 @@ class Embeddings(Dataset):
             features = {ALONE: np.stack(columns, 1)}
         if not features:
             raise InputError(f"{path}: expected embeddings [N, d], found {_shapes(arrays)}")
-        return Arrays(features, labels, split, names)
+        return features
+
+    def _facts(
+        self, arrays: dict[str, Array], path: Path, *, labelled: bool, of_labels: bool = False
+    ) -> Facts:
+        """What a file tells of its rows, which its arrays lose.
+
+        Args:
+            arrays: of the file.
+            path: of the file.
+            labelled: its labels count.
+            of_labels: it is a file of labels: they must be there, and are its only array if it has
+                one.
+        """
+        split, names = arrays.pop(SPLIT, None), arrays.pop(NAMES, None)
+        labels = None
+        if of_labels and len(arrays) == 1:
+            (labels,) = arrays.values()
+        elif labelled:
+            labels = self._taken_labels(arrays, path)
+        if of_labels and labels is None:
+            raise InputError(
+                f"Embeddings.label: which array of {path} holds the labels? {_shapes(arrays)}"
+            )
+        for name in LABELS:  # also those that do not count are no embeddings
+            if name in arrays and arrays[name].ndim == 1:
+                del arrays[name]
+        return Facts(labels, split, names)
 
     def _taken_labels(self, arrays: dict[str, Array], path: Path) -> Array | None:
         """The labels among the arrays, which lose them."""
@@ -168,35 +196,6 @@ class Embeddings(Dataset):
                 )
             return arrays.pop(self.label)
         return next((arrays.pop(name) for name in LABELS if name in arrays), None)
-
-    def _own_labels(self, found: Mapping[str, Arrays], files: Mapping[str, Path]) -> Array:
-        if self.label_file:
-            path = self._located(self.label_file)
-            arrays = read_arrays(path)
-            labels = (
-                next(iter(arrays.values()))
-                if len(arrays) == 1
-                else self._taken_labels(arrays, path)
-            )
-            if labels is None:
-                raise InputError(
-                    f"Embeddings.label: which array of {path} holds the labels? {_shapes(arrays)}"
-                )
-            return labels
-        known = {files[name]: a.labels for name, a in found.items() if a.labels is not None}
-        if not known:
-            raise InputError(
-                f"Embeddings.labels: {next(iter(files.values()))} has none under "
-                f"{', '.join(LABELS)}; name their file by labels, or their array by label"
-            )
-        first, *others = known
-        for other in others:
-            if not np.array_equal(known[first], known[other]):
-                raise InputError(
-                    f"Embeddings.path: {first} and {other} have other labels; expected embeddings "
-                    "of the same images in the same order"
-                )
-        return known[first]
 
     def _drawn(self, n_classes: int) -> list[SplitName]:
         """A random split for each class, as that of a folder of images."""
@@ -209,6 +208,23 @@ class Embeddings(Dataset):
                 f"found {n_classes}"
             )
         return drawn_splits([n_train, *held_out], self.split_seed)
+
+
+def _agreed(facts: Mapping[Path, Facts], name: str) -> Array | None:
+    """What the files tell by one name, which must be the same; None if none tells it."""
+    known = {path: getattr(own, name) for path, own in facts.items()}
+    known = {path: told for path, told in known.items() if told is not None}
+    if not known:
+        return None
+    first, *others = known
+    for other in others:
+        if not np.array_equal(known[first], known[other]):
+            raise InputError(
+                f"Embeddings.path: {first} and {other} have other {name}; expected embeddings of "
+                "the same images in the same order"
+            )
+    agreed: Array = known[first]
+    return agreed
 
 
 def _of_classes(bank: EmbeddingBank, split: Array) -> list[SplitName]:

@@ -31,7 +31,7 @@ class Registration:
         residual: squared difference that is left, summed over features and averaged over pixels,
             ``[E, f, m]``.
         effort: cᵀ Σ⁻¹ c / 32, about 1 for a deformation c drawn from the prior, ``[E, f, m]``.
-        spread: covariance of a fixed image's deformations in Laplace's approximation, with 32
+        spread: covariance of a fixed image's deformations in Laplace's approximation, with 16
             nats for each ``stiffness`` of residual, ``[E, f, 32, 32]``.
         stiffness: cost of an effort of 1.
     """

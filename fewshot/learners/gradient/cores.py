@@ -4,6 +4,7 @@ import copy
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TypeVar
 
 import torch
@@ -26,7 +27,15 @@ def over_cores(task: Task[T], network: nn.Module, n_tasks: int) -> Iterator[T]:
     if threads == 1 or n_tasks == 1:
         yield from (task(network, index) for index in range(n_tasks))
         return
-    grad_enabled = torch.is_grad_enabled()  # a setting of the thread
+    # Settings of the thread.
+    grad_enabled = torch.is_grad_enabled()
+    kind = next(network.parameters()).device.type
+    cast = partial(
+        torch.autocast,
+        kind,
+        torch.get_autocast_dtype(kind),
+        enabled=torch.is_autocast_enabled(kind),
+    )
     own = threading.local()
 
     def start() -> None:
@@ -35,7 +44,7 @@ def over_cores(task: Task[T], network: nn.Module, n_tasks: int) -> Iterator[T]:
         own.network = copy.deepcopy(network, {id(tensor): tensor for tensor in tensors})
 
     def run(index: int) -> T:
-        with torch.set_grad_enabled(grad_enabled):
+        with torch.set_grad_enabled(grad_enabled), cast():
             return task(own.network, index)
 
     # For the calling thread too, whose idle worker threads would spin on the cores.

@@ -87,9 +87,9 @@ class NeuralStatistician(Learner):
     ) -> None:
         super().__init__(encoder, batch_norm)
         sizes = {"context_dim": context_dim, "latent_dim": latent_dim, "hidden": hidden}
-        if excited > context_dim - bool(inhibition):
+        if (excited or context_dim) > context_dim - bool(inhibition):
             raise InputError(
-                f"NeuralStatistician.excited: {excited} of context_dim {context_dim}; "
+                f"NeuralStatistician.excited: {excited or 'all'} of context_dim {context_dim}; "
                 "inhibition needs others"
             )
         if (excitation or inhibition) and n_classes < 2:

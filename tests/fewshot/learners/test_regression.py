@@ -9,6 +9,7 @@ from sklearn.linear_model import Ridge as Reference
 
 from fewshot.episodes import Episodes
 from fewshot.learners import R2D2, BaselinePlusPlus, LinearProbe, Ridge
+from fewshot.learners.ridge import dual_ridge
 from guided.errors import InputError
 
 
@@ -44,6 +45,16 @@ def linear_probe(pixels, penalty):
         return scores - scores.mean(1, keepdims=True)
 
     return LinearProbe(pixels, penalty=penalty), expected
+
+
+def test_no_system_is_solved_in_bfloat16():
+    rng = torch.Generator().manual_seed(0)
+    support, query = torch.randn(2, 3, 8, 20, generator=rng).bfloat16()
+    labels, penalty = torch.eye(4).repeat(2, 1), torch.tensor(0.5)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = dual_ridge(support, query, labels, penalty)
+    whole = dual_ridge(support.float(), query.float(), labels, penalty)
+    torch.testing.assert_close(found, whole)
 
 
 @pytest.mark.parametrize("penalty", [0.1, 1.0, 30.0])

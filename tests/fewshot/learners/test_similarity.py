@@ -9,7 +9,7 @@ from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
 
 from fewshot.episodes import Episodes
 from fewshot.learners import Matching, NearestNeighbour, Prototypical, RefinedPrototypical, Relation
-from fewshot.learners.similarity import Temperature
+from fewshot.learners.similarity import Temperature, similarity
 
 METRICS = ["squared_euclidean", "cosine"]
 
@@ -43,6 +43,15 @@ def test_prototypes_are_the_means(pixels, make_episodes, metric):
             centroids = NearestCentroid().fit(support.reshape(12, -1), labels)
             assert p.argmax(1).tolist() == centroids.predict(query).tolist()
     assert (found.argmax(2) != episodes.query_labels().numpy()).any(), "too easy to test much"
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_distances_are_not_rounded_in_bfloat16(metric):
+    rng = torch.Generator().manual_seed(0)
+    query, reference = 9 * torch.randn(2, 3, 6, 20, generator=rng).bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = similarity(query, reference, metric)
+    torch.testing.assert_close(found, similarity(query.float(), reference.float(), metric))
 
 
 @pytest.mark.parametrize("metric", METRICS)

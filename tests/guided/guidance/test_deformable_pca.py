@@ -56,6 +56,18 @@ def painted(guidance, z):
     return (z[:, -CONTENT:].numpy() @ basis.T + mean).reshape(-1, *guidance.input_shape)
 
 
+@pytest.mark.parametrize("likelihood", ["gaussian", "bernoulli"])
+def test_bfloat16_rounds_neither_places_nor_losses(likelihood):
+    """Of codes that a forward pass in bfloat16 gave."""
+    guidance = build("rotation", "scale", likelihood=likelihood).float()
+    images, z = torch.rand(4, 1, SIZE, SIZE), code(guidance, rows=4, rotation=0.3).bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = losses(guidance, images, z)
+    for name, value in losses(guidance, images, z.float()).items():
+        assert rounded[name].dtype == torch.float32
+        torch.testing.assert_close(rounded[name], value, rtol=1e-6, atol=1e-6, msg=name)
+
+
 @pytest.mark.parametrize("size", [(16, 16), (15, 15), (12, 20)])
 def test_no_deformation_renders_the_canvas(size):
     guidance = build(*ALL, channels=3, size=size)

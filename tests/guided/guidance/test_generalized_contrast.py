@@ -97,6 +97,28 @@ def test_views_are_pairs_and_other_images_views_are_not():
     assert module.attributes == ()
 
 
+def test_an_image_is_compared_with_no_other_view_of_itself():
+    """One image of its alphabet has no other there; two have each other, in each view."""
+    module, mean = build(DRAWER, latents=2, views=2), codes(6)
+    alphabet, drawer = torch.tensor([0, 1, 1]), torch.tensor([2, 0, 3])
+    targets = {"drawer": drawer.repeat(2), "alphabet": alphabet.repeat(2)}
+    value = [4 * int(a) + int(d) for a, d in zip(alphabet, drawer, strict=True)]
+    pairs = [(i + of, value[i], (value[3 - i],)) for of in (0, 3) for i in (1, 2)]
+    expected = loss_by_pairs(module, mean[:, :2], pairs)
+    assert float(term(module, mean, targets).detach()) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("auxiliary", ["class", "view"])
+def test_it_is_measured_of_codes_in_bfloat16(auxiliary):
+    """Logs are written outside autocast."""
+    module = build(auxiliary, latents=None if auxiliary == "view" else 4, views=2).float()
+    mean = codes(8).bfloat16()
+    targets = {"class": torch.tensor([0, 1, 2, 3] * 2)}
+    (rounded,) = module.measurements(guided.Posterior(mean, mean), targets).values()
+    whole = guided.Posterior(mean.float(), mean.float())
+    assert [rounded] == list(module.measurements(whole, targets).values())
+
+
 def test_gradients_reach_the_latents_of_the_slice_alone(build_model):
     mean = codes(6).requires_grad_()
     module = build(latents=4)

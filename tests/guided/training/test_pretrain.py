@@ -137,6 +137,14 @@ def test_without_a_score_the_negative_elbo_judges_the_last_step_too(data):
     assert history[-1] == expected | {"step": 5, "score": expected["negative_elbo"]}
 
 
+def test_without_the_elbo_no_untrained_decoder_is_judged(data):
+    guidance = [guided.ExcitationInhibition(attributes={"class": 2})]
+    score = ScriptedScore(3.0, 2.0)
+    settings = {"guidance": guidance, "elbo": False, "steps": 4, "score": score}
+    history = guided.pretrain(*data, PLAIN, **settings).progress.history
+    assert history == [{"score": 3.0, "step": 2}, {"score": 2.0, "step": 4}]
+
+
 def test_settings_replace_those_of_the_configuration(data):
     """Without validation the last state is kept."""
     changed = guided.pretrain(config=PLAIN, train=data[0], steps=3, seed=1)

@@ -100,6 +100,11 @@ def test_parquet(arrays, wide):
     pandas.DataFrame({**columns, "label": labels.astype(str)}).to_parquet("file.parquet")
     expected = sorted((str(k), *x) for k, x in zip(labels, features.tolist(), strict=True))
     assert rows(Embeddings(path="file.parquet").splits()) == expected
+    # Labels from elsewhere; those of the file are no embeddings.
+    pandas.DataFrame({**columns, "label": labels}).to_parquet("numbers.parquet")
+    np.save("labels.npy", labels)
+    elsewhere = Embeddings(path="numbers.parquet", labels="labels.npy")
+    assert rows(elsewhere.splits()) == expected
 
 
 def test_classes_are_divided_as_those_of_a_folder(arrays):
@@ -127,6 +132,19 @@ def test_splits_that_are_given(arrays):
     np.savez("file.npz", x=features, y=labels, split=np.full(len(labels), "hold"))
     with pytest.raises(InputError, match=r"split: expected train, val or test, got 'hold'"):
         Embeddings(path="file.npz").splits()
+
+
+def test_a_file_of_labels_tells_splits_and_names_too(arrays):
+    features, labels = arrays
+    words = np.array(["train", "Valid", "test"])[np.minimum(labels // 4, 2)]
+    np.save("x.npy", features)
+    np.savez("told.npz", labels=labels, split=words, class_names=[*"abcdefghij"])
+    splits = Embeddings(path="x.npy", labels="told.npz").splits()
+    names = ["".join(bank.class_names) for bank in vars(splits).values()]
+    assert names == ["abcd", "efgh", "ij"]
+    np.savez("other.npz", x=features, split=words[::-1])
+    with pytest.raises(InputError, match=r"other.npz and told.npz have other split"):
+        Embeddings(path="other.npz", labels="told.npz").splits()
 
 
 def test_embeddings_of_several_encoders(arrays):

@@ -184,6 +184,24 @@ def test_the_number_of_threads_changes_no_bit(encoder, monkeypatch, threads):
     assert_close(found, other, rtol=0, atol=0)
 
 
+def test_the_number_of_threads_does_not_change_the_precision(encoder):
+    """Autocast is a setting of the thread."""
+    learner, episodes = make(MAML, encoder).float(), images(e=3)
+    episodes = Episodes(episodes.support.float(), episodes.query.float())
+
+    def loss():
+        with torch.autocast("cpu", torch.bfloat16):
+            return float(learner.loss(episodes))
+
+    alone = loss()
+    assert alone != float(learner.loss(episodes))
+    torch.set_num_threads(2)
+    try:
+        assert loss() == alone
+    finally:
+        torch.set_num_threads(1)
+
+
 @each_engine
 def test_fine_tuning_is_torchs_sgd_from_an_empty_classifier(encoder, engine):
     """With any number of classes."""

@@ -191,6 +191,7 @@ def test_it_learns_to_tell_new_classes_apart(encoder, make_bank, settings):
     [
         ({"excitation": 1.0}, "n_classes: guidance needs the number of training classes"),
         ({**GUIDED, "excited": 6}, "excited: 6 of context_dim 6; inhibition needs others"),
+        ({**GUIDED, "excited": 0}, "excited: all of context_dim 6; inhibition needs others"),
         ({"compare": "excited"}, "compare: .excited. needs excitation > 0"),
         ({"sample_dropout": 1.0}, r"sample_dropout: expected in \[0, 1\), got 1"),
         ({"latent_layers": 0}, "latent_layers: expected at least 1, got 0"),
