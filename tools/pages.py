@@ -13,6 +13,7 @@ a,b,…), ``peer``, ``probe``, ``curve`` (of a number of latents), ``lake`` (of 
 """
 
 import re
+import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -226,4 +227,8 @@ def fill(text: str, root: Path = ROOT) -> str:
 
 if __name__ == "__main__":
     for page in pages():
-        write_bytes(page, fill(page.read_text()).encode())
+        try:
+            filled = fill(page.read_text())
+        except ValueError as error:
+            sys.exit(f"{page}: {error}")
+        write_bytes(page, filled.encode())

@@ -118,6 +118,13 @@ def _partners(
 
 def question_of(config: StudyConfig, arm: ArmConfig, partner: ArmConfig) -> str | None:
     """The question that the difference between two encoders answers, as far as it has a name."""
+    question, usual = _question(config, arm, partner), config.pretrain.steps
+    if question and (arm.steps or usual) != (partner.steps or usual):
+        return f"{question}, at other steps"
+    return question
+
+
+def _question(config: StudyConfig, arm: ArmConfig, partner: ArmConfig) -> str | None:
     if arm.encoder != "pretrained" or partner.encoder != "pretrained" or not arm.guidance:
         return None
     if _besides_guidance(config, arm) != _besides_guidance(config, partner):
@@ -140,10 +147,8 @@ def question_of(config: StudyConfig, arm: ArmConfig, partner: ArmConfig) -> str 
 
 
 def _besides_guidance(config: StudyConfig, arm: ArmConfig) -> tuple[Any, ...]:
-    """What else may tell two arms apart, besides their guidance, labels and augmentation."""
-    usual = config.pretrain
-    backbone = describe(arm.backbone or usual.backbone)
-    return arm.autoencoder, arm.deformations, arm.steps or usual.steps, backbone
+    """What else may tell two arms apart, besides guidance, labels, augmentation and steps."""
+    return arm.autoencoder, arm.deformations, describe(arm.backbone or config.pretrain.backbone)
 
 
 def _labels(arm: ArmConfig) -> set[str]:

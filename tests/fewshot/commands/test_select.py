@@ -190,8 +190,9 @@ def test_runs_that_do_not_compare_are_refused(fails, finished, tmp_path):
     def episodes(content):
         content["config"]["episode_seed"] = 5
 
-    def euclidean(content):
-        content["config"]["learners"]["prototypical"]["learner"] = {"class_path": "Prototypical"}
+    def cosine(content):
+        made = {"class_path": "Prototypical", "init_args": {"metric": "cosine"}}
+        content["config"]["learners"]["prototypical"]["learner"] = made
 
     def queries(content):
         content["config"]["settings"][0]["n_query"] += 1
@@ -199,7 +200,7 @@ def test_runs_that_do_not_compare_are_refused(fails, finished, tmp_path):
     for name, change in (
         ("its train images", fewer),
         ("its episode_seed differ", episodes),
-        ("its learners.prototypical is another", euclidean),
+        ("its learners.prototypical is another", cosine),
         ("its 3-way 1-shot is another", queries),
     ):
         other = edited(finished, tmp_path / name, change)

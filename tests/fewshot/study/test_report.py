@@ -367,7 +367,11 @@ ANY_LEARNER = {"a": LearnerConfig(partial(Prototypical))}
         (labels(), replace(labels(), elbo=False, labelled=0.5), None),
         (ArmConfig(guidance=DEFORM), labels(), None),
         (ArmConfig(), ArmConfig("random"), None),
-        (labels(), replace(labels(), elbo=False, steps=9000), None),
+        (
+            labels(),
+            replace(labels(), elbo=False, steps=9000),
+            "guidance beyond labels, at other steps",
+        ),
         (ArmConfig(guidance=DEFORM, steps=2000), ArmConfig(), "guidance"),
         (ArmConfig(guidance=DEFORM, backbone=partial(Conv4, width=8)), ArmConfig(), None),
     ],

@@ -142,7 +142,10 @@ def test_samples_are_measured_by_the_stored_classifier(finished):
     found = facts_of(run, "samples-vae-3-seed0")["distance"]
     assert found == pytest.approx(distance(images), rel=1e-3)
     stored = facts_of(run, "features")
-    training_images = distance(splits.train.images[: len(splits.test)])
+    n, every = len(splits.test), len(splits.train)
+    spread = [position * (every - 1) // (n - 1) for position in range(n)]  # from all classes
+    assert splits.train.labels[spread].unique().numel() == splits.train.n_classes
+    training_images = distance(splits.train.images[spread])
     assert stored["training_images"] == pytest.approx(training_images, rel=1e-3)
     assert stored["training_images"] < found
     assert finished.results["features"] == pytest.approx(
