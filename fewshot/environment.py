@@ -51,7 +51,7 @@ def hardware(device: str) -> dict[str, Any]:
         "device": device,
     }
     if device.startswith("cuda"):
-        facts["accelerator"] = torch.cuda.get_device_name()
+        facts["accelerator"] = torch.cuda.get_device_name(device)
     return facts
 
 
@@ -80,4 +80,7 @@ def choose_device(name: str) -> str:
         raise InputError(f"device: expected auto, cpu or cuda, got {name!r}")
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise InputError(f"device: {name} is not available on this machine; use cpu or auto")
+    number, there = int(name.partition(":")[2] or 0), torch.cuda.device_count()
+    if name.startswith("cuda") and number >= there:
+        raise InputError(f"device: {name} is not available on this machine, which has {there}")
     return name

@@ -70,7 +70,8 @@ def option_of(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
     given = [name for name in OPTIONS if name in names]
     if len(given) > 1:
         raise InputError(f"{', '.join(f'--{name}' for name in given)}: give one of them")
-    return (given[0] if given else None), [word for word in arguments if word[2:] not in given]
+    words = {f"--{name}" for name in given}
+    return (given[0] if given else None), [word for word in arguments if word not in words]
 
 
 def say_first(name: str, arguments: Sequence[str]) -> None:

@@ -90,9 +90,9 @@ class VAE(nn.Module):
         """
         return {
             "reconstruction": self.reconstruction(images, z),
-            "kl": posterior.kl().sum(1).mean(),
+            "kl": posterior.precise().kl().sum(1).mean(),
         }
 
     def reconstruction(self, images: Tensor, z: Tensor) -> Tensor:
         """-log p(x|z), a scalar: nats per image, averaged over the batch; see :meth:`losses`."""
-        return self.likelihood.nll(self.decoder(z), images).mean()
+        return self.likelihood.nll(precise(self.decoder(z)), images).mean()

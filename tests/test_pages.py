@@ -83,12 +83,13 @@ def test_published_results_record_how_they_were_made(file):
         assert row[kind] * len(row["seeds"]) >= 3 * least[kind]
 
 
-@pytest.mark.parametrize("file", PUBLISHED, ids=lambda file: file.stem)
+WITH_ROWS = [file for file in PUBLISHED if "rows" in json.loads(file.read_text())]
+
+
+@pytest.mark.parametrize("file", WITH_ROWS, ids=lambda file: file.stem)
 def test_published_rows_are_what_their_counts_give(file):
     """Where the counts of wrong answers were not kept, no paired difference has an interval."""
     content = json.loads(file.read_text())
-    if "rows" not in content:
-        return
     kind = kind_of(content)
     result = kind.from_json(content)
     if result.disentanglement:

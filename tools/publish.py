@@ -25,7 +25,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from fewshot.commands.published import NAMES, Source, results_in
+from fewshot.commands.published import Source
 from fewshot.commands.report import main as report
 from fewshot.complaints import complaint
 from fewshot.environment import UNKNOWN
@@ -39,7 +39,7 @@ from fewshot.study.latents.report import LatentsResult, latents_figures, write_l
 from fewshot.study.nica.report import NicaResult, write_nica_page
 from fewshot.study.recorded import plain_name
 from fewshot.study.report import write_pages
-from fewshot.study.result import Result, StudyResult, revisions_of
+from fewshot.study.result import RESULTS, Result, StudyResult, results_in, revisions_of
 from guided.errors import InputError
 from guided.storage.files import write_bytes, write_json
 
@@ -75,7 +75,7 @@ def publish(
         _portable(Source.load(part))
     with tempfile.TemporaryDirectory() as joined:
         report([*map(str, runs), "--join", "true", "--output", joined])
-        return _publish(Path(joined) / NAMES[0], name, figures, folder, runs)
+        return _publish(Path(joined) / RESULTS[0], name, figures, folder, runs)
 
 
 def _publish(

@@ -97,7 +97,7 @@ class StudyCommand(Command):
 
     def _room(self, cards: int) -> int:
         if cards:
-            return max(1, int(cards / self.gpus_per_cell))
+            return cards * max(1, int(1 / self.gpus_per_cell + 1e-9))  # whole cells on each
         return len(getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))(0))
 
 

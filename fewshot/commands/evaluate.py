@@ -1,8 +1,8 @@
 """``fewshot evaluate``: errors of learners with one encoder."""
 
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -24,7 +24,7 @@ from fewshot.evaluation_files import result_rows, write_episodes, write_predicti
 from fewshot.learners.base import Learner, LearnerFactory
 from fewshot.learners.prototypical import Prototypical
 from fewshot.predictions import Evaluation
-from fewshot.runs import Finish, open_run
+from fewshot.runs import Finish, only_one, open_run
 from fewshot.sampler import EpisodeSampler
 from fewshot.statistics import t_interval
 from fewshot.study.examples import FILE as EXAMPLES
@@ -133,6 +133,9 @@ def _run(config: EvaluateCommand) -> Path:
     """Evaluate; returns the file of results."""
     start = time.perf_counter()
     device = choose_device(config.device)
+    if config.test_inference and not config.decoder and isinstance(config.encoder, Path):
+        # Named, so that another decoder is another run.
+        config = replace(config, decoder=config.encoder.with_name("decoder.safetensors"))
     dataset = config.dataset(data_root(config.data_root))
     check_ways(dataset, **{config.split: config.settings})
     loaded = _checkpoint(config)
@@ -144,15 +147,31 @@ def _run(config: EvaluateCommand) -> Path:
     facts: dict[str, Any] = in_use(device)
     if loaded is None and config.encoder is not None:
         facts["imported"] = imported_facts(encoder)
-    finish = Finish.from_run(config.output, config, splits, device, **facts)
-    # Another run may have written the file of predictions: it is always written anew.
-    if config.predictions is None and finish.said_before():
-        return config.output / FILES[0]
     learners = {name: _learner(config, name, encoder).to(device) for name in config.learners}
     samplers = [
         EpisodeSampler(bank, s, derive_seed(config.seed, "test", s.label)) for s in config.settings
     ]
-    open_run(config.output, config, device)
+    finish = Finish.from_run(config.output, config, splits, device, **facts)
+    with only_one(config.output):
+        # Another run may have written the file of predictions: it is always written anew.
+        if config.predictions is not None or not finish.said_before():
+            open_run(config.output, config, device)
+            results = _evaluated(config, bank, encoder, learners, samplers, device)
+            words = _write(config, bank, results, samplers[0], doubts, start, device)
+            finish.write(words, FILES)
+            print(f"{words}\n{finished(config.output)}")
+    return config.output / FILES[0]
+
+
+def _evaluated(
+    config: EvaluateCommand,
+    bank: ImageBank,
+    encoder: Encoder,
+    learners: Mapping[str, Learner],
+    samplers: Sequence[EpisodeSampler],
+    device: str,
+) -> dict[str, list[Evaluation]]:
+    """The results of each learner, one a setting."""
     with blaming(f"{_named(config)}, {config.split} classes"):
         embeddings = embed_bank(encoder, bank, device, description="embed")
     results: dict[str, list[Evaluation]] = {}
@@ -163,10 +182,23 @@ def _run(config: EvaluateCommand) -> Path:
             evaluate_table(learner, table, sampler, config.episodes, bank.class_names)
             for sampler in samplers
         ]
-    doubts += _at_chance(results)
+    return results
+
+
+def _write(
+    config: EvaluateCommand,
+    bank: ImageBank,
+    results: dict[str, list[Evaluation]],
+    sampler: EpisodeSampler,
+    doubts: Sequence[str],
+    start: float,
+    device: str,
+) -> str:
+    """Write all files; returns the last words."""
+    doubts = [*doubts, *_at_chance(results)]
     words = "\n".join([*_summary(results), *(f"warning: {line}" for line in doubts)])
     write_episodes(config.output, results)
-    examples = _write_examples(config, bank, samplers[0], {n: e[0] for n, e in results.items()})
+    examples = _write_examples(config, bank, sampler, {n: e[0] for n, e in results.items()})
     made = made_by_command("evaluate", config, device, time.perf_counter() - start)
     rows = result_rows(results, config.split)
     content = {"rows": rows, "examples": examples, "warnings": doubts, **made}
@@ -174,9 +206,7 @@ def _run(config: EvaluateCommand) -> Path:
     if config.predictions:
         write_predictions(config.predictions, results)
     write_runs([FinishedRun.load(config.output)], config.output / PAGE)
-    finish.write(words, FILES)
-    print(f"{words}\n{finished(config.output)}")
-    return config.output / FILES[0]
+    return words
 
 
 def _named(config: EvaluateCommand) -> str:
@@ -206,8 +236,9 @@ def _checkpoint(config: EvaluateCommand) -> Encoder | None:
     encoder = Encoder.load(config.encoder, config.latents)
     if config.test_inference is None:
         return encoder
-    file = config.decoder or config.encoder.with_name("decoder.safetensors")
-    return semi_amortised(encoder, Decoder.load(file, encoder), config.test_inference)
+    assert config.decoder is not None
+    decoder = Decoder.load(config.decoder, encoder)
+    return semi_amortised(encoder, decoder, config.test_inference)
 
 
 def _other_encoder(config: EvaluateCommand, bank: ImageBank) -> Encoder:

@@ -1,11 +1,9 @@
 """``fewshot inspect``: TensorBoard on run folders, its runs named STUDY/ARM/seedN."""
 
-import json
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import takewhile
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
@@ -33,9 +31,7 @@ class InspectCommand(Checked):
 
 def main(arguments: Sequence[str]) -> None:
     """Run the command."""
-    named = list(takewhile(lambda word: not word.startswith("-"), arguments))
-    given = ["--runs", json.dumps(named)] if named else []
-    command = parse(InspectCommand, [*given, *arguments[len(named) :]], "fewshot inspect")
+    command = parse(InspectCommand, arguments, "fewshot inspect", words="runs")
     with linked(logs_of(command.runs)) as folder:
         address = serve(folder, command.port)
         print(f"TensorBoard: {address} (Ctrl-C ends it)", flush=True)

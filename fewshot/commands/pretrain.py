@@ -4,17 +4,17 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from fewshot.commands.common import TrainingCommand, finished, splits_of
 from fewshot.config import describe, parse, short_name
 from fewshot.data import DatasetFactory, Splits, data_root
 from fewshot.data.bank import ImageBank
-from fewshot.data.dataset import SplitName
+from fewshot.data.dataset import Dataset, SplitName
 from fewshot.environment import choose_device, versions
 from fewshot.logs import show_logs
 from fewshot.printing import columns, filled, width
-from fewshot.runs import Finish, open_run, state_to_continue
+from fewshot.runs import Finish, only_one, open_run, state_to_continue
 from fewshot.study.cells import Cell
 from fewshot.study.diagnostics import diagnose, examine, excited_slices, latent_facts
 from fewshot.study.encoder_facts import EncoderFacts, cautions
@@ -73,18 +73,37 @@ def _run(config: PretrainCommand) -> Path:
     dataset = config.dataset(data_root(config.data_root))
     splits, _ = splits_of(dataset, "train", "validation")
     held_out: SplitName = "test" if splits.test.n_classes else "validation"
-    images = splits.bank(held_out)
-    finish = Finish.from_run(config.output, config, splits, device, **in_use(device))
-    if finish.said_before():
-        return config.output / FILES[2]
     check_pretraining(config.pretrain, splits.train, splits.validation, seed=config.seed)
-    open_run(config.output, config, device)
-    trained, depends = _pretrained(config, config.pretrain, splits, device)
+    finish = Finish.from_run(config.output, config, splits, device, **in_use(device))
+    with only_one(config.output):
+        if not finish.said_before():
+            open_run(config.output, config, device)
+            words = _made(config, dataset, splits, held_out, device, start)
+            finish.write(words, FILES)
+            print(f"{words}\n{finished(config.output)}")
+    return config.output / FILES[2]
+
+
+def _made(
+    config: PretrainCommand,
+    dataset: Dataset,
+    splits: Splits,
+    held_out: SplitName,
+    device: str,
+    start: float,
+) -> str:
+    """Train and write all files; returns the last words."""
+    images = splits.bank(held_out)
+    planned = [_planned(config, config.pretrain, splits, device, f"seed{config.seed}")]
     strategies = [short_name(type(entry)) for entry in config.pretrain.guidance]
-    encoders = {" + ".join(strategies) or "unguided": trained.encoder}
     if config.beside_unguided and strategies:
         plain = replace(config.pretrain, guidance=[])
-        encoders["unguided"] = _pretrained(config, plain, splits, device)[0].encoder
+        planned.append(_planned(config, plain, splits, device, f"unguided/seed{config.seed}"))
+    show_logs(config.output, {one.cell.digest: one.cell.log for one in planned})
+    trained, *beside = [_pretrained(config, one, splits, device) for one in planned]
+    names = [" + ".join(strategies) or "unguided", "unguided"]
+    encoders = {n: one.encoder for n, one in zip(names, [trained, *beside], strict=False)}
+    depends = planned[0].depends
     trained.encoder.save(config.output / FILES[0], **depends | {"versions": versions()})
     Decoder.from_vae(trained.vae).save(config.output / FILES[1])
     _draw(config, trained, images, device)
@@ -104,10 +123,7 @@ def _run(config: PretrainCommand) -> Path:
     write_json(config.output / FILES[2], results)
     write_runs([FinishedRun.load(config.output)], config.output / PAGE)
     words = summary(config.output / FILES[0], trained, measured, held_out)
-    words = "\n".join([words, *(filled(f"warning: {line}", width()) for line in cautions([facts]))])
-    finish.write(words, FILES)
-    print(f"{words}\n{finished(config.output)}")
-    return config.output / FILES[2]
+    return "\n".join([words, *(filled(f"warning: {line}", width()) for line in cautions([facts]))])
 
 
 def _described(encoder: Encoder) -> dict[str, Any]:
@@ -184,10 +200,17 @@ def _table(measured: Sequence[dict[str, Any]], split: str) -> list[str]:
     return ["", *columns(head, lines, width())] if lines else []
 
 
-def _pretrained(
-    config: PretrainCommand, how: PretrainConfig, splits: Splits, device: str
-) -> tuple[Pretrained, dict[str, Any]]:
-    """A pretrained model, and all that it is a function of."""
+class _Planned(NamedTuple):
+    """A training: how, all that it is a function of, and where its state and logs are."""
+
+    how: PretrainConfig
+    depends: dict[str, Any]
+    cell: Cell
+
+
+def _planned(
+    config: PretrainCommand, how: PretrainConfig, splits: Splits, device: str, log: str
+) -> _Planned:
     depends = {
         "dataset": describe(config.dataset),
         "images": [splits.train.digest, splits.validation.digest],
@@ -198,20 +221,22 @@ def _pretrained(
         "precision": config.precision,
         "versions": {name: versions()[name] for name in ("guided-fewshot", "torch")},
     }
-    output = config.output
     # A constant schedule is the same for any number of steps: a longer training goes on.
     shared = depends | {"pretrain": describe(replace(how, steps=1))}
     family = shared if how.schedule == "constant" else depends
-    cell = Cell.find(output / "cells", "encoder", family, f"seed{config.seed}")
-    show_logs(output, {cell.digest: cell.log})
-    trained = pretrain(
+    return _Planned(how, depends, Cell.find(config.output / "cells", "encoder", family, log))
+
+
+def _pretrained(
+    config: PretrainCommand, planned: _Planned, splits: Splits, device: str
+) -> Pretrained:
+    return pretrain(
         splits.train,
         splits.validation,
-        how,
+        planned.how,
         seed=config.seed,
         device=device,
         precision=config.precision,
-        state_file=state_to_continue(cell.folder, how.steps),
-        log_folder=cell.log_folder(),
+        state_file=state_to_continue(planned.cell.folder, planned.how.steps),
+        log_folder=planned.cell.log_folder(),
     )
-    return trained, depends

@@ -19,7 +19,7 @@ from fewshot.study.lake.report import LakeResult
 from fewshot.study.latents.report import LatentsResult
 from fewshot.study.nica.report import NicaResult
 from fewshot.study.recorded import recorded
-from fewshot.study.result import Result, StudyResult
+from fewshot.study.result import RESULTS, Result, StudyResult, results_in
 from fewshot.study.row_tests import StudyOfRows
 from fewshot.study.rows import RowKey
 from guided.errors import InputError, blaming
@@ -78,10 +78,6 @@ class OtherVersion(InputError):
         self.fault, self.revision = fault, revision
 
 
-NAMES = ("results.json", "lake.json")
-"""Of the files of results in a run folder."""
-
-
 @dataclass(frozen=True)
 class Source:
     """The results of a finished study, of which it is run again.
@@ -111,7 +107,7 @@ class Source:
             raise InputError(f"{file}: not the result of a finished run ({error})") from error
         if not isinstance(content, dict):
             raise InputError(f"{file}: not the result of a finished run")
-        in_run = file.name in NAMES
+        in_run = file.name in RESULTS
         return cls(file.resolve().parent.name if in_run else file.stem, file, content)
 
     @cached_property
@@ -249,19 +245,13 @@ def published_folder() -> Path | None:
     return next((place for place in places if place.is_dir()), None)
 
 
-def results_in(run: Path) -> Path:
-    """The file of results in a run folder; a file stands for itself."""
-    if not run.is_dir():
-        return run
-    return next((run / file for file in NAMES if (run / file).exists()), run / NAMES[0])
-
-
-def find(name: str, folder: Path | None) -> Source:
+def find(name: str, folder: Path | None, key: str = "name") -> Source:
     """The published study of a name, or the results of a path.
 
     Args:
         name: as typed: a name without ``.json``, a file of results, or a run folder.
         folder: of the published studies; None if there is none.
+        key: that it was given by, for messages.
 
     Raises:
         InputError: there is no such study.
@@ -271,11 +261,11 @@ def find(name: str, folder: Path | None) -> Source:
     if in_run.is_file():
         return Source.load(in_run)
     if path.suffix == ".json" or len(path.parts) > 1:
-        raise InputError(f"name: {in_run} not found")
+        raise InputError(f"{key}: {in_run} not found")
     if folder is None:
         raise InputError(
-            f"name: {name}: published studies come with a checkout, in runs/published, not with an "
-            "installed package; give the path of a file of results"
+            f"{key}: {name}: published studies come with a checkout, in runs/published, not with "
+            "an installed package; give the path of a file of results"
         )
     if not (file := folder / f"{name}.json").exists():
         from difflib import get_close_matches
@@ -283,5 +273,5 @@ def find(name: str, folder: Path | None) -> Source:
         known = [other.stem for other in folder.glob("*.json")]
         close = get_close_matches(name, known, n=1)
         meant = f"; did you mean {close[0]}?" if close else "; `fewshot reproduce` lists them"
-        raise InputError(f"name: no published study is called {name!r}{meant}")
+        raise InputError(f"{key}: no published study is called {name!r}{meant}")
     return Source.load(file)

@@ -1,9 +1,7 @@
 """``fewshot report``: the page, rows, tables and figures of finished runs, from their files."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +20,7 @@ from fewshot.study.latents.report import LatentsResult, latents_figures, write_l
 from fewshot.study.nica.report import NicaResult, write_nica
 from fewshot.study.recorded import recorded
 from fewshot.study.report import row_figures, texts, write_pages
-from fewshot.study.result import Result, StudyResult, read_result
+from fewshot.study.result import Result, StudyResult, read_result, results_in
 from guided.errors import InputError
 from guided.storage.checksums import DamageError
 from guided.storage.files import read_json
@@ -62,11 +60,8 @@ class ReportCommand:
 
 def main(arguments: Sequence[str]) -> None:
     """Run the command."""
-    named = list(takewhile(lambda word: not word.startswith("-"), arguments))
-    # A JSON list of texts is a YAML one.
-    given = ["--results", json.dumps(named)] if named else []
-    config = parse(ReportCommand, [*given, *arguments[len(named) :]], "fewshot report")
-    sources = [path / "results.json" if path.is_dir() else path for path in config.results]
+    config = parse(ReportCommand, arguments, "fewshot report", words="results")
+    sources = list(map(results_in, config.results))
     with recorded(*sources):
         _written(config, sources)
 

@@ -62,7 +62,7 @@ def main(arguments: Sequence[str]) -> dict[str, Any]:
         raise InputError(f"published: {folder} not found")
     if not (name := config.name or config.check):
         return _listed(folder)
-    source = find(name, folder)
+    source = find(name, folder, "name" if config.name else "check")
     output = config.output or Path("runs") / "reproduced" / source.name
     if output.resolve() == source.file.parent.resolve():
         raise InputError(f"output: {output} holds the results to compare with; name another")
@@ -72,7 +72,7 @@ def main(arguments: Sequence[str]) -> dict[str, Any]:
 
 def _spelled(arguments: Sequence[str]) -> list[str]:
     """The same with the name by its key, whether it stands before or behind ``--check``."""
-    words = [word for word in arguments if word != "--list"]
+    words = list(arguments)
     if words and not words[0].startswith("-"):
         words = ["--name", *words]
     if words[:1] == ["--name"] and "--check" in words:

@@ -1,11 +1,9 @@
 """``fewshot select``: which encoder of a study to take, without labels, and how good that is."""
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import takewhile
 from pathlib import Path
 from typing import Annotated
 
@@ -68,10 +66,7 @@ class SelectCommand(ImageCommand, StudyCommand):
 def main(arguments: Sequence[str]) -> None:
     """Run the command."""
     start = time.perf_counter()
-    named = list(takewhile(lambda word: not word.startswith("-"), arguments))
-    # A JSON list of texts is a YAML one.
-    given = ["--runs", json.dumps(named)] if named else []
-    command = parse(SelectCommand, [*given, *arguments[len(named) :]], "fewshot select")
+    command = parse(SelectCommand, arguments, "fewshot select", words="runs")
     device = choose_device(command.device)
     executor = command.executor_of(partial(select_plan, command, device), device)
     studies = [_read(run, command) for run in command.runs]

@@ -15,7 +15,7 @@ from fewshot.learners.base import LearnerFactory
 from fewshot.learners.prototypical import Prototypical
 from fewshot.logs import show_logs
 from fewshot.meta_train import MetaTrained, TrainConfig, meta_train, starting_learner
-from fewshot.runs import PLACES, Finish, file_digest, open_run, state_to_continue
+from fewshot.runs import PLACES, Finish, file_digest, only_one, open_run, state_to_continue
 from fewshot.sampler import EpisodeSampler
 from fewshot.study.cells import Cell
 from fewshot.study.html.page import FILE as PAGE
@@ -26,6 +26,7 @@ from fewshot.threads import computing_with, in_use
 from guided.backbones import BackboneFactory, Conv4, ImageShape
 from guided.decoder import Decoder
 from guided.encoder import Encoder, digest
+from guided.errors import InputError
 from guided.latents import LatentLayout
 from guided.ranges import Count, Whole
 from guided.seeds import seeded_initialisation
@@ -61,6 +62,11 @@ class TrainCommand(TrainingCommand):
     seed: Whole = 0
     output: Path = Path("runs/train")
 
+    def __post_init__(self) -> None:
+        own = (self.output / FILES[0]).resolve()
+        if self.encoder and self.encoder.resolve() == own:
+            raise InputError(f"output: {self.output} holds the encoder that is read; name another")
+
 
 FILES = ("encoder.safetensors", "results.json", PAGE, "learner.safetensors")
 
@@ -85,14 +91,27 @@ def _run(config: TrainCommand) -> Path:
     decoder = Decoder.load(decoder_file, encoder) if decoder_file else None
     starting_learner(config.train, config.learner, encoder, config.seed)  # refuses what cannot be
     start = {"encoder": digest(encoder), "decoder": decoder_file and file_digest(decoder_file)}
-    finish = Finish.from_run(config.output, config, splits, device, start=start, **in_use(device))
-    if finish.said_before():
-        return config.output / FILES[1]
     if config.train.tasks is None:
         EpisodeSampler(splits.train, config.train.setting, seed=0)
     EpisodeSampler(splits.validation, config.train.validation, seed=0)
-    open_run(config.output, config, device)
-    trained, depends = _trained(config, encoder, decoder, splits, start, device)
+    finish = Finish.from_run(config.output, config, splits, device, start=start, **in_use(device))
+    with only_one(config.output):
+        if not finish.said_before():
+            open_run(config.output, config, device)
+            trained, depends = _trained(config, encoder, decoder, splits, start, device)
+            _write(config, trained, depends, finish, begun, device)
+    return config.output / FILES[1]
+
+
+def _write(
+    config: TrainCommand,
+    trained: MetaTrained,
+    depends: dict[str, Any],
+    finish: Finish,
+    begun: float,
+    device: str,
+) -> None:
+    """Write and print what was trained."""
     file = config.output / FILES[0]
     trained.encoder.save(file, **depends | {"versions": versions()})
     files = [FILES[0]]
@@ -113,7 +132,6 @@ def _run(config: TrainCommand) -> Path:
     )
     finish.write(words, [*files, *FILES[1:3]])
     print(f"{words}\n{finished(config.output)}")
-    return config.output / FILES[1]
 
 
 def _trained(

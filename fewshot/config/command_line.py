@@ -1,6 +1,8 @@
 """``[FILE] [--key value …]`` to a typed configuration."""
 
+import json
 from collections.abc import Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,19 +17,23 @@ T = TypeVar("T")
 FLAGS = ("help_all", "print_config")
 
 
-def parse(config_class: type[T], argv: Sequence[str], prog: str) -> T:
+def parse(config_class: type[T], argv: Sequence[str], prog: str, words: str = "") -> T:
     """Build a configuration dataclass from the arguments of a command.
 
     Args:
         config_class: its fields are the keys.
         argv: the arguments after the command's name.
         prog: the command's name, for ``--help-all``.
+        words: the key whose list the words before the first option are, where there is one.
 
     Raises:
         InputError: see :func:`load`; or a key without a value.
         SystemExit: after ``--help-all`` and ``--print-config``.
     """
-    file, overrides, flags = split(argv)
+    first = list(takewhile(lambda word: not word.startswith("-"), argv)) if words else []
+    # A JSON list of texts is a YAML one.
+    given = [f"--{words}", json.dumps(first)] if first else []
+    file, overrides, flags = split([*given, *argv[len(first) :]])
     if "help_all" in flags:
         print(reference(config_class, prog), end="")
         raise SystemExit(0)

@@ -25,7 +25,8 @@ def load(
     Args:
         config_class: a dataclass; its fields are the keys.
         source: a YAML file, or what one would hold.
-        overrides: full key -> value, ``{"pretrain.steps": 100}``; each replaces what stood there.
+        overrides: full key -> value, ``{"pretrain.steps": 100}``; each replaces what stood there,
+            a key's before those of the keys below it.
 
     Raises:
         InputError: an unreadable file, or an unknown key, class or choice, or a value of another
@@ -33,7 +34,7 @@ def load(
     """
     file = Path(source).expanduser() if isinstance(source, Path | str) else None
     tree = read_file(file) if file else _copied(source or {})
-    for key, value in (overrides or {}).items():
+    for key, value in sorted((overrides or {}).items(), key=lambda item: item[0].count(".")):
         override(tree, key, value if isinstance(value, Argument) else describe(value, full=True))
     try:
         _import(build(list[str], tree.get("imports", []), "imports"))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, NoReturn, TypeVar
 
 from fewshot.data.bank import ImageBank
+from fewshot.data.io.images import ImagesWarning as ImagesWarning
 from fewshot.data.roots import Roots, data_root
 from guided.errors import InputError
 from guided.html.fragment import fragment
@@ -45,10 +46,6 @@ class Splits:
     def _repr_html_(self) -> str:
         banks = [bank.pictures(f"{name}: {bank.size}") for name, bank in vars(self).items()]
         return fragment("Splits", "An image of some classes of each.", pictures=banks)
-
-
-class ImagesWarning(UserWarning):
-    """A reason, in the images, to doubt errors that are measured on them; commands print it."""
 
 
 @dataclass(frozen=True)

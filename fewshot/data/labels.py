@@ -24,7 +24,9 @@ def labelled_classes(bank: ImageBank, share: float, seed: int) -> Tensor:
     if share == 1:
         return torch.arange(bank.n_classes)
     order = torch.randperm(bank.n_classes, generator=generator(seed, "labelled classes"))
-    return order[: math.ceil(share * bank.n_classes)].sort().values
+    # 0.07 of 100 classes are 7, though the product of the floats is a little more.
+    n_shown = max(1, math.ceil(share * bank.n_classes - 1e-9))
+    return order[:n_shown].sort().values
 
 
 def labelled(bank: ImageBank, share: float = 1.0, seed: int = 0) -> LabelledImages:

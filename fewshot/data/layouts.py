@@ -4,6 +4,7 @@ Accepted are class folders, alone or below folders of splits; around, between an
 be single folders, as archives from GitHub or Finder have, and folders called ``images``.
 """
 
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import NamedTuple
 
 from fewshot.data.dataset import SPLITS, SplitName
 from fewshot.data.io.containers import BESIDE, check_usable, contents, is_archive, path_parts
-from fewshot.data.io.images import SUFFIXES, ImageFile, images_of
+from fewshot.data.io.images import SUFFIXES, ImageFile, SkippedImagesWarning, images_of
 from guided.errors import InputError, some
 
 SPLIT_FOLDERS: dict[str, SplitName] = {  # in small or capital letters
@@ -146,7 +147,11 @@ def find_classes(source: Source | Path, *, merge: bool | None = None) -> Found:
 
 def _containers(path: Path) -> list[tuple[Path, str]]:
     """The path itself, or the archives in a folder that has no folders; and the split of each,
-    if all are called after one (``train.zip``)."""
+    if all are called after one (``train.zip``).
+
+    Warns:
+        SkippedImagesWarning: archives lie beside folders, and are not read; names some.
+    """
     if path.is_file():
         return [(path, "")]
     try:
@@ -154,8 +159,15 @@ def _containers(path: Path) -> list[tuple[Path, str]]:
     except OSError as error:
         raise InputError(f"{path}: cannot be opened ({error.strerror})") from error
     archives = [entry for entry in visible if is_archive(entry) and entry.is_file()]
-    if not archives or any(entry.is_dir() and entry.name not in BESIDE for entry in visible):
+    if not archives:
         return [(path, "")]
+    named = some([archive.name for archive in archives])
+    if any(entry.is_dir() and entry.name not in BESIDE for entry in visible):
+        told = f"{path}: left out, because they lie beside folders: {named}; unpack or remove them"
+        warnings.warn(told, SkippedImagesWarning, stacklevel=3)
+        return [(path, "")]
+    if loose := [entry.name for entry in visible if entry.suffix.lower() in SUFFIXES]:
+        raise InputError(f"{path}: images beside archives ({named}): {some(loose)}; remove them")
     names = [archive.name.partition(".")[0] for archive in archives]
     if not all(_is_split(name) for name in names):
         names = [""] * len(names)

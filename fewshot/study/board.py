@@ -81,7 +81,8 @@ def write_board(
         own = [points[name, seed] for seed in config.seeds]
         with _log(output, f"{name}/mean") as log:
             _enter(log, _mean(own))
-            _curves(log, config, [outcome.encoders[name, s].facts["history"] for s in config.seeds])
+            histories = [outcome.encoders[name, s].facts["history"] for s in config.seeds]
+            _curves(log, score_name(config, name), histories)
     with _log(output, REPORT_PAGE) as log:
         log.layout(_layout(points, outcome, config))
         _experiment(log, config, points)
@@ -99,9 +100,11 @@ def tag_of(row: ResultRow) -> str:
     return f"{row.label}_{row.learner}{part}_error_%"
 
 
-def score_name(config: StudyConfig) -> str:
-    """The name in the log of what the states of a pretraining are compared by."""
-    return config.select_by if config.select_by == "negative_elbo" else FEW_SHOT_ERROR
+def score_name(config: StudyConfig, arm: str) -> str:
+    """The name in the log of what the states of an arm's pretraining are compared by."""
+    if config.select_by != "negative_elbo":
+        return FEW_SHOT_ERROR
+    return "reconstruction" if config.arms[arm].autoencoder else "negative_elbo"
 
 
 def _log(output: Path, name: str) -> RunLog:
@@ -117,7 +120,7 @@ def _points(
         if entry := kept(cell.facts["history"]):
             step, score = int(entry["step"]), entry["score"]
             points[key].step = step
-            points[key].kept = {"kept_step": step, f"kept_{score_name(config)}": score}
+            points[key].kept = {"kept_step": step, f"kept_{score_name(config, key[0])}": score}
     errors = percent(result.rows, counts)
     for row in result.rows:
         for place, seed in enumerate(row.seeds):
@@ -157,12 +160,12 @@ def _mean(seeds: list[Points]) -> Points:
     )
 
 
-def _curves(log: RunLog, config: StudyConfig, histories: list[History]) -> None:
+def _curves(log: RunLog, score: str, histories: list[History]) -> None:
     """Means of the validations at those steps that every seed reached."""
     by_step = [{int(entry["step"]): entry for entry in h if "step" in entry} for h in histories]
     for step in sorted(set.intersection(*map(set, by_step))):
         entries = [entries[step] for entries in by_step]
-        names = {score_name(config): "score"} | {
+        names = {score: "score"} | {
             name: name for name in entries[0] if name not in ("step", "score")
         }
         shared = {
@@ -227,8 +230,8 @@ def _layout(
 ) -> dict[str, dict[str, list[str]]]:
     """Category -> title of a chart -> patterns of its curves: every run is a line in it."""
     measured = {
-        score_name(config) if name == "score" else name
-        for cell in outcome.encoders.values()
+        score_name(config, arm) if name == "score" else name
+        for (arm, _), cell in outcome.encoders.items()
         for entry in cell.facts["history"]
         for name in entry
         if name != "step"

@@ -65,9 +65,11 @@ def budgets_figure(rows: Sequence[ResultRow]) -> "Figure | None":
             axes.set_title(title, fontsize=8)
             axes.grid(alpha=0.3)
             axes.spines[["top", "right"]].set_visible(False)
-    grid[0, 0].legend(fontsize=7)
-    figure.supxlabel("episodes of meta-training", fontsize=9)
-    figure.supylabel("error in %", fontsize=9)
+    drawn = [axes.get_legend_handles_labels() for axes in grid.flat]
+    named = {name: handle for pair in drawn for handle, name in zip(*pair, strict=True)}
+    grid[0, 0].legend(named.values(), named.keys(), fontsize=7)
+    figure.supxlabel("episodes of meta-training (linear below 100)", fontsize=9)
+    figure.supylabel("error in %, with its 95 % interval", fontsize=9)
     return figure
 
 

@@ -139,7 +139,7 @@ def collected(
     arrays = {
         "support": bank.shown(episodes.support[:, :, :SUPPORT]).numpy(),
         "query": bank.shown(episodes.query[:, :, :n_queries]).numpy(),
-        "predicted": predicted.numpy().astype(np.uint8),
+        "predicted": predicted.numpy().astype(np.min_scalar_type(setting.n_way)),
         "pictured": _pictures(bank, named),
     }
     facts = {

@@ -37,12 +37,14 @@ class LearningCurve:
         history: one dict a validation: ``step``, and ``score`` and ``negative_elbo`` if they were
             measured.
         elbo: False if the encoder was trained without the ELBO, whose value then says nothing.
+        latents: of the encoder, that a meta-trained learner is fed.
     """
 
     arm: str
     seed: int
     history: list[dict[str, float]]
     elbo: bool = True
+    latents: str = "all"
 
     @property
     def kept(self) -> int:

@@ -264,6 +264,17 @@ def read_result(file: Path) -> dict[str, Any]:
     return content
 
 
+RESULTS = ("results.json", "lake.json")
+"""Names of the files of results in a run folder."""
+
+
+def results_in(run: Path) -> Path:
+    """The file of results in a run folder; a file stands for itself."""
+    if not run.is_dir():
+        return run
+    return next((run / file for file in RESULTS if (run / file).exists()), run / RESULTS[0])
+
+
 def made_by_command(command: str, config: Any, device: str, seconds: float) -> dict[str, Any]:
     """All that a short page says of how a run was made, JSON-able.
 

@@ -36,7 +36,7 @@ from guided.encoder import Encoder
 from guided.errors import blaming
 from guided.progress import say as say_line
 
-FORMAT = 4  # part of every digest: raise it when the same configuration comes to mean new numbers
+FORMAT = 5  # part of every digest: raise it when the same configuration comes to mean new numbers
 
 
 class Study:

@@ -108,11 +108,14 @@ class KnownDeformationModule(GuidanceModule):
         self, images: Tensor, posterior: Posterior, z: Tensor, targets: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
         # Means, as learners read them: the noise of a draw would blur the cosines of wide latents.
-        terms = {"agreement": self._agreement(posterior.mean)}
-        if self.deformations:
-            told, latent = self._differences(posterior.mean, targets)
-            error = told - self.gains * latent
-            terms["equivariance"] = 0.5 * error.square().sum(1).mean()
+        mean = posterior.precise().mean
+        # Autocast would round the cosines, which are then divided by the temperature.
+        with torch.autocast(z.device.type, enabled=False):
+            terms = {"agreement": self._agreement(mean)}
+            if self.deformations:
+                told, latent = self._differences(mean, targets)
+                error = told - self.gains * latent
+                terms["equivariance"] = 0.5 * error.square().sum(1).mean()
         return terms
 
     def _agreement(self, mean: Tensor) -> Tensor:

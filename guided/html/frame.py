@@ -34,6 +34,7 @@ class Frame:
 
     def _repr_html_(self) -> str:
         # Not by the file's address, which notebooks resolve in different ways.
-        page, title = escape(f"{BASE}{self.file.read_text()}"), escape(self.file.name)
+        page = escape(BASE + self.file.read_text(encoding="utf-8"))
+        title = escape(self.file.name)
         size = f'width="100%" height="{self.height}"'
         return f'<iframe srcdoc="{page}" title="{title}" {size} style="border: 0"></iframe>'

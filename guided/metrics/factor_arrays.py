@@ -65,6 +65,8 @@ def as_categories(factors: Floats, discrete: Discrete = None, n_bins: int = 10) 
         if not keep and len(values) > n_bins:
             edges = np.quantile(factors[:, k], np.arange(1, n_bins) / n_bins)
             bins = np.searchsorted(edges, factors[:, k], side="right")
+            if bins.min() == bins.max():  # nearly all rows have the lowest value: it is a bin
+                bins = np.searchsorted(edges, factors[:, k], side="left")
             numbers = np.unique(bins, return_inverse=True)[1]
         categories[:, k] = numbers
     return categories

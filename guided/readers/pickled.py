@@ -170,6 +170,8 @@ class PickleReader:
 
     def store(self, place: int) -> None:
         """Remember what is on the stack."""
+        if not 0 <= place < FLAT:  # as the keys of dicts
+            refuse("remembers a value under a number of over 60 bits")
         self.memo[place] = self.stack[-1]
 
     def pop(self) -> None:

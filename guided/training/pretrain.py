@@ -256,7 +256,7 @@ class _Judge:
             values = negative_elbo(self.model, self.images.images, self.seed)
             values["score"] = values.get("negative_elbo", values["reconstruction"])
         if self.score:
-            values["score"] = self.score(self.model.vae.encoder)
+            values["score"] = float(self.score(self.model.vae.encoder))  # numpy's is no float
         return values
 
 

@@ -66,6 +66,6 @@ def _validations(progress: Progress) -> Table:
         )
         for entry in shown
     )
-    return Table(
-        "Validations on held-out images, in nats per image", ("step", *names, "state"), lines
-    )
+    unit = "score as it was given, all else in nats" if "score" in names else "in nats"
+    caption = f"Validations on held-out images, {unit} per image"
+    return Table(caption, ("step", *names, "state"), lines)

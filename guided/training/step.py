@@ -49,7 +49,8 @@ class Step:
         shown = {name: term for name, term in weighted.items() if weights[name] != 1}
         log.scalars(WEIGHTED, shown, step)
         if not model.autoencoder:
-            log.histogram("kl_per_latent", self.objective.posterior.kl().mean(0).detach(), step)
+            kl = self.objective.posterior.precise().kl().mean(0)
+            log.histogram("kl_per_latent", kl.detach(), step)
         for strategy in model.strategies:
             found = strategy.measurements(self.objective.posterior, self.targets)
             log.scalars(MEASURED, found, step)

@@ -273,6 +273,9 @@ def test_a_class_and_its_settings_by_arguments_alone():
     assert config.episodes == 7
     whole = parsed("evaluate", "--dataset=Glyphs", "--dataset.init_args={n_drawers: 12}")
     assert describe(whole.dataset) == describe(config.dataset)
+    # A setting counts wherever it stands.
+    later = parsed("evaluate", "--dataset.init-args.n-drawers=12", "--dataset", "Glyphs")
+    assert describe(later.dataset) == describe(config.dataset)
     nothing = describe(parsed("evaluate", "--dataset=Glyphs", "--encoder=null"))
     assert nothing == {"dataset": {"class_path": "fewshot.data.Glyphs"}}
 

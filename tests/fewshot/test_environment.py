@@ -63,6 +63,11 @@ def test_hardware_and_devices(monkeypatch):
         assert (choose_device("auto"), choose_device("cpu")) == (device, "cpu")
     with pytest.raises(InputError, match=r"^device: cuda:1 is not available on this machine"):
         choose_device("cuda:1")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert choose_device("cuda:1") == "cuda:1"
+    with pytest.raises(InputError, match=r"^device: cuda:2 is not available .* which has 2"):
+        choose_device("cuda:2")
     for name in ("tpu", "cudas", "cpu:x", ""):
         with pytest.raises(InputError, match=r"^device: expected auto, cpu or cuda, got"):
             choose_device(name)

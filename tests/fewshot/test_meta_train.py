@@ -64,7 +64,11 @@ def identical(one, other):
 def plain_loop(settings, encoder, train, seed):
     """The same training as a script would have it; the encoder of the last step."""
     model = copy.deepcopy(encoder).train()
-    optimizer = torch.optim.Adam(model.parameters(), settings.learning_rate)
+    if settings.freeze_encoder:
+        model.eval().requires_grad_(False)
+        model.projection.requires_grad_()
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.Adam(trained, settings.learning_rate)
     sampler = EpisodeSampler(train, settings.setting, derive_seed(seed, "train"))
     for step in range(settings.steps):
         if settings.halve_every and step in (2, 4, 6):
@@ -84,16 +88,22 @@ def plain_loop(settings, encoder, train, seed):
     return model
 
 
-@pytest.mark.parametrize("halve_every", [0, 2])
-def test_equals_a_plain_loop(banks, encoder, trained, halve_every):
+@pytest.mark.parametrize(
+    "settings", [{}, {"halve_every": 2}, {"freeze_encoder": True, "projection": 5}]
+)
+def test_equals_a_plain_loop(banks, encoder, trained, settings):
     # Judged once, after the last step: what is kept is the last state.
-    settings = {"halve_every": halve_every, "validate_every": 100}
+    settings = {"validate_every": 100, **settings}
     before = copy.deepcopy(encoder)
     found = trained(seed=4, **settings).encoder.state_dict()
     assert identical(before, encoder), "the given encoder is copied"
-    expected = plain_loop(config(**settings), encoder, banks[0], 4).state_dict()
+    start = encoder
+    if "projection" in settings:
+        # No step, and so the weights that the projection begins with.
+        start = trained(seed=4, **settings | {"steps": 1, "learning_rate": 1e-30}).encoder
+    expected = plain_loop(config(**settings), start, banks[0], 4).state_dict()
     # Distances ignore a common offset: Adam turns the rounding errors of its gradient into steps.
-    del expected["head.bias"]
+    del expected["projection.bias" if "projection" in settings else "head.bias"]
     for name, values in expected.items():
         torch.testing.assert_close(found[name], values, rtol=1e-3, atol=1e-5)
 

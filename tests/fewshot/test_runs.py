@@ -1,7 +1,10 @@
 """Run folders: finished runs, superseded results, trainings that go on."""
 
-import contextlib
+import importlib
 import json
+import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +17,7 @@ from PIL import Image
 import fewshot.meta_train
 import fewshot.runs
 from fewshot.cli import main
-from fewshot.runs import LAKE, keep_configuration, open_run
+from fewshot.runs import LAKE, keep_configuration, only_one, open_run
 from guided.encoder import Encoder
 from guided.errors import InputError
 from guided.training.step import Trainer
@@ -212,25 +215,30 @@ def test_the_same_configuration_elsewhere_supersedes_nothing(used, capsys):
     assert (generation(used, 1) / "config.yaml").read_text() == "steps: ["
 
 
-@pytest.mark.parametrize("moves", range(14))
-def test_a_move_that_was_interrupted_goes_on(used, monkeypatch, moves):
+def test_a_move_that_was_interrupted_goes_on(used, monkeypatch, tmp_path):
     """At any moment: the results end together, in one folder."""
-    rename, done = Path.rename, []
+    rename, moves, ended = Path.rename, 0, False
+    while not ended:
+        run, done = shutil.copytree(used, tmp_path / f"after {moves}"), []
 
-    def interrupted(path, target):
-        if len(done) == moves:
-            raise KeyboardInterrupt
-        done.append(path)
-        return rename(path, target)
+        def interrupted(path, target, done=done, most=moves):
+            if len(done) == most:
+                raise KeyboardInterrupt
+            done.append(path)
+            return rename(path, target)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "rename", interrupted)
-        with pytest.raises(KeyboardInterrupt) if moves < 13 else contextlib.nullcontext():
-            open_run(used, Config(steps=4), "cpu")
-    open_run(used, Config(steps=4), "cpu")
-    assert [folder.name for folder in (used / "superseded").iterdir()] == ["1"]
-    assert all((generation(used, 1) / name).read_text() == "first" for name in REPORTS)
-    assert yaml.safe_load((generation(used, 1) / "config.yaml").read_text())["steps"] == 3
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "rename", interrupted)
+            try:
+                open_run(run, Config(steps=4), "cpu")
+                ended = True
+            except KeyboardInterrupt:
+                moves += 1
+        open_run(run, Config(steps=4), "cpu")
+        assert [folder.name for folder in (run / "superseded").iterdir()] == ["1"]
+        assert all((generation(run, 1) / name).read_text() == "first" for name in REPORTS)
+        assert yaml.safe_load((generation(run, 1) / "config.yaml").read_text())["steps"] == 3
+    assert moves >= len(REPORTS)
 
 
 def test_lakes_own_keys_supersede_its_own_files(used):
@@ -239,6 +247,22 @@ def test_lakes_own_keys_supersede_its_own_files(used):
     assert kept == {"lake.yaml", "lake.json", "lake/vae.png"}
     assert [name for name in REMADE if not (used / name).exists()] == [REMADE[1]]
     assert (used / "results.json").read_text() == "first"
+
+
+@pytest.mark.parametrize("command", ["pretrain", "train", "evaluate"])
+def test_a_second_run_in_a_folder_waits(command, write, small_configs, tmp_path, capsys):
+    module = importlib.import_module(f"fewshot.commands.{command}")
+    run = tmp_path / "run"
+    arguments = [write(small_configs[command]), "--output", str(run)]
+    with ThreadPoolExecutor(1) as pool:
+        with only_one(run):
+            second, said = pool.submit(module.main, arguments), ""
+            while "run is in use by another run of fewshot; waiting" not in said:
+                assert not second.done(), second.result()
+                time.sleep(0.05)
+                said += capsys.readouterr().out
+            assert [path.name for path in run.iterdir()] == [".lock"]
+        assert second.result() == run / "results.json"
 
 
 # Longer trainings.

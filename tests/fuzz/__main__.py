@@ -31,6 +31,7 @@ def main() -> int:
     """Run the command; 1 if an input failed."""
     parser = argparse.ArgumentParser("python tests/fuzz", description=__doc__)
     parser.add_argument("--inputs", type=int, default=20_000, help="files to read")
+    parser.add_argument("--each", type=int, help="files for each reader, in place of --inputs")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after these")
     parser.add_argument("--seed", type=int, default=0, help="of the changes")
     parser.add_argument("--only", nargs="+", help="names of readers")
@@ -69,10 +70,12 @@ def _fuzz(chosen: dict[str, Reader], given: argparse.Namespace, box: Path) -> tu
         name: Batch(name, reader, given.seed, box, corpus=CORPUS) for name, reader in chosen.items()
     }
     turn = min(TURN, given.seconds / 2 / len(chosen))
-    while (left := given.inputs - done.total()) > 0:
-        if time.perf_counter() - start > given.seconds:
+    while time.perf_counter() - start <= given.seconds:
+        # The reader that has had the least time, or the fewest inputs.
+        name = min(chosen, key=lambda name: (done if given.each else used)[name])
+        left = given.each - done[name] if given.each else given.inputs - done.total()
+        if left <= 0:
             break
-        name = min(chosen, key=lambda name: used[name])
         try:
             n, seconds, found = batches[name].run(left, turn)
         except KeyboardInterrupt:

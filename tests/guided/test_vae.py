@@ -53,6 +53,21 @@ def test_losses_are_the_negative_elbo(vae):
     torch.testing.assert_close(vae.losses(images, posterior, z), expected, rtol=1e-6, atol=0)
 
 
+def test_bfloat16_rounds_the_codes_and_not_the_terms(vae):
+    """Of codes that a forward pass in bfloat16 gave; the decoder is such a pass itself."""
+    vae = vae.float()
+    images, codes = torch.rand(4, 3, 16, 16), torch.randn(3, 4, 6).bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = vae.losses(images, Posterior(codes[0], codes[1]), codes[2])
+    draw, mean, logvar = codes[2].float(), codes[0].float(), codes[1].float()
+    whole = vae.losses(images, Posterior(mean, logvar), draw)
+    assert {term.dtype for term in rounded.values()} == {torch.float32}
+    torch.testing.assert_close(rounded["kl"], whole["kl"], rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(
+        rounded["reconstruction"], whole["reconstruction"], rtol=0.02, atol=0
+    )
+
+
 def test_every_parameter_of_the_vae_gets_a_gradient(vae):
     images = torch.rand(4, 3, 16, 16, dtype=torch.float64)
     posterior = vae.train().posterior(images)

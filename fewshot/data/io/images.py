@@ -27,7 +27,11 @@ OTHER_SUFFIXES = (
 MANY = 100  # images that cannot be used, after which no more are read
 
 
-class SkippedImagesWarning(UserWarning):
+class ImagesWarning(UserWarning):
+    """A reason, in the images, to doubt errors that are measured on them; commands print it."""
+
+
+class SkippedImagesWarning(ImagesWarning):
     """Images are in a format that is not read, and are left out."""
 
 

@@ -104,11 +104,14 @@ class Content:
 
     @cached_property
     def trainings(self) -> dict[str, list[LearningCurve]]:
-        """Learner -> its meta-trainings."""
+        """Learner -> its meta-trainings; one that others use too, under the first."""
         found: dict[str, list[LearningCurve]] = {}
+        seen: set[Path] = set()
         for cell in self.index.trainings if self.index else ():
             history = cell.facts.get("history", [])
-            if history and cell.learner:
-                curve = LearningCurve(cell.arm, cell.seed, history, elbo=False)
+            if history and cell.learner and cell.folder not in seen:
+                seen.add(cell.folder)
+                latents = cell.latents or "all"
+                curve = LearningCurve(cell.arm, cell.seed, history, elbo=False, latents=latents)
                 found.setdefault(cell.learner, []).append(curve)
         return found

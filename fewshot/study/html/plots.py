@@ -295,8 +295,10 @@ def curves_plot(
     for curve in curves:
         places = [(x(entry["step"]), y(entry[key])) for entry in curve.history]
         drawn = " ".join(f"{a:g},{b:g}" for a, b in places)
-        title = f"{curve.arm}, seed {curve.seed}: kept step {curve.history[curve.kept]['step']}"
+        name = curve.arm if curve.latents == "all" else f"{curve.arm} ({curve.latents})"
+        title = f"{name}, seed {curve.seed}: kept step {curve.history[curve.kept]['step']}"
         lines.append(Line(title, drawn, places[curve.kept], styles[curve.arm]))
+    caption += ", logarithmic" if y.log else ""
     text = (
         f"{caption} of {len(curves)} trainings, from {fixed(min(values), 1)} to "
         f"{fixed(max(values), 1)}, over {max(steps)} steps."

@@ -162,8 +162,8 @@ EXPLAINED = (
     ),
     (
         "finding a deformed image among ",
-        "Share of deformed images whose nearest code is not that of their undeformed image; low "
-        "in the content latents where these ignore the deformation.",
+        "Share of deformed images whose nearest code is not that of the same image, deformed "
+        "otherwise; low in the content latents where these ignore the deformation.",
     ),
     (
         "do(",

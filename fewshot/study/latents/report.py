@@ -180,6 +180,12 @@ def write_report(
     return saved
 
 
+BARS = (
+    "Bars: 95 %, of errors over seeds and test images, of FID over seeds (Student's t); those of "
+    "FID are cut at 0."
+)
+
+
 def write_latents_page(result: LatentsResult, output: Path) -> None:
     """Write ``report.html``; the figure must be there."""
     against = "steps of training" if result.rows[0].steps else "the number of latents"
@@ -189,7 +195,7 @@ def write_latents_page(result: LatentsResult, output: Path) -> None:
         f"{result.study}: latents",
         "What a linear classifier reads from the latents, and how good samples are.",
         {"Errors and sample quality": result.table},
-        {f"Error and FID against {against}": f"{figure}.png"},
+        {f"Error and FID against {against}. {BARS}": f"{figure}.png"},
         result.to_json(),
         ("config.yaml", "results.json", result.counts_name, "table.md"),
     )
@@ -245,7 +251,7 @@ def latents_figure(
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
     left.legend(fontsize=7)
-    figure.suptitle(study, fontsize=10)
+    figure.suptitle(f"{study}\n{BARS}", fontsize=8)
     return figure
 
 

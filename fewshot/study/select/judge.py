@@ -82,12 +82,20 @@ def judge(
     worse = outcome if lower_is_better else -outcome
     outcomes = worse[known]
     best = float(outcomes.min())
-    of_arms = [i if arms is None else arms[i] for i in both.tolist()]
-    drawn = resampled(of_arms, derive_seed(seed, "select", *names))
+
+    def drawn_of(encoders: NDArray[np.intp]) -> Floats | None:
+        of_arms = [i if arms is None else arms[i] for i in encoders.tolist()]
+        return resampled(of_arms, derive_seed(seed, "select", *names))
+
     correlations, regrets = None, None
+    drawn = drawn_of(both)
     if drawn is not None and np.ptp(score[both]) > 0 and np.ptp(outcome[both]) > 0:
         correlations = percentiles(spearman(score[both], outcome[both], drawn))
-        regrets = percentiles(_regrets(score[both], worse[both], drawn))
+        # The best may be an encoder without the score.
+        every = np.flatnonzero(known)
+        of_all = drawn_of(every)
+        assert of_all is not None
+        regrets = percentiles(_regrets(score[every], worse[every], of_all))
     whole = np.ones((1, len(both)))
     return Judgement(
         *names,
@@ -167,11 +175,11 @@ def _midranks(values: Floats, counts: Floats) -> Floats:
 
 
 def _regrets(score: Floats, worse: Floats, counts: Floats) -> Floats:
-    """Outcome of each sample's choice less its lowest, ``[B]``."""
+    """Outcome of each sample's choice less its lowest, ``[B]``; NaN where none has a score."""
     there = counts > 0
-    chosen = np.where(there, score, -np.inf).argmax(1)
-    regrets: Floats = worse[chosen] - np.where(there, worse, np.inf).min(1)
-    return regrets
+    scored = np.where(there & ~np.isnan(score), score, -np.inf)
+    regrets: Floats = worse[scored.argmax(1)] - np.where(there, worse, np.inf).min(1)
+    return np.where(np.isneginf(scored.max(1)), np.nan, regrets)
 
 
 def _finite(value: float) -> float | None:

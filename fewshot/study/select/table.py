@@ -199,10 +199,10 @@ def notes(selection: Selection) -> list[str]:
     """Notes on reading the tables, and on what is missing."""
     said = [
         "Regret: points of error above the best encoder. Rank correlation: Spearman's, over "
-        f"{len(selection.encoders)} encoders, of score and error, -1 where the score orders "
-        "them as their errors do; 95 %: bootstrap over arms and their seeds. Validation error "
-        "reads labels of the validation classes, scores against factors read the factors, the "
-        "other scores neither.",
+        f"those of the {len(selection.encoders)} encoders that have both score and error, -1 "
+        "where the score orders them as their errors do; 95 %: bootstrap over arms and their "
+        "seeds. Validation error reads labels of the validation classes, scores against factors "
+        "read the factors, the other scores neither.",
     ]
     left = [f"{name} ({why})" for name, why in selection.left_out.items()]
     if left:

@@ -128,6 +128,8 @@ def _without_prefix(
         return given
     first = next(iter(expected))
     prefixes = [key.removesuffix(first) for key in given if key.endswith(f".{first}")]
+    # A network's blocks may hold a weight of the same name further in.
+    prefixes = [p for p in prefixes if not any(p != q and p.startswith(q) for q in prefixes)]
     if len(prefixes) > 1:
         raise InputError(
             f"{path}: holds several networks ({', '.join(prefixes)}); write one to a file"

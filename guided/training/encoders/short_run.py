@@ -205,7 +205,7 @@ class _Loop:
     def _validate(self, progress: Progress, log: RunLog) -> None:
         values = {} if self.held_out is None else self._measured(self.held_out)
         if self.context.score:
-            values["score"] = self.context.score(self.encoder)
+            values["score"] = float(self.context.score(self.encoder))
         check_finite(values, progress.step, self.settings.learning_rate)
         own = {"score": self.context.score_name}
         log.scalars(VALIDATION, {own.get(k, k): v for k, v in values.items()}, progress.step)

@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 from PIL import Image
 from safetensors.torch import save_file
@@ -57,7 +58,8 @@ def test_print_rows_and_episodes_agree(run):
         assert errors.shape == (15,)
         assert row["error"] == pytest.approx(errors.mean(), abs=1e-4)
         low, high = row["error_ci95_episodes"]
-        assert (low + high) / 2 == pytest.approx(row["error"], abs=1e-3)
+        interval = scipy.stats.ttest_1samp(errors.astype(float), 0).confidence_interval(0.95)
+        assert (low, high) == pytest.approx(interval, abs=1e-3)
         line = (
             f"{row['learner']}, {row['n_way']}-way {row['n_shot']}-shot: "
             f"error {row['error']:.2f} % ± {(high - low) / 2:.2f} (95 % over episodes)"

@@ -185,6 +185,12 @@ def test_one_command_reports_again(done, tmp_path, read_page):
     assert f"all 8 rows are those of {done.run / 'lake.json'}" in printed
     for name in ("lake.json", "lake.md", "lake.png", "lake.npz"):
         assert (tmp_path / "again" / name).read_bytes() == (done.run / name).read_bytes()
+    # A folder in which lake alone was run.
+    (tmp_path / "alone").mkdir()
+    for name in ("lake.json", "lake.npz"):
+        shutil.copy(done.run / name, tmp_path / "alone")
+    printed = quiet("report", tmp_path / "alone", "--output", tmp_path / "third")
+    assert "all 8 rows are those of" in printed
     ours, again = (read_page(f / "lake.html") for f in (done.run, tmp_path / "again"))
     assert ours.tables == again.tables
     assert (len(ours.alts), len(again.alts)) == (4, 1), "counts give no contact sheets"

@@ -219,6 +219,8 @@ def test_a_vae_without_guidance_is_measured_at_the_same_latents(pretrained, stud
     first = digest(Encoder.load(folder / "encoder.safetensors"))
     _, beside = pretrained(study["dataset"], {"scale": 1, "slant": 2}, steps=6, beside=True)
     assert digest(Encoder.load(folder / "encoder.safetensors")) == first
+    shown = {path.parent for path in folder.glob("*/**/events.out.tfevents*")}
+    assert {folder / "seed0", folder / "unguided" / "seed0"} <= shown, "both are in TensorBoard"
     guided, plain = (
         [{**e, "arm": None} for e in beside["diagnostics"] if e["arm"] == arm]
         for arm in ("ExcitationInhibition", "unguided")

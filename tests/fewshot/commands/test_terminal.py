@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from fewshot.cli import main
+from fewshot.printing import option_of
 from fewshot.study.result import StudyResult
 
 PROGRAM = """
@@ -58,6 +59,11 @@ def test_without_a_terminal(command, capsys, finished):
     printed = capsys.readouterr()
     assert not re.search(r"[\x00-\x09\x0b-\x1f]", printed.out + printed.err + finished.printed)
     assert printed.out.splitlines()[-1] == f"finished before; results in {command[-1]}"
+
+
+def test_a_value_that_ends_like_an_option_is_none():
+    given = ["--json", "--study", "v1json", "--output", "./json"]
+    assert option_of(given) == ("json", given[1:])
 
 
 @pytest.mark.usefixtures("cache")

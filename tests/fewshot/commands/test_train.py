@@ -58,6 +58,15 @@ def test_printed_error_is_the_checkpoints(run, config):
     assert encoder.out_dim == 6
 
 
+def test_the_encoder_that_is_read_is_not_written_over(run, write, config, tmp_path, fails):
+    _, first = run("run")
+    file = tmp_path / "run" / "encoder.safetensors"
+    again = "--encoder", str(file), "--output", str(tmp_path / "run")
+    line = fails("train", write(config), *again, writes=True)
+    assert "run holds the encoder that is read; name another" in line
+    assert same(Encoder.load(file), first)
+
+
 def same(one, other):
     return all(torch.equal(one.state_dict()[k], v) for k, v in other.state_dict().items())
 

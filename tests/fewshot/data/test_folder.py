@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from fewshot.data.checks import read_splits
 from fewshot.data.folder import ImageFolder, SharedImagesWarning
 from fewshot.data.io.images import SkippedImagesWarning
 from guided.errors import InputError
@@ -220,6 +221,8 @@ def test_images_in_formats_that_are_not_read_are_counted_in_a_warning(classes, t
         (classes / name).write_bytes(b"")
     with pytest.warns(SkippedImagesWarning, match=r"own: 3 images left out, such as a/z\.CR2"):
         assert len(ImageFolder(path=classes).splits().train) == 15
+    _, said = read_splits(ImageFolder(path=classes))
+    assert "3 images left out, such as a/z.CR2" in said[0], "a command prints it once"
     archive = shutil.make_archive(str(tmp_path / "packed"), "zip", classes)
     (classes / "b" / "x.HEIC").unlink()
     with pytest.warns(SkippedImagesWarning, match=r"packed\.zip: 3 images left out"):

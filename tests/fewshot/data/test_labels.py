@@ -39,6 +39,13 @@ def test_a_share_is_so_many_whole_classes_and_part_of_every_larger_one(bank, sha
     assert set(chosen.tolist()) <= set(larger.tolist())
 
 
+@pytest.mark.parametrize("percent", [7, 14, 28, 29, 56, 81])
+def test_a_share_is_not_rounded_up_by_a_float(percent):
+    images = torch.zeros(100, 1, 1, 1, dtype=torch.uint8)
+    bank = ImageBank(images, torch.arange(100), ("",) * 100)
+    assert len(labelled_classes(bank, percent / 100, seed=0)) == percent
+
+
 def test_the_seed_chooses():
     bank = ImageBank(torch.zeros(40, 1, 1, 1, dtype=torch.uint8), torch.arange(40), ("",) * 40)
     chosen = {tuple(labelled_classes(bank, 0.25, seed).tolist()) for seed in range(5)}

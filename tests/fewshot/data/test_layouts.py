@@ -8,6 +8,7 @@ from collections import Counter
 
 import pytest
 
+from fewshot.data.io.images import SkippedImagesWarning
 from fewshot.data.layouts import Source, find_classes, locate
 from guided.errors import InputError
 
@@ -125,6 +126,22 @@ def test_folders_of_archives(tmp_path):
         made = tmp_path / "splits" / f"{name}False.zip"
         made.rename(made.with_name(f"{name}.zip"))
     assert sizes(find_classes(tmp_path / "splits")) == DIVIDED
+
+
+def test_archives_beside_folders_and_images_beside_archives(tmp_path):
+    mixed = tmp_path / "mixed"
+    for name in ("a", "b"):
+        (mixed / name).mkdir(parents=True)
+        (mixed / name / "1.png").write_bytes(b"")
+    in_tar(mixed / "elm", paths("elm/1"), ".tar")
+    with pytest.warns(SkippedImagesWarning, match=r"mixed: left out, .* beside folders: elm\.tar"):
+        assert find_classes(mixed).class_names == ["a", "b"]
+    archives = tmp_path / "archives"
+    archives.mkdir()
+    in_tar(archives / "elm", paths("elm/1"), ".tar")
+    (archives / "1.png").write_bytes(b"")
+    with pytest.raises(InputError, match=r"archives: images beside archives \(elm\.tar\): 1\.png"):
+        find_classes(archives)
 
 
 REFUSED = {

@@ -33,6 +33,7 @@ def test_a_block_is_that_of_the_docstring():
 
 @pytest.mark.parametrize("side", [1, 3])
 def test_drop_block_drops_whole_squares_at_its_rate(side):
+    torch.manual_seed(0)
     layer = DropBlock(0.2, side).train()
     features = torch.ones(40, 20, 11, 11)
     dropped = layer(features)
@@ -48,6 +49,7 @@ def test_drop_block_drops_whole_squares_at_its_rate(side):
 
 
 def test_drop_block_is_smaller_where_the_map_is():
+    torch.manual_seed(0)
     layer = DropBlock(0.3, 5).train()
     dropped = layer(torch.ones(200, 10, 2, 2)) == 0
     whole = dropped.flatten(2).all(2)

@@ -42,6 +42,15 @@ def test_agreement_is_the_cross_entropy_of_finding_the_other_view():
     assert alone == {"agreement": found["agreement"]}
 
 
+def test_bfloat16_does_not_round_its_terms():
+    """Of codes that a forward pass in bfloat16 gave."""
+    guidance, mean = build(7, deformations=("rotation",)).float(), torch.randn(8, 7).bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = terms(guidance, mean, rotation=torch.ones(8))
+    whole = terms(guidance, mean.float(), rotation=torch.ones(8))
+    torch.testing.assert_close(rounded, whole, rtol=1e-6, atol=1e-6)
+
+
 def test_equivariance_is_zero_where_differences_are_told_truly():
     guidance = build(6, deformations=("shear", "rotation"))
     amounts = {name: torch.randn(8, dtype=torch.float64) for name in ("shear", "rotation")}

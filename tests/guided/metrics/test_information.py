@@ -37,6 +37,13 @@ def test_the_gap_on_a_full_grid_is_exact():
     assert mig(GRID[:, :1], GRID) == pytest.approx(0.5, abs=1e-12), "the other factor is not told"
 
 
+def test_a_factor_that_is_mostly_at_its_lowest_has_two_values_at_least():
+    factor = np.zeros((200, 1))
+    factor[190:, 0] = np.linspace(1, 2, 10)
+    assert np.unique(as_categories(factor)).tolist() == [0, 1]
+    assert 0 < mig(factor + np.arange(200)[:, None] / 1e6, factor) <= 1
+
+
 def test_independent_noise_has_the_bias_of_its_bins():
     """(B - 1) (V - 1) / (2 n) nats, with one latent, which has no rival."""
     rng = np.random.default_rng(0)

@@ -137,6 +137,14 @@ def test_without_a_score_the_negative_elbo_judges_the_last_step_too(data):
     assert history[-1] == expected | {"step": 5, "score": expected["negative_elbo"]}
 
 
+def test_a_score_of_numpy_s_is_kept_like_a_float(data, tmp_path):
+    settings = {"score": lambda _: np.float64(1.5), "state_file": tmp_path / "state.pt"}
+    first = guided.pretrain(*data, PLAIN, steps=4, **settings)
+    longer = guided.pretrain(*data, PLAIN, steps=6, **settings)
+    assert [entry["step"] for entry in longer.progress.history] == [2, 4, 6]
+    assert longer.progress.history[:2] == first.progress.history
+
+
 def test_without_the_elbo_no_untrained_decoder_is_judged(data):
     guidance = [guided.ExcitationInhibition(attributes={"class": 2})]
     score = ScriptedScore(3.0, 2.0)

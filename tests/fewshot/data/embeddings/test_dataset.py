@@ -1,12 +1,14 @@
 """Embeddings from files: the same banks from every kind, their splits, what is refused."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from fewshot.data import Embeddings, ImageFolder
 from guided import InputError
-from guided.seeds import generator
 
 N_CLASSES, EACH, WIDTH = 10, 4, 5
 
@@ -86,16 +88,9 @@ def test_every_kind_of_file_holds_the_same(kind, arrays):
 
 @pytest.mark.parametrize("wide", [True, False], ids=["a column each", "lists"])
 def test_parquet(arrays, wide):
-    """Without pandas or pyarrow, the refusal says how to install them."""
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    pandas = pytest.importorskip("pandas", reason="pandas is not installed")
     features, labels = arrays
-    try:
-        import pyarrow  # noqa: F401, I001
-        import pandas
-    except ImportError:
-        with pytest.raises(InputError, match=r"is not installed; pip install .*\[parquet\]"):
-            open("file.parquet", "w").close()
-            Embeddings(path="file.parquet").splits()
-        return
     columns = {f"f{i}": features[:, i] for i in range(WIDTH)} if wide else {"e": list(features)}
     pandas.DataFrame({**columns, "label": labels.astype(str)}).to_parquet("file.parquet")
     expected = sorted((str(k), *x) for k, x in zip(labels, features.tolist(), strict=True))
@@ -107,13 +102,32 @@ def test_parquet(arrays, wide):
     assert rows(elsewhere.splits()) == expected
 
 
-def test_classes_are_divided_as_those_of_a_folder(arrays):
-    """By the same draw: validation and test are fractions of the classes."""
-    splits = Embeddings(**_npz(*arrays), validation=0.2, test=0.3, split_seed=5).splits()
-    order = torch.randperm(N_CLASSES, generator=generator(5, "folder", "split")).tolist()
-    names = [sorted(bank.class_names) for bank in vars(splits).values()]
-    assert names == [sorted(map(str, part)) for part in (order[:5], order[5:7], order[7:])]
-    assert ImageFolder(path="x").split_seed == Embeddings(path="x").split_seed
+def test_without_pyarrow_the_refusal_says_how_to_install_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    open("file.parquet", "w").close()
+    with pytest.raises(InputError, match=r"is not installed; pip install .*\[parquet\]"):
+        Embeddings(path="file.parquet").splits()
+
+
+@pytest.mark.parametrize("shares", [{}, {"validation": 0.2, "test": 0.3, "split_seed": 5}])
+def test_classes_are_divided_as_those_of_a_folder(arrays, shares, tmp_path, cache):
+    """By the same draw."""
+    for name in range(N_CLASSES):
+        (tmp_path / "own" / str(name)).mkdir(parents=True)
+        for i in range(3):
+            pixels = np.full((8, 8), 20 * name + i, dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "own" / str(name) / f"{i}.png")
+    ours, folder = (
+        [sorted(bank.class_names) for bank in vars(dataset.splits()).values()]
+        for dataset in (
+            Embeddings(**_npz(*arrays), **shares),
+            ImageFolder(path=tmp_path / "own", **shares),
+        )
+    )
+    assert ours == folder
+
+
+def test_all_classes_may_be_tested(arrays):
     everything = Embeddings(**_npz(*arrays), validation=0, test=1).splits()
     assert [bank.n_classes for bank in vars(everything).values()] == [0, 0, N_CLASSES]
 
@@ -163,13 +177,14 @@ def test_embeddings_of_several_encoders(arrays):
         Embeddings(path={"dino": "a.npz", "clip": "c.npz"}).splits()
 
 
-def test_npy_is_mapped_and_not_read(arrays):
+def test_npy_is_mapped_and_not_read(arrays, tmp_path):
     features, labels = arrays
     order = labels.argsort(kind="stable")
     bank = Embeddings(**_npy(features[order], labels[order]), validation=0, test=1).splits().test
-    assert not bank.images.is_shared() and bank.images.untyped_storage().nbytes() >= features.nbytes
+    at, file = bank.images.data_ptr(), str(tmp_path / "file.npy")
     with open("/proc/self/maps") as maps:
-        assert "file.npy" in maps.read()
+        spans = [line.split()[0].split("-") for line in maps if line.rstrip().endswith(file)]
+    assert any(int(start, 16) <= at < int(end, 16) for start, end in spans)
 
 
 @pytest.mark.parametrize(

@@ -288,6 +288,7 @@ HOSTILE = {
     "many instructions": ("instructions", b"]" + b"(0" * 2**21),
     "a deep list": ("nested more than 100", b"]" + b"\x85" * 50_000 + b"."),
     "a list in itself": ("nested more than 100", b"]\x94h\x00a."),
+    "a number of the memo": ("under a number of over 60 bits", b"Np%d\n." % 2**60),
     "a list as key": ("a key of type list", b"}]K\x01s."),
     "a number as key": ("a key of type float", b"}G" + bytes(8) + b"K\x01s."),
     "a long number": ("a number of 70 bytes", b"\x8a\x46" + bytes(70) + b"."),

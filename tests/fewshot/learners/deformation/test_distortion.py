@@ -1,10 +1,14 @@
 """The image distortion model against its definition in plain loops, and on glyphs."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter
 
 from fewshot.learners.deformation import distortion
+from fewshot.learners.deformation.alignment import blurred
 from fewshot.learners.deformation.distortion import deformation_costs, explanation, image_features
 
 
@@ -59,6 +63,14 @@ def test_costs_do_not_depend_on_the_memory_allowed(kept, volume, monkeypatch):
     monkeypatch.setitem(distortion.MATCH_BYTES, "cpu", kept)
     monkeypatch.setitem(distortion.VOLUME_BYTES, "cpu", volume)
     torch.testing.assert_close(deformation_costs(query, support), expected)
+
+
+@pytest.mark.parametrize("sigma", [0.0, 0.7, 1.6])
+def test_blurred_images_are_scipys(sigma):
+    images = torch.rand(2, 3, 9, 12, generator=torch.Generator().manual_seed(0))
+    reach = math.ceil(3 * sigma)
+    expected = gaussian_filter(images, sigma, mode="nearest", radius=reach, axes=(2, 3))
+    np.testing.assert_allclose(blurred(images, sigma), expected, atol=1e-5)
 
 
 def test_derivatives_of_a_slope_are_twice_its_steepness():

@@ -233,7 +233,14 @@ def test_a_second_run_waits_for_the_first(finished, environment, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("device", "share", "workers"), [("cuda", 1.0, 4), ("cuda", 0.5, 8), ("cuda:1", 0.25, 4)]
+    ("device", "share", "workers"),
+    [
+        ("cuda", 1.0, 4),
+        ("cuda", 0.5, 8),
+        ("cuda", 0.7, 4),  # one on each, and no fifth on two halves
+        ("cuda", 0.4, 8),
+        ("cuda:1", 0.25, 4),
+    ],
 )
 def test_there_are_as_many_workers_as_the_cards_hold(device, share, workers, monkeypatch):
     monkeypatch.delenv("FEWSHOT_WORKERS")

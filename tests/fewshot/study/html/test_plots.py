@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from fewshot.study.cell_index import CellIndex
 from fewshot.study.colours import COLOURS, arm_styles
 from fewshot.study.figures import WIDE
 from fewshot.study.html.markdown import blocks
@@ -101,6 +102,15 @@ def test_curves_mark_the_step_that_was_kept(content):
     assert curves_plot("e", "negative_elbo", [LearningCurve("vae", 0, history)], {}) is None
     assert {curve.arm for curve in content.curves} == {"vae", "guided"}
     assert set(content.trainings) == {"trained"}
+    of_class = LearningCurve("vae", 0, history, latents="class")
+    (line,) = curves_plot("e", "score", [of_class], arm_styles(["vae"])).lines
+    assert line.title.startswith("vae (class), seed 0")
+
+
+def test_a_training_that_two_learners_use_is_drawn_once(content):
+    first = content.index.trainings[0]
+    both = CellIndex(trainings=(first, replace(first, learner="after")))
+    assert set(replace(content, index=both).trainings) == {first.learner}
 
 
 def test_markdown_becomes_blocks():

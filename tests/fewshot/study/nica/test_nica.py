@@ -16,6 +16,7 @@ from fewshot.config.load import override
 from fewshot.study.colours import COLOURS
 from fewshot.study.nica import Estimator, Mixing, NicaResult, NicaStudy, NicaStudyConfig, Sources
 from fewshot.study.nica.figure import recovery_figure
+from fewshot.study.nica.run import linear_ica
 from fewshot.study.nica.scores import LEARNED, LINEAR, MIXTURES, UNMIXED, UNTRAINED, Recovery
 from fewshot.study.nica.sources import draw, mix
 from fewshot.study.nica.tables import differences_table, order_table, recovery_table
@@ -94,6 +95,14 @@ def test_models_trained_together_are_those_trained_alone():
         for name, value in model.state_dict().items():
             assert torch.allclose(value, found.state_dict()[name], atol=1e-5), name
     assert not torch.equal(together[0].unmix[0].weight, together[1].unmix[0].weight)
+
+
+def test_linear_ica_recovers_sources_that_are_mixed_linearly():
+    """The rival is at its best where it should be."""
+    mixing = Mixing(layers=1, slope=1.0)
+    train, test = (draw(Sources(), mixing, 0, 100, part) for part in ("train", "test"))
+    found = linear_ica(train.mixtures.numpy(), test.mixtures.numpy(), seed=0)
+    assert mcc(found, test.sources.numpy()) > 0.95
 
 
 def test_sources_are_recovered_where_linear_ica_fails(tmp_path):

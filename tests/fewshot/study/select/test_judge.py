@@ -58,6 +58,16 @@ def test_the_correlation_is_scipys_and_the_intervals_those_of_arms_and_seeds_dra
     assert np.diff(judged(score, outcome).ci95) < 0.9 * np.diff(found.ci95)
 
 
+def test_the_best_of_a_sample_may_be_an_encoder_without_the_score():
+    rng = np.random.default_rng(0)
+    score, outcome = rng.normal(size=24), 50 + rng.normal(size=24)
+    score[:3], outcome[:3] = nan, 20 + rng.random(3)
+    found = judged(score, outcome, arms=np.repeat(np.arange(8), 3).tolist())
+    low, high = found.regret_ci95
+    assert low <= found.regret <= high
+    assert high > 25, "most samples hold the arm without a score"
+
+
 def test_the_interval_covers_where_seeds_of_an_arm_are_alike():
     """Neither score nor error differ between seeds: drawing encoders would be too narrow."""
     rng = np.random.default_rng(0)

@@ -127,6 +127,18 @@ def test_random_weights_are_a_function_of_the_seed():
     assert not torch.equal(weights(1), weights(2))
 
 
+def test_resnet_s_weights_under_a_prefix(resnet, tmp_path):
+    """Its blocks hold weights of the first one's name."""
+    network, path = resnet
+    state = {f"module.{name}": value for name, value in network.state_dict().items()}
+    torch.save(state, tmp_path / "parallel.pth")
+    plain, parallel = (
+        Torchvision((3, 32, 32), model="resnet18", weights=str(file)).state_dict()
+        for file in (path, tmp_path / "parallel.pth")
+    )
+    assert all(torch.equal(plain[name], parallel[name]) for name in plain)
+
+
 def test_weights_inside_a_checkpoint_under_a_prefix(foreign):
     """As ``DataParallel`` in a training's checkpoint leaves them; a head of another width."""
     net = foreign.Net(classes=7)
@@ -248,14 +260,14 @@ def test_a_pytorch_file_is_no_damaged_encoder(resnet, tmp_path):
         Encoder.load(tmp_path / "resnet.safetensors")
 
 
+def test_without_timm_the_refusal_says_how_to_install_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(InputError, match=r"timm is not installed; pip install .*\[timm\]"):
+        Timm((3, 32, 32), model="resnet10t", weights="random")
+
+
 def test_timm_s_networks():
-    """Without timm, the refusal says how to install it."""
-    try:
-        import timm
-    except ImportError:
-        with pytest.raises(InputError, match=r"timm is not installed; pip install .*\[timm\]"):
-            Timm((3, 32, 32), model="resnet10t", weights="random")
-        return
+    timm = pytest.importorskip("timm", reason="timm is not installed")
     made = Timm((1, 32, 32), model="resnet10t", weights="random", channels=3, size=32).eval()
     net = timm.create_model("resnet10t", pretrained=False).eval()
     names = {f"network.{name}": value for name, value in net.state_dict().items()}
