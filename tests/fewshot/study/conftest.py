@@ -1,9 +1,17 @@
-"""The interval of crossed seeds and episodes from the variances of its margins."""
+"""The tiny study's configuration, images and trainings in name alone; intervals by margins."""
 
 import math
 
 import pytest
 from scipy.stats import t
+
+import fewshot.meta_train
+import fewshot.study.arms
+import fewshot.study.run
+from fewshot.commands.compare import CompareConfig
+from fewshot.config import load
+from guided.training.pretrain import Pretrained, build_model
+from guided.training.state import Progress
 
 
 def margins_interval(values):
@@ -22,3 +30,45 @@ def margins_interval(values):
 @pytest.fixture(scope="session")
 def crossed_interval():
     return margins_interval
+
+
+@pytest.fixture(scope="module")
+def parsed(finished):
+    return load(CompareConfig, finished.config)
+
+
+@pytest.fixture(scope="module")
+def splits(parsed, shared_cache):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FEWSHOT_CACHE", str(shared_cache))
+        return parsed.dataset(None).splits()
+
+
+def without_training(monkeypatch):
+    """Replace training by a note of what would have been trained."""
+    trained = []
+
+    def pretrain(train, validation, config, *, seed, description, score, **__):
+        trained.append(description if score else f"{description}, by ELBO")
+        model = build_model(config, train, seed)
+        return Pretrained(model.vae.eval(), model, Progress(best_score=1.0))
+
+    def meta_train(config, learner, encoder, *_, description, **__):
+        trained.append(description)
+        return fewshot.meta_train.MetaTrained(learner(encoder), Progress(best_score=1.0))
+
+    monkeypatch.setattr(fewshot.study.arms, "pretrain", pretrain)
+    monkeypatch.setattr(fewshot.study.run, "meta_train", meta_train)
+    monkeypatch.setattr(fewshot.study.run, "diagnose", lambda *_, **__: [])
+    return trained
+
+
+@pytest.fixture(scope="session")
+def patch_training():
+    return without_training
+
+
+@pytest.fixture
+def shallow(monkeypatch):
+    """What would have been trained."""
+    return without_training(monkeypatch)

@@ -1,11 +1,7 @@
-"""The study: what it computes, what it finds again, what it does after a kill."""
+"""The study: what it computes, and what it refuses."""
 
 import copy
 import json
-import multiprocessing
-import shutil
-import signal
-import time
 from collections import Counter
 from dataclasses import replace
 
@@ -17,24 +13,18 @@ from safetensors.torch import load_file
 import fewshot.meta_train
 import fewshot.study.arms
 import fewshot.study.run
-from fewshot.cli import main
 from fewshot.commands.compare import CompareConfig
 from fewshot.config import load
 from fewshot.config.load import override
-from fewshot.data.bank import ImageBank
-from fewshot.data.dataset import Splits
 from fewshot.episodes import Setting
 from fewshot.evaluation import embed_bank, wrong_queries
 from fewshot.learners.prototypical import Prototypical
 from fewshot.sampler import EpisodeSampler
-from fewshot.study import Study, StudyResult
-from fewshot.study.counts import Counts
+from fewshot.study import Study
 from fewshot.study.outcome import Answers
 from guided.augment import Augmentation
 from guided.encoder import Encoder, provenance
 from guided.seeds import derive_seed
-from guided.training.pretrain import Pretrained, build_model
-from guided.training.state import Progress, ResumableState
 
 pytestmark = pytest.mark.usefixtures("cache")
 
@@ -42,18 +32,6 @@ SETTING = Setting(3, 1, 4)
 SEED = derive_seed(0, "test", "3w1s")
 CONDITIONS = [("pixels", "all"), ("random", "all"), ("vae", "all")]
 CONDITIONS += [("guided", "all"), ("guided", "class")]
-
-
-@pytest.fixture(scope="module")
-def parsed(finished):
-    return load(CompareConfig, finished.config)
-
-
-@pytest.fixture(scope="module")
-def splits(parsed, shared_cache):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FEWSHOT_CACHE", str(shared_cache))
-        return parsed.dataset(None).splits()
 
 
 def run_study(config, folder, splits=None):
@@ -191,208 +169,6 @@ def test_the_episode_shown_is_answered_by_the_saved_encoder(finished, splits):
     assert np.array_equal(answers.predicted, logits[0].argmax(1).view(3, 4))
 
 
-# What a later run finds.
-
-
-def wrong_of(folder):
-    wrong = Counts.load(folder / "episodes.npz").wrong
-    return {"|".join(key): counts for key, counts in wrong.items()}
-
-
-def mtimes(folder):
-    return {path: path.stat().st_mtime_ns for path in (folder / "cells").rglob("*")}
-
-
-def test_a_second_run_computes_nothing(finished, tmp_path):
-    """Nor does its report: there is no model that it could run."""
-    run = shutil.copytree(finished.folder, tmp_path / "run")
-    (run / "finished.json").unlink()
-    for weights in run.rglob("*.safetensors"):
-        weights.unlink()
-    before = mtimes(run)
-    # The configuration that the run wrote is the one that finds its cells.
-    assert main(["compare", str(run / "config.yaml"), "--output", str(run)]) == 0
-    assert mtimes(run) == before
-    again = StudyResult.load(run)
-    assert again.rows == StudyResult.load(finished.folder).rows
-    assert again.to_json()["diagnostics"] == finished.results["diagnostics"]
-    assert again.facts["config"] == finished.results["config"] | {"output": str(run)}
-    assert again.seconds == again.seconds_reused == finished.results["seconds"]
-    for picture in ("errors.png", "episodes/guided.png"):
-        assert (run / picture).read_bytes() == (finished.folder / picture).read_bytes()
-    # One report in TensorBoard, not one beside the other.
-    assert len(list((run / "_report").glob("events.*"))) == 2
-
-
-def patch_training(monkeypatch):
-    """Replace training by a note of what would have been trained."""
-    trained = []
-
-    def pretrain(train, validation, config, *, seed, description, score, **__):
-        trained.append(description if score else f"{description}, by ELBO")
-        model = build_model(config, train, seed)
-        return Pretrained(model.vae.eval(), model, Progress(best_score=1.0))
-
-    def meta_train(config, learner, encoder, *_, description, **__):
-        trained.append(description)
-        return fewshot.meta_train.MetaTrained(learner(encoder), Progress(best_score=1.0))
-
-    monkeypatch.setattr(fewshot.study.arms, "pretrain", pretrain)
-    monkeypatch.setattr(fewshot.study.run, "meta_train", meta_train)
-    monkeypatch.setattr(fewshot.study.run, "diagnose", lambda *_, **__: [])
-    return trained
-
-
-@pytest.fixture
-def shallow(monkeypatch):
-    return patch_training(monkeypatch)
-
-
-@pytest.fixture(scope="module")
-def shallow_cells(parsed, splits, tmp_path_factory):
-    """The cells of the unchanged study."""
-    folder = tmp_path_factory.mktemp("shallow")
-    with pytest.MonkeyPatch.context() as patch:
-        trained = patch_training(patch)
-        run_study(parsed, folder, splits)
-    assert len(trained) == 4 + 8
-    return folder
-
-
-@pytest.fixture
-def rerun(finished, shallow, shallow_cells, tmp_path):
-    """Run the study after a change, where the unchanged one ran; returns what was trained."""
-
-    def run(changes, splits=None):
-        folder = tmp_path / "run"
-        folder.exists() or shutil.copytree(shallow_cells, folder)
-        shallow.clear()
-        run_study(load(CompareConfig, finished.config, changes), folder, splits)
-        return set(shallow)
-
-    return run
-
-
-def both(*texts):
-    return {text.format(seed) for text in texts for seed in (0, 1)}
-
-
-VAE, GUIDED = both("pretrain vae, seed {}"), both("pretrain guided, seed {}")
-TRAINED = {arm: both(f"train trained on {arm}, seed {{}}") for arm in ("random", "vae", "guided")}
-OF_PRETRAINED = TRAINED["vae"] | TRAINED["guided"]
-ALL = VAE | GUIDED | OF_PRETRAINED | TRAINED["random"]
-RIDGE = {"class_path": "Ridge"}
-OTHER_ARM = {"guidance": [{"class_path": "DeformablePCA", "init_args": {}}]}
-
-CHANGES = [
-    ("study", "other", set()),
-    ("episodes", 25, set()),
-    ("baseline", "random", set()),
-    ("settings.1.n_query", 3, set()),
-    ("learners.ridge", {"learner": RIDGE}, set()),
-    ("arms.vae.latents", ["all", "features"], TRAINED["vae"]),
-    ("arms.guided.guidance.0.init_args.excitation", 11, GUIDED | TRAINED["guided"]),
-    ("arms.other", OTHER_ARM, both("pretrain other, seed {}", "train trained on other, seed {}")),
-    ("seeds", [0, 1, 2], {text.replace("seed 0", "seed 2") for text in ALL if "seed 0" in text}),
-    ("learners.trained.train.steps", 4, OF_PRETRAINED | TRAINED["random"]),
-    # What selects a state of the pretraining.
-    ("settings.0.n_query", 3, VAE | GUIDED | OF_PRETRAINED),
-    ("learners.prototypical.learner", RIDGE, VAE | GUIDED | OF_PRETRAINED),
-    ("select_by", "negative_elbo", {f"{t}, by ELBO" for t in VAE | GUIDED} | OF_PRETRAINED),
-    ("precision", "bfloat16", ALL),
-    ("pretrain.steps", 9, ALL),
-    ("dataset.init_args.seed", 1, ALL),
-]
-
-
-@pytest.mark.parametrize(("key", "value", "expected"), CHANGES, ids=[key for key, *_ in CHANGES])
-def test_a_change_retrains_what_depends_on_it_and_nothing_else(rerun, key, value, expected):
-    assert rerun({key: value}) == expected
-
-
-def test_an_arms_own_augmentation_is_as_good_as_the_studys(rerun):
-    own = {"rotation": 5}
-    assert rerun({"arms.vae.augmentation": own}) == VAE | TRAINED["vae"]
-    assert rerun({"pretrain.augmentation": own}) == ALL - VAE - TRAINED["vae"]
-
-
-def test_other_images_under_the_same_name_are_noticed(rerun, splits):
-    """A file was replaced: the configuration is the same, one pixel of one test image is not."""
-    images = splits.test.images.clone()
-    images[3, 0, 2, 2] ^= 1
-    test = ImageBank(images, splits.test.labels, splits.test.class_names)
-    assert rerun({}, Splits(splits.train, splits.validation, test)) >= VAE
-
-
-def labelled_anew(test):
-    return {"attributes": {**test.attributes, "alphabet": test.attributes["alphabet"] + 1}}
-
-
-def factor_behind_its_bins(test):
-    """An attribute bins the factor, and has its name; the bins stay."""
-    bins = {"attributes": {**test.attributes, "slant": test.labels}}
-    return [bins | {"factors": {"slant": test.labels + shift}} for shift in (0.0, 0.1)]
-
-
-@pytest.mark.parametrize("change", [labelled_anew, factor_behind_its_bins])
-def test_other_labels_behind_the_same_images_are_noticed(rerun, splits, change):
-    changed = change(splits.test)
-    if isinstance(changed, dict):
-        changed = [{}, changed]
-    for number, values in enumerate(changed):
-        trained = rerun({}, replace(splits, test=replace(splits.test, **values)))
-        if number:
-            assert trained >= VAE
-
-
-# A killed study.
-
-
-PRELOAD = ["fewshot.commands.compare", "matplotlib.backends.backend_agg", "sklearn.linear_model"]
-PRELOAD += ["torch._dynamo", "torch.utils.tensorboard.writer"]
-
-
-def kill_when(arguments, happened):
-    """Run the command in a process, forked from one that has imported everything; kill it."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOAD)
-    process = context.Process(target=main, args=(arguments,))
-    process.start()
-    deadline = time.monotonic() + 300
-    while not happened():
-        assert process.is_alive(), "it ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
-    process.kill()
-    process.join()
-    assert process.exitcode == -signal.SIGKILL
-
-
-def test_killed_again_and_again_it_ends_with_the_same_bits(finished, tmp_path, monkeypatch):
-    """Killed in a pretraining, in a meta-training and in the second seed, then left to finish."""
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    run = tmp_path / "run"
-    arguments = ["compare", str(finished.file), "--output", str(run)]
-    for moment in ("encoder-vae-seed0-*", "train-*", "encoder-*-seed1-*"):
-        kill_when(arguments, lambda m=moment: any((run / "cells").glob(f"{m}/state.pt")))
-    assert not (run / "results.json").exists()
-    done = {path: time for path, time in mtimes(run).items() if path.name == "cell.json"}
-    assert len(done) > 5
-    restored = []
-    restore = ResumableState.restore
-    monkeypatch.setattr(
-        ResumableState, "restore", lambda self, path: (restored.append(path), restore(self, path))
-    )
-    assert main(arguments) == 0
-    assert len(restored) == 1, "the training that was killed last went on from its state"
-    assert done.items() <= mtimes(run).items(), "what was done was not done again"
-    assert json.loads((run / "results.json").read_text())["rows"] == finished.results["rows"]
-    wrong = wrong_of(run)
-    assert set(wrong) == set(finished.wrong)
-    for key, counts in finished.wrong.items():
-        assert wrong[key].tobytes() == counts.tobytes(), key
-
-
 def test_the_order_of_arms_and_seeds_changes_no_bit(finished, parsed, tmp_path):
     turned = replace(
         parsed, arms=dict(reversed(list(parsed.arms.items()))), seeds=list(reversed(parsed.seeds))
@@ -409,34 +185,6 @@ def test_the_order_of_arms_and_seeds_changes_no_bit(finished, parsed, tmp_path):
             assert all(torch.equal(one[key], other[key]) for key in one), path
         elif path.suffix == ".npz":
             assert path.read_bytes() == twin.read_bytes()
-
-
-def test_a_longer_training_goes_on_from_a_shorter_one(finished, write, tmp_path, monkeypatch):
-    """To the bit what it would have been alone, without doing the shared steps twice."""
-    config = copy.deepcopy(finished.config)
-    config["arms"] = {name: config["arms"][name] for name in ("random", "vae")}
-    config["seeds"] = [0]
-    config["learners"]["trained"]["train"] |= {"steps": 8, "validate_every": 2}
-    steps = []
-    loss = Prototypical.loss
-    monkeypatch.setattr(Prototypical, "loss", lambda self, e: (steps.append(1), loss(self, e))[1])
-
-    def run(name, **learners):
-        values = config | {"learners": config["learners"] | learners}
-        assert main(["compare", write(values), "--output", str(tmp_path / name)]) == 0
-        return wrong_of(tmp_path / name)
-
-    whole = config["learners"].pop("trained")
-    parts = {f"trained_{n}": whole | {"train": whole["train"] | {"steps": n}} for n in (8, 2, 3, 4)}
-    alone = run("alone", trained=whole)
-    assert len(steps) == 2 * 8
-    steps.clear()
-    together = run("together", **parts)
-    # Three is no moment of validation: nothing goes on from it.
-    assert len(steps) == 2 * (8 + 3 - 2)
-    assert not list((tmp_path / "together").rglob("state.pt"))
-    for key, errors in alone.items():
-        assert together[key.replace("trained", "trained_8")].tobytes() == errors.tobytes(), key
 
 
 def test_test_augmentation_changes_the_test_and_not_the_training(
