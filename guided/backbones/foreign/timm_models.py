@@ -79,7 +79,7 @@ def _usual(model: str) -> dict[str, Any]:
             f"Timm.model: no model is called {model!r}; timm.list_models() has "
             f"{', '.join(close) or 'all'}"
         )
-    from timm.data import resolve_data_config
+    from timm.data.config import resolve_data_config
 
     found: dict[str, Any] = resolve_data_config(
         {}, pretrained_cfg=_timm().get_pretrained_cfg(model).to_dict()
