@@ -15,12 +15,14 @@ from guided.encoder import Encoder
 from guided.errors import InputError
 
 
-def check_training(config: StudyConfig, splits: Splits) -> None:
-    """Refuse episodes of meta-training that the images do not hold.
+def check_images(config: StudyConfig, splits: Splits) -> None:
+    """Refuse arms that do not read such images, and meta-training on more than there are.
 
     Raises:
-        InputError: names what there is too little of.
+        InputError: names the key, or what there is too little of.
     """
+    for name, arm in config.arms.items():
+        check_data(arm, f"arms.{name}", splits.train)
     for learner in config.learners.values():
         if learner.train:
             if learner.train.tasks is None:
@@ -41,7 +43,6 @@ def check_arm(config: StudyConfig, splits: Splits, name: str, untrained: Encoder
         InputError: names the key.
     """
     arm = config.arms[name]
-    check_data(arm, f"arms.{name}", splits.train)
     n_labelled = len(labelled_classes(splits.train, arm.labelled, seed=0))
     for latents in arm.latents:
         for of_learner in config.learners_of(name):

@@ -17,7 +17,7 @@ from fewshot.runs import only_one
 from fewshot.study.arm_config import ArmConfig
 from fewshot.study.arms import Arms
 from fewshot.study.cells import Cell, Cells, foundation
-from fewshot.study.checks import check_arm, check_training
+from fewshot.study.checks import check_arm, check_images
 from fewshot.study.config import StudyConfig, is_meta_trained
 from fewshot.study.counts import EpisodeList
 from fewshot.study.diagnostics import diagnose, excited_slices, latent_facts, measures_in_use
@@ -83,7 +83,7 @@ class Study:
         self._guidance = [own for arm in config.arms.values() for own in arm.guidance]
         # Attribute -> the latents that an arm excites for it.
         self._excited: dict[str, tuple[int, int]] = {}
-        check_training(config, splits)
+        check_images(config, splits)
         for name, arm in config.arms.items():
             from_files = arm.checkpoint or arm.from_elsewhere
             for seed in config.seeds if from_files else config.seeds[:1]:

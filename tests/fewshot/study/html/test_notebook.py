@@ -13,7 +13,7 @@ from fewshot.study.text import fixed, span
 from guided import DeformablePCA, InputError
 from guided.html.frame import BASE
 
-NAME = "<b>vae & co</b>"
+NAME = "<b>vae & co"  # no / is in the name of a study
 
 
 @pytest.fixture(scope="module")
