@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fewshot.commands.common import TrainingCommand, check_ways, finished, splits_of
-from fewshot.config import describe, parse
+from fewshot.config import describe, parse, short_name
 from fewshot.data import DatasetFactory, Splits, data_root
 from fewshot.environment import choose_device, versions
 from fewshot.learners.base import LearnerFactory
@@ -42,8 +42,8 @@ class TrainCommand(TrainingCommand):
             validation classes.
         encoder: a checkpoint to start from; without one, a fresh backbone. Its VAE's decoder is
             looked for beside it, as decoder.safetensors, where tasks are decoded.
-        backbone: of a fresh encoder.
-        latent_dim: of a fresh encoder.
+        backbone: of a fresh encoder; beside `encoder`, the one that it must have.
+        latent_dim: of a fresh encoder; beside `encoder`, as many as it must have.
         latents: what the learner is fed; see the arms of a study.
         learner: the class and its settings.
         train: how.
@@ -85,6 +85,8 @@ def _run(config: TrainCommand) -> Path:
     by_labels = [] if config.train.tasks else [config.train.setting]
     check_ways(dataset, train=by_labels, validation=[config.train.validation])
     loaded = Encoder.load(config.encoder, config.latents) if config.encoder else None
+    if loaded:
+        _check_network(config, loaded)
     splits, _ = splits_of(dataset, "train", "validation")
     encoder = loaded or _fresh(config, splits.train.image_shape)
     decoder_file = _decoder_file(config)
@@ -173,6 +175,22 @@ def _trained(
         decoder=decoder,
     )
     return trained, depends
+
+
+def _check_network(config: TrainCommand, loaded: Encoder) -> None:
+    """Refuse a backbone or a number of latents that the encoder's file does not have."""
+    given, own = describe(config), loaded.backbone
+    if "backbone" in given:
+        asked = config.backbone(loaded.input_shape)
+        if (type(asked), asked.settings) != (type(own), own.settings):
+            settings = ", ".join(f"{key} {value}" for key, value in own.settings.items())
+            raise InputError(
+                f"backbone: {config.encoder} has {short_name(type(own))} ({settings}); "
+                "remove the key, or the encoder"
+            )
+    n = loaded.layout.latent_dim if loaded.layout else 0
+    if "latent_dim" in given and n != config.latent_dim:
+        raise InputError(f"latent_dim: {config.encoder} has {n}; remove the key, or the encoder")
 
 
 def _decoder_file(config: TrainCommand) -> Path | None:

@@ -54,7 +54,7 @@ def _learner(row: LearnerRow) -> list[str]:
 def pairs_table(
     rows: Sequence[LearnerRow], test: Callable[[Any], str] = ways_and_shots, title: str = "setting"
 ) -> str:
-    """Paired differences, and how many stand; empty if there are none.
+    """Paired differences, and how many are significant; empty if there are none.
 
     Args:
         rows: to show.

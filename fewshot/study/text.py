@@ -31,7 +31,7 @@ def plus_minus(value: float | None, interval: Sequence[float] | None, digits: in
 
 
 def marked(pair: Pair, digits: int = 1) -> str:
-    """A paired difference, and a mark if it stands after Holm's correction."""
+    """A paired difference, and a mark if it is significant after Holm's correction."""
     return fixed(pair.difference, digits, "+") + (f" {STANDS}" if pair.stands else "")
 
 

@@ -25,7 +25,7 @@ class Point:
         bar: places of the interval's ends; None: no interval.
         seeds: places.
         style: of its arm.
-        strong: True if it stands after the correction.
+        strong: True if it is significant after the correction.
     """
 
     label: str
@@ -69,7 +69,7 @@ class Value:
         label: what it is of.
         value, interval: in the unit of the axis.
         seeds: each seed's value; empty where there is one.
-        strong: True if it stands after the correction.
+        strong: True if it is significant after the correction.
     """
 
     panel: str

@@ -16,7 +16,7 @@ class Cell:
     Attributes:
         number: as text.
         these, new: its intervals for these and for new test classes; empty: none.
-        strong: True if the paired difference stands after the correction.
+        strong: True if the paired difference is significant after the correction.
         more: a further remark.
     """
 
@@ -67,7 +67,7 @@ class Table:
 
 
 def error_table(content: Content, learner: str) -> Table:
-    """Errors; bold where the difference to the first partner stands."""
+    """Errors; bold where the difference to the first partner is significant."""
     rows = content.rows_of(learner)
     settings = setting_names(rows)
     roles = _roles(content.rows)
@@ -79,7 +79,7 @@ def error_table(content: Content, learner: str) -> Table:
         first = next(iter(by_setting.values()))
         cells = tuple(_error(by_setting.get(key)) for key in settings)
         lines.append(Line(first.arm, label, cells, role=roles.get(first.arm, "")))
-    caption = f"Error in % of {learner}; bold: its difference {minus(rows)} stands"
+    caption = f"Error in % of {learner}; bold: its difference {minus(rows)} is significant"
     return Table(caption, tuple(settings.values()), tuple(lines))
 
 
@@ -105,7 +105,7 @@ def _error(row: ResultRow | None) -> Cell | None:
 
 
 def difference_table(content: Content, learner: str) -> Table | None:
-    """Paired differences to every partner; bold where they stand. None if there are none."""
+    """Paired differences to every partner; bold where significant. None if there are none."""
     rows = content.rows_of(learner)
     settings = setting_names(rows)
     found: dict[tuple[str, str, str], dict[str, Pair]] = {}

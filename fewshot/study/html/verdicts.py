@@ -17,11 +17,11 @@ COLLAPSED = 1.0
 """KL of all latents together, in nats per image, below which the posterior says next to nothing.
 Of studies that did not keep the KL of each latent."""
 
-FEWER, MORE, NONE_FOUND, NONE_STANDS, MIXED, OPEN = (
+FEWER, MORE, NONE_FOUND, NOT_SIGNIFICANT, MIXED, OPEN = (
     "fewer errors",
     "more errors",
     "no difference found",
-    "no difference that stands",
+    "no significant difference",
     "fewer in some, more in others",
     "cannot be judged",
 )
@@ -49,7 +49,7 @@ class Verdict:
     sentence: str
 
 
-SYMBOLS = {FEWER: "▼", MORE: "▲", NONE_FOUND: "=", NONE_STANDS: "≈", MIXED: "±", OPEN: "?"}
+SYMBOLS = {FEWER: "▼", MORE: "▲", NONE_FOUND: "=", NOT_SIGNIFICANT: "≈", MIXED: "±", OPEN: "?"}
 
 
 def verdicts(rows: Sequence[ResultRow]) -> list[Verdict]:
@@ -76,7 +76,7 @@ def _verdict(by: str, name: str, partner: str, found: list[tuple[ResultRow, Pair
     elif fewer and more:
         word = MIXED
     else:
-        found_none = NONE_STANDS if any(pair.apart for pair in tested) else NONE_FOUND
+        found_none = NOT_SIGNIFICANT if any(pair.apart for pair in tested) else NONE_FOUND
         word = FEWER if fewer else MORE if more else found_none
     questions = {pair.question for pair in pairs}
     question = questions.pop() if len(questions) == 1 else None
@@ -94,8 +94,8 @@ def _counted(tested: Sequence[Pair], fewer: Sequence[Pair], more: Sequence[Pair]
     alone = f"{len(apart)} of {n} intervals exclude 0 on their own"
     if apart:
         alone += f" ({down} towards fewer errors, {len(apart) - down} towards more)"
-    stand = f"{' and '.join(parts)}, of {n}, stand" if parts else f"None of {n} stands"
-    return f"{stand} after the correction for all comparisons; {alone}."
+    together = f"{' and '.join(parts)}, of {n}, are" if parts else f"None of {n} is"
+    return f"{together} significant after the correction for all comparisons; {alone}."
 
 
 def _sizes(pairs: Sequence[Pair]) -> str:
@@ -192,13 +192,13 @@ def _collapsed(content: Content) -> Iterator[str]:
 
 
 def summary(rows: Sequence[ResultRow]) -> str:
-    """The number of comparisons, and of those that stand."""
+    """The number of comparisons, and of those that are significant."""
     pairs = [pair for row in rows for pair in row.pairs if pair.p is not None]
-    stand = sum(pair.stands for pair in pairs)
+    significant = sum(pair.stands for pair in pairs)
     first = rows[0]
     size = f"{len(first.seeds)} seed{'s' * (len(first.seeds) > 1)} × {first.episodes} episodes"
     errors = [row.error for row in rows]
     return (
-        f"{len(pairs)} paired comparisons, of which {stand} stand ({STANDS}) after Holm's "
-        f"correction; {size}; errors from {span((min(errors), max(errors)), 1)} %."
+        f"{len(pairs)} paired comparisons, of which {significant} are significant ({STANDS}) after "
+        f"Holm's correction; {size}; errors from {span((min(errors), max(errors)), 1)} %."
     )

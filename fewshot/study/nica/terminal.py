@@ -12,7 +12,7 @@ LEGEND = (
     "Means over seeds, ± half Student's 95 % interval. MCC: rank correlation of held-out codes and "
     "sources, 1 at best; nats: their mutual information; samples: of each segment."
 )
-MARK = f"{STANDS} stands after Holm's correction for all differences of its measure"
+MARK = f"{STANDS} significant after Holm's correction for all differences of its measure"
 
 
 def terminal_tables(

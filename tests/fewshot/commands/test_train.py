@@ -80,6 +80,7 @@ def test_fresh_weights_are_the_seeds(run):
 
 def test_from_a_studys_encoder_with_a_projection(run, config, finished, tmp_path):
     (folder,) = (finished.folder / "cells").glob("encoder-guided-seed0-*")
+    del config["backbone"], config["latent_dim"]
     config["encoder"] = str(folder / "encoder.safetensors")
     config["latents"] = "class"
     config["train"] |= {"freeze_encoder": True, "projection": 5}
@@ -93,6 +94,7 @@ def test_from_a_studys_encoder_with_a_projection(run, config, finished, tmp_path
 
 def test_another_starting_point_is_another_training(run, config, encoder, tmp_path):
     """The same configuration and path, other weights in the file: nothing is resumed."""
+    del config["backbone"], config["latent_dim"]
     config["encoder"] = str(tmp_path / "start.safetensors")
     encoder.save(tmp_path / "start.safetensors")
     _, first = run()
@@ -100,6 +102,18 @@ def test_another_starting_point_is_another_training(run, config, encoder, tmp_pa
         next(encoder.parameters()).add_(1)
     encoder.save(tmp_path / "start.safetensors")
     assert not same(first, run()[1])
+
+
+def test_another_network_than_that_of_the_encoder_is_refused(run, fails, write, config, tmp_path):
+    """Where it is the encoder's own, it may be named."""
+    run("first")
+    file = tmp_path / "first" / "encoder.safetensors"
+    run("second", f"--encoder={file}")
+    given = write(config), f"--encoder={file}"
+    line = fails("train", *given, "--backbone.init_args.width=7")
+    assert f"backbone: {file} has Conv4 (width 8, " in line
+    line = fails("train", *given, "--latent_dim=7")
+    assert f"latent_dim: {file} has 6; remove the key, or the encoder" in line
 
 
 @pytest.mark.parametrize(

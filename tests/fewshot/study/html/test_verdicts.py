@@ -12,7 +12,7 @@ from fewshot.study.html.verdicts import (
     MIXED,
     MORE,
     NONE_FOUND,
-    NONE_STANDS,
+    NOT_SIGNIFICANT,
     OPEN,
     verdicts,
     warnings,
@@ -20,7 +20,7 @@ from fewshot.study.html.verdicts import (
 
 
 def rows_with(content, *differences, seeds=(0, 1), p=0.5):
-    """Guided rows with these differences and whether each stands, and a baseline."""
+    """Guided rows with these differences and whether each is significant, and a baseline."""
     guided = next(row for row in content.rows if row.guidance)
     found = []
     for difference, stands, apart in differences:
@@ -36,11 +36,11 @@ def rows_with(content, *differences, seeds=(0, 1), p=0.5):
         ([(-3.0, True, True), (-1.0, False, False)], FEWER),
         ([(3.0, True, True), (-1.0, False, True)], MORE),
         ([(3.0, True, True), (-1.0, True, True)], MIXED),
-        ([(-3.0, False, True), (-1.0, False, False)], NONE_STANDS),
+        ([(-3.0, False, True), (-1.0, False, False)], NOT_SIGNIFICANT),
         ([(-3.0, False, False), (1.0, False, False)], NONE_FOUND),
     ],
 )
-def test_a_verdict_is_what_stands_over_all_settings(content, differences, word):
+def test_a_verdict_is_what_is_significant_over_all_settings(content, differences, word):
     (verdict,) = verdicts(rows_with(content, *differences))
     assert (verdict.name, verdict.partner, verdict.word) == ("guided", "vae", word)
     low, high = min(d for d, *_ in differences), max(d for d, *_ in differences)
