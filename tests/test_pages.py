@@ -201,6 +201,39 @@ def test_each_partner_but_the_first_has_a_line():
     )
 
 
+def test_other_partners_of_learners_of_budgets_and_of_widths_have_lines():
+    def pair(difference, partner, by="arm"):
+        ends = (difference - 0.5, difference + 0.5)
+        return Pair(by=by, partner=partner, difference=difference, ci95=ends)
+
+    both = pair(-2.0, "plain", "learner"), pair(1.0, "labels", "learner")
+    rows = [row("random", "guided", 18.0, pairs=both), row("vae", "guided", 1.0, pairs=both)]
+    assert tables.learner_controls_table(rows, "random") == (
+        "| learner | minus | answers | 5-way 1-shot |\n|---|---|---|---|\n"
+        "| guided | labels |  | +1.0 (+0.5 … +1.5) |\n"
+    )
+    share = {"labelled": 0.1, "learner_group": "p"}
+    both = pair(-2.0, "vae_10"), pair(1.0, "labels_10")
+    rows = [
+        row("labels_10", "p9", 9.0, arm_group="labels", train_episodes=9, **share),
+        row("guided_10", "p9", 9.0, arm_group="guided", train_episodes=9, pairs=both, **share),
+        row("guided_10", "p0", 9.0, arm_group="guided", train_episodes=0, pairs=both, **share),
+    ]
+    assert tables.budget_controls_table(rows, "p") == (
+        "| labels | arm | minus | answers | 0 episodes | 9 episodes |\n|---|---|---|---|---|---|\n"
+        "| 10 % | guided | labels |  | +1.0 (+0.5 … +1.5) | +1.0 (+0.5 … +1.5) |\n"
+    )
+    shown = {"images": 10, "fid": None, "fid_ci95_seeds": None, **SHARED}
+    rows = [
+        LatentsRow(arm="g", arm_group="g", latent_dim=dim, error=3.0, pairs=both, **shown)
+        for dim in (16, 32)
+    ]
+    assert tables.width_controls_table(rows) == (
+        "| arm | minus | answers | 16 latents | 32 latents |\n|---|---|---|---|---|\n"
+        "| g | labels_10 |  | +1.00 (+0.50 … +1.50) | +1.00 (+0.50 … +1.50) |\n"
+    )
+
+
 def test_new_classes_have_an_interval_of_their_own():
     rows = [
         row("vae", "ridge", 20.0, error_ci95_new_classes=(17.5, 22.5)),

@@ -4,12 +4,13 @@
 
 rewrites the text between each pair of markers ``<!-- KIND: FILE WHICH -->`` and ``<!-- end -->``.
 Kinds: ``results``, ``controls``, ``new_classes`` and ``headline`` (of one learner), ``learners``
-(of one arm), ``budget`` (of one group of learners), ``diagnostics``, ``disentanglement`` (scores,
-or their paired ``differences``), ``costs`` (of trainings, beside an arm), ``systems`` (the arms
-a,b,…), ``peer``, ``probe``, ``curve`` (of a number of latents), ``lake`` (of all arms, or one),
-``latents``, ``nica`` (of ``mcc``, ``information``, their ``_differences``, or ``order``),
-``coverage`` (of known data, or of new ``classes``), ``classifiers``, ``faults`` (of kinds, or of
-``commands``), ``fuzzing``, ``select`` (``correlations``, ``regrets`` or ``arms``).
+and ``learner_controls`` (of one arm), ``budget`` and ``budget_controls`` (of one group of
+learners), ``diagnostics``, ``disentanglement`` (scores, or their paired ``differences``), ``costs``
+(of trainings, beside an arm), ``systems`` (the arms a,b,…), ``peer``, ``probe``,
+``probe_controls``, ``curve`` (of a number of latents), ``lake`` (of all arms, or one), ``latents``,
+``nica`` (of ``mcc``, ``information``, their ``_differences``, or ``order``), ``coverage`` (of known
+data, or of new ``classes``), ``classifiers``, ``faults`` (of kinds, or of ``commands``),
+``fuzzing``, ``select`` (``correlations``, ``regrets`` or ``arms``).
 """
 
 import re
@@ -61,6 +62,18 @@ def _learners(content: Mapping[str, Any], arm: str) -> str:
 
 def _budget(content: Mapping[str, Any], group: str) -> str:
     return tables.budget_table(StudyResult.from_json(content).rows, group)
+
+
+def _learner_controls(content: Mapping[str, Any], arm: str) -> str:
+    return tables.learner_controls_table(StudyResult.from_json(content).rows, arm)
+
+
+def _budget_controls(content: Mapping[str, Any], group: str) -> str:
+    return tables.budget_controls_table(StudyResult.from_json(content).rows, group)
+
+
+def _probe_controls(content: Mapping[str, Any], _: str) -> str:
+    return tables.width_controls_table(LatentsResult.from_json(content).rows)
 
 
 def _diagnostics(content: Mapping[str, Any], _: str) -> str:
@@ -171,13 +184,16 @@ KINDS: dict[str, Callable[[Mapping[str, Any], str], str]] = {
         _new_classes,
         _headline,
         _learners,
+        _learner_controls,
         _budget,
+        _budget_controls,
         _diagnostics,
         _disentanglement,
         _costs,
         _systems,
         _peer,
         _probe,
+        _probe_controls,
         _curve,
         _lake,
         _latents,

@@ -1,7 +1,8 @@
 """Markdown tables of the documentation's pages, from published rows."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
 
 from fewshot.study.costs import Cost, mean_costs
 from fewshot.study.measurement import Measurement
@@ -21,6 +22,8 @@ from fewshot.study.text import (
     span,
     ways_and_shots,
 )
+
+R = TypeVar("R", bound=Row)
 
 
 def _grid(
@@ -61,15 +64,56 @@ def results_table(rows: Sequence[ResultRow], learner: str) -> str:
 
 def controls_table(rows: Sequence[ResultRow], learner: str) -> str:
     """One learner: a line for each arm and each of its partners but the first."""
-    lines: dict[tuple[str, ...], dict[str, str]] = {}
     rows = [row for row in rows if row.learner == learner]
+    return _controls(rows, ["arm (latents)"], lambda row: (arm_label(row),), ways_and_shots)
+
+
+def learner_controls_table(rows: Sequence[ResultRow], arm: str) -> str:
+    """One arm: a line for each learner and each of its partners but the first."""
+    rows = [row for row in rows if row.arm == arm]
+    return _controls(rows, ["learner"], lambda row: (row.learner,), ways_and_shots)
+
+
+def budget_controls_table(rows: Sequence[ResultRow], group: str) -> str:
+    """One group of learners: a line for each arm and each of its partners but the first."""
+    rows = [row for row in rows if row.learner_group == group]
+    rows = sorted(rows, key=lambda row: row.train_episodes)
+    return _controls(rows, ["labels", "arm"], _share_and_arm, _budget)
+
+
+def width_controls_table(rows: Sequence[LatentsRow]) -> str:
+    """A line for each arm and each of its partners but the first, a column for each width."""
+    return _controls(
+        rows, ["arm"], lambda row: (row.arm,), lambda row: f"{row.latent_dim} latents", 2
+    )
+
+
+def _controls(
+    rows: Sequence[R],
+    first: Sequence[str],
+    labels: Callable[[R], tuple[str, ...]],
+    condition: Callable[[R], str],
+    digits: int = 1,
+) -> str:
+    """Differences to each partner but the first.
+
+    Args:
+        rows: in the order of their lines and conditions.
+        first: headings of the labels.
+        labels: of a row's line.
+        condition: heading of a row's column.
+        digits: of the differences.
+    """
+    lines: dict[tuple[str, ...], dict[str, str]] = {}
+    groups = {row.arm: row.arm_group for row in rows}
     for row in rows:
         for pair in row.pairs[1:]:
-            labels = (arm_label(row), partner_label(row, pair), pair.question or "")
-            lines.setdefault(labels, {})[ways_and_shots(row)] = paired(pair)
-    settings = setting_names(rows).values()
-    body = [[*labels, *(found.get(s, "") for s in settings)] for labels, found in lines.items()]
-    return markdown(["arm (latents)", "minus", "answers", *settings], body)
+            of_group = replace(pair, partner=groups.get(pair.partner, pair.partner))
+            line = (*labels(row), partner_label(row, of_group), pair.question or "")
+            lines.setdefault(line, {})[condition(row)] = paired(pair, digits)
+    columns = list(dict.fromkeys(map(condition, rows)))
+    body = [[*line, *(found.get(name, "") for name in columns)] for line, found in lines.items()]
+    return markdown([*first, "minus", "answers", *columns], body)
 
 
 def new_classes_table(rows: Sequence[ResultRow], learner: str) -> str:
@@ -121,12 +165,20 @@ def learners_table(rows: Sequence[ResultRow], arm: str, published: Sequence[Publ
 def budget_table(rows: Sequence[ResultRow], group: str) -> str:
     """One group of learners: a line for each arm, a column for each amount of meta-training."""
     rows = [row for row in rows if row.learner_group == group]
+    rows = sorted(rows, key=lambda row: row.train_episodes)
     lines: dict[tuple[str, ...], dict[Any, Any]] = {}
     for row in rows:
-        labels = (f"{100 * row.labelled:g} %", arm_label(row, row.arm_group))
-        lines.setdefault(labels, {})[row.train_episodes] = row
-    columns = {n: f"{n:,} episodes" for n in sorted({row.train_episodes for row in rows})}
+        lines.setdefault(_share_and_arm(row), {})[_budget(row)] = row
+    columns = {name: name for name in map(_budget, rows)}
     return markdown(*_grid(["labels", "arm"], lines, columns))
+
+
+def _share_and_arm(row: ResultRow) -> tuple[str, str]:
+    return f"{100 * row.labelled:g} %", arm_label(row, row.arm_group)
+
+
+def _budget(row: ResultRow) -> str:
+    return f"{row.train_episodes:,} episodes"
 
 
 def widths_table(rows: Sequence[LatentsRow], published: Sequence[Published]) -> str:
