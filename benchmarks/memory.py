@@ -1,11 +1,12 @@
 """Memory of a study's workers, which share one copy of the images.
 
-    uv run benchmarks/memory.py                                    # miniImageNet, eight workers
+    uv run benchmarks/memory.py --dataset.init_args.size=84         # miniImageNet, eight workers
     uv run benchmarks/memory.py configs/quickstart.yaml --workers 2
 
-Runs a study in a fresh run folder and looks at its processes twice a second. Proportional set
-size (PSS) counts a page that n processes share as 1/n of a page in each: the PSS of all processes
-is the memory that they take together. Resident set size (RSS) counts it once in each.
+Runs a study in a fresh run folder, with other keys if given, and looks at its processes twice a
+second. Proportional set size (PSS) counts a page that n processes share as 1/n of a page in each:
+the PSS of all processes is the memory that they take together. Resident set size (RSS) counts it
+once in each.
 
 The last line is the ratio of the summed RSS to the summed PSS where the latter was largest: by how
 much sharing has reduced the memory.
@@ -52,10 +53,10 @@ def main() -> None:
     parser.add_argument("config", type=Path, nargs="?", default=CONFIG)
     parser.add_argument("--workers", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=180, help="the study is then stopped")
-    arguments = parser.parse_args()
+    arguments, keys = parser.parse_known_args()
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "fewshot.cli", "compare", str(arguments.config)]
-        command += ["--workers", str(arguments.workers), "--output", folder]
+        command += ["--workers", str(arguments.workers), "--output", folder, *keys]
         study = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         end, seen = time.monotonic() + arguments.seconds, []
         while study.poll() is None and time.monotonic() < end:

@@ -362,6 +362,12 @@ def test_lakes_task_is_a_line_for_each_learner_then_others():
         **SHARED | LEARNER,
     )
     more = replace(vae, source="drawn", error=61.0, error_ci95=(59, 63), error_ci95_runs=(58, 64))
+    both = pairs(-2.0) + pairs(1.0, "labels")
+    assert tables.lake_controls_table([replace(vae, pairs=both), replace(more, pairs=both)]) == (
+        "| arm (latents) | learner | minus | answers | Lake's own runs | drawn runs |\n"
+        "|---|---|---|---|---|---|\n"
+        "| vae | ridge | labels |  | +1.0 (+0.5 … +1.5) | +1.0 (+0.5 … +1.5) |\n"
+    )
     people = Published("people", {"20w1s within alphabet": 4.5}, "Lake et al. 2015")
     head = (
         "|  | Lake's own runs | 95 % | drawn runs | 95 % | 95 %, other runs | each seed "

@@ -7,10 +7,10 @@ Kinds: ``results``, ``controls``, ``new_classes`` and ``headline`` (of one learn
 and ``learner_controls`` (of one arm), ``budget`` and ``budget_controls`` (of one group of
 learners), ``diagnostics``, ``disentanglement`` (scores, or their paired ``differences``), ``costs``
 (of trainings, beside an arm), ``systems`` (the arms a,b,…), ``peer``, ``probe``,
-``probe_controls``, ``curve`` (of a number of latents), ``lake`` (of all arms, or one), ``latents``,
-``nica`` (of ``mcc``, ``information``, their ``_differences``, or ``order``), ``coverage`` (of known
-data, or of new ``classes``), ``classifiers``, ``faults`` (of kinds, or of ``commands``),
-``fuzzing``, ``select`` (``correlations``, ``regrets`` or ``arms``).
+``probe_controls``, ``curve`` (of a number of latents), ``lake`` (of all arms, or one),
+``lake_controls``, ``latents``, ``nica`` (of ``mcc``, ``information``, their ``_differences``, or
+``order``), ``coverage`` (of known data, or of new ``classes``), ``classifiers``, ``faults`` (of
+kinds, or of ``commands``), ``fuzzing``, ``select`` (``correlations``, ``regrets`` or ``arms``).
 """
 
 import re
@@ -118,6 +118,10 @@ def _lake(content: Mapping[str, Any], arm: str) -> str:
     return side_by_side(study.rows, study.published, arm)
 
 
+def _lake_controls(content: Mapping[str, Any], _: str) -> str:
+    return tables.lake_controls_table(LakeResult.from_json(content).rows)
+
+
 def _nica(content: Mapping[str, Any], which: str) -> str:
     found = NicaResult.from_json(content).recoveries
     tables = {
@@ -196,6 +200,7 @@ KINDS: dict[str, Callable[[Mapping[str, Any], str], str]] = {
         _probe_controls,
         _curve,
         _lake,
+        _lake_controls,
         _latents,
         _nica,
         _coverage,

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from fewshot.study.costs import Cost, mean_costs
 from fewshot.study.measurement import Measurement
 from fewshot.study.published import Published
-from fewshot.study.rows import LatentsRow, ResultRow, Row
+from fewshot.study.rows import LakeRow, LatentsRow, ResultRow, Row
 from fewshot.study.text import (
     NONE,
     arm_label,
@@ -24,6 +24,8 @@ from fewshot.study.text import (
 )
 
 R = TypeVar("R", bound=Row)
+
+WHOSE = {"own": "Lake's own runs", "drawn": "drawn runs"}
 
 
 def _grid(
@@ -85,6 +87,16 @@ def width_controls_table(rows: Sequence[LatentsRow]) -> str:
     """A line for each arm and each of its partners but the first, a column for each width."""
     return _controls(
         rows, ["arm"], lambda row: (row.arm,), lambda row: f"{row.latent_dim} latents", 2
+    )
+
+
+def lake_controls_table(rows: Sequence[LakeRow]) -> str:
+    """A line for each arm and each of its partners but the first, a column for whose runs."""
+    return _controls(
+        rows,
+        ["arm (latents)", "learner"],
+        lambda row: (arm_label(row), row.learner),
+        lambda row: WHOSE[row.source],
     )
 
 

@@ -189,7 +189,7 @@ def _archive(path: Path) -> None:
 
 
 def _result() -> bytes:
-    content = json.loads((PUBLISHED / "omniglot_protonet.json").read_text())
+    content = json.loads((PUBLISHED / "mini_imagenet_matching.json").read_text())
     content["rows"] = content["rows"][:2]
     return json.dumps(content).encode()
 
