@@ -54,7 +54,8 @@ COMPARE = "results: runs/published/omniglot_compare.json ridge"
     ("text", "message"),
     [
         ("<!-- result: runs/published/omniglot_compare.json -->\n<!-- end -->", "result: runs"),
-        (f"<!-- {COMPARE} -->\n", "a marker without"),
+        (f"<!-- {COMPARE} -->\n", "a marker of more words .* no <!-- end"),
+        (f"<!-- {COMPARE} nearest -->\n<!-- end -->", "a marker of more words"),
         (f"<!-- {COMPARE} -->\nprose\n<!-- {COMPARE} -->\n<!-- end -->", "without one opening"),
         ("prose\n<!-- end -->", "without one opening"),
     ],

@@ -236,8 +236,8 @@ def fill(text: str, root: Path = ROOT) -> str:
     for kind, file in OPENING.findall(text):
         if kind not in KINDS:
             raise ValueError(f"{kind}: {file}: no such kind of table")
-    if len(OPENING.findall(text)) != text.count(CLOSING):
-        raise ValueError(f"a marker without {CLOSING}")
+    if not len(OPENING.findall(text)) == text.count(CLOSING) == len(BLOCK.findall(text)):
+        raise ValueError(f"a marker of more words than <!-- KIND: FILE WHICH -->, or no {CLOSING}")
 
     def block(match: re.Match[str]) -> str:
         opening, kind, file, which, _, closing = match.groups()

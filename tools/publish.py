@@ -99,8 +99,8 @@ def _publish(
         write_json(file, content)
         if counts is not None:
             counts.save(file.with_suffix(".npz"))
-        indices = (CellIndex.load(made.parent) for made in made_in)
-        _write_page(kind.from_json(content), run, file, next(filter(None, indices), None))
+        index = CellIndex.union(CellIndex.load(made.parent) for made in made_in)
+        _write_page(kind.from_json(content), run, file, index)
         for picture in pictures:
             shutil.copy(picture, file.with_name(f"{name}_{picture.stem}{picture.suffix}"))
         folder.mkdir(parents=True, exist_ok=True)
@@ -114,9 +114,9 @@ def _portable(source: Source) -> dict[str, Any]:
     source.config  # noqa: B018  (read, so that one that cannot be run again is refused)
     for revision in [source.revision or UNKNOWN, *revisions_of(source.content)]:
         if revision == UNKNOWN or revision.endswith("dirty"):
-            made = "outside a checkout" if revision == UNKNOWN else f"by revision {revision}"
+            of = "code of unknown revision" if revision == UNKNOWN else f"revision {revision}"
             raise InputError(
-                f"{source.file}: made {made}, at least in part; run it in a new folder, from a "
+                f"{source.file}: made by {of}, at least in part; run it in a new folder, from a "
                 "checkout without changes"
             )
     config = dict(source.content["config"])

@@ -15,7 +15,7 @@ from fewshot.environment import choose_device, versions
 from fewshot.logs import show_logs
 from fewshot.printing import columns, filled, width
 from fewshot.runs import Finish, only_one, open_run, state_to_continue
-from fewshot.study.cells import Cell
+from fewshot.study.cells import FORMAT, Cell
 from fewshot.study.diagnostics import diagnose, examine, excited_slices, latent_facts
 from fewshot.study.encoder_facts import EncoderFacts, cautions
 from fewshot.study.html.page import FILE as PAGE
@@ -212,6 +212,7 @@ def _planned(
     config: PretrainCommand, how: PretrainConfig, splits: Splits, device: str, log: str
 ) -> _Planned:
     depends = {
+        "format": FORMAT,
         "dataset": describe(config.dataset),
         "images": [splits.train.digest, splits.validation.digest],
         "pretrain": describe(how),

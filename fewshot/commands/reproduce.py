@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -220,7 +221,9 @@ def _told(
     source: Source, study: Any, found: Sequence[Agreement], file: str, revisions: Sequence[str]
 ) -> dict[str, Any]:
     facts = provenance(study, study.device)
-    others = other_kind(source.content, facts)
+    parts = source.content.get("joined") or [{}]  # of several machines, perhaps
+    differ = (other_kind({**source.content, **part}, facts) for part in parts)
+    others = list(dict.fromkeys(chain.from_iterable(differ)))
     wrong = [row for row in found if not row.agrees(not others)]
     shown = found if file == CHECK else wrong  # some cells are few enough to be shown
     if shown:

@@ -17,7 +17,7 @@ from fewshot.logs import show_logs
 from fewshot.meta_train import MetaTrained, TrainConfig, meta_train, starting_learner
 from fewshot.runs import PLACES, Finish, file_digest, only_one, open_run, state_to_continue
 from fewshot.sampler import EpisodeSampler
-from fewshot.study.cells import Cell
+from fewshot.study.cells import FORMAT, Cell
 from fewshot.study.html.page import FILE as PAGE
 from fewshot.study.html.single.page import write_runs
 from fewshot.study.html.single.run import FinishedRun
@@ -42,8 +42,8 @@ class TrainCommand(TrainingCommand):
             validation classes.
         encoder: a checkpoint to start from; without one, a fresh backbone. Its VAE's decoder is
             looked for beside it, as decoder.safetensors, where tasks are decoded.
-        backbone: of a fresh encoder; beside `encoder`, the one that it must have.
-        latent_dim: of a fresh encoder; beside `encoder`, as many as it must have.
+        backbone: of a fresh encoder, Conv4 if not given; beside `encoder`, the one it must have.
+        latent_dim: of a fresh encoder, 64 if not given; beside `encoder`, as many as it must have.
         latents: what the learner is fed; see the arms of a study.
         learner: the class and its settings.
         train: how.
@@ -54,8 +54,8 @@ class TrainCommand(TrainingCommand):
 
     dataset: DatasetFactory
     encoder: Path | None = None
-    backbone: BackboneFactory = field(default_factory=lambda: partial(Conv4))
-    latent_dim: Count = 64
+    backbone: BackboneFactory | None = None
+    latent_dim: Count | None = None
     latents: str = "all"
     learner: LearnerFactory = field(default_factory=lambda: partial(Prototypical))
     train: TrainConfig = field(default_factory=TrainConfig)
@@ -68,6 +68,7 @@ class TrainCommand(TrainingCommand):
             raise InputError(f"output: {self.output} holds the encoder that is read; name another")
 
 
+LATENTS = 64  # of a fresh encoder
 FILES = ("encoder.safetensors", "results.json", PAGE, "learner.safetensors")
 
 
@@ -147,6 +148,7 @@ def _trained(
     """A meta-trained learner, and all that it is a function of."""
     described = {key: item for key, item in describe(config).items() if key not in PLACES}
     depends = {
+        "format": FORMAT,
         "config": described | {"device": device, **in_use(device)},
         **start,
         "images": [splits.train.digest, splits.validation.digest],
@@ -179,8 +181,8 @@ def _trained(
 
 def _check_network(config: TrainCommand, loaded: Encoder) -> None:
     """Refuse a backbone or a number of latents that the encoder's file does not have."""
-    given, own = describe(config), loaded.backbone
-    if "backbone" in given:
+    own = loaded.backbone
+    if config.backbone is not None:
         asked = config.backbone(loaded.input_shape)
         if (type(asked), asked.settings) != (type(own), own.settings):
             settings = ", ".join(f"{key} {value}" for key, value in own.settings.items())
@@ -189,7 +191,7 @@ def _check_network(config: TrainCommand, loaded: Encoder) -> None:
                 "remove the key, or the encoder"
             )
     n = loaded.layout.latent_dim if loaded.layout else 0
-    if "latent_dim" in given and n != config.latent_dim:
+    if config.latent_dim not in (None, n):
         raise InputError(f"latent_dim: {config.encoder} has {n}; remove the key, or the encoder")
 
 
@@ -202,6 +204,6 @@ def _decoder_file(config: TrainCommand) -> Path | None:
 
 
 def _fresh(config: TrainCommand, shape: ImageShape) -> Encoder:
-    layout = LatentLayout({"content": (0, config.latent_dim)})
+    layout = LatentLayout({"content": (0, config.latent_dim or LATENTS)})
     with seeded_initialisation(config.seed, "train", "weights"):
-        return Encoder(config.backbone(shape), layout, config.latents)
+        return Encoder((config.backbone or Conv4)(shape), layout, config.latents)

@@ -1,6 +1,8 @@
 """The index of a run folder's cells, ``cells.json``: which cell holds what of the last report."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +70,18 @@ class CellIndex:
         with recorded(file), blaming(str(file)):
             examples = content["examples"]
             return cls(read("encoders"), read("trainings"), folder(examples) if examples else None)
+
+    @classmethod
+    def union(cls, indices: Iterable["CellIndex | None"]) -> "CellIndex | None":
+        """Of runs of one study with other seeds; None if the cells of none are at hand."""
+        found = list(filter(None, indices))
+        if not found:
+            return None
+        return cls(
+            tuple(chain.from_iterable(index.encoders for index in found)),
+            tuple(chain.from_iterable(index.trainings for index in found)),
+            next((index.examples for index in found if index.examples), None),
+        )
 
 
 def write_index(outcome: Outcome, output: Path) -> None:

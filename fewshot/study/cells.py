@@ -22,6 +22,10 @@ from guided.errors import InputError
 from guided.storage.checksums import file_checksum
 from guided.storage.files import fingerprint, read_json, write_bytes, write_json
 
+FORMAT = 6
+"""Part of the digest of every training and of what is computed from it: raise it when the same
+configuration comes to mean other numbers."""
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -65,16 +69,32 @@ class Cell:
     def finish(self, seconds: float, facts: Mapping[str, Any]) -> None:
         """Mark the cell as done; written last, because a cell without this mark does not count.
 
-        The mark holds the checksums of the cell's files, and the revision of the code.
+        The mark holds the checksums of the cell's files, and the revisions of the code: several
+        if a training was interrupted and went on by other code.
         """
         files = {str(path.relative_to(self.folder)): file_checksum(path) for path in self._written}
-        made = {"seconds": round(seconds, 2), "revision": revision()}
+        made = {"seconds": round(seconds, 2), "revisions": self._revisions()}
         write_json(self.marker, {**made, **facts, "files": files, "depends": self.depends})
+        self._begun.unlink(missing_ok=True)
+
+    def begin(self) -> None:
+        """Note the revision of the code that begins a training, or goes on with it."""
+        write_json(self._begun, self._revisions())
+
+    def _revisions(self) -> list[str]:
+        """Of the code that computed the cell so far, and of this process."""
+        earlier = read_json(self._begun) if self._begun.exists() else []
+        return list(dict.fromkeys([*earlier, revision() or UNKNOWN]))
+
+    @property
+    def _begun(self) -> Path:
+        """The revisions that have worked on a training which is not finished."""
+        return self.folder / "begun.json"
 
     @property
     def _written(self) -> list[Path]:
         """The files of the result; logs are moved, and the state goes."""
-        others = {self.marker.name, self.state_file.name, STORED}
+        others = {self.marker.name, self.state_file.name, self._begun.name, STORED}
         return [
             path
             for path in sorted(self.folder.rglob("*"))
@@ -169,6 +189,8 @@ class Task:
             return
         if self.start_from:
             self.cell.start_from(self.start_from)
+        if self.cell.log:
+            self.cell.begin()
         start, used = time.perf_counter(), time.process_time()
         facts = {**(self.work(self.cell) or {})}
         # Another job on the machine prolongs the one, and not the other.
@@ -294,27 +316,24 @@ class Cells:
 
     @property
     def revisions(self) -> list[str]:
-        """Of the code that computed the cells; ``unknown`` for a cell from outside a checkout."""
+        """Of the code that computed the cells; ``unknown`` for a cell that does not tell."""
         done = (task.cell for task in self.tasks.values() if task.cell.done)
-        return sorted({cell.facts.get("revision") or UNKNOWN for cell in done})
+        return sorted({name for cell in done for name in cell.facts.get("revisions", [UNKNOWN])})
 
 
-def foundation(
-    version: int, dataset: DatasetFactory, splits: Splits, device: str
-) -> dict[str, Any]:
+def foundation(dataset: DatasetFactory, splits: Splits, device: str) -> dict[str, Any]:
     """Return what every cell of a study depends on, JSON-able.
 
     The digests of the images and of all that is known of them are part of it: another file under
     the same name, or other labels, are noticed.
 
     Args:
-        version: of what the same configuration means.
         dataset: where the images come from.
         splits: the images.
         device: where it is computed.
     """
     return {
-        "format": version,
+        "format": FORMAT,
         "dataset": describe(dataset),
         "images": {name: bank.digest for name, bank in vars(splits).items()},
         "versions": {k: versions()[k] for k in ("guided-fewshot", "torch")},

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from fewshot.study.cell_index import CellIndex
 from fewshot.study.counts import Counts
 from fewshot.study.disentanglement.rows import ScoreRow, score_rows
 from fewshot.study.html.content import Content
@@ -21,7 +22,7 @@ from guided.errors import InputError
 def joined(contents: Sequence[Content]) -> Content:
     """The study of all seeds, scored from all counts.
 
-    Pictures and learning curves are those of the first run whose cells are at hand.
+    Pictures and learning curves are those of the runs whose cells are at hand.
 
     Args:
         contents: runs of one configuration, apart from ``seeds``, on the same test episodes.
@@ -45,7 +46,7 @@ def joined(contents: Sequence[Content]) -> Content:
         _counts(first).episodes,
     )
     result = _result([content.result for content in ordered], counts)
-    index = next((content.index for content in ordered if content.index), None)
+    index = CellIndex.union(content.index for content in ordered)
     whole = replace(first, result=result, counts=counts, index=index)
     return replace(whole, result=_with(result, warnings=faults(whole)))
 
@@ -77,6 +78,12 @@ def _result(results: Sequence[StudyResult], counts: Counts) -> StudyResult:
         config={**first.facts["config"], "seeds": list(seeds)},
         joined=list(chain.from_iterable(map(_parts, results))),
     )
+
+
+MEANINGS = {
+    "format": "made by a version whose trainings come to other numbers",
+    "images": "made with other images",
+}
 
 
 def _parts(result: StudyResult) -> list[dict[str, Any]]:
@@ -128,6 +135,10 @@ def _check(first: Content, other: Content) -> None:
             f"{other.file}: {key} is {_short(theirs)}, but {_short(ours)} in {first.file}; only "
             "the seeds may differ"
         )
+    for fact in ("format", "images"):  # not in results of versions that did not record them
+        ours, theirs = (content.result.facts.get(fact) for content in (first, other))
+        if ours and theirs and ours != theirs:
+            raise InputError(f"{other.file}: {MEANINGS[fact]} than {first.file}")
     rows, others = ([_unscored(row) for row in content.rows] for content in (first, other))
     if rows != others or set(_counts(first).wrong) != set(_counts(other).wrong):
         raise InputError(f"{other.file}: other rows than those of {first.file}")

@@ -12,6 +12,7 @@ from fewshot.study.text import (
     NONE,
     arm_label,
     fixed,
+    latents_and_steps,
     markdown,
     minus,
     paired,
@@ -85,9 +86,7 @@ def budget_controls_table(rows: Sequence[ResultRow], group: str) -> str:
 
 def width_controls_table(rows: Sequence[LatentsRow]) -> str:
     """A line for each arm and each of its partners but the first, a column for each width."""
-    return _controls(
-        rows, ["arm"], lambda row: (row.arm,), lambda row: f"{row.latent_dim} latents", 2
-    )
+    return _controls(rows, ["arm"], lambda row: (row.arm,), latents_and_steps, 2)
 
 
 def lake_controls_table(rows: Sequence[LakeRow]) -> str:

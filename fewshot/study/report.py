@@ -11,6 +11,7 @@ from fewshot.logs import REPORT_PAGE, remove_page
 from fewshot.runs import other_studies
 from fewshot.study.board import write_board
 from fewshot.study.cell_index import CellIndex, write_index
+from fewshot.study.cells import FORMAT
 from fewshot.study.colours import arm_styles
 from fewshot.study.config import StudyConfig
 from fewshot.study.counts import Counts, EpisodeList
@@ -72,6 +73,8 @@ def write_report(
             "classes": classes,
             "noticed": [*doubts, *other_studies(output, config)],
             "costs": [cost.to_json() for cost in outcome.costs],
+            "format": FORMAT,
+            "images": {name: bank.digest for name, bank in vars(splits).items()},
             **provenance(config, device, outcome.cells),
         },
         output=output,

@@ -36,8 +36,6 @@ from guided.encoder import Encoder
 from guided.errors import blaming
 from guided.progress import say as say_line
 
-FORMAT = 5  # part of every digest: raise it when the same configuration comes to mean new numbers
-
 
 class Study:
     """Computes a study's cells inside a run folder.
@@ -71,7 +69,7 @@ class Study:
         self.device, self.say = device, say
         self.executor = executor or Serial()
         self.cells = Cells(output, config.threads)
-        shared = foundation(FORMAT, config.dataset, splits, device)
+        shared = foundation(config.dataset, splits, device)
         if config.precision != StudyConfig.precision:
             shared["precision"] = config.precision
         self.examiner = Examiner(config, splits, self.cells, shared, device)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from fewshot.study.published import Published
-from fewshot.study.rows import LearnerRow, Pair, Row
+from fewshot.study.rows import LatentsRow, LearnerRow, Pair, Row
 
 if TYPE_CHECKING:
     from fewshot.episodes import Setting
@@ -66,6 +66,12 @@ def partner_label(row: Row, pair: Pair) -> str:
     """A partner, with its latents where they are others than the row's."""
     latents = getattr(row, "latents", pair.latents)
     return pair.partner if pair.latents == latents else f"{pair.partner} ({pair.latents})"
+
+
+def latents_and_steps(row: LatentsRow) -> str:
+    """The number of latents, and the length of training where a study has several."""
+    steps = "" if row.steps is None else f", {row.steps:,} steps"
+    return f"{row.latent_dim} latents{steps}"
 
 
 def setting_names(rows: Iterable[LearnerRow]) -> dict[str, str]:

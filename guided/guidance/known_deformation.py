@@ -41,7 +41,8 @@ class KnownDeformation(Guidance):
 
     Args:
         deformations: names of the augmentation's deformations that have a latent, in the order of
-            their latents; the content ignores the others too.
+            their latents; the content ignores the others too. Beside ``flip`` not ``rotation``,
+            ``shear`` and ``translation_x``, whose amounts a flip reverses.
         equivariance: weight of half the squared errors of the differences, in units of
             :data:`UNITS`: nats of a Gaussian of that deviation, summed over deformations.
         agreement: weight of the cross-entropy, nats per image.
@@ -83,8 +84,8 @@ class KnownDeformationModule(GuidanceModule):
             if name not in context.known:
                 drawn = ", ".join(context.known) or "nothing"
                 raise InputError(
-                    f"KnownDeformation.deformations: augmentation draws no {name!r}; "
-                    f"it draws {drawn}"
+                    f"KnownDeformation.deformations: augmentation draws no {name!r}, or "
+                    f"flip may reverse it; known: {drawn}"
                 )
         latents = [context.latents.share(name, DEFORMATION) for name in self.deformations]
         content = sorted(set(range(context.latent_dim)) - set(latents))

@@ -94,7 +94,9 @@ class ResumableState:
                 part.load_state_dict(state[name])
             self.progress = Progress(**state["progress"])
         except Exception as error:  # a damaged file raises one of many kinds
-            raise InputError(f"{path}: damaged training state; delete it to start again") from error
+            raise InputError(
+                f"{path}: damaged, or not a state of this training; delete it to start again"
+            ) from error
 
 
 def check_finite(terms: Mapping[str, Tensor | float], step: int, learning_rate: float) -> None:

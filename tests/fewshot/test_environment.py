@@ -32,7 +32,7 @@ def unasked():
 
 @pytest.mark.usefixtures("unasked")
 def test_the_revision_is_that_of_the_code_that_was_loaded(monkeypatch):
-    said = iter(["first", "after a commit"])
+    said = iter(["environment.py", "first", "environment.py", "after a commit"])
 
     def run(*_, **__):
         return subprocess.CompletedProcess((), 0, stdout=f"{next(said)}\n")
@@ -51,6 +51,19 @@ def test_no_git_is_no_revision(monkeypatch, failure):
 
     monkeypatch.setattr(environment.subprocess, "run", run)
     assert versions()["git"] is None
+
+
+@pytest.mark.usefixtures("unasked")
+def test_another_repository_around_an_installed_package_is_not_its_revision(tmp_path, monkeypatch):
+    for command in (["init", "-q"], [*COMMITTER, "commit", "-q", "--allow-empty", "-m", "outer"]):
+        subprocess.run(["git", "-C", str(tmp_path), *command], check=True)
+    installed = tmp_path / "environment.py"
+    installed.touch()
+    monkeypatch.setattr(environment, "__file__", str(installed))
+    assert environment.revision() is None
+
+
+COMMITTER = ["-c", "user.name=a", "-c", "user.email=a@b"]
 
 
 def test_hardware_and_devices(monkeypatch):

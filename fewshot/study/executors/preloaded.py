@@ -11,4 +11,7 @@ import matplotlib.figure  # noqa: E402, F401, TID253
 import torch._dynamo  # noqa: E402 - the first optimizer of a process imports it
 import torch.utils.tensorboard  # noqa: E402, F401
 
-import fewshot.study.plans  # noqa: E402, F401
+import fewshot.environment  # noqa: E402
+import fewshot.study.plans  # noqa: E402
+
+fewshot.environment.revision()  # of the code as it is loaded; workers have it from here

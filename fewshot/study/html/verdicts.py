@@ -153,7 +153,7 @@ def _few(content: Content) -> Iterator[str]:
     ended: dict[str, list[bool]] = {}
     for curve in content.curves:
         ended.setdefault(curve.arm, []).append(ended_at_best(curve))
-    growing = [arm for arm, last in ended.items() if all(last)]
+    growing = [arm for arm, last in ended.items() if all(last) and len(last) == n]
     if growing:
         yield f"Training ended at its best score yet, for every seed of: {', '.join(growing)}."
 

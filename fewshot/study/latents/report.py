@@ -26,7 +26,7 @@ from fewshot.study.result import Result, provenance
 from fewshot.study.rows import LatentsRow, Pair, RowKey, rounded
 from fewshot.study.scores import guidance_names, scored
 from fewshot.study.tables import counted, latents_table
-from fewshot.study.text import sourced
+from fewshot.study.text import latents_and_steps, sourced
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -82,15 +82,15 @@ class LatentsResult(Result[LatentsRow]):
 
     def summary(self, width: int = 80, paint: Paint = plain) -> str:
         errors = [
-            Entry("error %", row.arm, _column(row), row.error, row.error_ci95, row.pair)
+            Entry("error %", row.arm, latents_and_steps(row), row.error, row.error_ci95, row.pair)
             for row in self.rows
         ]
         distances = [
-            Entry("FID", row.arm, _column(row), row.fid, row.fid_ci95_seeds)
+            Entry("FID", row.arm, latents_and_steps(row), row.fid, row.fid_ci95_seeds)
             for row in self.rows
             if row.fid is not None
         ]
-        widths = {str(row.latent_dim): _column(row) for row in self.rows}
+        widths = {str(row.latent_dim): latents_and_steps(row) for row in self.rows}
         blocks = [errors, distances, published_entries(self.published, widths)]
         tables = summary(self.rows, "images", blocks, width, paint)
         return "\n".join([tables, *(f"\n{filled(note, width)}" for note in self.notes)])
@@ -112,11 +112,6 @@ class LatentsResult(Result[LatentsRow]):
             f"a classifier trained here (test error {features['error']:.2f} %): comparable within "
             f"this table only; training images have {features['training_images']:.2f}.",
         ]
-
-
-def _column(row: LatentsRow) -> str:
-    steps = "" if row.steps is None else f", {row.steps:,} steps"
-    return f"{row.latent_dim} latents{steps}"
 
 
 def latents_rows(config: ProbeStudyConfig, probed: Probed) -> list[LatentsRow]:

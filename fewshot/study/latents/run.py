@@ -36,8 +36,6 @@ from guided.training.classifier import train_classifier
 from guided.training.config import PretrainConfig
 from guided.training.pretrain import build_model, pretrain
 
-FORMAT = 4  # part of every digest: raise it when the same configuration comes to mean new numbers
-
 
 class Planned(NamedTuple):
     """The cells of one model.
@@ -93,7 +91,7 @@ class ProbeStudy:
                 "dataset: a linear classifier needs training and test images of the same classes, "
                 f"these have {splits.train.n_classes} and {splits.test.n_classes} different ones"
             )
-        self._foundation = foundation(FORMAT, config.dataset, splits, device)
+        self._foundation = foundation(config.dataset, splits, device)
         self._images = labelled(splits.train)
         for arm, latent_dim in product(config.arms.values(), config.latent_dims):
             self._untrained(arm, latent_dim, seed=0)

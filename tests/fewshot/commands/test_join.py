@@ -108,6 +108,14 @@ def redraw(run):
             "seed 0 is in ",
         ),
         (lambda run: changed(run, lambda c: c.pop("config")), "holds no configuration"),
+        (
+            lambda run: changed(run, lambda c: c.update(format=1)),
+            "seed1/results.json: made by a version whose trainings come to other numbers than ",
+        ),
+        (
+            lambda run: changed(run, lambda c: c["images"].update(train="0")),
+            "seed1/results.json: made with other images than ",
+        ),
         (redraw, "seed1/results.json: 3w1s: other test episodes than "),
     ],
 )

@@ -69,7 +69,7 @@ def test_a_study_of_another_command_has_its_page(tool, tmp_path, write, read_pag
     [
         ("0123-dirty", {}, r"made by revision 0123-dirty, at least in part; run it in a new fol"),
         ("0123", {"cells": "0122-dirty"}, r"made by revision 0122-dirty, at least in part"),
-        (None, {}, "made outside a checkout, at least in part; run it in a new folder"),
+        (None, {}, "made by code of unknown revision, at least in part; run it in a new folder"),
         ("0123", {"ray": "../mine"}, r"config\.ray: \.\./mine is outside"),
         ("0123", {"ray": "/elsewhere/mine"}, r"config\.ray: /elsewhere/mine is outside"),
         ("0123", {"stepz": 3}, r"configuration of another version \(stepz: no such key"),

@@ -105,12 +105,25 @@ def test_cells_of_an_earlier_revision_are_told(folder, reproduce, finished, tmp_
     run = tmp_path / "again"
     shutil.copytree(finished.folder / "cells", run / "cells")
     (marker,) = run.glob("cells/encoder-vae-seed1-*/cell.json")
-    write_json(marker, read_json(marker) | {"revision": "0123456789ab"})
+    write_json(marker, read_json(marker) | {"revisions": ["0123456789ab"]})
     status, printed = reproduce("tiny")
     assert status == 0
     assert "to the bit, on this kind of machine; of the cells, some were there before, c" in printed
     assert "computed by revision 0123456789ab" in printed
     assert "0123456789ab" in read_json(run / "reproduction.json")["revisions"]
+
+
+def test_one_of_several_machines_is_enough_for_another_kind(folder, reproduce):
+    """A joined study keeps the facts of its first run; seeds of others have other bits."""
+    changed(folder / "tiny.json", GUIDED, one_more)
+    content = read_json(folder / "tiny.json")
+    here = {name: content[name] for name in ("versions", "hardware")}
+    there = here | {"hardware": here["hardware"] | {"processor": "an abacus"}}
+    content["joined"] = [{"seeds": [0], **here}, {"seeds": [1], **there}]
+    write_json(folder / "tiny.json", content)
+    status, printed = reproduce("tiny")
+    assert status == 0
+    assert "on another kind of machine (processor" in printed
 
 
 def test_rows_that_the_configuration_does_not_make_are_told(folder, reproduce, fails, tmp_path):

@@ -150,6 +150,20 @@ def test_a_plan_knows_the_revisions_that_computed_its_cells(tmp_path, monkeypatc
     assert again.revisions == ["0123", "0123-dirty", "unknown"]
 
 
+def test_a_training_knows_all_revisions_that_worked_on_it(tmp_path, monkeypatch):
+    def stopped(cell):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cells_module, "revision", lambda: "0123-dirty")
+    with pytest.raises(KeyboardInterrupt):
+        computed(Cells(tmp_path), "a", {}, stopped, log="a/seed0")
+    monkeypatch.setattr(cells_module, "revision", lambda: "0124")
+    cells = Cells(tmp_path)
+    cell = computed(cells, "a", {}, lambda cell: None, log="a/seed0")
+    assert cells.revisions == cell.facts["revisions"] == ["0123-dirty", "0124"]
+    assert [path.name for path in cell.folder.iterdir()] == ["cell.json"]
+
+
 def change(path):
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1

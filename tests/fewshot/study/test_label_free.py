@@ -93,7 +93,11 @@ NO_SCALE = {"rotation": 20, "views": 2}
         ("arms.random", RANDOM, "arms.random.augmentation: a random encoder is not trained here"),
         ("arms.contrastive.guidance", [], "arms.contrastive.elbo: without it the arm needs"),
         ("pretrain.augmentation", {}, "KnownDeformation: needs augmentation.views 2, got 1"),
-        ("pretrain.augmentation", NO_SCALE, "augmentation draws no 'scale'; it draws rotation"),
+        (
+            "pretrain.augmentation",
+            NO_SCALE,
+            "augmentation draws no 'scale', or flip may reverse it; known: rotation",
+        ),
         ("pretrain.elbo", False, "pretrain.elbo: belongs to the arms of a study"),
     ],
 )

@@ -87,7 +87,10 @@ def test_it_means_by_rotation_the_latent_that_deformable_pca_means():
     ("settings", "message"),
     [
         ({"deformations": ("rotation", "rotation")}, "'rotation' is asked for twice"),
-        ({"deformations": ("tilt",)}, "augmentation draws no 'tilt'; it draws rotation, scale"),
+        (
+            {"deformations": ("tilt",)},
+            "draws no 'tilt', or flip may reverse it; known: rotation, scale",
+        ),
         ({"temperature": 0.0}, r"KnownDeformation\.temperature: expected > 0, got 0"),
         ({"latent_dim": 3}, "no latent is left for the content"),
         ({"views": 1}, r"KnownDeformation: needs augmentation\.views 2, got 1"),

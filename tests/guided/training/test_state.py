@@ -60,7 +60,9 @@ def test_a_damaged_state_is_named_with_the_remedy(kind, tmp_path, monkeypatch):
         read["optimizer"] = torch.optim.Adam(read["model"].parameters())
     else:
         torch.save({"model": _Malicious(), "progress": {}}, path)
-    with pytest.raises(InputError, match=r"state: damaged training state; delete it") as caught:
+    with pytest.raises(
+        InputError, match=r"state: damaged, or not a state of this training; delete"
+    ) as caught:
         ResumableState(read).restore(path)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "pwned").exists()

@@ -244,7 +244,7 @@ def test_files_of_a_finished_run(finished):
     assert results["config"]["latent_dims"] == [3, 6]
     cells = [read_json(p) for p in folder.glob("cells/*/cell.json")]
     assert len(cells) == 1 + 12 + 12 + 8
-    assert results["revisions"] == sorted({c["revision"] or "unknown" for c in cells})
+    assert results["revisions"] == sorted({r for cell in cells for r in cell["revisions"]})
     assert results["seconds"] == pytest.approx(sum(c["seconds"] for c in cells), abs=0.1)
     events = EventAccumulator(str(folder / "_report"))
     events.Reload()
