@@ -138,7 +138,8 @@ def _panels(
     settings: dict[str, list[ResultRow]] = {}
     for row in rows:
         settings.setdefault(ways_and_shots(row), []).append(row)
-    height = 1.2 + 0.26 * max(map(len, settings.values()))
+    most = max(map(len, settings.values()))
+    height = 1.3 + 0.26 * most
     figure = Figure(figsize=(3.2 + 2.8 * len(settings), height), layout="constrained")
     panels = figure.subplots(1, len(settings), sharex=True, sharey=True, squeeze=False)[0]
     for axes, (setting, panel) in zip(panels, settings.items(), strict=True):
@@ -147,7 +148,7 @@ def _panels(
         axes.set_yticks(range(len(panel)), [label(row) for row in panel], fontsize=8)
         axes.grid(axis="x", alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
-    panels[0].invert_yaxis()
+    panels[0].set_ylim(most - 0.5, -0.9)  # the first above; room for chance over it
     return figure
 
 
