@@ -17,6 +17,7 @@ outside the current folder: nobody else could run it again.
 
 import argparse
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -28,6 +29,7 @@ from typing import Any
 from fewshot.commands.published import Source
 from fewshot.commands.report import main as report
 from fewshot.complaints import complaint
+from fewshot.data.roots import data_root
 from fewshot.environment import UNKNOWN
 from fewshot.logs import REPORT_PAGE
 from fewshot.study.cell_index import CellIndex
@@ -84,7 +86,7 @@ def _publish(
     """Write the files of the results of one file, with pictures from the runs they were made in."""
     source = Source.load(run)
     kind = source.kind.result
-    content = {**source.content, "config": _portable(source)}
+    content = {**source.content, "config": _portable(source), **_sentences(source)}
     counts = source.counts
     if issubclass(kind, Result) and counts is None:
         raise InputError(f"{run}: its counts of wrong answers are missing")
@@ -123,6 +125,22 @@ def _portable(source: Source) -> dict[str, Any]:
     config |= {key: None for key in OF_THE_MACHINE if key in config}
     portable: dict[str, Any] = _relative(config, "config")
     return portable
+
+
+def _sentences(source: Source) -> dict[str, list[str]]:
+    """What was noticed, without the folders that hold this machine's datasets."""
+    found: dict[str, list[str]] = {}
+    for name in {"noticed", "warnings"} & source.content.keys():
+        found[name] = list(source.content[name])
+        for root in data_root(source.content["config"].get("data_root")):
+            found[name] = [text.replace(f"{root}{os.sep}", "") for text in found[name]]
+        for text in found[name]:
+            if re.search(r"(^|\s)/\w", text):
+                raise InputError(
+                    f"{source.file}: {name} names a folder of this machine ({text}); set "
+                    "FEWSHOT_DATA to that of the datasets"
+                )
+    return found
 
 
 def _relative(value: Any, key: str) -> Any:

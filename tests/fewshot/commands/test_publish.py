@@ -64,6 +64,19 @@ def test_a_study_of_another_command_has_its_page(tool, tmp_path, write, read_pag
     assert all(link.startswith("#") for link in page.links)
 
 
+def test_sentences_do_not_name_the_folders_of_the_machine(tool, run, tmp_path, monkeypatch):
+    revised(run / "results.json", "0123")
+    content = read_json(run / "results.json")
+    content["noticed"] = [f"{tmp_path}/data/glyphs: 1 image is in two splits"]
+    write_json(run / "results.json", content)
+    with pytest.raises(InputError, match=r"noticed names a folder of this machine .* FEWSHOT_DATA"):
+        tool.publish(run, "small", folder=tmp_path / "published")
+    monkeypatch.setenv("FEWSHOT_DATA", f"elsewhere:{tmp_path / 'data'}")
+    tool.publish(run, "small", folder=tmp_path / "published")
+    published = read_json(tmp_path / "published" / "small.json")
+    assert published["noticed"] == ["glyphs: 1 image is in two splits"]
+
+
 @pytest.mark.parametrize(
     ("git", "config", "message"),
     [
