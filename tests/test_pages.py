@@ -271,12 +271,14 @@ def test_budgets_are_columns_and_shares_of_labels_lines():
         of_share("guided_5", 0, 25.0, -5.0, "vae_5"),
         of_share("guided_5", 1000, 18.0, -2.0, "vae_5"),
         row("vae_5", "maml", 99.0),
+        of_share("labels_5", 1000, 19.0),
     ]
     assert tables.budget_table(rows, "p") == (
         "| labels | arm | 0 episodes | minus vae | 1,000 episodes | minus vae |\n"
         "|---|---|---|---|---|---|\n"
         "| 5 % | vae | 30.0 ± 1.0 |  | 20.0 ± 1.0 |  |\n"
         "| 5 % | guided | 25.0 ± 1.0 | -5.0 (-5.5 … -4.5) | 18.0 ± 1.0 | -2.0 (-2.5 … -1.5) |\n"
+        "| 5 % | labels | – |  | 19.0 ± 1.0 |  |\n"
     )
 
 

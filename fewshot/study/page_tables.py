@@ -49,9 +49,9 @@ def _grid(
     for condition, title in columns.items():
         head += [title, minus(rows)] if with_pairs else [title]
         for cells, line in zip(body, lines.values(), strict=True):
-            row = line[condition]
-            cells.append(plus_minus(row.error, row.error_ci95, digits))
-            cells += [paired(row.pair, digits)] if with_pairs else []
+            row = line.get(condition)  # none for an arm that the learner leaves out
+            cells.append(plus_minus(row.error, row.error_ci95, digits) if row else NONE)
+            cells += [paired(row.pair, digits) if row else ""] if with_pairs else []
     return head, body
 
 
