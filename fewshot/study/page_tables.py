@@ -176,11 +176,10 @@ def learners_table(rows: Sequence[ResultRow], arm: str, published: Sequence[Publ
 def budget_table(rows: Sequence[ResultRow], group: str) -> str:
     """One group of learners: a line for each arm, a column for each amount of meta-training."""
     rows = [row for row in rows if row.learner_group == group]
-    rows = sorted(rows, key=lambda row: row.train_episodes)
     lines: dict[tuple[str, ...], dict[Any, Any]] = {}
     for row in rows:
         lines.setdefault(_share_and_arm(row), {})[_budget(row)] = row
-    columns = {name: name for name in map(_budget, rows)}
+    columns = {_budget(row): _budget(row) for row in sorted(rows, key=lambda r: r.train_episodes)}
     return markdown(*_grid(["labels", "arm"], lines, columns))
 
 

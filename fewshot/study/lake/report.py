@@ -1,9 +1,9 @@
 """Lake's task: rows, table and files, beside the errors that others report."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING
 
 from fewshot.logs import LAKE_PAGE
 from fewshot.printing import Paint, filled, plain
@@ -48,14 +48,6 @@ class LakeResult(Result[LakeRow]):
     file_name = "lake.json"
     page_name = "lake.html"
     counts_name = "lake.npz"
-
-    @classmethod
-    def from_json(cls, content: Mapping[str, Any], output: Path | None = None) -> Self:
-        # In files of earlier versions all rows were of one kind of runs, named once.
-        once = {"source": "own" if content.get("source") == "all_runs.zip" else "drawn"}
-        return super().from_json(
-            {**content, "rows": [once | row for row in content["rows"]]}, output
-        )
 
     @staticmethod
     def score(rows: Sequence[LakeRow], counts: Counts) -> list[LakeRow]:

@@ -158,14 +158,6 @@ def test_the_report_says_what_400_trials_can_tell():
     assert f"{low:.1f} … {high:.1f}" in FEW_TRIALS
 
 
-def test_files_of_earlier_versions_name_whose_runs_they_are_once():
-    _, rows = counted(3)
-    plain = [{k: v for k, v in row.to_json().items() if k != "source"} for row in rows]
-    for name, source in (("drawn", "drawn"), ("all_runs.zip", "own")):
-        result = LakeResult.from_json({"study": "s", "rows": plain, "seconds": 1, "source": name})
-        assert {row.source for row in result.rows} == {source}
-
-
 def test_the_contact_sheet_marks_what_is_wrong(runs):
     predicted = np.tile(np.arange(20), (20, 1))
     predicted[4, [2, 7]] = [7, 19]
