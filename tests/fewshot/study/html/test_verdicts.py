@@ -158,18 +158,20 @@ def test_few_steps_warn(calm):
 def test_trainings_that_ended_too_early_or_collapsed_warn(calm):
     curves = calm.curves
 
-    def with_history(**values):
+    def with_history(seeds=range(5), **values):
         entries = [{**entry} for entry in curves[0].history]
         entries[values.pop("at")].update(values)
         changed = replace(calm)
-        own = [replace(c, history=entries) if c.arm == "vae" else c for c in curves]
-        vars(changed)["curves"] = own
+        vae = next(c for c in curves if c.arm == "vae")
+        own = [replace(vae, history=entries, seed=seed) for seed in seeds]
+        vars(changed)["curves"] = [*own, *(c for c in curves if c.arm != "vae")]
         return warnings(changed)
 
     assert with_history(at=1, score=4.0) == [
         "Training ended at its best score yet, for every seed of: vae."
     ]
-    assert with_history(at=0, kl=0.4) == [], "the KL of each latent is known"
+    assert with_history(seeds=(0, 1), at=1, score=4.0) == [], "the curves of three are not at hand"
+    assert with_history(seeds=(0, 1), at=0, kl=0.4) == [], "the KL of each latent is known"
     calm = replace(calm, result=replace(calm.result, encoders=()))
     vars(calm)["curves"] = curves
     (line,) = with_history(at=0, kl=0.4)
