@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fewshot.config.description import to_yaml
 from fewshot.data.dataset import Splits
@@ -55,8 +55,7 @@ def write_report(
         doubts: reasons to doubt errors on these images.
     """
     wrong = stack(outcome.wrong)
-    classes = {name: bank.n_classes for name, bank in vars(splits).items()}
-    independent = None if splits.test.turned else classes["test"]
+    independent = None if splits.test.turned else splits.test.n_classes
     rows = described_rows(config, list(wrong), independent)
     counts = Counts({row.key: wrong[c] for row, c in zip(rows, wrong, strict=True)}, episodes)
     result = StudyResult(
@@ -70,11 +69,9 @@ def write_report(
         seconds=outcome.seconds.total,
         seconds_reused=outcome.seconds.reused,
         facts={
-            "classes": classes,
             "noticed": [*doubts, *other_studies(output, config)],
             "costs": [cost.to_json() for cost in outcome.costs],
-            "format": FORMAT,
-            "images": {name: bank.digest for name, bank in vars(splits).items()},
+            **_identity(splits),
             **provenance(config, device, outcome.cells),
         },
         output=output,
@@ -93,6 +90,16 @@ def write_report(
     saved = result.save()
     write_comparisons([replace(content, result=saved)], output / PAGE)
     return saved
+
+
+def _identity(splits: Splits) -> dict[str, Any]:
+    """What the study is of, and the version of the code: runs that are joined have the same."""
+    banks = vars(splits)
+    return {
+        "classes": {name: bank.n_classes for name, bank in banks.items()},
+        "images": {name: bank.digest for name, bank in banks.items()},
+        "format": FORMAT,
+    }
 
 
 def texts(result: StudyResult) -> dict[str, str]:
